@@ -1,0 +1,1 @@
+"""visionlab: controlled experiments in training vision models."""

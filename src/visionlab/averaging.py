@@ -1,0 +1,212 @@
+"""Weight averages: exponential and uniform means of a model's weights over its training.
+
+An average never feeds back into training, so any number of them ride on one run. It is itself a
+model: its `module` is evaluated, saved and ensembled like any other.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
+
+Buffers = Literal["averaged", "copied", "recomputed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exponential:
+    """Decay of an exponential moving average; the window is about 1 / (1 - decay) updates.
+
+    With `warmup_power` p the decay of update t (from 0) is at most 1 - (1 + t) ** -p, so a young
+    average forgets its random start (timm's `ModelEmaV3` uses p = 2/3 with gamma 1).
+    """
+
+    decay: float
+    warmup_power: float | None
+
+    def __call__(self, num_updates: int) -> float:
+        """Return the decay of the update that follows `num_updates` earlier ones."""
+        if self.warmup_power is None:
+            return self.decay
+        return min(self.decay, 1.0 - (1.0 + num_updates) ** -self.warmup_power)
+
+
+def uniform(num_updates: int) -> float:
+    """Return the decay that gives every update the same weight (SWA, arXiv 1803.05407, eq. 3)."""
+    return num_updates / (num_updates + 1)
+
+
+class Average:
+    """A running average of a model's weights; `module` is the averaged model, in eval mode.
+
+    Args:
+        model: the model in training, already on its device: its tensors are read at each update.
+        name: the average's name in metrics rows and checkpoints, for example `ema_0.999`.
+        decay_at: maps the number of updates done to the decay of the next one.
+        start_step: up to this step the average is a plain copy of the model.
+        interval_steps: an update is made at every so many steps.
+        buffers: `averaged` like weights (integers truncated, as timm's `ModelEmaV2` does), `copied`
+            from the model, or copied in training and `recomputed` from training data before the
+            average is evaluated (see `recompute_buffers`).
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        name: str,
+        decay_at: Callable[[int], float],
+        start_step: int,
+        interval_steps: int,
+        buffers: Buffers,
+    ) -> None:
+        self.name = name
+        self.module = copy.deepcopy(model).eval().requires_grad_(False)
+        self.buffers = buffers
+        self.num_updates = 0
+        self._decay_at = decay_at
+        self._start_step = start_step
+        self._interval_steps = interval_steps
+        averaged, copied = _paired_tensors(self.module, model, average_buffers=buffers == "averaged")
+        self._floats = _columns([pair for pair in averaged if pair[0].is_floating_point()])
+        self._integers = _columns([pair for pair in averaged if not pair[0].is_floating_point()])
+        self._copied = _columns(copied)
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Take in the model's weights after optimizer step number `step`, counted from 1."""
+        if step <= self._start_step:
+            _mix(*self._floats, decay=0.0)
+            _mix(*self._integers, decay=0.0)
+        elif step % self._interval_steps:
+            return
+        else:
+            decay = self._decay_at(self.num_updates)
+            _mix(*self._floats, decay=decay)
+            _mix(*self._integers, decay=decay)
+            self.num_updates += 1
+        if self._copied[0]:
+            torch._foreach_copy_(*self._copied)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the averaged weights and the number of updates, for a checkpoint."""
+        return {"module": self.module.state_dict(), "num_updates": self.num_updates}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state_dict` returned."""
+        self.module.load_state_dict(state["module"])
+        self.num_updates = state["num_updates"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Averages:
+    """Which averages a run carries: one exponential per decay, and the uniform one if asked.
+
+    Raises:
+        ValueError: a decay outside [0, 1), a decay named twice, or a count out of range.
+    """
+
+    decay: float | Sequence[float]
+    uniform: bool
+    start_step: int
+    interval_steps: int
+    warmup_power: float | None
+    buffers: Buffers
+
+    def __post_init__(self) -> None:
+        for decay in self._decays():
+            if isinstance(decay, bool) or not isinstance(decay, float | int) or not 0 <= decay < 1:
+                raise ValueError(f"decay must be in [0, 1), got {decay!r}")
+        if len(set(self._decays())) < len(self._decays()):
+            raise ValueError(f"decay must name each value once, got {list(self._decays())}")
+        if self.start_step < 0:
+            raise ValueError(f"start_step must be >= 0, got {self.start_step}")
+        if self.interval_steps < 1:
+            raise ValueError(f"interval_steps must be >= 1, got {self.interval_steps}")
+        if self.warmup_power is not None and self.warmup_power <= 0:
+            raise ValueError(f"warmup_power must be > 0 or null, got {self.warmup_power}")
+        if self.buffers not in get_args(Buffers):
+            raise ValueError(f"buffers must be one of {get_args(Buffers)}, got {self.buffers!r}")
+
+    def __call__(self, model: nn.Module) -> list[Average]:
+        """Return the averages of `model`, each a copy of it as it is now."""
+        rules: dict[str, Callable[[int], float]] = {
+            f"ema_{decay}": Exponential(decay=decay, warmup_power=self.warmup_power)
+            for decay in self._decays()
+        }
+        if self.uniform:
+            rules["uniform"] = uniform
+        return [
+            Average(
+                model,
+                name=name,
+                decay_at=rule,
+                start_step=self.start_step,
+                interval_steps=self.interval_steps,
+                buffers=self.buffers,
+            )
+            for name, rule in rules.items()
+        ]
+
+    def _decays(self) -> Sequence[float]:
+        is_list = isinstance(self.decay, Sequence) and not isinstance(self.decay, str)
+        return self.decay if is_list else [self.decay]  # type: ignore[return-value, list-item]
+
+
+def recompute_buffers(module: nn.Module, inputs: Iterable[Tensor]) -> None:
+    """Replace running batch-norm statistics by the plain mean over `inputs`, (B, C, H, W) each.
+
+    An average of running statistics does not belong to the averaged weights (SWA, arXiv 1803.05407,
+    section 3.2). The module's training mode is as before afterwards.
+    """
+    update_bn(inputs, module)
+
+
+def weight_norm(module: nn.Module) -> Tensor:
+    """Return the L2 norm over all parameters (no buffers), a scalar."""
+    return _total_norm([parameter.detach() for parameter in module.parameters()])
+
+
+def weight_distance(module: nn.Module, other: nn.Module) -> Tensor:
+    """Return the L2 norm of the difference between two modules' parameters, a scalar."""
+    ours = [parameter.detach() for parameter in module.parameters()]
+    theirs = [parameter.detach() for parameter in other.parameters()]
+    return _total_norm(torch._foreach_sub(ours, theirs))
+
+
+def _total_norm(tensors: Sequence[Tensor]) -> Tensor:
+    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(tensors))))
+
+
+def _mix(shadow: list[Tensor], source: list[Tensor], *, decay: float) -> None:
+    """Set shadow to decay * shadow + (1 - decay) * source, rounded as timm's `ModelEmaV2` rounds."""
+    if not shadow:
+        return
+    mixed = torch._foreach_mul(shadow, decay)
+    torch._foreach_add_(mixed, torch._foreach_mul(source, 1.0 - decay))
+    torch._foreach_copy_(shadow, mixed)
+
+
+_Pair = tuple[Tensor, Tensor]
+
+
+def _paired_tensors(
+    module: nn.Module, model: nn.Module, *, average_buffers: bool
+) -> tuple[list[_Pair], list[_Pair]]:
+    """Return the (shadow, source) pairs to average and the pairs to copy."""
+    source = model.state_dict()
+    buffers = {name for name, _ in model.named_buffers()}
+    averaged, copied = [], []
+    for name, tensor in module.state_dict().items():
+        pairs = averaged if average_buffers or name not in buffers else copied
+        pairs.append((tensor, source[name]))
+    return averaged, copied
+
+
+def _columns(pairs: list[_Pair]) -> tuple[list[Tensor], list[Tensor]]:
+    return [shadow for shadow, _ in pairs], [source for _, source in pairs]

@@ -1,0 +1,167 @@
+"""Images in files: worker processes decode them, the training device augments whole batches."""
+
+import logging
+import signal
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from PIL import Image, ImageFile, UnidentifiedImageError
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+from torchvision.transforms.v2.functional import center_crop, pil_to_tensor, resize
+
+from visionlab import seeding
+from visionlab.data.augment import Augment, augment, centre, draw, pad
+from visionlab.data.batching import batch_rows, num_batches
+from visionlab.task import Batch
+
+_Decoded = tuple[int, Tensor | None]  # row; image (3, size, size) uint8, or None if unreadable
+_log = logging.getLogger(__name__)
+
+
+class FileSplit:
+    """Labelled image files in batches.
+
+    Workers only decode, resize the short side and crop the centre, none of which is random; they are
+    started once and serve every epoch. Results are the same for any number of workers.
+
+    Args:
+        paths: one file a sample.
+        labels: (N,) int64.
+        keys: (N,) int64, stable ids.
+        size_px: side of the square images.
+        normalisation: (2, C) float32, mean and standard deviation, on the training device.
+        augmentation: what is done to each image, or None.
+        seed: of order and augmentation, or None for the order of `paths`.
+        num_workers: decoding processes; 0 decodes in this one.
+        skip_unreadable: leave files out that cannot be decoded, and list them.
+        unreadable: the list.
+    """
+
+    def __init__(
+        self,
+        *,
+        paths: Sequence[Path],
+        labels: Tensor,
+        keys: Tensor,
+        size_px: int,
+        normalisation: Tensor,
+        augmentation: Augment | None,
+        seed: int | None,
+        num_workers: int,
+        skip_unreadable: bool,
+        unreadable: list[str],
+    ) -> None:
+        self._paths = paths
+        self._labels = labels
+        self._keys = keys
+        self._normalisation = normalisation
+        self._augmentation = augmentation
+        self._seed = seed
+        self._skip_unreadable = skip_unreadable
+        self._unreadable = unreadable
+        self._order = _Order()
+        self._loader = DataLoader(
+            _Images(paths, size_px),
+            batch_sampler=self._order,
+            num_workers=num_workers,
+            collate_fn=list,
+            persistent_workers=num_workers > 0,
+            worker_init_fn=_leave_signals_to_the_parent,
+            # draws the workers' base seed from here, not from the generator of the training run
+            generator=torch.Generator().manual_seed(0),
+        )
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def num_batches(self, batch_size: int) -> int:
+        """Return how many batches one epoch has."""
+        return num_batches(len(self), batch_size)
+
+    def batches(self, *, batch_size: int, epoch: int, first_batch: int) -> Iterator[Batch]:
+        """Yield batches with inputs (B, 3, size, size) float32 and targets (B,) int64.
+
+        Raises:
+            ValueError: a file cannot be decoded and is not to be skipped, or a whole batch cannot.
+        """
+        order_seed = None if self._seed is None else seeding.derive(self._seed, "order", epoch)
+        self._order.rows = list(
+            batch_rows(
+                len(self), batch_size=batch_size, first_batch=first_batch, order_seed=order_seed
+            )
+        )
+        device = self._normalisation.device
+        for decoded in self._loader:
+            rows, images = self._readable(decoded)
+            keys = self._keys[rows].to(device)
+            yield Batch(
+                self._inputs(images.to(device), keys, epoch), self._labels[rows].to(device), keys
+            )
+
+    def _readable(self, decoded: Sequence[_Decoded]) -> tuple[Tensor, Tensor]:
+        """Return the rows and images that could be read, (B,) int64 and (B, 3, size, size) uint8."""
+        for row, image in decoded:
+            path = str(self._paths[row])
+            if image is None and not self._skip_unreadable:
+                raise ValueError(
+                    f"{path} cannot be read as an image; set dataset.skip_unreadable=true to go on "
+                    "without such files"
+                )
+            if image is None and path not in self._unreadable:
+                self._unreadable.append(path)
+                _log.warning("skipped %s: it cannot be read as an image", path)
+        read = [(row, image) for row, image in decoded if image is not None]
+        if not read:
+            raise ValueError(f"none of the {len(decoded)} images of a batch can be read")
+        return torch.tensor([row for row, _ in read]), torch.stack([image for _, image in read])
+
+    def _inputs(self, images: Tensor, keys: Tensor, epoch: int) -> Tensor:
+        rows = torch.arange(len(images), device=images.device)
+        if self._augmentation is None or self._seed is None:
+            return centre(images, rows, pad_px=0, normalisation=self._normalisation)
+        return augment(
+            pad(images, self._augmentation.pad_px),
+            rows,
+            augmentation=self._augmentation,
+            draws=draw(keys, seed=self._seed, epoch=epoch),
+            normalisation=self._normalisation,
+        )
+
+
+class _Images(Dataset[_Decoded]):
+    """Decodes file number `row`; what cannot be decoded is None, and the parent decides."""
+
+    def __init__(self, paths: Sequence[Path], size_px: int) -> None:
+        self._paths = paths
+        self._size_px = size_px
+
+    def __getitem__(self, row: int) -> _Decoded:
+        ImageFile.LOAD_TRUNCATED_IMAGES = False
+        try:
+            with Image.open(self._paths[row]) as image:
+                pixels = image.convert("RGB")
+        except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError):
+            return row, None
+        resized = resize(pixels, [self._size_px])
+        return row, pil_to_tensor(center_crop(resized, [self._size_px, self._size_px]))
+
+
+class _Order(Sampler[list[int]]):
+    """The batches that the loader's workers fetch next."""
+
+    def __init__(self) -> None:
+        self.rows: list[Tensor] = []
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return iter([batch.tolist() for batch in self.rows])
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def _leave_signals_to_the_parent(worker: int) -> None:  # noqa: ARG001 - the loader passes it
+    """Let a step in progress finish when a terminal or a scheduler signals the whole group."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

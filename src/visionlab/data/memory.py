@@ -1,0 +1,63 @@
+"""Images that fit in memory: one uint8 tensor on the training device, cut into batches there."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from visionlab import seeding
+from visionlab.data.augment import Augment, augment, centre, draw
+from visionlab.data.batching import batch_rows, num_batches
+from visionlab.task import Batch
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemorySplit:
+    """Some rows of an image tensor.
+
+    Attributes:
+        padded: (N, C, H + 2 pad, W + 2 pad) uint8; shared between splits.
+        targets: (N,) int64, shared between splits.
+        rows: (M,) int64 on the CPU, the rows that belong to this split; they are the keys too.
+        normalisation: (2, C) float32, mean and standard deviation.
+        pad_px: the border of `padded`.
+        augmentation: what is done to each image, or None.
+        seed: of order and augmentation; an order is drawn when there is one, else rows come as listed.
+    """
+
+    padded: Tensor
+    targets: Tensor
+    rows: Tensor
+    normalisation: Tensor
+    pad_px: int
+    augmentation: Augment | None
+    seed: int | None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def num_batches(self, batch_size: int) -> int:
+        """Return how many batches one epoch has."""
+        return num_batches(len(self), batch_size)
+
+    def batches(self, *, batch_size: int, epoch: int, first_batch: int) -> Iterator[Batch]:
+        """Yield batches with inputs (B, C, H, W) float32 and targets (B,) int64."""
+        order_seed = None if self.seed is None else seeding.derive(self.seed, "order", epoch)
+        for positions in batch_rows(
+            len(self), batch_size=batch_size, first_batch=first_batch, order_seed=order_seed
+        ):
+            keys = self.rows[positions].to(self.padded.device)
+            yield Batch(self._inputs(keys, epoch), self.targets[keys], keys)
+
+    def _inputs(self, keys: Tensor, epoch: int) -> Tensor:
+        if self.augmentation is None:
+            return centre(self.padded, keys, pad_px=self.pad_px, normalisation=self.normalisation)
+        if self.seed is None:
+            raise ValueError("seed must be given where there is augmentation, got None")
+        return augment(
+            self.padded,
+            keys,
+            augmentation=self.augmentation,
+            draws=draw(keys, seed=self.seed, epoch=epoch),
+            normalisation=self.normalisation,
+        )

@@ -1,0 +1,83 @@
+"""The machine a run uses: device, threads, precision, determinism."""
+
+import os
+import platform
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from visionlab.engine.evaluate import Autocast
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device that `auto`, `cpu`, `cuda` or `cuda:N` stands for.
+
+    Raises:
+        ValueError: another name, or there is no such device.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"device must be auto, cpu, cuda or cuda:N, got {name!r}") from error
+    if device.type not in ("cpu", "cuda"):
+        raise ValueError(f"device must be auto, cpu, cuda or cuda:N, got {name!r}")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device.type == "cuda" and (device.index or 0) >= count:
+        raise ValueError(f"device must exist, got {name!r} on a machine with {count} CUDA devices")
+    return device
+
+
+def set_threads(threads: int | None) -> int:
+    """Set torch's threads on the CPU, if a number is given, and return their number.
+
+    The last bits of a result depend on it, so a run writes its number down and resumes with it.
+    """
+    if threads is not None:
+        if threads < 1:
+            raise ValueError(f"threads must be >= 1 or null, got {threads}")
+        torch.set_num_threads(threads)
+    return torch.get_num_threads()
+
+
+def make_deterministic(device: torch.device) -> None:
+    """Let equal inputs give equal bits on a GPU too; on the CPU they do."""
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        # a deterministic mode would otherwise fill every new tensor
+        torch.utils.deterministic.fill_uninitialized_memory = False
+        torch.backends.cudnn.benchmark = False
+
+
+def make_autocast(precision: str, device: torch.device) -> Autocast:
+    """Return what makes the context of forward passes in `fp32` or `bf16`."""
+    if precision not in ("fp32", "bf16"):
+        raise ValueError(f"precision must be fp32 or bf16, got {precision!r}")
+    return partial(
+        torch.autocast, device.type, dtype=torch.bfloat16, enabled=precision == "bf16"
+    )
+
+
+def describe_hardware(device: torch.device) -> dict[str, str | int | None]:
+    """Return what `run.json` says of the machine."""
+    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+    return {
+        "device": str(device),
+        "gpu": gpu,
+        "cpu": _cpu_name(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    names = [
+        line.partition(":")[2].strip()
+        for line in (info.read_text().splitlines() if info.exists() else [])
+        if line.startswith("model name")
+    ]
+    return names[0] if names else platform.processor() or platform.machine()

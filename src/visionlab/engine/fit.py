@@ -1,0 +1,174 @@
+"""The loop. It trains every task and knows none of them.
+
+A step asks the task for named losses and sums them. What is random in a step follows from (seed, step),
+what is random in the data from (seed, epoch, sample): a run goes on from a checkpoint as if it had never
+stopped.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from visionlab import seeding
+from visionlab.averaging import Average
+from visionlab.engine.checkpoints import Checkpoints
+from visionlab.engine.evaluate import Autocast
+from visionlab.engine.interrupt import Interrupted, Signals
+from visionlab.engine.observers import Observer
+from visionlab.engine.plan import Evaluation, Hparams, Stop
+from visionlab.engine.state import TrainState, total
+from visionlab.engine.validation import keep_best, metrics_row, validate
+from visionlab.task import Batch, Split, Task
+
+
+def fit(
+    task: Task,
+    optimizer: Optimizer,
+    schedule: Callable[[int], float],
+    *,
+    state: TrainState,
+    hparams: Hparams,
+    stop: Stop,
+    evaluation: Evaluation,
+    checkpoints: Checkpoints,
+    signals: Signals,
+    autocast: Autocast,
+    seed: int,
+    averages: Sequence[Average] = (),
+    observers: Sequence[Observer] = (),
+) -> None:
+    """Train a task from `state` to its last epoch, or until a rule or a signal stops it.
+
+    Args:
+        task: the parts.
+        optimizer: over the parameters of `task.model`; each group has its rate in `initial_lr`.
+        schedule: maps the number of steps done to the factor on every `initial_lr`.
+        state: where to start; it moves along.
+        hparams: length, batch size and clipping.
+        stop: when to end early.
+        evaluation: how often to validate.
+        checkpoints: where weights are saved.
+        signals: asked between steps whether the run should end.
+        autocast: makes the context of forward passes.
+        seed: of what is random in the steps.
+        averages: of the model's weights, updated after each step and validated beside the model.
+        observers: see every step and epoch, and change nothing.
+
+    Raises:
+        FloatingPointError: a loss is not finite; the last good checkpoint stays.
+        Interrupted: a signal came, and `last.pt` was saved.
+        OSError: a checkpoint cannot be written.
+    """
+    epoch_steps = steps_per_epoch(task.splits["train"], hparams)
+    started = time.monotonic() - state.seconds
+    try:
+        while not _is_over(state, stop, epochs=hparams.epochs, epoch_steps=epoch_steps):
+            train_mode(task.model)
+            for parts in _steps(task.splits["train"], state, hparams):
+                seeding.seed_everything(seeding.derive(seed, "step", state.step))
+                for group in optimizer.param_groups:
+                    group["lr"] = group["initial_lr"] * schedule(state.step)
+                optimizer.zero_grad()
+                scalars, num_samples = _backward(task, parts, autocast)
+                if hparams.grad_clip_max_norm:
+                    nn.utils.clip_grad_norm_(task.model.parameters(), hparams.grad_clip_max_norm)
+                optimizer.step()
+                state.finish_step(scalars, num_samples, seconds=time.monotonic() - started)
+                for average in averages:
+                    average.update(state.step)
+                for observer in observers:
+                    observer.on_step(state, lr=_lr(optimizer), num_samples=num_samples)
+                if checkpoints.due():
+                    checkpoints.save_last(state, task.model, optimizer, averages)
+                signals.check()
+                if state.check_stop(stop):
+                    break
+            epoch = state.epoch + state.epoch_step / epoch_steps
+            results = {}
+            if evaluation.is_due(epoch, epochs=hparams.epochs):
+                results = validate(
+                    task,
+                    averages,
+                    state=state,
+                    hparams=hparams,
+                    evaluation=evaluation,
+                    signals=signals,
+                    autocast=autocast,
+                    seed=seed,
+                )
+            row = metrics_row(
+                state, task.model, averages, results, epoch=epoch, lr=_lr(optimizer)
+            )
+            if state.epoch_step == epoch_steps:
+                state.finish_epoch()
+                keep_best(task, averages, results, state=state, checkpoints=checkpoints)
+            for observer in observers:
+                observer.on_epoch(row, results)
+            checkpoints.save_last(state, task.model, optimizer, averages)
+    except Interrupted:
+        checkpoints.save_last(state, task.model, optimizer, averages)
+        raise
+    for average in averages:
+        checkpoints.save_model(average.name, average.module, step=state.step)
+
+
+def steps_per_epoch(train: Split, hparams: Hparams) -> int:
+    """Return the optimizer steps of one epoch; the last one may have fewer samples."""
+    num_parts = train.num_batches(hparams.batch_size // hparams.accumulate_steps)
+    return math.ceil(num_parts / hparams.accumulate_steps)
+
+
+def train_mode(model: nn.Module) -> None:
+    """Set a model to training, but leave batch norms whose own weights are all frozen in eval mode.
+
+    Their running statistics then neither change nor give way to those of the batch.
+    """
+    model.train()
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            weights = list(module.parameters(recurse=False))
+            if weights and not any(weight.requires_grad for weight in weights):
+                module.eval()
+
+
+def _is_over(state: TrainState, stop: Stop, *, epochs: int, epoch_steps: int) -> bool:
+    """Return whether nothing is left to do; an epoch that was not validated yet is."""
+    waits_for_validation = state.epoch_step == epoch_steps
+    return state.epoch == epochs or (state.check_stop(stop) and not waits_for_validation)
+
+
+def _steps(train: Split, state: TrainState, hparams: Hparams) -> Iterator[list[Batch]]:
+    """Yield what is left of the epoch, the batches of one optimizer step at a time."""
+    batches = train.batches(
+        batch_size=hparams.batch_size // hparams.accumulate_steps,
+        epoch=state.epoch,
+        first_batch=state.epoch_step * hparams.accumulate_steps,
+    )
+    while parts := list(islice(batches, hparams.accumulate_steps)):
+        yield parts
+
+
+def _backward(
+    task: Task, parts: Sequence[Batch], autocast: Autocast
+) -> tuple[dict[str, Tensor], int]:
+    """Add up the gradients of one step; return its scalars and its number of samples."""
+    num_samples = sum(len(part.keys) for part in parts)
+    scalars: dict[str, Tensor] = {}
+    for part in parts:
+        with autocast():
+            losses, curves = task.losses(part)
+        loss = total(list(losses.values()))
+        share = len(part.keys) / num_samples
+        (loss * share).backward()  # type: ignore[no-untyped-call]
+        for name, value in {"loss": loss, **losses, **curves}.items():
+            scalars[name] = scalars.get(name, 0.0) + value.detach() * share
+    return scalars, num_samples
+
+
+def _lr(optimizer: Optimizer) -> float:
+    """Return the learning rate of the step just done; with layer-wise decay the largest."""
+    return float(max(group["lr"] for group in optimizer.param_groups))

@@ -1,0 +1,93 @@
+"""How a run trains, evaluates and stops: plain numbers that check themselves, without torch."""
+
+from dataclasses import dataclass, fields
+from typing import Literal, get_args
+
+TrainEvaluation = Literal["none", "plain", "augmented"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hparams:
+    """The training length and the size of an optimizer step.
+
+    Attributes:
+        epochs: passes over the training samples.
+        batch_size: samples of one optimizer step.
+        accumulate_steps: forward and backward passes that make up one optimizer step; divides
+            `batch_size`.
+        grad_clip_max_norm: largest L2 norm of all gradients together, or None.
+    """
+
+    epochs: int
+    batch_size: int
+    accumulate_steps: int
+    grad_clip_max_norm: float | None
+
+    def __post_init__(self) -> None:
+        _check_positive(self)
+        if self.batch_size % self.accumulate_steps:
+            raise ValueError(
+                f"accumulate_steps must divide batch_size {self.batch_size}, "
+                f"got {self.accumulate_steps}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stop:
+    """When training ends before its last epoch; None never. The schedule is not changed by it.
+
+    Attributes:
+        patience_epochs: after this many epochs in which the model and every average were no better.
+        max_steps: after this many optimizer steps.
+        max_minutes: after this much time in training, resumed runs added up.
+    """
+
+    patience_epochs: int | None
+    max_steps: int | None
+    max_minutes: float | None
+
+    def __post_init__(self) -> None:
+        _check_positive(self)
+
+    def reason(self, *, step: int, seconds: float, epochs_without_gain: int) -> str | None:
+        """Return why training should stop here, or None if it should not."""
+        reached = {
+            "max_steps": self.max_steps is not None and step >= self.max_steps,
+            "max_minutes": self.max_minutes is not None and seconds >= 60 * self.max_minutes,
+            "patience_epochs": self.patience_epochs is not None
+            and epochs_without_gain >= self.patience_epochs,
+        }
+        named = [f"stop.{name}={getattr(self, name)}" for name, is_so in reached.items() if is_so]
+        return named[0] if named else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What is evaluated, and how often.
+
+    Attributes:
+        every_epochs: validation after every so many epochs, and after the last.
+        batch_size: samples of one forward pass.
+        train: whether the end also measures the training part, `plain` or `augmented`; or `none`.
+    """
+
+    every_epochs: int
+    batch_size: int
+    train: TrainEvaluation
+
+    def __post_init__(self) -> None:
+        _check_positive(self)
+        if self.train not in get_args(TrainEvaluation):
+            raise ValueError(f"train must be one of {get_args(TrainEvaluation)}, got {self.train!r}")
+
+    def is_due(self, epoch: float, *, epochs: int) -> bool:
+        """Return whether to validate: at the interval, at the end, and where a rule stopped."""
+        return epoch % self.every_epochs == 0 or epoch == epochs or epoch % 1 > 0
+
+
+def _check_positive(settings: object) -> None:
+    """Refuse numbers that are not above 0."""
+    for field in fields(settings):  # type: ignore[arg-type]
+        value = getattr(settings, field.name)
+        if isinstance(value, int | float) and not value > 0:
+            raise ValueError(f"{field.name} must be > 0, got {value}")

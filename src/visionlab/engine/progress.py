@@ -1,0 +1,100 @@
+"""What a run says: a line an epoch, and on a terminal a bar with loss, rate, speed and time left."""
+
+import logging
+import sys
+import time
+from collections.abc import Mapping
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from visionlab.engine.evaluate import Result
+from visionlab.engine.state import TrainState
+
+_log = logging.getLogger(__name__)
+
+
+class Terminal:
+    """Logs an epoch's row in one line; draws a bar where there is a terminal.
+
+    Args:
+        state: where the run starts.
+        total_steps: where it ends.
+        epochs: likewise.
+        monitor: the number of each model's validation that the line shows.
+    """
+
+    def __init__(self, state: TrainState, *, total_steps: int, epochs: int, monitor: str) -> None:
+        self._epochs = epochs
+        self._monitor = monitor
+        self._num_samples = 0
+        self._epoch_started = self._started = time.monotonic()
+        self._total_samples = 0
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[speed]}"),
+            TimeRemainingColumn(),
+            console=Console(),
+            disable=not sys.stdout.isatty(),
+            transient=True,
+            refresh_per_second=4,
+        )
+        self._bar = self._progress.add_task("", total=total_steps, completed=state.step, speed="")
+        self._progress.start()
+
+    def on_step(self, state: TrainState, *, lr: float, num_samples: int) -> None:
+        """Move the bar."""
+        self._num_samples += num_samples
+        self._total_samples += num_samples
+        if self._progress.disable:
+            return
+        loss = state.means.latest.get("loss")
+        shown = "" if loss is None else f"loss {loss:.3f}  "
+        speed = self._total_samples / (time.monotonic() - self._started)
+        self._progress.update(
+            self._bar,
+            completed=state.step,
+            description=f"epoch {state.epoch + 1}/{self._epochs}  {shown}lr {lr:.3g}",
+            speed=f"{speed:,.0f} images/s",
+        )
+
+    def on_epoch(self, row: Mapping[str, float], results: Mapping[str, Result]) -> None:
+        """Log one line."""
+        seconds = time.monotonic() - self._epoch_started
+        parts = [f"epoch {row['epoch']:g}/{self._epochs}", f"lr {row['lr']:.3g}"]
+        parts += [
+            f"{name.replace('/', ' ')} {row[name]:.4f}"
+            for name in ("train/loss", f"train/{self._monitor}")
+            if name in row
+        ]
+        parts += [
+            f"{name} {result.numbers[self._monitor]:.4f}"
+            for name, result in results.items()
+            if self._monitor in result.numbers
+        ]
+        parts += [f"{seconds:.1f} s", f"{self._num_samples / seconds:,.0f} images/s"]
+        if results:
+            parts.insert(4 if f"train/{self._monitor}" in row else 3, f"val {self._monitor}:")
+        _log.info("%s", "  ".join(parts))
+        self._num_samples, self._epoch_started = 0, time.monotonic()
+
+    def close(self) -> None:
+        """Take the bar away."""
+        self._progress.stop()
+
+
+
+def draw_table(results: Mapping[str, Mapping[str, Mapping[str, float]]]) -> None:
+    """Log the numbers of models on each split as a table."""
+    for split, models in results.items():
+        names = list(next(iter(models.values()), {}))
+        table = Table("model", *names, title=split, title_justify="left")
+        for model, numbers in models.items():
+            table.add_row(model, *(f"{numbers[name]:.4f}" for name in names))
+        console = Console(width=100, color_system=None)
+        with console.capture() as capture:
+            console.print(table)
+        _log.info("%s", capture.get().rstrip())

@@ -1,0 +1,72 @@
+"""`run.json`: what a run is, on what it ran, how far it came, and its final numbers."""
+
+import json
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from visionlab.engine.device import describe_hardware
+from visionlab.storage import write_json
+
+_PACKAGES = ("visionlab", "torch", "torchvision", "timm", "hydra-core", "numpy")
+
+
+class Record:
+    """Keeps `run.json` up to date; what an earlier process of the run wrote stays.
+
+    Args:
+        path: the file.
+        seed: of everything random.
+        class_names: in the order of the labels.
+        device: where the run computes.
+    """
+
+    def __init__(
+        self, path: Path, *, seed: int, class_names: Sequence[str], device: torch.device
+    ) -> None:
+        self._path = path
+        self._content: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+        self._content.setdefault("started", _now())
+        self._content["num_starts"] = self._content.get("num_starts", 0) + 1
+        self.update(
+            status="running",
+            seed=seed,
+            labels=list(class_names),
+            versions=_versions(),
+            commit=_commit(),
+            hardware=describe_hardware(device),
+        )
+
+    def update(self, **content: Any) -> None:
+        """Set some keys and write the file."""
+        self._content |= {**content, "updated": _now()}
+        write_json(self._path, self._content)
+
+
+def _versions() -> dict[str, str]:
+    versions = {package: metadata.version(package) for package in _PACKAGES}
+    return {**versions, "cuda": torch.version.cuda or ""}
+
+
+def _commit() -> Mapping[str, Any] | None:
+    """Return the commit of visionlab's own checkout, and whether files differ from it."""
+    here = Path(__file__).parent
+    try:
+        commit = _git(here, "rev-parse", "HEAD")
+        return {"hash": commit, "dirty": bool(_git(here, "status", "--porcelain"))}
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S")

@@ -1,0 +1,158 @@
+"""Where a training run is: all that changes besides weights, optimizer and averages."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from visionlab.engine.plan import Stop
+
+CHECK_EVERY_STEPS = 16
+
+
+@dataclass(kw_only=True)
+class Best:
+    """The best value of the monitored number, and the epoch after which it was measured."""
+
+    value: float
+    epoch: int
+
+
+class RunningMeans:
+    """Sample-weighted means of named scalars over an epoch.
+
+    Values stay on the device for some steps, so that a GPU need not be waited for at each; a value that
+    is not finite is found at the next look and named with its own step.
+    """
+
+    def __init__(self) -> None:
+        self.latest: dict[str, float] = {}
+        self._sums: dict[str, float] = {}
+        self._num_samples = 0
+        self._pending: list[tuple[str, int, dict[str, Tensor]]] = []
+
+    def add(self, scalars: Mapping[str, Tensor], *, where: str, num_samples: int) -> None:
+        """Take in the scalars of one optimizer step; `where` names it should one be wrong."""
+        self._pending.append((where, num_samples, dict(scalars)))
+        if len(self._pending) >= CHECK_EVERY_STEPS:
+            self.settle()
+
+    def settle(self) -> None:
+        """Look at every value that was not looked at yet.
+
+        Raises:
+            FloatingPointError: one is not finite.
+        """
+        pending, self._pending = self._pending, []
+        if not pending:
+            return
+        names = list(pending[0][2])
+        stacked = torch.stack([torch.stack([row[name] for name in names]) for *_, row in pending])
+        for (where, num_samples, _), values in zip(pending, stacked.tolist(), strict=True):
+            self.latest = dict(zip(names, values, strict=True))
+            _check_finite(self.latest, where)
+            self._num_samples += num_samples
+            for name, value in self.latest.items():
+                self._sums[name] = self._sums.get(name, 0.0) + value * num_samples
+
+    def means(self) -> dict[str, float]:
+        """Return the means so far."""
+        self.settle()
+        return {name: total / self._num_samples for name, total in self._sums.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint needs."""
+        self.settle()
+        return {"sums": dict(self._sums), "num_samples": self._num_samples}
+
+    @classmethod
+    def from_state_dict(cls, content: Mapping[str, Any]) -> Self:
+        """Return the means that `state_dict` described."""
+        means = cls()
+        means._sums = dict(content["sums"])
+        means._num_samples = content["num_samples"]
+        return means
+
+
+@dataclass(kw_only=True)
+class TrainState:
+    """Progress of a run.
+
+    Attributes:
+        step: optimizer steps done.
+        epoch: epochs finished.
+        epoch_step: optimizer steps done in the epoch that is not finished.
+        seconds: time spent in training, over all resumes.
+        means: of losses and curves in the epoch that is not finished.
+        best: by model name (`model`, `ema_0.999`, ...).
+        stopped: why training ended early, if it did.
+    """
+
+    step: int = 0
+    epoch: int = 0
+    epoch_step: int = 0
+    seconds: float = 0.0
+    means: RunningMeans = field(default_factory=RunningMeans)
+    best: dict[str, Best] = field(default_factory=dict)
+    stopped: str | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return plain containers, for a checkpoint."""
+        return {
+            "step": self.step,
+            "epoch": self.epoch,
+            "epoch_step": self.epoch_step,
+            "seconds": self.seconds,
+            "means": self.means.state_dict(),
+            "best": {name: asdict(best) for name, best in self.best.items()},
+        }
+
+    @classmethod
+    def from_state_dict(cls, content: Mapping[str, Any]) -> Self:
+        """Return the progress that `state_dict` described."""
+        return cls(
+            step=content["step"],
+            epoch=content["epoch"],
+            epoch_step=content["epoch_step"],
+            seconds=content["seconds"],
+            means=RunningMeans.from_state_dict(content["means"]),
+            best={name: Best(**best) for name, best in content["best"].items()},
+        )
+
+    @property
+    def epochs_without_gain(self) -> int:
+        """How many epochs ago the last improvement of any model was."""
+        return self.epoch - max((best.epoch for best in self.best.values()), default=self.epoch)
+
+    def check_stop(self, stop: Stop) -> bool:
+        """Return whether a rule ends the run here, and note which in `stopped`."""
+        self.stopped = stop.reason(
+            step=self.step, seconds=self.seconds, epochs_without_gain=self.epochs_without_gain
+        )
+        return self.stopped is not None
+
+    def finish_step(
+        self, scalars: Mapping[str, Tensor], num_samples: int, *, seconds: float
+    ) -> None:
+        """Count one optimizer step, with its losses and the time since the run began."""
+        self.step, self.epoch_step, self.seconds = self.step + 1, self.epoch_step + 1, seconds
+        where = f"step {self.step} of epoch {self.epoch + 1}"
+        self.means.add(scalars, where=where, num_samples=num_samples)
+
+    def finish_epoch(self) -> None:
+        """Count the running epoch as finished, and begin the means of the next."""
+        self.epoch, self.epoch_step, self.means = self.epoch + 1, 0, RunningMeans()
+
+
+def total(scalars: Sequence[Tensor]) -> Tensor:
+    """Return the sum of scalar tensors."""
+    return torch.stack(list(scalars)).sum()
+
+
+def _check_finite(scalars: Mapping[str, float], where: str) -> None:
+    if not all(math.isfinite(value) for value in scalars.values()):
+        named = ", ".join(f"{name}={value:g}" for name, value in scalars.items())
+        raise FloatingPointError(f"losses must be finite, got {named} at {where}")

@@ -1,0 +1,106 @@
+"""What is measured after an epoch: the model and each of its averages, and which was the best."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from torch import nn
+
+from visionlab import seeding
+from visionlab.averaging import Average, recompute_buffers, weight_distance, weight_norm
+from visionlab.engine.checkpoints import Checkpoints, best_name
+from visionlab.engine.evaluate import Autocast, Result, evaluate
+from visionlab.engine.interrupt import Signals
+from visionlab.engine.plan import Evaluation, Hparams
+from visionlab.engine.state import Best, TrainState
+from visionlab.task import Task
+
+
+def named_models(model: nn.Module, averages: Sequence[Average]) -> dict[str, nn.Module]:
+    """Return the model in training, as `model`, and its averages by their names."""
+    return {"model": model} | {average.name: average.module for average in averages}
+
+
+def validate(
+    task: Task,
+    averages: Sequence[Average],
+    *,
+    state: TrainState,
+    hparams: Hparams,
+    evaluation: Evaluation,
+    signals: Signals,
+    autocast: Autocast,
+    seed: int,
+) -> dict[str, Result]:
+    """Return the validation of the model and of every average by name; empty without `val`."""
+    if "val" not in task.splits:
+        return {}
+    for average in averages:
+        if average.buffers == "recomputed":
+            seeding.seed_everything(seeding.derive(seed, "recompute", state.step))
+            batches = task.splits["train"].batches(
+                batch_size=hparams.batch_size, epoch=state.epoch, first_batch=0
+            )
+            with autocast():
+                recompute_buffers(average.module, batches)
+    return {
+        name: evaluate(
+            task,
+            model,
+            task.splits["val"],
+            batch_size=evaluation.batch_size,
+            autocast=autocast,
+            check=signals.check,
+        )
+        for name, model in named_models(task.model, averages).items()
+    }
+
+
+def metrics_row(
+    state: TrainState,
+    model: nn.Module,
+    averages: Sequence[Average],
+    results: Mapping[str, Result],
+    *,
+    epoch: float,
+    lr: float,
+) -> dict[str, float]:
+    """Return one row of `metrics.jsonl`; nothing in it depends on time or place.
+
+    `epoch` is a whole number, or a fraction where a rule stopped within an epoch; `lr` is that of the
+    last step.
+    """
+    row = {"epoch": int(epoch) if epoch == int(epoch) else epoch, "step": state.step, "lr": lr}
+    row |= {f"train/{name}": value for name, value in state.means.means().items()}
+    row["norm/model"] = weight_norm(model).item()
+    for average in averages:
+        row[f"norm/{average.name}"] = weight_norm(average.module).item()
+        distance = weight_distance(average.module, model)
+        row[f"norm/model_minus_{average.name}"] = distance.item()
+    for name, result in results.items():
+        row |= {f"val/{name}/{number}": value for number, value in result.numbers.items()}
+    return row
+
+
+def keep_best(
+    task: Task,
+    averages: Sequence[Average],
+    results: Mapping[str, Result],
+    *,
+    state: TrainState,
+    checkpoints: Checkpoints,
+) -> None:
+    """Save each model whose monitored number is its best so far; the first of equals stays.
+
+    Raises:
+        ValueError: the monitored number is not among those of the validation.
+    """
+    models = named_models(task.model, averages)
+    for name, result in results.items():
+        if task.monitor not in result.numbers:
+            raise ValueError(
+                f"task.monitor must be one of {', '.join(result.numbers)}, got {task.monitor!r}"
+            )
+        value, best = result.numbers[task.monitor], state.best.get(name)
+        if not math.isnan(value) and (best is None or task.is_better(value, best.value)):
+            state.best[name] = Best(value=value, epoch=state.epoch)
+            checkpoints.save_model(best_name(name), models[name], step=state.step)

@@ -1,0 +1,228 @@
+"""From a configuration to objects: the only place that knows both.
+
+Every part is first built as a recipe, a frozen dataclass that checks its settings; only then is data
+read, and a model made to fit it.
+"""
+
+import functools
+import logging
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from visionlab import seeding
+from visionlab.averaging import Average, Averages
+from visionlab.engine.checkpoints import Checkpoints, load_last, restore
+from visionlab.engine.device import choose_device, make_autocast, make_deterministic, set_threads
+from visionlab.engine.evaluate import Autocast
+from visionlab.engine.fit import steps_per_epoch
+from visionlab.engine.plan import Evaluation, Hparams, Stop
+from visionlab.engine.state import TrainState
+from visionlab.models.weights import freeze, load_exactly, load_matching
+from visionlab.schedules import Schedule
+from visionlab.task import Data, Task
+
+# what a resumed run may be given: nothing that changes its weights
+FREE_ON_RESUME = ("resume", "device", "stop.", "checkpoint.", "dataset.root", "tensorboard")
+_WEIGHT_KEYS = ("checkpoint", "init_from", "freeze")
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipes:
+    """The parts of a run as checked settings; no data was read for them."""
+
+    hparams: Hparams
+    stop: Stop
+    evaluation: Evaluation
+    scheduler: Schedule
+    averaged: Averages
+    augment: Any
+    loss: Callable[[Any, Any], Mapping[str, Tensor]]
+    optimizer: Callable[[nn.Module], Optimizer]
+    dataset: Callable[..., Data]
+    model: Callable[..., nn.Module]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A training run, ready to go on from `state`."""
+
+    folder: Path
+    config: DictConfig
+    recipes: Recipes
+    device: torch.device
+    autocast: Autocast
+    data: Data
+    task: Task
+    optimizer: Optimizer
+    schedule: Callable[[int], float]
+    averages: Sequence[Average]
+    checkpoints: Checkpoints
+    state: TrainState
+
+    @property
+    def total_steps(self) -> int:
+        """The steps of the whole run."""
+        return self.recipes.hparams.epochs * steps_per_epoch(
+            self.task.splits["train"], self.recipes.hparams
+        )
+
+
+def build_run(config: DictConfig, folder: Path) -> Run:
+    """Build everything a training run needs, from its last checkpoint if it is resumed.
+
+    Args:
+        config: as Hydra composed it.
+        folder: the run's folder; a resumed run's settings are read from it.
+
+    Raises:
+        ValueError: a setting is unknown, missing, out of range, or fits others badly.
+        FileNotFoundError: data or weights are missing.
+    """
+    config = _resumed(config, folder) if config.resume else _completed(config)
+    recipes = build_recipes(config)
+    device = choose_device(config.device)
+    autocast = make_autocast(config.precision, device)
+    if config.global_seed < 0:
+        raise ValueError(f"global_seed must be >= 0 or null, got {config.global_seed}")
+    last = load_last(folder / "checkpoints")
+    config.threads = set_threads(config.threads)
+    make_deterministic(device)
+    data = build_data(config, recipes, device)
+    task = build_task(config, recipes, data, device)
+    if recipes.stop.patience_epochs and "val" not in data.splits:
+        raise ValueError("stop.patience_epochs needs a validation part, got dataset.val.split=0")
+    optimizer, averages = recipes.optimizer(task.model), recipes.averaged(task.model)
+    state = TrainState()
+    if last is not None:
+        state = restore(last, model=task.model, optimizer=optimizer, averages=averages)
+    if config.compile:
+        task.model.compile()
+    return Run(
+        folder=folder,
+        config=config,
+        recipes=recipes,
+        device=device,
+        autocast=autocast,
+        data=data,
+        task=task,
+        optimizer=optimizer,
+        schedule=_bind(recipes.scheduler, task, recipes.hparams),
+        averages=averages,
+        checkpoints=Checkpoints(
+            folder / "checkpoints",
+            about={"config": OmegaConf.to_container(config), "class_names": list(data.class_names)},
+            every_minutes=config.checkpoint.every_minutes,
+        ),
+        state=state,
+    )
+
+
+def build_recipes(config: DictConfig) -> Recipes:
+    """Build the parts whose settings can be checked before data is read, the quick ones first."""
+    return Recipes(**{field.name: _recipe(config, field.name) for field in fields(Recipes)})
+
+
+def build_data(config: DictConfig, recipes: Recipes, device: torch.device) -> Data:
+    """Read the data set."""
+    return recipes.dataset(
+        augmentation=recipes.augment, seed=config.global_seed, device=device
+    )
+
+
+def build_task(config: DictConfig, recipes: Recipes, data: Data, device: torch.device) -> Task:
+    """Build the model that fits the data, and put the parts of the task together."""
+    seeding.seed_everything(seeding.derive(config.global_seed, "model"))
+    model = recipes.model(**data.sizes)
+    if config.model.checkpoint:
+        load_exactly(model, Path(config.model.checkpoint))
+    if config.model.init_from:
+        left = load_matching(model, Path(config.model.init_from))
+        _log.info("model.init_from: took what fits; not taken: %s", "; ".join(left) or "nothing")
+    freeze(model, config.model.freeze)
+    layout = torch.channels_last if config.channels_last else torch.contiguous_format
+    return Task(
+        name=config.task.name,
+        splits=data.splits,
+        model=model.to(device=device, memory_format=layout),
+        loss=recipes.loss,
+        curves=instantiate(config.task.curves),
+        predict=instantiate(config.task.predict),
+        metric=instantiate(config.task.metric, _convert_="all"),
+        monitor=config.task.monitor,
+        mode=config.task.mode,
+    )
+
+
+def _recipe(config: DictConfig, key: str) -> Any:
+    """Build one part; the weights that go into a model are not part of its recipe."""
+    settings = OmegaConf.to_container(config[key], resolve=True)
+    assert isinstance(settings, dict)
+    if key == "model":
+        settings = {name: value for name, value in settings.items() if name not in _WEIGHT_KEYS}
+    # as the child of a parent, so that an error names the key
+    return instantiate(OmegaConf.create({key: settings})[key], _convert_="all")
+
+
+def _bind(schedule: Schedule, task: Task, hparams: Hparams) -> Callable[[int], float]:
+    """Return a schedule as a function of the step; one that does not fit the run fails here."""
+    epoch_steps = steps_per_epoch(task.splits["train"], hparams)
+    bound = functools.partial(
+        schedule, total_steps=hparams.epochs * epoch_steps, steps_per_epoch=epoch_steps
+    )
+    try:
+        bound(0)
+    except ValueError as error:
+        raise ValueError(f"scheduler.{error}") from error
+    return bound
+
+
+def _completed(config: DictConfig) -> DictConfig:
+    """Return a checked copy of a composed configuration, resolved, with a seed in it."""
+    if unknown := _unknown_keys(config):
+        raise ValueError(f"{', '.join(unknown)} is not a setting; overrides need no leading +")
+    if missing := OmegaConf.missing_keys(config):
+        raise ValueError(f"{', '.join(sorted(missing))} must be given, got nothing")
+    plain = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
+    assert isinstance(plain, DictConfig)
+    if plain.global_seed is None:
+        plain.global_seed = secrets.randbelow(2**31)
+    return plain
+
+
+def _resumed(config: DictConfig, folder: Path) -> DictConfig:
+    """Return the configuration of the run in `folder`, with the overrides that change no weight."""
+    saved = OmegaConf.load(folder / "config.yaml")
+    assert isinstance(saved, DictConfig)
+    for override in HydraConfig.get().overrides.task:
+        key = override.lstrip("+~").partition("=")[0]
+        if not key.startswith(FREE_ON_RESUME):
+            raise ValueError(
+                f"a resumed run keeps its settings but for {', '.join(FREE_ON_RESUME)}, "
+                f"got {override}"
+            )
+        OmegaConf.update(saved, key, OmegaConf.select(config, key))
+    return saved
+
+
+def _unknown_keys(config: DictConfig, prefix: str = "") -> list[str]:
+    """Return keys that a leading + put where the schema has none."""
+    schema = OmegaConf.get_type(config)
+    known = {field.name for field in fields(schema)} if is_dataclass(schema) else None
+    unknown = []
+    for key, value in config.items_ex(resolve=False):
+        if known is not None and key not in known:
+            unknown.append(f"{prefix}{key}")
+        elif isinstance(value, DictConfig) and not value._is_missing():
+            unknown += _unknown_keys(value, f"{prefix}{key}.")
+    return unknown

@@ -1,0 +1,1 @@
+"""Losses: (outputs, targets) to named scalars."""

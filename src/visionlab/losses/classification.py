@@ -1,0 +1,50 @@
+"""Losses of classification."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrossEntropy:
+    """Mean cross-entropy in float32, with label smoothing (arXiv 1512.00567, section 7).
+
+    Attributes:
+        label_smoothing: share of the target spread evenly over all classes, in [0, 1).
+        class_weights: one weight a class, or None; the mean is then the weighted one.
+    """
+
+    label_smoothing: float
+    class_weights: Sequence[float] | None
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.label_smoothing < 1.0:
+            raise ValueError(f"label_smoothing must be in [0, 1), got {self.label_smoothing}")
+        if self.class_weights is not None and (
+            min(self.class_weights, default=0.0) < 0 or not any(self.class_weights)
+        ):
+            raise ValueError(
+                f"class_weights must be >= 0 and not all 0, got {list(self.class_weights)}"
+            )
+
+    def __call__(self, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Return `cross_entropy`, a scalar, for logits (B, C) and labels (B,) int64.
+
+        Raises:
+            ValueError: the number of class weights is not C.
+        """
+        weights = None
+        if self.class_weights is not None:
+            if len(self.class_weights) != logits.shape[1]:
+                raise ValueError(
+                    f"loss.class_weights must have one weight for each of {logits.shape[1]} classes, "
+                    f"got {len(self.class_weights)}"
+                )
+            weights = logits.new_tensor(list(self.class_weights)).float()
+        return {
+            "cross_entropy": F.cross_entropy(
+                logits.float(), labels, weight=weights, label_smoothing=self.label_smoothing
+            )
+        }

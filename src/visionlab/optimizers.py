@@ -1,0 +1,150 @@
+"""Optimizers over the trained parameters of a model, in groups that differ in rate and decay."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from timm.optim import param_groups_layer_decay, param_groups_weight_decay
+from torch import nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sgd:
+    """Stochastic gradient descent with momentum.
+
+    Attributes:
+        lr: base learning rate; the schedule multiplies it.
+        weight_decay: coupled, as a gradient of the squared norm.
+        momentum: in [0, 1).
+        nesterov: Nesterov's variant.
+        decay_norms_and_biases: whether weight decay acts on one-dimensional parameters too.
+        layer_decay: factor on the rate from each layer to the one before it (BEiT, arXiv 2106.08254),
+            or None.
+    """
+
+    lr: float
+    weight_decay: float
+    momentum: float
+    nesterov: bool
+    decay_norms_and_biases: bool
+    layer_decay: float | None
+
+    def __post_init__(self) -> None:
+        _check(self.lr, self.weight_decay, self.layer_decay)
+        _check_share("momentum", self.momentum)
+        if self.nesterov and not self.momentum:
+            raise ValueError(f"momentum must be > 0 with nesterov, got {self.momentum}")
+
+    def __call__(self, model: nn.Module) -> torch.optim.Optimizer:
+        """Return the optimizer."""
+        return torch.optim.SGD(
+            parameter_groups(
+                model,
+                lr=self.lr,
+                weight_decay=self.weight_decay,
+                decay_norms_and_biases=self.decay_norms_and_biases,
+                layer_decay=self.layer_decay,
+            ),
+            momentum=self.momentum,
+            nesterov=self.nesterov,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adam:
+    """Adam (arXiv 1412.6980), or AdamW (arXiv 1711.05101) with decoupled weight decay.
+
+    Attributes:
+        lr: base learning rate; the schedule multiplies it.
+        weight_decay: coupled, or decoupled.
+        decoupled_weight_decay: which of the two.
+        betas: decays of the two moments, in [0, 1).
+        eps: added to the denominator.
+        amsgrad: the variant of arXiv 1904.09237.
+        decay_norms_and_biases: whether weight decay acts on one-dimensional parameters too.
+        layer_decay: factor on the rate from each layer to the one before it (BEiT, arXiv 2106.08254),
+            or None.
+    """
+
+    lr: float
+    weight_decay: float
+    decoupled_weight_decay: bool
+    betas: Sequence[float]
+    eps: float
+    amsgrad: bool
+    decay_norms_and_biases: bool
+    layer_decay: float | None
+
+    def __post_init__(self) -> None:
+        _check(self.lr, self.weight_decay, self.layer_decay)
+        if len(self.betas) != 2:
+            raise ValueError(f"betas must be two numbers, got {list(self.betas)}")
+        for beta in self.betas:
+            _check_share("betas", beta)
+        if not self.eps > 0:
+            raise ValueError(f"eps must be > 0, got {self.eps}")
+
+    def __call__(self, model: nn.Module) -> torch.optim.Optimizer:
+        """Return the optimizer."""
+        kind = torch.optim.AdamW if self.decoupled_weight_decay else torch.optim.Adam
+        first, second = self.betas
+        return kind(
+            parameter_groups(
+                model,
+                lr=self.lr,
+                weight_decay=self.weight_decay,
+                decay_norms_and_biases=self.decay_norms_and_biases,
+                layer_decay=self.layer_decay,
+            ),
+            betas=(first, second),
+            eps=self.eps,
+            amsgrad=self.amsgrad,
+        )
+
+
+def parameter_groups(
+    model: nn.Module,
+    *,
+    lr: float,
+    weight_decay: float,
+    decay_norms_and_biases: bool,
+    layer_decay: float | None,
+) -> list[dict[str, object]]:
+    """Return the trained parameters in groups with `initial_lr`, `lr` and `weight_decay`.
+
+    Layers are those of timm (`group_matcher` of the model); the last layer has the full rate. What a
+    model of timm exempts from weight decay (`no_weight_decay`) is exempt like norms and biases are.
+    """
+    exempt = () if decay_norms_and_biases else getattr(model, "no_weight_decay", tuple)()
+    if layer_decay is not None:
+        groups = param_groups_layer_decay(
+            model,
+            weight_decay=weight_decay,
+            weight_decay_exclude_1d=not decay_norms_and_biases,
+            no_weight_decay_list=exempt,
+            layer_decay=layer_decay,
+        )
+    else:
+        groups = param_groups_weight_decay(
+            model,
+            weight_decay=weight_decay,
+            weight_decay_exclude_1d=not decay_norms_and_biases,
+            no_weight_decay_list=exempt,
+        )
+    for group in groups:
+        group["initial_lr"] = group["lr"] = lr * group.pop("lr_scale", 1.0)
+    return groups  # type: ignore[no-any-return]
+
+
+def _check(lr: float, weight_decay: float, layer_decay: float | None) -> None:
+    if not lr > 0:
+        raise ValueError(f"lr must be > 0, got {lr}")
+    if not weight_decay >= 0:
+        raise ValueError(f"weight_decay must be >= 0, got {weight_decay}")
+    if layer_decay is not None and not 0 < layer_decay <= 1:
+        raise ValueError(f"layer_decay must be in (0, 1] or null, got {layer_decay}")
+
+
+def _check_share(name: str, value: float) -> None:
+    if not 0 <= value < 1:
+        raise ValueError(f"{name} must be in [0, 1), got {value}")

@@ -1,0 +1,226 @@
+"""Learning-rate schedules: pure functions of the step, without state and without torch.
+
+Each is called as `schedule(step, total_steps=..., steps_per_epoch=...)` with the number of optimizer
+steps done, and returns the factor on the base learning rate. Every length can be given in steps or in
+epochs, one of the two. A warm-up of W steps has the factor step / W for step < W: with W > 0 the
+first step has the rate zero, as in the EMA study whose numbers these schedules repeat.
+"""
+
+import math
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Protocol
+
+
+class Schedule(Protocol):
+    """The factor on the learning rate, as a function of the step."""
+
+    warmup_steps: int
+    warmup_epochs: int
+
+    def __call__(self, step: int, *, total_steps: int, steps_per_epoch: int) -> float:
+        """Return the factor of the step that follows `step` finished ones."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Constant:
+    """Warm-up, then 1."""
+
+    warmup_steps: int
+    warmup_epochs: int
+
+    def __post_init__(self) -> None:
+        _check_warmup(self)
+
+    def __call__(self, step: int, *, total_steps: int, steps_per_epoch: int) -> float:
+        """Return the factor at `step`."""
+        warmup = _warmup_length(self, total_steps, steps_per_epoch)
+        return step / warmup if step < warmup else 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Linear:
+    """Warm-up, then a straight line down to 0 at the end of the run."""
+
+    warmup_steps: int
+    warmup_epochs: int
+
+    def __post_init__(self) -> None:
+        _check_warmup(self)
+
+    def __call__(self, step: int, *, total_steps: int, steps_per_epoch: int) -> float:
+        """Return the factor at `step`."""
+        warmup = _warmup_length(self, total_steps, steps_per_epoch)
+        if step < warmup:
+            return step / warmup
+        return max(0.0, (total_steps - step) / (total_steps - warmup))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cosine:
+    """Warm-up, then half a cosine from 1 down to 0 at the end of the run.
+
+    SGDR (arXiv 1608.03983), equation 5, without restarts.
+    """
+
+    warmup_steps: int
+    warmup_epochs: int
+
+    def __post_init__(self) -> None:
+        _check_warmup(self)
+
+    def __call__(self, step: int, *, total_steps: int, steps_per_epoch: int) -> float:
+        """Return the factor at `step`."""
+        warmup = _warmup_length(self, total_steps, steps_per_epoch)
+        if step < warmup:
+            return step / warmup
+        return _half_cosine((step - warmup) / (total_steps - warmup))
+
+
+@dataclass(frozen=True, kw_only=True)
+class MultiStep:
+    """Warm-up, then `gamma` to the power of the milestones passed, counted from the run's start."""
+
+    milestone_epochs: Sequence[int]
+    milestone_steps: Sequence[int]
+    gamma: float
+    warmup_steps: int
+    warmup_epochs: int
+
+    def __post_init__(self) -> None:
+        _check_warmup(self)
+        _check_one_unit("milestone", self.milestone_steps, self.milestone_epochs)
+        milestones = list(self.milestone_steps or self.milestone_epochs)
+        if not milestones or milestones[0] < 1 or milestones != sorted(set(milestones)):
+            raise ValueError(f"milestones must be rising numbers from 1 up, got {milestones}")
+        _check_gamma(self.gamma)
+
+    def __call__(self, step: int, *, total_steps: int, steps_per_epoch: int) -> float:
+        """Return the factor at `step`."""
+        warmup = _warmup_length(self, total_steps, steps_per_epoch)
+        if step < warmup:
+            return step / warmup
+        passed = (
+            bisect_right(self.milestone_steps, step)
+            if self.milestone_steps
+            else bisect_right(self.milestone_epochs, step // steps_per_epoch)
+        )
+        return self.gamma**passed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """Warm-up, then `gamma` once every so many steps or epochs, counted from the run's start."""
+
+    every_epochs: int
+    every_steps: int
+    gamma: float
+    warmup_steps: int
+    warmup_epochs: int
+
+    def __post_init__(self) -> None:
+        _check_warmup(self)
+        _check_one_unit("every", self.every_steps, self.every_epochs)
+        if max(self.every_steps, self.every_epochs) < 1 or min(
+            self.every_steps, self.every_epochs
+        ) < 0:
+            raise ValueError(
+                "every_steps or every_epochs must be >= 1, "
+                f"got every_steps={self.every_steps} every_epochs={self.every_epochs}"
+            )
+        _check_gamma(self.gamma)
+
+    def __call__(self, step: int, *, total_steps: int, steps_per_epoch: int) -> float:
+        """Return the factor at `step`."""
+        warmup = _warmup_length(self, total_steps, steps_per_epoch)
+        if step < warmup:
+            return step / warmup
+        if self.every_steps:
+            return float(self.gamma ** (step // self.every_steps))
+        return float(self.gamma ** (step // steps_per_epoch // self.every_epochs))
+
+
+@dataclass(frozen=True, kw_only=True)
+class CosineRestarts:
+    """Warm-up, then cycles of half a cosine, each from its restart weight down to `min_ratio`.
+
+    SGDR (arXiv 1608.03983), equation 5: within a cycle of P steps, with weight w and t steps done in
+    it, the factor is m + (1 - m) w (1 + cos(pi t / P)) / 2, where m is `min_ratio`. The last length
+    and the last weight repeat until the run ends, so `cycle_epochs=[30]` makes cycles of 30 epochs.
+    """
+
+    cycle_epochs: Sequence[int]
+    cycle_steps: Sequence[int]
+    restart_weights: Sequence[float]
+    min_ratio: float
+    warmup_steps: int
+    warmup_epochs: int
+
+    def __post_init__(self) -> None:
+        _check_warmup(self)
+        _check_one_unit("cycle", self.cycle_steps, self.cycle_epochs)
+        lengths = list(self.cycle_steps or self.cycle_epochs)
+        if not lengths or min(lengths) < 1:
+            raise ValueError(f"cycle lengths must be numbers >= 1, got {lengths}")
+        weights = list(self.restart_weights)
+        if not 1 <= len(weights) <= len(lengths) or min(weights) <= 0:
+            raise ValueError(
+                f"restart_weights must be 1 to {len(lengths)} numbers > 0, got {weights}"
+            )
+        if not 0.0 <= self.min_ratio <= 1.0:
+            raise ValueError(f"min_ratio must be in [0, 1], got {self.min_ratio}")
+
+    def __call__(self, step: int, *, total_steps: int, steps_per_epoch: int) -> float:
+        """Return the factor at `step`."""
+        warmup = _warmup_length(self, total_steps, steps_per_epoch)
+        if step < warmup:
+            return step / warmup
+        unit = 1 if self.cycle_steps else steps_per_epoch
+        lengths = [length * unit for length in self.cycle_steps or self.cycle_epochs]
+        ends = list(accumulate(lengths))
+        cycle = bisect_right(ends, step - warmup)
+        if cycle < len(lengths):
+            done = step - warmup - (ends[cycle] - lengths[cycle])
+        else:
+            cycle, done = len(lengths) - 1, (step - warmup - ends[-1]) % lengths[-1]
+        weight = self.restart_weights[min(cycle, len(self.restart_weights) - 1)]
+        return self.min_ratio + (1.0 - self.min_ratio) * weight * _half_cosine(
+            done / lengths[cycle]
+        )
+
+
+def _half_cosine(progress: float) -> float:
+    return max(0.0, 0.5 * (1.0 + math.cos(math.pi * progress)))
+
+
+def _warmup_length(schedule: Schedule, total_steps: int, steps_per_epoch: int) -> int:
+    """Return the warm-up in steps; refuses one that leaves no step after it."""
+    length = schedule.warmup_steps or schedule.warmup_epochs * steps_per_epoch
+    if length >= total_steps:
+        name = "warmup_steps" if schedule.warmup_steps else "warmup_epochs"
+        raise ValueError(
+            f"{name} must be shorter than the run of {total_steps} steps "
+            f"({steps_per_epoch} an epoch), got {getattr(schedule, name)}"
+        )
+    return length
+
+
+def _check_warmup(schedule: Schedule) -> None:
+    for name in ("warmup_steps", "warmup_epochs"):
+        if getattr(schedule, name) < 0:
+            raise ValueError(f"{name} must be >= 0, got {getattr(schedule, name)}")
+    _check_one_unit("warmup", schedule.warmup_steps, schedule.warmup_epochs)
+
+
+def _check_one_unit(name: str, steps: object, epochs: object) -> None:
+    if steps and epochs:
+        raise ValueError(
+            f"{name}_steps and {name}_epochs exclude each other, got {steps} and {epochs}"
+        )
+
+
+def _check_gamma(gamma: float) -> None:
+    if not 0.0 < gamma <= 1.0:
+        raise ValueError(f"gamma must be in (0, 1], got {gamma}")

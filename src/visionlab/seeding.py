@@ -1,0 +1,71 @@
+"""Randomness as a function of (seed, epoch, sample): nothing here has a state to save.
+
+Whoever needs a random number says what it is for. A resumed run therefore draws what an unbroken
+one would have drawn, and neither the number of workers nor the order of evaluation matters.
+"""
+
+import hashlib
+import random
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15, the increment of SplitMix64, as int64
+_MIX_1 = -4658895280553007687  # 0xBF58476D1CE4E5B9
+_MIX_2 = -7723592293110705685  # 0x94D049BB133111EB
+
+
+def derive(seed: int, *purpose: str | int) -> int:
+    """Return a seed in [0, 2**63) for one purpose, for example `derive(seed, "order", epoch)`."""
+    text = repr((seed, *purpose)).encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 1
+
+
+def seed_everything(seed: int) -> None:
+    """Seed the global generators of Python, NumPy and torch (every device)."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - third-party code still draws from it
+    torch.manual_seed(seed)
+
+
+def permutation(size: int, *, seed: int) -> Tensor:
+    """Return the numbers 0 to size - 1 in an order that follows from the seed, (size,) int64."""
+    return torch.randperm(size, generator=torch.Generator().manual_seed(seed))
+
+
+def uniform(keys: Tensor, *, seed: int, num_draws: int) -> Tensor:
+    """Return independent uniform numbers in [0, 1) that follow from (seed, key) alone.
+
+    SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA
+    2014) as a counter-based generator, in integer arithmetic that is the same on every device.
+
+    Args:
+        keys: (N,) int64, stable sample ids.
+        seed: what the numbers are for, from `derive`.
+        num_draws: how many numbers each sample needs.
+
+    Returns:
+        (N, num_draws) float32 on the device of `keys`, multiples of 2**-24.
+    """
+    streams = _mix(keys + _as_int64(seed + 2**64 // 3))
+    draws = torch.arange(1, num_draws + 1, device=keys.device) * _GOLDEN
+    bits = _mix(streams[:, None] + draws)
+    return _shift_right(bits, 40).to(torch.float32) * 2.0**-24
+
+
+def _mix(bits: Tensor) -> Tensor:
+    """Return the finaliser of SplitMix64, a bijection of int64."""
+    bits = (bits ^ _shift_right(bits, 30)) * _MIX_1
+    bits = (bits ^ _shift_right(bits, 27)) * _MIX_2
+    return bits ^ _shift_right(bits, 31)
+
+
+def _shift_right(bits: Tensor, count: int) -> Tensor:
+    """Shift as if unsigned: torch's own shift copies the sign bit."""
+    return (bits >> count) & ((1 << (64 - count)) - 1)
+
+
+def _as_int64(value: int) -> int:
+    value %= 2**64
+    return value - 2**64 if value >= 2**63 else value

@@ -1,0 +1,163 @@
+"""Files that are either whole or recognised as broken, and never half replaced.
+
+A file is written aside, flushed to the disk and renamed over the old one. Tensor files are torch's zip
+format with a SHA-256 of their content in the zip's comment: `torch.load` and `unzip -z` read them as
+they are. They hold tensors and plain containers only, so reading one runs no code.
+"""
+
+import hashlib
+import json
+import os
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+_PREFIX = b"sha256:"
+_COMMENT_LENGTH = len(_PREFIX) + 64
+_CHUNK = 1 << 20
+
+
+def write_tensors(path: Path, content: Mapping[str, Any], *, keep: Path | None = None) -> None:
+    """Write tensors and plain containers to `path`, replacing what was there in one step.
+
+    Args:
+        path: the file to write.
+        content: what to write.
+        keep: where the file that `path` held until now stays, if it is to stay.
+
+    Raises:
+        OSError: the disk is full or refuses; the old file is untouched.
+    """
+    aside = _aside(path)
+    try:
+        with aside.open("w+b") as file:
+            torch.save(dict(content), file)
+            _seal(file)
+            os.fsync(file.fileno())
+    except (OSError, RuntimeError) as error:
+        aside.unlink(missing_ok=True)
+        raise OSError(f"{path} cannot be written, {_reason(error)}") from error
+    if keep is not None and path.exists():
+        _replace_by_link(path, keep)
+    aside.replace(path)
+    _flush_folder(path.parent)
+
+
+def read_tensors(path: Path, *, sealed: bool) -> dict[str, Any]:
+    """Read a tensor file on the CPU.
+
+    Args:
+        path: a file of `write_tensors`, or if not `sealed` any file of `torch.save`.
+        sealed: whether a file without a checksum is refused.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file is cut short, altered, or holds more than tensors and containers.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist")
+    _check_seal(path, required=sealed)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f"{path} must hold tensors and plain containers only; it holds other objects, or is not "
+            "a checkpoint, and was not run"
+        ) from error
+    except (RuntimeError, EOFError, OSError, KeyError) as error:
+        raise ValueError(f"{path} is not a whole checkpoint file") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} must hold a dictionary, got {type(content).__name__}")
+    return content
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small text file, replacing what was there in one step."""
+    aside = _aside(path)
+    try:
+        with aside.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise OSError(f"{path} cannot be written, {_reason(error)}") from error
+    aside.replace(path)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file, replacing what was there in one step."""
+    write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def _aside(path: Path) -> Path:
+    """Return a name of this process beside `path`, so that no two writers share one."""
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+def _seal(file: Any) -> None:
+    """Put the checksum of everything before the zip's comment into that comment."""
+    file.flush()
+    file.seek(-2, os.SEEK_END)
+    if file.read(2) != b"\0\0":
+        raise RuntimeError("torch.save no longer ends its zip with an empty comment")
+    end = file.tell() - 2
+    digest = _digest(file, end)
+    file.seek(end)
+    file.write(_COMMENT_LENGTH.to_bytes(2, "little") + _PREFIX + digest)
+    file.flush()
+
+
+def _check_seal(path: Path, *, required: bool) -> None:
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        end = size - _COMMENT_LENGTH - 2
+        file.seek(max(0, end))
+        tail = file.read()
+        if end < 0 or not tail[2:].startswith(_PREFIX):
+            if required:
+                raise ValueError(f"{path} is cut short: its checksum is missing")
+            return
+        if _digest(file, end) != tail[2 + len(_PREFIX) :]:
+            raise ValueError(f"{path} was altered: its checksum does not match its content")
+
+
+def _digest(file: Any, end: int) -> bytes:
+    """Return the hexadecimal SHA-256 of the first `end` bytes."""
+    file.seek(0)
+    digest = hashlib.sha256()
+    while end > 0:
+        chunk = file.read(min(_CHUNK, end))
+        digest.update(chunk)
+        end -= len(chunk)
+    return digest.hexdigest().encode()
+
+
+def _replace_by_link(path: Path, link: Path) -> None:
+    """Make `link` a second name of `path`; `path` never disappears meanwhile."""
+    aside = _aside(link)
+    aside.unlink(missing_ok=True)
+    try:
+        os.link(path, aside)
+    except OSError:  # a file system without hard links: `link` is there whenever `path` is not
+        path.replace(link)
+    else:
+        aside.replace(link)
+
+
+def _flush_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _reason(error: Exception) -> str:
+    """Return the first line of an error's text; torch appends a C++ stack."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,119 @@
+"""The contract between the loop and the parts of a task.
+
+The loop asks a task for named losses and sums them; it never sees an output. Whoever adds a task
+brings splits, a model, a loss, a prediction and a metric, and changes nothing in `engine/`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, Protocol
+
+from torch import Tensor, nn
+
+
+class Batch(NamedTuple):
+    """What a split yields, on the training device.
+
+    Attributes:
+        inputs: what the model is called with.
+        targets: what loss and metric compare with.
+        keys: (B,) int64, stable ids of the samples.
+        matrices: (B, 3, 3) float32 maps from sample to input pixels as (x, y, 1), where the task has
+            geometry.
+    """
+
+    inputs: Any
+    targets: Any
+    keys: Tensor
+    matrices: Tensor | None = None
+
+
+class Split(Protocol):
+    """Samples in batches; every batch follows from (the split's seed, epoch, position) alone."""
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+
+    def num_batches(self, batch_size: int) -> int:
+        """Return how many batches one epoch has."""
+
+    def batches(self, *, batch_size: int, epoch: int, first_batch: int) -> Iterator[Batch]:
+        """Yield the batches of an epoch (counted from 0) from number `first_batch` on."""
+
+
+class Metric(Protocol):
+    """What is counted over a split; the numbers depend neither on order nor on batching."""
+
+    def reset(self) -> None:
+        """Forget everything."""
+
+    def update(self, predictions: Any, targets: Any) -> None:
+        """Take in the predictions of one batch."""
+
+    def compute(self) -> dict[str, float]:
+        """Return the metric's numbers by name."""
+
+    def samples(self) -> dict[str, Tensor]:
+        """Return what is known of each sample, arrays with rows in the order of the updates."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """What a data set hands over.
+
+    Attributes:
+        splits: by name; `train` is there, `train_plain` holds the same samples without augmentation,
+            `val` and `test` where the data has them.
+        sizes: what the model's last layer is built from, for example `{"num_classes": 10}`.
+        class_names: in the order of the labels.
+        unreadable: paths that were skipped so far; grows while files are read.
+    """
+
+    splits: Mapping[str, Split]
+    sizes: Mapping[str, int]
+    class_names: Sequence[str]
+    unreadable: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """The parts of one task.
+
+    Attributes:
+        name: the task's name, as in `conf/task/`.
+        splits: by name; `train` is what is trained on, `val` (if any) is evaluated each epoch.
+        model: called as `model(batch.inputs)`.
+        loss: maps (outputs, targets) to named scalars, which the loop sums.
+        curves: maps (outputs, targets) to named scalars worth drawing beside the losses.
+        predict: maps (outputs, batch) to predictions in the sample's own units (original pixels).
+        metric: compares predictions with targets.
+        monitor: the number of an evaluation that decides which weights are best.
+        mode: whether more or less of it is better.
+    """
+
+    name: str
+    splits: Mapping[str, Split]
+    model: nn.Module
+    loss: Callable[[Any, Any], Mapping[str, Tensor]]
+    curves: Callable[[Any, Any], Mapping[str, Tensor]]
+    predict: Callable[[Any, Batch], Any]
+    metric: Metric
+    monitor: str
+    mode: Literal["max", "min"]
+
+    def __post_init__(self) -> None:
+        if self.mode not in ("max", "min"):
+            raise ValueError(f"mode must be max or min, got {self.mode!r}")
+        if "train" not in self.splits:
+            raise ValueError(f"splits must hold train, got {sorted(self.splits)}")
+
+    def losses(self, batch: Batch) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
+        """Return the named losses of a training batch, and the scalars drawn beside them."""
+        outputs = self.model(batch.inputs)
+        return self.loss(outputs, batch.targets), self.curves(outputs, batch.targets)
+
+    def is_better(self, value: float, than: float) -> bool:
+        """Return whether a value of `monitor` beats another; nothing beats by being NaN."""
+        return value > than if self.mode == "max" else value < than

@@ -1,0 +1,21 @@
+"""Where log lines go on a terminal. Imports no torch: logging is set up before a run is."""
+
+import logging
+import sys
+from typing import TextIO
+
+
+class StandardOutput(logging.StreamHandler[TextIO]):
+    """Logs to what standard output is at that moment, so that a line appears above a progress bar.
+
+    Errors are left to a handler on standard error.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(sys.stdout)
+        self.addFilter(lambda record: record.levelno < logging.ERROR)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record."""
+        self.stream = sys.stdout
+        super().emit(record)

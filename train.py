@@ -1,0 +1,18 @@
+"""Train a model: `python train.py [key=value ...]`, see `python train.py --help`."""
+
+import hydra
+from omegaconf import DictConfig
+
+from visionlab import command_line
+
+
+@hydra.main(version_base="1.3", config_path=command_line.CONF, config_name="train")
+@command_line.job
+def main(config: DictConfig) -> float | None:
+    from visionlab.runs import train  # here, so that a wrong command line need not wait for torch
+
+    return train(config)
+
+
+if __name__ == "__main__":
+    command_line.run(main)
