@@ -7,6 +7,7 @@ model: its `module` is evaluated, saved and ensembled like any other.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -33,7 +34,7 @@ class Exponential:
         """Return the decay of the update that follows `num_updates` earlier ones."""
         if self.warmup_power is None:
             return self.decay
-        return min(self.decay, 1.0 - (1.0 + num_updates) ** -self.warmup_power)
+        return min(self.decay, 1.0 - math.pow(1.0 + num_updates, -self.warmup_power))
 
 
 def uniform(num_updates: int) -> float:
@@ -72,7 +73,9 @@ class Average:
         self._decay_at = decay_at
         self._start_step = start_step
         self._interval_steps = interval_steps
-        averaged, copied = _paired_tensors(self.module, model, average_buffers=buffers == "averaged")
+        averaged, copied = _paired_tensors(
+            self.module, model, average_buffers=buffers == "averaged"
+        )
         self._floats = _columns([pair for pair in averaged if pair[0].is_floating_point()])
         self._integers = _columns([pair for pair in averaged if not pair[0].is_floating_point()])
         self._copied = _columns(copied)
@@ -131,7 +134,9 @@ class Averages:
         if self.warmup_power is not None and self.warmup_power <= 0:
             raise ValueError(f"warmup_power must be > 0 or null, got {self.warmup_power}")
         if self.buffers not in get_args(Buffers):
-            raise ValueError(f"buffers must be one of {get_args(Buffers)}, got {self.buffers!r}")
+            raise ValueError(
+                f"buffers must be one of {', '.join(get_args(Buffers))}, got {self.buffers!r}"
+            )
 
     def __call__(self, model: nn.Module) -> list[Average]:
         """Return the averages of `model`, each a copy of it as it is now."""
@@ -158,13 +163,13 @@ class Averages:
         return self.decay if is_list else [self.decay]  # type: ignore[return-value, list-item]
 
 
-def recompute_buffers(module: nn.Module, inputs: Iterable[Tensor]) -> None:
-    """Replace running batch-norm statistics by the plain mean over `inputs`, (B, C, H, W) each.
+def recompute_buffers(module: nn.Module, batches: Iterable[Any]) -> None:
+    """Replace running batch-norm statistics by the plain mean over batches (inputs stand first).
 
     An average of running statistics does not belong to the averaged weights (SWA, arXiv 1803.05407,
     section 3.2). The module's training mode is as before afterwards.
     """
-    update_bn(inputs, module)
+    update_bn(batches, module)
 
 
 def weight_norm(module: nn.Module) -> Tensor:
@@ -180,11 +185,12 @@ def weight_distance(module: nn.Module, other: nn.Module) -> Tensor:
 
 
 def _total_norm(tensors: Sequence[Tensor]) -> Tensor:
-    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(tensors))))
+    total: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(tensors))))
+    return total
 
 
 def _mix(shadow: list[Tensor], source: list[Tensor], *, decay: float) -> None:
-    """Set shadow to decay * shadow + (1 - decay) * source, rounded as timm's `ModelEmaV2` rounds."""
+    """Set shadow to decay * shadow + (1 - decay) * source, rounded as timm's `ModelEmaV2`."""
     if not shadow:
         return
     mixed = torch._foreach_mul(shadow, decay)
@@ -201,7 +207,8 @@ def _paired_tensors(
     """Return the (shadow, source) pairs to average and the pairs to copy."""
     source = model.state_dict()
     buffers = {name for name, _ in model.named_buffers()}
-    averaged, copied = [], []
+    averaged: list[_Pair] = []
+    copied: list[_Pair] = []
     for name, tensor in module.state_dict().items():
         pairs = averaged if average_buffers or name not in buffers else copied
         pairs.append((tensor, source[name]))

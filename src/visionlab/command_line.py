@@ -24,12 +24,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from visionlab.engine.interrupt import Interrupted
-from visionlab.settings import SCHEMAS
+from visionlab.settings.scripts import SCHEMAS
 
 CONF = str(Path(__file__).parents[2] / "conf")
 _FULL_ERROR = "HYDRA_FULL_ERROR"
 _USER_ERRORS = (ValueError, OSError, FloatingPointError, InstantiationException)
 _MAX_FOLDER_NAME = 120
+_made: list[Path] = []  # run folders that this process made
 _log = logging.getLogger("visionlab")
 
 
@@ -64,6 +65,7 @@ def run_folder(resume: str | None, task: str) -> str:
             folder.mkdir()
         except FileExistsError:
             continue
+        _made.append(folder)
         return str(folder)
     raise AssertionError("unreachable")
 
@@ -85,13 +87,15 @@ def job(function: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
     @functools.wraps(function)
     def reporting(config: DictConfig) -> Any:
         try:
+            check_keys(config)
             return function(config)
         except (*_USER_ERRORS, Interrupted, RuntimeError) as error:
             if _wants_traceback() or not _is_users(error):
                 raise
             _log.error("error: %s", explain(error))
-            if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
                 raise
+            _discard_unused()
             sys.exit(getattr(error, "exit_code", 1))
 
     return reporting
@@ -108,10 +112,23 @@ def run(main: Callable[[], Any]) -> None:
     except (HydraException, OmegaConfBaseException, *_USER_ERRORS) as error:
         if traceback:
             raise
-        cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
-        print(f"error: {explain(cause)}", file=sys.stderr)  # noqa: T201 - logging may not be set up
-        refused = isinstance(cause, HydraException | OmegaConfBaseException)
-        sys.exit(2 if refused and not isinstance(cause, InstantiationException) else 1)
+        print(f"error: {explain(error)}", file=sys.stderr)  # noqa: T201 - logging may not be set up
+        refused = isinstance(error, HydraException) and not isinstance(
+            error, InstantiationException
+        )
+        sys.exit(2 if refused else 1)
+
+
+def check_keys(config: DictConfig) -> None:
+    """Refuse keys that a leading + put where the schema has none, and values not given.
+
+    Raises:
+        ValueError: there are such keys.
+    """
+    if unknown := _unknown_keys(config):
+        raise ValueError(f"{', '.join(unknown)} must be a setting; overrides need no leading +")
+    if missing := OmegaConf.missing_keys(config):
+        raise ValueError(f"{', '.join(sorted(missing))} must be given, got nothing")
 
 
 def explain(error: BaseException) -> str:
@@ -122,22 +139,44 @@ def explain(error: BaseException) -> str:
     if type(error).__name__ == "OutOfMemoryError":
         return "the device's memory must hold a batch; raise hparams.accumulate_steps"
     if isinstance(error, HydraException | OmegaConfBaseException):
-        return _explain_hydra(str(error))
+        causes = [error.__cause__] if isinstance(error.__cause__, OmegaConfBaseException) else []
+        return _explain_hydra("\n".join(str(part) for part in (error, *causes)))
     return " ".join(str(error).split())
 
 
 def _explain_hydra(message: str) -> str:
     message = message.split("Config search path")[0]
-    noise = ("To append to your config", "full_key:", "object_type=", "reference_type=", "See https")
-    lines = [line.strip() for line in message.splitlines()]
+    noise = (
+        "To append to your config",
+        "full_key:",
+        "object_type=",
+        "reference_type=",
+        "See https",
+    )
+    lines = [line.strip().removesuffix(".") for line in message.splitlines()]
     text = "; ".join(line for line in lines if line and not line.startswith(noise))
-    text = re.sub(r":;", ":", text)
+    text = re.sub(r"\w+ raised while resolving interpolation: ", "", text.replace(":;", ":"))
     unknown = re.search(r"Could not override '([\w./@]+)'|Key '(\w+)' not in", message)
     if unknown:
         key = (unknown[1] or unknown[2]).split(".")[-1]
         close = difflib.get_close_matches(key, _all_names(), n=2)
         text += f"; did you mean {' or '.join(close)}?" if close else ""
     return text
+
+
+def _unknown_keys(config: DictConfig, prefix: str = "") -> list[str]:
+    schema = OmegaConf.get_type(config)
+    known = None
+    if schema is not None and dataclasses.is_dataclass(schema):
+        known = {field.name for field in dataclasses.fields(schema)}
+    unknown = []
+    for key, value in config.items_ex(resolve=False):
+        key = str(key)
+        if known is not None and key not in known:
+            unknown.append(f"{prefix}{key}")
+        elif isinstance(value, DictConfig) and not value._is_missing():
+            unknown += _unknown_keys(value, f"{prefix}{key}.")
+    return unknown
 
 
 def _all_names() -> list[str]:
@@ -152,6 +191,14 @@ def _is_users(error: BaseException) -> bool:
         return isinstance(error.__cause__, _USER_ERRORS)
     named = type(error).__name__ == "OutOfMemoryError"
     return named or isinstance(error, (*_USER_ERRORS, Interrupted))
+
+
+def _discard_unused() -> None:
+    """Remove the new folder of a run that never began, so that mistakes leave nothing behind."""
+    for folder in _made:
+        if {path.name for path in folder.iterdir()} <= {"run.log"}:
+            (folder / "run.log").unlink(missing_ok=True)
+            folder.rmdir()
 
 
 def _wants_traceback() -> bool:

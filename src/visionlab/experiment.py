@@ -1,14 +1,14 @@
 """From a configuration to objects: the only place that knows both.
 
-Every part is first built as a recipe, a frozen dataclass that checks its settings; only then is data
-read, and a model made to fit it.
+Every part is first built as a recipe, a frozen dataclass that checks its settings; only then is
+data read, and a model made to fit it.
 """
 
 import functools
 import logging
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -135,9 +135,7 @@ def build_recipes(config: DictConfig) -> Recipes:
 
 def build_data(config: DictConfig, recipes: Recipes, device: torch.device) -> Data:
     """Read the data set."""
-    return recipes.dataset(
-        augmentation=recipes.augment, seed=config.global_seed, device=device
-    )
+    return recipes.dataset(augmentation=recipes.augment, seed=config.global_seed, device=device)
 
 
 def build_task(config: DictConfig, recipes: Recipes, data: Data, device: torch.device) -> Task:
@@ -150,11 +148,13 @@ def build_task(config: DictConfig, recipes: Recipes, data: Data, device: torch.d
         left = load_matching(model, Path(config.model.init_from))
         _log.info("model.init_from: took what fits; not taken: %s", "; ".join(left) or "nothing")
     freeze(model, config.model.freeze)
-    layout = torch.channels_last if config.channels_last else torch.contiguous_format
+    model = model.to(device)
+    if config.channels_last:
+        model = model.to(memory_format=torch.channels_last)
     return Task(
         name=config.task.name,
         splits=data.splits,
-        model=model.to(device=device, memory_format=layout),
+        model=model,
         loss=recipes.loss,
         curves=instantiate(config.task.curves),
         predict=instantiate(config.task.predict),
@@ -188,11 +188,7 @@ def _bind(schedule: Schedule, task: Task, hparams: Hparams) -> Callable[[int], f
 
 
 def _completed(config: DictConfig) -> DictConfig:
-    """Return a checked copy of a composed configuration, resolved, with a seed in it."""
-    if unknown := _unknown_keys(config):
-        raise ValueError(f"{', '.join(unknown)} is not a setting; overrides need no leading +")
-    if missing := OmegaConf.missing_keys(config):
-        raise ValueError(f"{', '.join(sorted(missing))} must be given, got nothing")
+    """Return a copy of a composed configuration, resolved, without schema, with a seed in it."""
     plain = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
     assert isinstance(plain, DictConfig)
     if plain.global_seed is None:
@@ -213,16 +209,3 @@ def _resumed(config: DictConfig, folder: Path) -> DictConfig:
             )
         OmegaConf.update(saved, key, OmegaConf.select(config, key))
     return saved
-
-
-def _unknown_keys(config: DictConfig, prefix: str = "") -> list[str]:
-    """Return keys that a leading + put where the schema has none."""
-    schema = OmegaConf.get_type(config)
-    known = {field.name for field in fields(schema)} if is_dataclass(schema) else None
-    unknown = []
-    for key, value in config.items_ex(resolve=False):
-        if known is not None and key not in known:
-            unknown.append(f"{prefix}{key}")
-        elif isinstance(value, DictConfig) and not value._is_missing():
-            unknown += _unknown_keys(value, f"{prefix}{key}.")
-    return unknown

@@ -1,6 +1,6 @@
 """Optimizers over the trained parameters of a model, in groups that differ in rate and decay."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,8 +18,8 @@ class Sgd:
         momentum: in [0, 1).
         nesterov: Nesterov's variant.
         decay_norms_and_biases: whether weight decay acts on one-dimensional parameters too.
-        layer_decay: factor on the rate from each layer to the one before it (BEiT, arXiv 2106.08254),
-            or None.
+        layer_decay: factor on the rate from each layer to the one before it (BEiT, arXiv
+            2106.08254), or None.
     """
 
     lr: float
@@ -62,8 +62,8 @@ class Adam:
         eps: added to the denominator.
         amsgrad: the variant of arXiv 1904.09237.
         decay_norms_and_biases: whether weight decay acts on one-dimensional parameters too.
-        layer_decay: factor on the rate from each layer to the one before it (BEiT, arXiv 2106.08254),
-            or None.
+        layer_decay: factor on the rate from each layer to the one before it (BEiT, arXiv
+            2106.08254), or None.
     """
 
     lr: float
@@ -112,10 +112,13 @@ def parameter_groups(
 ) -> list[dict[str, object]]:
     """Return the trained parameters in groups with `initial_lr`, `lr` and `weight_decay`.
 
-    Layers are those of timm (`group_matcher` of the model); the last layer has the full rate. What a
-    model of timm exempts from weight decay (`no_weight_decay`) is exempt like norms and biases are.
+    Layers are those of timm (`group_matcher` of the model); the last layer has the full rate. What
+    a model of timm exempts from weight decay (`no_weight_decay`) is exempt like norms and biases
+    are.
     """
-    exempt = () if decay_norms_and_biases else getattr(model, "no_weight_decay", tuple)()
+    exempt: Collection[str] = (
+        () if decay_norms_and_biases else getattr(model, "no_weight_decay", tuple)()
+    )
     if layer_decay is not None:
         groups = param_groups_layer_decay(
             model,

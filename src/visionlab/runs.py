@@ -33,16 +33,13 @@ def train(config: DictConfig) -> float | None:
     """Train as a composed configuration says, in Hydra's output folder.
 
     Returns:
-        The best monitored number on validation, of the model or any average; None without validation.
+        The best monitored number on validation, of the model or any average; None without
+        validation.
     """
     folder = Path(HydraConfig.get().runtime.output_dir)
-    try:
-        run = build_run(config, folder)
-        if not config.resume:
-            write_text(folder / "config.yaml", OmegaConf.to_yaml(run.config))
-    except Exception:
-        _discard_unused(folder)
-        raise
+    run = build_run(config, folder)
+    if not config.resume:
+        write_text(folder / "config.yaml", OmegaConf.to_yaml(run.config))
     record = Record(
         folder / "run.json",
         seed=run.config.global_seed,
@@ -231,16 +228,3 @@ def _read_model(path: Path) -> tuple[DictConfig, dict[str, dict[str, Tensor]]]:
     if "config" not in content:
         raise ValueError(f"checkpoint must be a file of a visionlab run, got {path}")
     return OmegaConf.create(content["config"]), {content.get("name", "model"): content["model"]}
-
-
-def _discard_unused(folder: Path) -> None:
-    """Remove the folder of a run that never began, so that mistakes leave nothing behind."""
-    if (folder / "config.yaml").exists():
-        return
-    for path in (folder / "run.log", folder / "checkpoints"):
-        if path.is_file():
-            path.unlink()
-        elif path.is_dir() and not any(path.iterdir()):
-            path.rmdir()
-    if folder.is_dir() and not any(folder.iterdir()):
-        folder.rmdir()

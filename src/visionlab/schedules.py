@@ -1,9 +1,9 @@
 """Learning-rate schedules: pure functions of the step, without state and without torch.
 
-Each is called as `schedule(step, total_steps=..., steps_per_epoch=...)` with the number of optimizer
-steps done, and returns the factor on the base learning rate. Every length can be given in steps or in
-epochs, one of the two. A warm-up of W steps has the factor step / W for step < W: with W > 0 the
-first step has the rate zero, as in the EMA study whose numbers these schedules repeat.
+Each is called as `schedule(step, total_steps=..., steps_per_epoch=...)` with the number of
+optimizer steps done, and returns the factor on the base learning rate. Every length can be given in
+steps or in epochs, one of the two. A warm-up of W steps has the factor step / W for step < W: with
+W > 0 the first step has the rate zero, as in the EMA study whose numbers these schedules repeat.
 """
 
 import math
@@ -17,8 +17,13 @@ from typing import Protocol
 class Schedule(Protocol):
     """The factor on the learning rate, as a function of the step."""
 
-    warmup_steps: int
-    warmup_epochs: int
+    @property
+    def warmup_steps(self) -> int:
+        """Length of the warm-up in steps, or 0."""
+
+    @property
+    def warmup_epochs(self) -> int:
+        """Length of the warm-up in epochs, or 0."""
 
     def __call__(self, step: int, *, total_steps: int, steps_per_epoch: int) -> float:
         """Return the factor of the step that follows `step` finished ones."""
@@ -123,9 +128,9 @@ class Step:
     def __post_init__(self) -> None:
         _check_warmup(self)
         _check_one_unit("every", self.every_steps, self.every_epochs)
-        if max(self.every_steps, self.every_epochs) < 1 or min(
-            self.every_steps, self.every_epochs
-        ) < 0:
+        if min(self.every_steps, self.every_epochs) < 0 or not (
+            self.every_steps or self.every_epochs
+        ):
             raise ValueError(
                 "every_steps or every_epochs must be >= 1, "
                 f"got every_steps={self.every_steps} every_epochs={self.every_epochs}"
@@ -146,9 +151,10 @@ class Step:
 class CosineRestarts:
     """Warm-up, then cycles of half a cosine, each from its restart weight down to `min_ratio`.
 
-    SGDR (arXiv 1608.03983), equation 5: within a cycle of P steps, with weight w and t steps done in
-    it, the factor is m + (1 - m) w (1 + cos(pi t / P)) / 2, where m is `min_ratio`. The last length
-    and the last weight repeat until the run ends, so `cycle_epochs=[30]` makes cycles of 30 epochs.
+    SGDR (arXiv 1608.03983), equation 5: within a cycle of P steps, with weight w and t steps done
+    in it, the factor is m + (1 - m) w (1 + cos(pi t / P)) / 2, where m is `min_ratio`. The last
+    length and the last weight repeat until the run ends, so `cycle_epochs=[30]` makes cycles of 30
+    epochs.
     """
 
     cycle_epochs: Sequence[int]

@@ -1,8 +1,8 @@
 """Files that are either whole or recognised as broken, and never half replaced.
 
-A file is written aside, flushed to the disk and renamed over the old one. Tensor files are torch's zip
-format with a SHA-256 of their content in the zip's comment: `torch.load` and `unzip -z` read them as
-they are. They hold tensors and plain containers only, so reading one runs no code.
+A file is written aside, flushed to the disk and renamed over the old one. Tensor files are torch's
+zip format with a SHA-256 of their content in the zip's comment: `torch.load` and `unzip -z` read
+them as they are. They hold tensors and plain containers only, so reading one runs no code.
 """
 
 import hashlib
@@ -64,8 +64,8 @@ def read_tensors(path: Path, *, sealed: bool) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(
-            f"{path} must hold tensors and plain containers only; it holds other objects, or is not "
-            "a checkpoint, and was not run"
+            f"{path} must hold tensors and plain containers only; it holds other objects, or is "
+            "not a checkpoint, and was not run"
         ) from error
     except (RuntimeError, EOFError, OSError, KeyError) as error:
         raise ValueError(f"{path} is not a whole checkpoint file") from error

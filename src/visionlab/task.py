@@ -20,8 +20,8 @@ class Batch(NamedTuple):
         inputs: what the model is called with.
         targets: what loss and metric compare with.
         keys: (B,) int64, stable ids of the samples.
-        matrices: (B, 3, 3) float32 maps from sample to input pixels as (x, y, 1), where the task has
-            geometry.
+        matrices: (B, 3, 3) float32 maps from sample to input pixels as (x, y, 1), where the task
+            has geometry.
     """
 
     inputs: Any
@@ -44,7 +44,13 @@ class Split(Protocol):
 
 
 class Metric(Protocol):
-    """What is counted over a split; the numbers depend neither on order nor on batching."""
+    """What is counted over a split; the numbers depend neither on order nor on batching.
+
+    Attributes:
+        names: of the numbers that `compute` returns.
+    """
+
+    names: Sequence[str]
 
     def reset(self) -> None:
         """Forget everything."""
@@ -64,8 +70,8 @@ class Data:
     """What a data set hands over.
 
     Attributes:
-        splits: by name; `train` is there, `train_plain` holds the same samples without augmentation,
-            `val` and `test` where the data has them.
+        splits: by name; `train` is there, `train_plain` holds the same samples without
+            augmentation, `val` and `test` where the data has them.
         sizes: what the model's last layer is built from, for example `{"num_classes": 10}`.
         class_names: in the order of the labels.
         unreadable: paths that were skipped so far; grows while files are read.
@@ -89,7 +95,7 @@ class Task:
         curves: maps (outputs, targets) to named scalars worth drawing beside the losses.
         predict: maps (outputs, batch) to predictions in the sample's own units (original pixels).
         metric: compares predictions with targets.
-        monitor: the number of an evaluation that decides which weights are best.
+        monitor: the number of the metric, or `loss`, that decides which weights are best.
         mode: whether more or less of it is better.
     """
 
@@ -105,7 +111,10 @@ class Task:
 
     def __post_init__(self) -> None:
         if self.mode not in ("max", "min"):
-            raise ValueError(f"mode must be max or min, got {self.mode!r}")
+            raise ValueError(f"task.mode must be max or min, got {self.mode!r}")
+        if self.monitor not in ("loss", *self.metric.names):
+            names = ", ".join(("loss", *self.metric.names))
+            raise ValueError(f"task.monitor must be one of {names}, got {self.monitor!r}")
         if "train" not in self.splits:
             raise ValueError(f"splits must hold train, got {sorted(self.splits)}")
 

@@ -1,7 +1,7 @@
 """Augmentation of whole batches of uint8 images, on whatever device they are.
 
-What happens to a sample in an epoch follows from (seed, epoch, key), so batches, workers and resuming
-change nothing.
+What happens to a sample in an epoch follows from (seed, epoch, key), so batches, workers and
+resuming change nothing.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,9 @@ from torch.nn import functional as F
 
 from visionlab import seeding
 
-NUM_DRAWS = 5  # top, left, flip, cutout y, cutout x: a setting that is off does not shift the others
+NUM_DRAWS = (
+    5  # top, left, flip, cutout y, cutout x: a setting that is off does not shift the others
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,10 +22,11 @@ class Augment:
     """Zero-padding with a random crop back to size, a horizontal flip, and cutout.
 
     Attributes:
-        pad_px: black border on each side before the crop (He et al., arXiv 1512.03385, section 4.2).
+        pad_px: black border on each side before the crop (He et al., arXiv 1512.03385, section
+            4.2).
         flip_prob: probability of a horizontal flip.
-        cutout_px: side of a square set to the mean colour, centred anywhere in the image and clipped
-            by its border (DeVries and Taylor, arXiv 1708.04552); 0 is off.
+        cutout_px: side of a square set to the mean colour, centred anywhere in the image and
+            clipped by its border (DeVries and Taylor, arXiv 1708.04552); 0 is off.
     """
 
     pad_px: int
@@ -91,7 +94,7 @@ def _crop(padded: Tensor, rows: Tensor, offsets: Tensor, num_offsets: int) -> Te
 
 
 def _holes(centres: Tensor, images: Tensor, side: int) -> Tensor:
-    """Return which pixels the holes cover, (B, 1, H, W) bool, for centres (B, 2) as y, x in [0, 1)."""
+    """Return which pixels the holes cover, (B, 1, H, W) bool; centres are (B, 2) y, x in [0, 1)."""
     covered = []
     for axis, length in enumerate(images.shape[2:]):
         pixels = torch.arange(length, device=images.device)

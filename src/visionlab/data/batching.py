@@ -30,4 +30,4 @@ def batch_rows(
         if order_seed is None
         else seeding.permutation(num_samples, seed=order_seed)
     )
-    return iter(rows.split(batch_size)[first_batch:])
+    return iter(torch.split(rows, batch_size)[first_batch:])

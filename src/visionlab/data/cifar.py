@@ -22,7 +22,7 @@ _Files = Sequence[tuple[str, str]]  # (name, md5)
 
 @dataclass(frozen=True, kw_only=True)
 class Cifar:
-    """CIFAR-10 or CIFAR-100 (A. Krizhevsky, "Learning multiple layers of features from tiny images").
+    """CIFAR-10 or -100 (A. Krizhevsky, "Learning multiple layers of features from tiny images").
 
     Attributes:
         num_classes: 10 or 100.
@@ -58,7 +58,9 @@ class Cifar:
         if self.download and not folder.exists():
             _download(source, Path(self.root))
         if not folder.is_dir():
-            raise FileNotFoundError(f"dataset.root must hold {source.base_folder}, looked for {folder}")
+            raise FileNotFoundError(
+                f"dataset.root must hold {source.base_folder}, looked for {folder}"
+            )
         names = _names(folder, source, verify=self.verify)
         if len(names) != self.num_classes:
             raise ValueError(f"{folder} must name {self.num_classes} classes, got {len(names)}")
@@ -77,9 +79,7 @@ class Cifar:
 
 def _download(source: type[CIFAR10], root: Path) -> None:
     try:
-        download_and_extract_archive(
-            source.url, root, filename=source.filename, md5=source.tgz_md5
-        )
+        download_and_extract_archive(source.url, root, filename=source.filename, md5=source.tgz_md5)
     except (urllib.error.URLError, OSError, RuntimeError) as error:
         raise FileNotFoundError(
             f"dataset.root must hold {source.base_folder}, looked for {root / source.base_folder}; "
@@ -90,7 +90,9 @@ def _download(source: type[CIFAR10], root: Path) -> None:
 def _names(folder: Path, source: type[CIFAR10], *, verify: bool) -> list[str]:
     meta = source.meta
     content = _unpickle(folder / meta["filename"], md5=meta["md5"], verify=verify)
-    return [name.decode() if isinstance(name, bytes) else str(name) for name in content[meta["key"]]]
+    return [
+        name.decode() if isinstance(name, bytes) else str(name) for name in content[meta["key"]]
+    ]
 
 
 def _read_all(folder: Path, files: _Files, *, verify: bool) -> Labelled:
@@ -103,9 +105,13 @@ def _read(path: Path, *, md5: str, verify: bool) -> Labelled:
     labels = content.get("labels", content.get("fine_labels"))
     images = content.get("data")
     if labels is None or not isinstance(images, np.ndarray) or images.shape[1:] != (3072,):
-        raise ValueError(f"{path} must hold images (N, 3072) and labels, got keys {sorted(content)}")
+        raise ValueError(
+            f"{path} must hold images (N, 3072) and labels, got keys {sorted(content)}"
+        )
     if len(images) != len(labels):
-        raise ValueError(f"{path} must hold one label an image, got {len(labels)} for {len(images)}")
+        raise ValueError(
+            f"{path} must hold one label an image, got {len(labels)} for {len(images)}"
+        )
     return Labelled(
         torch.from_numpy(images.reshape(-1, 3, 32, 32).copy()), torch.tensor(labels).long()
     )

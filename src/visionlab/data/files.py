@@ -23,8 +23,8 @@ _log = logging.getLogger(__name__)
 class FileSplit:
     """Labelled image files in batches.
 
-    Workers only decode, resize the short side and crop the centre, none of which is random; they are
-    started once and serve every epoch. Results are the same for any number of workers.
+    Workers only decode, resize the short side and crop the centre, none of which is random; they
+    are started once and serve every epoch. Results are the same for any number of workers.
 
     Args:
         paths: one file a sample.
@@ -101,7 +101,7 @@ class FileSplit:
             )
 
     def _readable(self, decoded: Sequence[_Decoded]) -> tuple[Tensor, Tensor]:
-        """Return the rows and images that could be read, (B,) int64 and (B, 3, size, size) uint8."""
+        """Return rows and images that could be read, (B,) int64 and (B, 3, size, size) uint8."""
         for row, image in decoded:
             path = str(self._paths[row])
             if image is None and not self._skip_unreadable:
@@ -142,7 +142,13 @@ class _Images(Dataset[_Decoded]):
         try:
             with Image.open(self._paths[row]) as image:
                 pixels = image.convert("RGB")
-        except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError):
+        except (
+            OSError,
+            UnidentifiedImageError,
+            SyntaxError,
+            ValueError,
+            Image.DecompressionBombError,
+        ):
             return row, None
         resized = resize(pixels, [self._size_px])
         return row, pil_to_tensor(center_crop(resized, [self._size_px, self._size_px]))
@@ -161,7 +167,7 @@ class _Order(Sampler[list[int]]):
         return len(self.rows)
 
 
-def _leave_signals_to_the_parent(worker: int) -> None:  # noqa: ARG001 - the loader passes it
+def _leave_signals_to_the_parent(worker: int) -> None:
     """Let a step in progress finish when a terminal or a scheduler signals the whole group."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.utils.data import random_split
+from torch.utils.data import TensorDataset, random_split
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,14 +27,15 @@ class Holdout:
     def rows(self, num_samples: int) -> tuple[Tensor, Tensor]:
         """Return the row numbers of the training and of the validation part.
 
-        The validation part has int(num_samples * split) rows. With 50,000 samples, split 0.1 and seed
-        1234 these are the parts of the EMA study (its split is torch's `random_split`, train first).
+        The validation part has int(num_samples * split) rows. With 50,000 samples, split 0.1 and
+        seed 1234 these are the parts of the EMA study (its split is torch's `random_split`, train
+        first).
         """
         num_val = int(num_samples * self.split)
-        parts = random_split(
-            range(num_samples),  # type: ignore[arg-type]
+        rows = TensorDataset(torch.arange(num_samples))
+        train, val = random_split(
+            rows,
             [num_samples - num_val, num_val],
             generator=torch.Generator().manual_seed(self.seed),
         )
-        train, val = (torch.tensor(part.indices, dtype=torch.int64) for part in parts)
-        return train, val
+        return rows.tensors[0][train.indices], rows.tensors[0][val.indices]

@@ -107,7 +107,7 @@ def _class_names(folder: Path) -> list[str]:
     if not folder.is_dir():
         raise FileNotFoundError(f"dataset.root must be a folder of images, looked for {folder}")
     try:
-        return find_classes(folder)[0]
+        return list(find_classes(folder)[0])
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f"dataset.root must hold one folder of images a class, found none in {folder}"
@@ -122,7 +122,7 @@ def _find_samples(folder: Path, class_names: Sequence[str]) -> _Samples:
     samples = make_dataset(folder, labels, extensions=IMG_EXTENSIONS, allow_empty=True)
     if not samples:
         raise FileNotFoundError(f"dataset.root must hold images, found none in {folder}")
-    return samples
+    return list(samples)
 
 
 def _take(samples: _Samples, rows: Tensor) -> _Samples:

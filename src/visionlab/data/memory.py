@@ -22,7 +22,8 @@ class MemorySplit:
         normalisation: (2, C) float32, mean and standard deviation.
         pad_px: the border of `padded`.
         augmentation: what is done to each image, or None.
-        seed: of order and augmentation; an order is drawn when there is one, else rows come as listed.
+        seed: of order and augmentation; an order is drawn when there is one, else rows come as
+            listed.
     """
 
     padded: Tensor

@@ -41,7 +41,6 @@ class Checkpoints:
         self._about = about
         self._every_seconds = None if every_minutes is None else 60 * every_minutes
         self._saved_at = time.monotonic()
-        folder.mkdir(parents=True, exist_ok=True)
 
     def due(self) -> bool:
         """Return whether `last.pt` is older than it may be."""
@@ -61,6 +60,7 @@ class Checkpoints:
             FloatingPointError: a loss of this epoch is not finite; nothing was written.
             OSError: the file cannot be written; the old one is untouched.
         """
+        self._folder.mkdir(parents=True, exist_ok=True)
         content = {
             **self._about,
             "state": state.state_dict(),
@@ -73,6 +73,7 @@ class Checkpoints:
 
     def save_model(self, name: str, model: nn.Module, *, step: int) -> None:
         """Write `<name>.pt` with a model's weights after optimizer step number `step`."""
+        self._folder.mkdir(parents=True, exist_ok=True)
         content = {**self._about, "name": name, "step": step, "model": model.state_dict()}
         write_tensors(self._folder / f"{name}.pt", content)
 

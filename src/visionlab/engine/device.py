@@ -47,8 +47,8 @@ def make_deterministic(device: torch.device) -> None:
     if device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
         torch.use_deterministic_algorithms(True, warn_only=True)
-        # a deterministic mode would otherwise fill every new tensor
-        torch.utils.deterministic.fill_uninitialized_memory = False
+        # the mode would otherwise fill every new tensor
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         torch.backends.cudnn.benchmark = False
 
 
@@ -56,9 +56,7 @@ def make_autocast(precision: str, device: torch.device) -> Autocast:
     """Return what makes the context of forward passes in `fp32` or `bf16`."""
     if precision not in ("fp32", "bf16"):
         raise ValueError(f"precision must be fp32 or bf16, got {precision!r}")
-    return partial(
-        torch.autocast, device.type, dtype=torch.bfloat16, enabled=precision == "bf16"
-    )
+    return partial(torch.autocast, device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
 
 
 def describe_hardware(device: torch.device) -> dict[str, str | int | None]:

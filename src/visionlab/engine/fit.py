@@ -1,8 +1,8 @@
 """The loop. It trains every task and knows none of them.
 
-A step asks the task for named losses and sums them. What is random in a step follows from (seed, step),
-what is random in the data from (seed, epoch, sample): a run goes on from a checkpoint as if it had never
-stopped.
+A step asks the task for named losses and sums them. What is random in a step follows from (seed,
+step), what is random in the data from (seed, epoch, sample): a run goes on from a checkpoint as if
+it had never stopped.
 """
 
 import math
@@ -25,7 +25,7 @@ from visionlab.engine.validation import keep_best, metrics_row, validate
 from visionlab.task import Batch, Split, Task
 
 
-def fit(
+def fit(  # noqa: C901 - the one loop, read from top to bottom
     task: Task,
     optimizer: Optimizer,
     schedule: Callable[[int], float],
@@ -100,9 +100,7 @@ def fit(
                     autocast=autocast,
                     seed=seed,
                 )
-            row = metrics_row(
-                state, task.model, averages, results, epoch=epoch, lr=_lr(optimizer)
-            )
+            row = metrics_row(state, task.model, averages, results, epoch=epoch, lr=_lr(optimizer))
             if state.epoch_step == epoch_steps:
                 state.finish_epoch()
                 keep_best(task, averages, results, state=state, checkpoints=checkpoints)

@@ -44,7 +44,7 @@ class Signals:
         if self._number is not None:
             raise Interrupted(self._number)
 
-    def _note(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+    def _note(self, number: int, frame: FrameType | None) -> None:
         self._number = number
         self._restore()
 

@@ -46,7 +46,7 @@ class MetricsFile:
     def on_step(self, state: TrainState, *, lr: float, num_samples: int) -> None:
         """Do nothing."""
 
-    def on_epoch(self, row: Mapping[str, float], results: Mapping[str, Result]) -> None:  # noqa: ARG002
+    def on_epoch(self, row: Mapping[str, float], results: Mapping[str, Result]) -> None:
         """Append the row."""
         content = {key: value if math.isfinite(value) else None for key, value in row.items()}
         with self._path.open("a", encoding="utf-8") as file:
@@ -71,7 +71,7 @@ class Predictions:
         """Do nothing."""
 
     def on_epoch(self, row: Mapping[str, float], results: Mapping[str, Result]) -> None:
-        """Write one file a model; an epoch that a rule cut short counts as the one it is part of."""
+        """Write one file a model; an epoch that a rule cut short has the number of the whole one."""
         for name, result in results.items():
             arrays = {key: tensor.cpu().numpy() for key, tensor in result.samples.items()}
             path = self._folder / f"{math.ceil(row['epoch']):04d}_{name}.npz"
@@ -101,7 +101,7 @@ class TensorBoard:
     def on_step(self, state: TrainState, *, lr: float, num_samples: int) -> None:
         """Do nothing."""
 
-    def on_epoch(self, row: Mapping[str, float], results: Mapping[str, Result]) -> None:  # noqa: ARG002
+    def on_epoch(self, row: Mapping[str, float], results: Mapping[str, Result]) -> None:
         """Add a point to each curve."""
         for name, value in row.items():
             if name != "step":

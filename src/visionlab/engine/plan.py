@@ -78,7 +78,9 @@ class Evaluation:
     def __post_init__(self) -> None:
         _check_positive(self)
         if self.train not in get_args(TrainEvaluation):
-            raise ValueError(f"train must be one of {get_args(TrainEvaluation)}, got {self.train!r}")
+            raise ValueError(
+                f"train must be one of {', '.join(get_args(TrainEvaluation))}, got {self.train!r}"
+            )
 
     def is_due(self, epoch: float, *, epochs: int) -> bool:
         """Return whether to validate: at the interval, at the end, and where a rule stopped."""

@@ -1,4 +1,4 @@
-"""What a run says: a line an epoch, and on a terminal a bar with loss, rate, speed and time left."""
+"""What a run says: a line an epoch; on a terminal a bar with loss, rate, speed and time left."""
 
 import logging
 import sys
@@ -64,7 +64,7 @@ class Terminal:
     def on_epoch(self, row: Mapping[str, float], results: Mapping[str, Result]) -> None:
         """Log one line."""
         seconds = time.monotonic() - self._epoch_started
-        parts = [f"epoch {row['epoch']:g}/{self._epochs}", f"lr {row['lr']:.3g}"]
+        parts = [f"epoch {row['epoch']:.4g}/{self._epochs}", f"lr {row['lr']:.3g}"]
         parts += [
             f"{name.replace('/', ' ')} {row[name]:.4f}"
             for name in ("train/loss", f"train/{self._monitor}")
@@ -84,7 +84,6 @@ class Terminal:
     def close(self) -> None:
         """Take the bar away."""
         self._progress.stop()
-
 
 
 def draw_table(results: Mapping[str, Mapping[str, Mapping[str, float]]]) -> None:

@@ -24,8 +24,8 @@ class Best:
 class RunningMeans:
     """Sample-weighted means of named scalars over an epoch.
 
-    Values stay on the device for some steps, so that a GPU need not be waited for at each; a value that
-    is not finite is found at the next look and named with its own step.
+    Values stay on the device for some steps, so that a GPU need not be waited for at each; a value
+    that is not finite is found at the next look and named with its own step.
     """
 
     def __init__(self) -> None:

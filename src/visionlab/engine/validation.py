@@ -66,8 +66,8 @@ def metrics_row(
 ) -> dict[str, float]:
     """Return one row of `metrics.jsonl`; nothing in it depends on time or place.
 
-    `epoch` is a whole number, or a fraction where a rule stopped within an epoch; `lr` is that of the
-    last step.
+    `epoch` is a whole number, or a fraction where a rule stopped within an epoch; `lr` is that of
+    the last step.
     """
     row = {"epoch": int(epoch) if epoch == int(epoch) else epoch, "step": state.step, "lr": lr}
     row |= {f"train/{name}": value for name, value in state.means.means().items()}
@@ -89,17 +89,9 @@ def keep_best(
     state: TrainState,
     checkpoints: Checkpoints,
 ) -> None:
-    """Save each model whose monitored number is its best so far; the first of equals stays.
-
-    Raises:
-        ValueError: the monitored number is not among those of the validation.
-    """
+    """Save each model whose monitored number is its best so far; the first of equals stays."""
     models = named_models(task.model, averages)
     for name, result in results.items():
-        if task.monitor not in result.numbers:
-            raise ValueError(
-                f"task.monitor must be one of {', '.join(result.numbers)}, got {task.monitor!r}"
-            )
         value, best = result.numbers[task.monitor], state.best.get(name)
         if not math.isnan(value) and (best is None or task.is_better(value, best.value)):
             state.best[name] = Best(value=value, epoch=state.epoch)

@@ -8,7 +8,7 @@ from torch import Tensor
 from visionlab.task import Batch
 
 
-def probabilities(logits: Tensor, batch: Batch) -> Tensor:  # noqa: ARG001 - the contract's signature
+def probabilities(logits: Tensor, batch: Batch) -> Tensor:
     """Return class probabilities, (B, C) float32, for logits (B, C)."""
     return logits.float().softmax(dim=1)
 
@@ -35,6 +35,7 @@ class Accuracy:
         if not top_k or min(top_k) < 1:
             raise ValueError(f"top_k must be numbers >= 1, got {list(top_k)}")
         self._top_k = tuple(top_k)
+        self.names = [f"top{k}" for k in top_k]
         self.reset()
 
     def reset(self) -> None:

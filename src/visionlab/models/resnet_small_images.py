@@ -10,8 +10,8 @@ from torch import nn
 class ResNetSmallImages:
     """timm's ResNet with a 3x3 first convolution of stride 1 and without the max-pool.
 
-    Parameters for 10 classes: 11,173,962 at depth 18, 23,520,842 at depth 50. The first convolution has
-    torch's default initialisation and no block starts as the identity, as in the EMA study.
+    Parameters for 10 classes: 11,173,962 at depth 18, 23,520,842 at depth 50. The first convolution
+    has torch's default initialisation and no block starts as the identity, as in the EMA study.
 
     Raises:
         ValueError: another depth.

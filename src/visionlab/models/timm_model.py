@@ -41,7 +41,7 @@ class TimmModel:
         except (OSError, RuntimeError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise ValueError(
-                f"model.pretrained=true needs weights of {self.name!r} from the network or a cache; "
-                f"give a file as model.checkpoint instead ({reason})"
+                f"model.pretrained=true needs weights of {self.name!r} from the network or a "
+                f"cache; give a file as model.checkpoint instead ({reason})"
             ) from error
         return model

@@ -16,9 +16,9 @@ _MAX_NAMED = 5
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Return a state dictionary from a file.
 
-    Takes visionlab's checkpoints, `.safetensors`, and files of `torch.save` that hold a state dictionary
-    or one under `model`, `state_dict` or `model_state_dict`. A prefix `module.` (from data-parallel
-    training) or `_orig_mod.` (from `torch.compile`) is removed.
+    Takes visionlab's checkpoints, `.safetensors`, and files of `torch.save` that hold a state
+    dictionary or one under `model`, `state_dict` or `model_state_dict`. A prefix `module.` (from
+    data-parallel training) or `_orig_mod.` (from `torch.compile`) is removed.
 
     Raises:
         FileNotFoundError: no such file.
@@ -49,7 +49,8 @@ def load_matching(model: nn.Module, path: Path) -> list[str]:
     """Load from a file what has the name and shape of a tensor of the model.
 
     Returns:
-        What was not taken: tensors of the file that do not fit, and of the model that stay as they are.
+        What was not taken: tensors of the file that do not fit, and of the model that stay as they
+        are.
 
     Raises:
         ValueError: nothing fits.
@@ -123,6 +124,7 @@ def _read_safetensors(path: Path) -> Mapping[str, object]:
 def _read_torch(path: Path) -> Mapping[str, object]:
     content = read_tensors(path, sealed=False)
     for key in ("model", "state_dict", "model_state_dict"):
-        if isinstance(content.get(key), Mapping):
-            return content[key]  # type: ignore[no-any-return]
+        inner: object = content.get(key)
+        if isinstance(inner, Mapping):
+            return inner
     return content

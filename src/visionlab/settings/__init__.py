@@ -1,0 +1,1 @@
+"""Schemas of the configuration: names and types, no values, no torch."""

@@ -1,0 +1,156 @@
+"""Names and types of the settings of `train.py` and `eval.py`, and the list of all schemas."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from visionlab.settings import parts
+from visionlab.settings.parts import MISSING, Target
+
+
+@dataclass
+class Hparams(Target):
+    """Length and batch size."""
+
+    epochs: int = MISSING
+    batch_size: int = MISSING
+    accumulate_steps: int = MISSING
+    grad_clip_max_norm: float | None = MISSING
+
+
+@dataclass
+class Stop(Target):
+    """When to end early."""
+
+    patience_epochs: int | None = MISSING
+    max_steps: int | None = MISSING
+    max_minutes: float | None = MISSING
+
+
+@dataclass
+class Evaluation(Target):
+    """What is evaluated, and how often."""
+
+    every_epochs: int = MISSING
+    batch_size: int = MISSING
+    train: str = MISSING
+
+
+@dataclass
+class Checkpoint:
+    """When `last.pt` is written within an epoch."""
+
+    every_minutes: float | None = MISSING
+
+
+@dataclass
+class Task:
+    """The parts of a task that are not groups of their own.
+
+    Attributes:
+        name: as in `conf/task/`.
+        curves: what is drawn of training batches beside the losses.
+        predict: what turns outputs into predictions.
+        metric: what compares them with targets.
+        monitor: the number that decides which weights are best.
+        mode: max or min.
+    """
+
+    name: str = MISSING
+    curves: Any = MISSING
+    predict: Any = MISSING
+    metric: Any = MISSING
+    monitor: str = MISSING
+    mode: str = MISSING
+
+
+@dataclass
+class Train:
+    """A training run.
+
+    Attributes:
+        resume: a run folder to go on with, or null.
+        global_seed: of everything random; null draws one and writes it down.
+        device: auto, cpu, cuda or cuda:N.
+        precision: fp32, or bf16 for forward passes in bfloat16.
+        compile: compile the model with torch.compile.
+        channels_last: keep images and weights in channels-last memory order.
+        threads: of torch on the CPU; null leaves torch's own number.
+        tensorboard: write event files.
+        save_predictions: write what each validation sample got, per epoch and model.
+    """
+
+    task: Task = MISSING
+    dataset: Any = MISSING
+    augment: Any = MISSING
+    model: Any = MISSING
+    loss: Any = MISSING
+    optimizer: Any = MISSING
+    scheduler: Any = MISSING
+    averaged: Any = MISSING
+    hparams: Hparams = MISSING
+    stop: Stop = MISSING
+    evaluation: Evaluation = MISSING
+    checkpoint: Checkpoint = MISSING
+    resume: str | None = MISSING
+    global_seed: int | None = MISSING
+    device: str = MISSING
+    precision: str = MISSING
+    compile: bool = MISSING
+    channels_last: bool = MISSING
+    threads: int | None = MISSING
+    tensorboard: bool = MISSING
+    save_predictions: bool = MISSING
+
+
+@dataclass
+class EvalDataset:
+    """Where the data is now, if not where the run found it."""
+
+    root: str | None = MISSING
+
+
+@dataclass
+class Eval:
+    """An evaluation of what a run left.
+
+    Attributes:
+        run: a run folder, all of whose models are evaluated, or null.
+        checkpoint: one model's file, or null.
+        split: train_plain, train (augmented), val or test.
+        batch_size: samples of one forward pass.
+        device: auto, cpu, cuda or cuda:N.
+        precision: fp32 or bf16.
+        threads: of torch on the CPU; null leaves torch's own number.
+    """
+
+    run: str | None = MISSING
+    checkpoint: str | None = MISSING
+    split: str = MISSING
+    dataset: EvalDataset = MISSING
+    batch_size: int = MISSING
+    device: str = MISSING
+    precision: str = MISSING
+    threads: int | None = MISSING
+
+
+SCHEMAS: dict[str, dict[str, type]] = {
+    "schema": {"train": Train, "eval": Eval},
+    "schema/task": {"task": Task},
+    "schema/dataset": {
+        "digits": parts.Digits,
+        "cifar": parts.Cifar,
+        "image_folder": parts.ImageFolder,
+    },
+    "schema/augment": {"augment": parts.Augment},
+    "schema/model": {"resnet": parts.ResNet, "timm": parts.TimmModel},
+    "schema/loss": {"cross_entropy": parts.CrossEntropy},
+    "schema/optimizer": {"sgd": parts.Sgd, "adam": parts.Adam},
+    "schema/scheduler": {
+        "warmup": parts.Warmup,
+        "multistep": parts.MultiStep,
+        "step": parts.Step,
+        "cosine_restarts": parts.CosineRestarts,
+    },
+    "schema/averaged": {"averages": parts.Averages},
+    "schema/hparams": {"hparams": Hparams},
+}

@@ -1,0 +1,311 @@
+"""Three tasks for the contract tests: classification, and two throw-away siblings.
+
+`boxes` has a dictionary of losses, a list of boxes for each image and a matrix for each image; `two_views`
+has two inputs, a key encoder and a queue in buffers. If one of them needed a change in `engine/`, the
+contract would be wrong.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from visionlab import seeding
+from visionlab.data.augment import Augment
+from visionlab.data.batching import batch_rows, num_batches
+from visionlab.data.classification import Labelled, in_memory
+from visionlab.data.holdout import Holdout
+from visionlab.losses.classification import CrossEntropy
+from visionlab.metrics.classification import Accuracy, probabilities, top1
+from visionlab.models.resnet_cifar import ResNetCifar
+from visionlab.task import Batch, Task
+
+SEED = 7
+
+
+def classification() -> Task:
+    """Real parts on 60 bright or dark noise images."""
+    images, labels = _noise_images(60)
+    data = in_memory(
+        Labelled(images[:44], labels[:44]),
+        Labelled(images[44:], labels[44:]),
+        val=Holdout(split=0.25, seed=1),
+        class_names=["dark", "bright"],
+        mean=[0.5] * 3,
+        std=[0.25] * 3,
+        augmentation=Augment(pad_px=2, flip_prob=0.5, cutout_px=3),
+        seed=SEED,
+        device=torch.device("cpu"),
+    )
+    seeding.seed_everything(SEED)
+    return Task(
+        name="classification",
+        splits=data.splits,
+        model=ResNetCifar(depth=8)(num_classes=2),
+        loss=CrossEntropy(label_smoothing=0.0, class_weights=None),
+        curves=top1,
+        predict=probabilities,
+        metric=Accuracy(top_k=[1]),
+        monitor="top1",
+        mode="max",
+    )
+
+
+def boxes() -> Task:
+    """One bright square in most images, none in some; found at quarter resolution."""
+    seeding.seed_everything(SEED)
+    return Task(
+        name="boxes",
+        splits={"train": Squares(range(48), shift=True), "val": Squares(range(48, 60), shift=False)},
+        model=SquareFinder(),
+        loss=box_losses,
+        curves=lambda outputs, targets: {},  # noqa: ARG005
+        predict=original_boxes,
+        metric=MeanIou(),
+        monitor="iou",
+        mode="max",
+    )
+
+
+def two_views() -> Task:
+    """Two noisy views of a pattern; a queue of keys as negatives."""
+    seeding.seed_everything(SEED)
+    return Task(
+        name="two_views",
+        splits={"train": Views(range(40)), "val": Views(range(40, 60))},
+        model=Contrast(),
+        loss=lambda logits, labels: {
+            "contrastive": F.cross_entropy(logits, torch.zeros_like(labels))
+        },
+        curves=lambda logits, labels: {  # noqa: ARG005
+            "positive_first": (logits.argmax(1) == 0).float().mean()
+        },
+        predict=lambda logits, batch: logits.argmax(1),  # noqa: ARG005
+        metric=FirstShare(),
+        monitor="loss",
+        mode="min",
+    )
+
+
+TASKS: dict[str, Callable[[], Task]] = {
+    "classification": classification,
+    "boxes": boxes,
+    "two_views": two_views,
+}
+
+
+def _noise_images(count: int) -> tuple[Tensor, Tensor]:
+    labels = torch.arange(count) % 2
+    noise = seeding.uniform(torch.arange(count), seed=3, num_draws=3 * 12 * 12)
+    images = 60 + 80 * labels[:, None] + noise * 60
+    return images.reshape(count, 3, 12, 12).to(torch.uint8), labels
+
+
+class BoxTarget(NamedTuple):
+    """Boxes (K, 4) as x1, y1, x2, y2 in input pixels, K is 0 or 1, and the matrix of the image."""
+
+    boxes: Tensor
+
+
+@dataclass(frozen=True)
+class Squares:
+    """Images 16x16 with a square, shifted in training; shapes and randomness are per sample."""
+
+    ids: range
+    shift: bool
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def num_batches(self, batch_size: int) -> int:
+        return num_batches(len(self), batch_size)
+
+    def batches(self, *, batch_size: int, epoch: int, first_batch: int) -> Iterator[Batch]:
+        order = seeding.derive(SEED, "order", epoch) if self.shift else None
+        for rows in batch_rows(
+            len(self), batch_size=batch_size, first_batch=first_batch, order_seed=order
+        ):
+            keys = torch.tensor(self.ids)[rows]
+            yield self._batch(keys, epoch)
+
+    def _batch(self, keys: Tensor, epoch: int) -> Batch:
+        places = (seeding.uniform(keys, seed=11, num_draws=2) * 8).long()
+        shifts = torch.zeros(len(keys), 2)
+        if self.shift:
+            seed = seeding.derive(SEED, "shift", epoch)
+            shifts = (seeding.uniform(keys, seed=seed, num_draws=2) * 5).floor() - 2
+        images, targets = torch.zeros(len(keys), 1, 16, 16), []
+        for row, key in enumerate(keys.tolist()):
+            x, y = (places[row] + shifts[row].long() + 2).tolist()
+            found = torch.zeros(0, 4)
+            if key % 5:
+                images[row, :, y : y + 4, x : x + 4] = 1.0
+                found = torch.tensor([[x, y, x + 4.0, y + 4.0]])
+            targets.append(BoxTarget(found))
+        matrices = torch.eye(3).repeat(len(keys), 1, 1)
+        matrices[:, :2, 2] = shifts
+        return Batch(images, targets, keys, matrices)
+
+
+class SquareFinder(nn.Module):
+    """Logit of a square and its corner, for each cell of a 4x4 grid; dropout draws each step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(1, 16, 5, stride=2, padding=2),
+            nn.BatchNorm2d(16),
+            nn.ReLU(),
+            nn.Dropout(0.1),
+            nn.Conv2d(16, 16, 3, stride=2, padding=1),
+            nn.BatchNorm2d(16),
+            nn.ReLU(),
+        )
+        self.score = nn.Conv2d(16, 1, 1)
+        self.corner = nn.Conv2d(16, 2, 1)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        features = self.body(images)
+        return {"scores": self.score(features).flatten(1), "corners": self.corner(features)}
+
+
+def box_losses(outputs: dict[str, Tensor], targets: list[BoxTarget]) -> dict[str, Tensor]:
+    labels = torch.zeros_like(outputs["scores"])
+    corner_loss, num_boxes = outputs["corners"].sum() * 0.0, 0
+    for row, target in enumerate(targets):
+        for box in target.boxes:
+            cell = (box[:2] / 4).long().clamp(0, 3)
+            labels[row, cell[1] * 4 + cell[0]] = 1.0
+            wanted = box[:2] / 4 - cell
+            corner_loss = corner_loss + (
+                outputs["corners"][row, :, cell[1], cell[0]] - wanted
+            ).abs().sum()
+            num_boxes += 1
+    return {
+        "classification": F.binary_cross_entropy_with_logits(outputs["scores"], labels),
+        "box": corner_loss / max(1, num_boxes),
+    }
+
+
+def original_boxes(outputs: dict[str, Tensor], batch: Batch) -> list[Tensor]:
+    """Return the best box of each image, (1, 4), in the pixels of the image before its shift."""
+    found = []
+    assert batch.matrices is not None
+    for row, scores in enumerate(outputs["scores"]):
+        cell = int(scores.argmax())
+        place = torch.tensor([cell % 4, cell // 4])
+        corner = (outputs["corners"][row, :, place[1], place[0]] + place) * 4
+        corner = corner - batch.matrices[row, :2, 2]
+        found.append(torch.cat([corner, corner + 4])[None])
+    return found
+
+
+class MeanIou:
+    """Mean overlap of the best box with the one that is there."""
+
+    names = ("iou",)
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self._overlaps: list[float] = []
+
+    def update(self, predictions: list[Tensor], targets: list[BoxTarget]) -> None:
+        for found, target in zip(predictions, targets, strict=True):
+            if len(target.boxes):
+                low = torch.maximum(found[0, :2], target.boxes[0, :2])
+                high = torch.minimum(found[0, 2:], target.boxes[0, 2:])
+                overlap = float((high - low).clamp(min=0).prod())
+                self._overlaps.append(overlap / (32 - overlap))
+
+    def compute(self) -> dict[str, float]:
+        return {"iou": math.fsum(self._overlaps) / len(self._overlaps)}
+
+    def samples(self) -> dict[str, Tensor]:
+        return {"overlap": torch.tensor(self._overlaps)}
+
+
+@dataclass(frozen=True)
+class Views:
+    """Pairs of noisy views, (B, 12) each, of a pattern."""
+
+    ids: range
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def num_batches(self, batch_size: int) -> int:
+        return num_batches(len(self), batch_size)
+
+    def batches(self, *, batch_size: int, epoch: int, first_batch: int) -> Iterator[Batch]:
+        for rows in batch_rows(
+            len(self),
+            batch_size=batch_size,
+            first_batch=first_batch,
+            order_seed=seeding.derive(SEED, "order", epoch),
+        ):
+            keys = torch.tensor(self.ids)[rows]
+            patterns = 4 * seeding.uniform(keys, seed=5, num_draws=12)
+            noise = seeding.uniform(keys, seed=seeding.derive(SEED, epoch), num_draws=24) - 0.5
+            yield Batch((patterns + noise[:, :12], patterns + noise[:, 12:]), keys, keys)
+
+
+class Contrast(nn.Module):
+    """MoCo in small: query and key encoder, and the last 16 keys; all state is in the module."""
+
+    queue: Tensor
+    pointer: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.query = nn.Sequential(nn.Linear(12, 16), nn.ReLU(), nn.Linear(16, 8))
+        self.key = nn.Sequential(nn.Linear(12, 16), nn.ReLU(), nn.Linear(16, 8))
+        self.key.load_state_dict(self.query.state_dict())
+        self.key.requires_grad_(False)
+        self.register_buffer("queue", F.normalize(torch.randn(16, 8), dim=1))
+        self.register_buffer("pointer", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, views: tuple[Tensor, Tensor]) -> Tensor:
+        queries = F.normalize(self.query(views[0]), dim=1)
+        with torch.no_grad():
+            if self.training:
+                for ours, theirs in zip(
+                    self.key.parameters(), self.query.parameters(), strict=True
+                ):
+                    ours.lerp_(theirs, 0.1)
+            keys = F.normalize(self.key(views[1]), dim=1)
+        logits = torch.cat([(queries * keys).sum(1, keepdim=True), queries @ self.queue.clone().T], 1)
+        if self.training:
+            self._enqueue(keys)
+        return logits / 0.2
+
+    def _enqueue(self, keys: Tensor) -> None:
+        places = (self.pointer + torch.arange(len(keys))) % 16
+        self.queue[places] = keys
+        self.pointer.copy_((self.pointer + len(keys)) % 16)
+
+
+class FirstShare:
+    """Share of queries whose own key is the most similar."""
+
+    names = ("first",)
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self._first: list[Tensor] = []
+
+    def update(self, predictions: Tensor, targets: Any) -> None:  # noqa: ARG002
+        self._first.append(predictions == 0)
+
+    def compute(self) -> dict[str, float]:
+        return {"first": torch.cat(self._first).double().mean().item()}
+
+    def samples(self) -> dict[str, Tensor]:
+        return {"first": torch.cat(self._first)}

@@ -1,0 +1,87 @@
+"""The layers of `docs/architecture.md`, held by reading imports."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "visionlab"
+MODULES = sorted(path.relative_to(SOURCE).as_posix() for path in SOURCE.rglob("*.py"))
+LAYERS = {
+    "seeding": 0,
+    "schedules": 0,
+    "averaging": 0,
+    "storage": 0,
+    "optimizers": 0,
+    "settings": 0,
+    "terminal": 0,
+    "task": 1,
+    "data": 2,
+    "models": 2,
+    "losses": 2,
+    "metrics": 2,
+    "pictures": 2,
+    "engine": 3,
+    "experiment": 4,
+    "runs": 5,
+    "command_line": 5,
+}
+HYDRA_ALLOWED = {"experiment.py", "runs.py", "command_line.py"}
+LIGHT = ["command_line.py", "settings/parts.py", "settings/scripts.py", "schedules.py", "terminal.py", "engine/plan.py"]
+MAX_LINES = 300
+
+
+def _imports(module: str) -> Iterator[str]:
+    for node in ast.walk(ast.parse((SOURCE / module).read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _room(dotted: str) -> str:
+    return dotted.split(".")[0].removesuffix(".py").split("/")[0]
+
+
+def test_the_modules_are_found() -> None:
+    assert len(MODULES) > 30
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_imports_only_from_below_or_its_own_room(module: str) -> None:
+    ours = _room(module)
+    if ours == "__init__":
+        return
+    for name in _imports(module):
+        if name.startswith("visionlab."):
+            theirs = name.split(".")[1]
+            assert LAYERS[theirs] < LAYERS[ours] or theirs == ours or ours == "command_line", name
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_hydra_stays_at_the_edge_and_nothing_prints(module: str) -> None:
+    tree = ast.parse((SOURCE / module).read_text())
+    calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    printing = [call for call in calls if isinstance(call, ast.Name) and call.id == "print"]
+    assert not printing or module == "command_line.py"
+    if module not in HYDRA_ALLOWED:
+        assert not [name for name in _imports(module) if name.startswith(("hydra", "omegaconf"))]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_is_not_too_long(module: str) -> None:
+    assert len((SOURCE / module).read_text().splitlines()) <= MAX_LINES
+
+
+@pytest.mark.parametrize("module", LIGHT)
+def test_what_answers_a_wrong_command_line_imports_no_torch(module: str) -> None:
+    heavy = ("torch", "timm", "numpy", "sklearn")
+    assert not [name for name in _imports(module) if name.split(".")[0] in heavy]
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("engine/")])
+def test_the_engine_knows_no_task(module: str) -> None:
+    text = (SOURCE / module).read_text().lower()
+    assert not [word for word in ("classification", "box", "landmark", "keypoint") if word in text]

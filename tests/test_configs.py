@@ -1,0 +1,175 @@
+"""Every file under `conf/` composes and builds, and says what the code says."""
+
+import dataclasses
+import inspect
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import get_class, instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from visionlab import command_line
+from visionlab.experiment import Recipes, build_recipes, build_task
+from visionlab.task import Data
+
+CONF = Path(command_line.CONF)
+GROUPS = [
+    "augment",
+    "averaged",
+    "dataset",
+    "experiment",
+    "hparams",
+    "loss",
+    "model",
+    "optimizer",
+    "scheduler",
+    "task",
+]
+FILES = [
+    (group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))
+]
+NEEDED = {  # what a file leaves for its user to say
+    ("dataset", "imagefolder"): ["dataset.root=images"],
+    ("model", "timm"): ["model.name=resnet10t", "model.pretrained=false"],
+    ("scheduler", "multistep"): ["scheduler.milestone_epochs=[3]"],
+}
+NOT_PARAMETERS = {"_target_", "checkpoint", "init_from", "freeze"}
+
+
+@pytest.fixture(autouse=True)
+def _registered() -> None:
+    command_line.register()
+
+
+def composed(*overrides: str, name: str = "train") -> DictConfig:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose(name, overrides=list(overrides))
+
+
+def test_the_number_of_files() -> None:
+    found = [path for path in CONF.rglob("*.yaml") if "job_logging" not in path.parts]
+    assert len(found) == len(FILES) + len(["train.yaml", "eval.yaml"]) == 45
+
+
+@pytest.mark.parametrize(("group", "name"), FILES, ids=[f"{g}-{n}" for g, n in FILES])
+def test_every_file_composes_and_builds(group: str, name: str) -> None:
+    config = composed(f"{group}={name}", *NEEDED.get((group, name), []))
+    command_line.check_keys(config)
+    recipes = build_recipes(config)
+    if group == "model":
+        task = build_task(
+            OmegaConf.create(OmegaConf.to_container(config, resolve=True)),
+            recipes,
+            Data(splits={"train": None}, sizes={"num_classes": 7}, class_names=[], unreadable=[]),  # type: ignore[dict-item]
+            torch.device("cpu"),
+        )
+        assert task.model(torch.zeros(2, 3, 32, 32)).shape == (2, 7)
+
+
+@pytest.mark.parametrize(("group", "name"), FILES, ids=[f"{g}-{n}" for g, n in FILES])
+def test_a_schema_has_the_names_of_what_it_builds(group: str, name: str) -> None:
+    config = composed(f"{group}={name}", *NEEDED.get((group, name), []))
+    for node in _targets(config):
+        kind = OmegaConf.get_type(node)
+        if dataclasses.is_dataclass(kind):
+            named = {field.name for field in dataclasses.fields(kind)} - NOT_PARAMETERS
+            assert named == set(inspect.signature(get_class(node._target_)).parameters)
+
+
+def _targets(node: DictConfig) -> list[DictConfig]:
+    children = [value for value in node.values() if isinstance(value, DictConfig)]
+    below = [target for child in children for target in _targets(child)]
+    return ([node] if "_target_" in node else []) + below
+
+
+def test_all_recipes_are_settings_of_a_run() -> None:
+    config = composed()
+    assert {field.name for field in dataclasses.fields(Recipes)} <= set(config)
+
+
+def test_the_default_augmentation_follows_the_data_set() -> None:
+    assert composed().augment.flip_prob == 0.0
+    assert composed("dataset=cifar10").augment.flip_prob == 0.5
+    assert composed("dataset=cifar10", "augment=none").augment.pad_px == 0
+
+
+def test_none_is_a_constant_rate_and_no_average() -> None:
+    recipes = build_recipes(composed("scheduler=none", "averaged=none"))
+    assert recipes.scheduler(5, total_steps=9, steps_per_epoch=3) == 1.0
+    assert recipes.averaged(torch.nn.Linear(1, 1)) == []
+
+
+def test_a_list_of_decays_is_one_average_each() -> None:
+    recipes = build_recipes(composed("averaged.decay=[0.9,0.99]"))
+    names = [average.name for average in recipes.averaged(torch.nn.Linear(1, 1))]
+    assert names == ["ema_0.9", "ema_0.99"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["optimizer.lr=-1"], "optimizer.lr must be > 0, got -1.0"),
+        (["hparams.batch_size=0"], "hparams.batch_size must be > 0, got 0"),
+        (["averaged.decay=1.5"], r"averaged.decay must be in \[0, 1\), got 1.5"),
+        (["averaged.decay=[0.9,no]"], r"averaged.decay must be in \[0, 1\), got 'no'"),
+        (["dataset.val.split=2"], r"dataset.val.split must be in \[0, 1\), got 2.0"),
+        (["scheduler.warmup_steps=-1"], "scheduler.warmup_steps must be >= 0, got -1"),
+        (["model=timm", "model.name=resnett18"], "model.name must be a model of timm.*resnet18"),
+        (["augment.flip_prob=2"], r"augment.flip_prob must be in \[0, 1\], got 2.0"),
+        (["stop.max_steps=0"], "stop.max_steps must be > 0, got 0"),
+        (["evaluation.train=x"], "evaluation.train must be one of none, plain, augmented"),
+        (["loss.label_smoothing=1"], r"loss.label_smoothing must be in \[0, 1\), got 1.0"),
+    ],
+)
+def test_a_range_error_names_key_rule_and_value(overrides: list[str], message: str) -> None:
+    with pytest.raises(Exception, match="full_key") as caught:
+        build_recipes(composed(*overrides))
+    assert re.search(message, command_line.explain(caught.value))
+
+
+@pytest.mark.parametrize("override", ["+foo=1", "+optimizer.foo=1", "+dataset.val.foo=1"])
+def test_a_plus_does_not_smuggle_a_key_in(override: str) -> None:
+    with pytest.raises(ValueError, match=r"foo must be a setting; overrides need no leading \+"):
+        command_line.check_keys(composed(override))
+
+
+def test_a_setting_without_value_must_be_given() -> None:
+    with pytest.raises(ValueError, match=r"dataset\.root must be given"):
+        command_line.check_keys(composed("dataset=imagefolder"))
+
+
+def test_a_saved_configuration_builds_the_same() -> None:
+    config = composed("dataset=cifar10", "scheduler=multistep_he", "optimizer=adamw")
+    plain = OmegaConf.create(OmegaConf.to_yaml(config, resolve=True))
+    assert isinstance(plain, DictConfig)
+    assert vars(build_recipes(plain).optimizer) == vars(build_recipes(config).optimizer)  # type: ignore[arg-type]
+    assert build_recipes(plain).scheduler == build_recipes(config).scheduler
+
+
+def test_what_is_drawn_and_predicted_is_found_by_its_path() -> None:
+    task = composed().task
+    parts: list[Callable[..., Any]] = [instantiate(task.curves), instantiate(task.predict)]
+    assert [part.__name__ for part in parts] == ["top1", "probabilities"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "name"),
+    [
+        ("a=1,b=2", "a=1,b=2"),
+        ("dataset.root=/x/y z,a='b'", "dataset.root=-x-y-z,a=-b-"),
+        ("", "defaults"),
+    ],
+)
+def test_a_folder_name_has_no_separators(overrides: str, name: str) -> None:
+    assert command_line.folder_name(overrides) == name
+
+
+def test_long_folder_names_are_cut_and_stay_different() -> None:
+    names = {command_line.folder_name("x" * 300 + end) for end in "ab"}
+    assert len(names) == 2
+    assert max(map(len, names)) < 150

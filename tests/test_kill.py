@@ -1,0 +1,77 @@
+"""Runs that are killed at any moment, and resumed, end as if nothing had happened.
+
+`last.pt` is written after every step here, so that many of the moments are within a checkpoint.
+"""
+
+import json
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from processes import (
+    SMALL,
+    differences,
+    left_behind,
+    only_run,
+    script,
+    send,
+    start,
+    wait_for_checkpoint,
+)
+
+ARGUMENTS = [*SMALL, "checkpoint.every_minutes=0", "averaged.uniform=true", "tensorboard=false"]
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("unbroken")
+    assert script("train.py", *ARGUMENTS, folder=folder).returncode == 0
+    return only_run(folder)
+
+
+def _killed_and_resumed(unbroken: Path, folder: Path, delay: float) -> tuple[Path, int]:
+    """Kill a run `delay` seconds after its first checkpoint, and resume it to its end."""
+    process = start("train.py", *ARGUMENTS, folder=folder)
+    wait_for_checkpoint(folder, process)
+    time.sleep(delay)
+    code = send(process, signal.SIGKILL)
+    run = only_run(folder)
+    done = script("train.py", f"resume={run}", folder=folder)
+    assert done.returncode == 0, done.stderr
+    assert differences(left_behind(unbroken), left_behind(run)) == []
+    ours, theirs = (json.loads((each / "run.json").read_text()) for each in (run, unbroken))
+    assert ours["results"] == theirs["results"]
+    assert ours["best"] == theirs["best"]
+    return run, code
+
+
+def _seconds(unbroken: Path) -> float:
+    return float(json.loads((unbroken / "run.json").read_text())["train_seconds"])
+
+
+@pytest.mark.parametrize("moment", [0.15, 0.5, 0.85])
+def test_a_killed_run_resumes_exactly(unbroken: Path, moment: float, tmp_path: Path) -> None:
+    _, code = _killed_and_resumed(unbroken, tmp_path, moment * _seconds(unbroken))
+    assert code == -signal.SIGKILL
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(20))
+def test_a_run_killed_at_a_random_moment_resumes_exactly(
+    unbroken: Path, number: int, tmp_path: Path
+) -> None:
+    delay = random.Random(number).uniform(0.0, 1.1) * _seconds(unbroken)
+    _killed_and_resumed(unbroken, tmp_path, delay)
+
+
+def test_a_terminated_run_says_so_and_resumes_exactly(unbroken: Path, tmp_path: Path) -> None:
+    process = start("train.py", *ARGUMENTS, folder=tmp_path)
+    wait_for_checkpoint(tmp_path, process)
+    assert send(process, signal.SIGTERM) == 128 + signal.SIGTERM
+    run = only_run(tmp_path)
+    assert json.loads((run / "run.json").read_text())["status"] == "interrupted"
+    assert script("train.py", f"resume={run}", folder=tmp_path).returncode == 0
+    assert differences(left_behind(unbroken), left_behind(run)) == []
+    assert json.loads((run / "run.json").read_text())["status"] == "finished"

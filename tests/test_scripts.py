@@ -1,0 +1,217 @@
+"""The scripts as a user runs them; most tests share one run."""
+
+import json
+import os
+import pickle
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from processes import ENVIRONMENT, ROOT, SMALL, only_run, script
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from visionlab.engine.observers import read_rows
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("finished")
+    done = script("train.py", *SMALL, "evaluation.train=augmented", folder=folder)
+    assert done.returncode == 0, done.stderr
+    run = only_run(folder)
+    (run / "stdout.txt").write_text(done.stdout)
+    (run / "stderr.txt").write_text(done.stderr)
+    return run
+
+
+def test_a_run_leaves_the_files_of_the_design(finished: Path) -> None:
+    names = {path.name for path in finished.iterdir()}
+    expected = {"config.yaml", "run.json", "metrics.jsonl", "run.log", "predictions", "checkpoints"}
+    assert expected <= names
+    checkpoints = {path.name for path in (finished / "checkpoints").iterdir()}
+    averages = {f"ema_{decay}{end}.pt" for decay in (0.5, 0.9) for end in ("", "_best")}
+    assert checkpoints == {"last.pt", "previous.pt", "best.pt", *averages}
+    assert len(list((finished / "predictions").iterdir())) == 2 * 3
+    assert len(list(finished.glob("events.out.tfevents.*"))) == 1
+
+
+def test_run_json_traces_the_run(finished: Path) -> None:
+    record = json.loads((finished / "run.json").read_text())
+    assert record["status"] == "finished"
+    assert record["seed"] == 0
+    assert record["labels"] == [str(digit) for digit in range(10)]
+    assert re.fullmatch(r"[0-9a-f]{40}", record["commit"]["hash"])
+    assert {"torch", "torchvision", "timm", "hydra-core", "visionlab"} <= set(record["versions"])
+    assert record["hardware"]["device"] == "cpu"
+    assert set(record["results"]) == {"test", "train_augmented"}
+    names = {"model", "best", "ema_0.5", "ema_0.9", "ema_0.5_best", "ema_0.9_best"}
+    assert set(record["results"]["test"]) == names
+
+
+def test_without_a_terminal_there_are_plain_lines(finished: Path) -> None:
+    text = (finished / "stdout.txt").read_text()
+    assert "\x1b" not in text
+    assert "\r" not in text
+    assert len(re.findall(r"^epoch \d/2  lr .* images/s$", text, re.MULTILINE)) == 2
+    assert (finished / "stderr.txt").read_text() == ""
+    log = (finished / "run.log").read_text()
+    assert all(line in log for line in text.splitlines())
+
+
+def test_tensorboard_has_curves_results_and_config(finished: Path) -> None:
+    tags = EventAccumulator(str(finished)).Reload().Tags()
+    assert {"val/model/top1", "val/ema_0.9/loss", "train/loss", "lr"} <= set(tags["scalars"])
+    assert {"test/best/top1", "train_augmented/model/top1"} <= set(tags["scalars"])
+    assert tags["tensors"] == ["config/text_summary"]
+
+
+def test_evaluating_a_run_gives_the_numbers_of_its_end(finished: Path, tmp_path: Path) -> None:
+    done = script("eval.py", f"run={finished}", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    written = json.loads((finished / "evaluation_test.json").read_text())
+    assert written == json.loads((finished / "run.json").read_text())["results"]["test"]
+    assert "ema_0.9_best" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_evaluating_one_file_gives_the_last_row(finished: Path, tmp_path: Path) -> None:
+    path = finished / "checkpoints" / "ema_0.9.pt"
+    done = script("eval.py", f"checkpoint={path}", "split=val", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    row = read_rows(finished / "metrics.jsonl")[-1]
+    assert f"{row['val/ema_0.9/top1']:.4f}" in done.stdout
+    assert f"{row['val/ema_0.9/loss']:.4f}" in done.stdout
+
+
+def test_a_finished_run_stays_as_it_is_when_resumed(finished: Path, tmp_path: Path) -> None:
+    before = (finished / "metrics.jsonl").read_text()
+    done = script("train.py", f"resume={finished}", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (finished / "metrics.jsonl").read_text() == before
+    assert json.loads((finished / "run.json").read_text())["num_starts"] == 2
+
+
+def test_a_resumed_run_keeps_its_settings(finished: Path, tmp_path: Path) -> None:
+    done = script("train.py", f"resume={finished}", "optimizer.lr=1", folder=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: a resumed run keeps its settings but for resume, device")
+    assert done.stderr.endswith("got optimizer.lr=1\n")
+
+
+def test_a_multirun_trains_each_job_in_a_readable_folder(tmp_path: Path) -> None:
+    arguments = [*SMALL, "stop.max_steps=2", "tensorboard=false"]
+    done = script(
+        "train.py", "--multirun", "scheduler=cosine,linear", *arguments, folder=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    runs = sorted(tmp_path.glob("multirun/*/*/"))
+    assert [re.findall(r"scheduler=\w+", run.name) for run in runs] == [
+        ["scheduler=cosine"],
+        ["scheduler=linear"],
+    ]
+    assert all((run / "run.json").exists() for run in runs)
+
+
+def test_a_failed_job_of_a_multirun_does_not_stop_the_others(tmp_path: Path) -> None:
+    arguments = [*SMALL, "stop.max_steps=2", "tensorboard=false"]
+    done = script("train.py", "--multirun", "optimizer.lr=-1,0.1", *arguments, folder=tmp_path)
+    assert done.returncode == 1
+    assert "optimizer.lr must be > 0, got -1.0" in done.stderr
+    (run,) = tmp_path.glob("multirun/*/1_*/")
+    assert json.loads((run / "run.json").read_text())["status"] == "finished"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job"], ["optimizer.lr=abc"], ["x=1"]])
+def test_torch_is_not_imported_to_answer(arguments: list[str], tmp_path: Path) -> None:
+    code = (
+        "import sys, runpy; sys.argv = ['train.py', *sys.argv[1:]]\n"
+        f"try: runpy.run_path({str(ROOT / 'train.py')!r}, run_name='__main__')\n"
+        "finally: print('torch' in sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr.splitlines()[-1] == "False"
+
+
+class Code:
+    """A pickle that would run something."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, ("it_ran",)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["sheduler=cosine"], 2, "Could not override 'sheduler'.*did you mean scheduler"),
+        (["scheduler=cosin"], 2, "Could not find 'scheduler/cosin'.*cosine_restarts"),
+        (["optimizer.lr=abc"], 2, "optimizer.lr=abc.*'abc' of type 'str' could not be converted"),
+        (["+optimizer.foo=1"], 1, "optimizer.foo must be a setting"),
+        (["resume=nowhere"], 1, "resume must be the folder of a run, got nowhere"),
+        (["optimizer.lr=-1"], 1, "optimizer.lr must be > 0, got -1.0"),
+        (["device=cuda:99"], 1, "device must exist, got 'cuda:99'"),
+        (["dataset=cifar10", "dataset.download=false"], 1, "dataset.root must hold cifar-10-batch"),
+        (["model.checkpoint=code.pt"], 1, "code.pt must hold tensors and plain containers only"),
+    ],
+)
+def test_a_mistake_is_one_line_and_leaves_nothing(
+    arguments: list[str], code: int, message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "code.pt").write_bytes(pickle.dumps(Code(), protocol=2))
+    done = script("train.py", *arguments, folder=tmp_path)
+    assert done.returncode == code
+    assert done.stdout == ""
+    assert re.fullmatch(f"error: .*{message}.*\n", done.stderr), done.stderr
+    assert not list(tmp_path.glob("outputs/*/*"))
+    assert not (tmp_path / "it_ran").exists()
+
+
+def test_a_checkpoint_of_another_model_says_which_tensors_differ(
+    finished: Path, tmp_path: Path
+) -> None:
+    path = finished / "checkpoints" / "best.pt"
+    done = script("train.py", f"model.checkpoint={path}", folder=tmp_path)
+    assert done.returncode == 1
+    assert "best.pt holds weights of another model: layer1.1.conv1.weight is not in" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_starting_from_another_models_weights_lists_what_is_left(
+    finished: Path, tmp_path: Path
+) -> None:
+    path = finished / "checkpoints" / "best.pt"
+    done = script(
+        "train.py", "model.depth=14", f"model.init_from={path}", "stop.max_steps=1", folder=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert "not taken: layer1.1.conv1.weight is not in the file" in done.stdout
+
+
+def test_a_full_disk_ends_in_one_line_and_keeps_what_was_saved(tmp_path: Path) -> None:
+    limited = (
+        "import resource, runpy, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))\n"
+        "sys.argv = ['train.py', *sys.argv[1:]]\n"
+        f"runpy.run_path({str(ROOT / 'train.py')!r}, run_name='__main__')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", limited, *SMALL, "averaged=none", "tensorboard=false"],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert re.fullmatch(r"error: .*\.pt cannot be written, .*\n", done.stderr), done.stderr
+    run = only_run(tmp_path)
+    assert not list(run.glob("checkpoints/.*"))
+    assert json.loads((run / "run.json").read_text())["status"] == "failed"

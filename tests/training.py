@@ -1,0 +1,120 @@
+"""A whole training of a small task in one call, for tests of the loop."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from visionlab.averaging import Average, Averages
+from visionlab.engine.checkpoints import Checkpoints, load_last, restore
+from visionlab.engine.fit import fit
+from visionlab.engine.interrupt import Signals
+from visionlab.engine.observers import MetricsFile, Observer, read_rows
+from visionlab.engine.plan import Evaluation, Hparams, Stop
+from visionlab.engine.state import TrainState
+from visionlab.optimizers import Sgd
+from visionlab.task import Task
+
+NO_STOP = Stop(patience_epochs=None, max_steps=None, max_minutes=None)
+PLAN = Hparams(epochs=3, batch_size=16, accumulate_steps=1, grad_clip_max_norm=None)
+EACH_EPOCH = Evaluation(every_epochs=1, batch_size=8, train="none")
+
+
+@dataclass
+class Trained:
+    """What a training left."""
+
+    task: Task
+    averages: list[Average]
+    state: TrainState
+    folder: Path
+
+    @property
+    def rows(self) -> list[dict[str, float]]:
+        return read_rows(self.folder / "metrics.jsonl")
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Return every tensor of the model and of the averages."""
+        named = {f"model.{key}": value for key, value in self.task.model.state_dict().items()}
+        for average in self.averages:
+            for key, value in average.module.state_dict().items():
+                named[f"{average.name}.{key}"] = value
+        return named
+
+
+def averages_of(**settings: Any) -> Averages:
+    defaults: dict[str, Any] = {
+        "decay": [0.5, 0.9],
+        "uniform": False,
+        "start_step": 0,
+        "interval_steps": 1,
+        "warmup_power": None,
+        "buffers": "averaged",
+    }
+    return Averages(**{**defaults, **settings})
+
+
+def train(
+    make_task: Callable[[], Task],
+    folder: Path,
+    *,
+    hparams: Hparams = PLAN,
+    stop: Stop = NO_STOP,
+    evaluation: Evaluation = EACH_EPOCH,
+    averaged: Averages | None = None,
+    observers: Sequence[Observer] = (),
+    schedule: Callable[[int], float] = lambda step: 1.0 / (1 + 0.1 * step),
+    signals: Signals | None = None,
+    every_minutes: float | None = None,
+    resume: bool = False,
+    lr: float = 0.05,
+    change: Callable[[Task], None] = lambda task: None,
+) -> Trained:
+    """Train a task in `folder`, from its last checkpoint if it is to be resumed."""
+    folder.mkdir(exist_ok=True)
+    task = make_task()
+    change(task)
+    optimizer = Sgd(
+        lr=lr,
+        weight_decay=1e-4,
+        momentum=0.9,
+        nesterov=False,
+        decay_norms_and_biases=True,
+        layer_decay=None,
+    )(task.model)
+    averages = (averages_of() if averaged is None else averaged)(task.model)
+    state = TrainState()
+    if resume:
+        last = load_last(folder / "checkpoints")
+        assert last is not None
+        state = restore(last, model=task.model, optimizer=optimizer, averages=averages)
+    fit(
+        task,
+        optimizer,
+        schedule,
+        state=state,
+        hparams=hparams,
+        stop=stop,
+        evaluation=evaluation,
+        checkpoints=Checkpoints(
+            folder / "checkpoints", about={"config": {}}, every_minutes=every_minutes
+        ),
+        signals=signals or Signals(),
+        autocast=partial(torch.autocast, "cpu", enabled=False),
+        seed=5,
+        averages=averages,
+        observers=[MetricsFile(folder / "metrics.jsonl", epoch=state.epoch), *observers],
+    )
+    return Trained(task, averages, state, folder)
+
+
+def assert_same(ours: Trained, theirs: Trained) -> None:
+    """Demand equal weights, averages and rows, bit for bit."""
+    assert ours.rows == theirs.rows
+    first, second = ours.tensors(), theirs.tensors()
+    assert first.keys() == second.keys()
+    different = [name for name, value in first.items() if not torch.equal(value, second[name])]
+    assert different == []
