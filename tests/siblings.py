@@ -1,13 +1,14 @@
 """Three tasks for the contract tests: classification, and two throw-away siblings.
 
-`boxes` has a dictionary of losses, a list of boxes for each image and a matrix for each image; `two_views`
-has two inputs, a key encoder and a queue in buffers. If one of them needed a change in `engine/`, the
-contract would be wrong.
+`boxes` has a dictionary of losses, a list of boxes for each image and a matrix for each image;
+`two_views` has two inputs, a key encoder and a queue in buffers. If one of them needed a change in
+`engine/`, the contract would be wrong.
 """
 
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -52,6 +53,7 @@ def classification() -> Task:
         metric=Accuracy(top_k=[1]),
         monitor="top1",
         mode="max",
+        draw=draw_nothing,
     )
 
 
@@ -60,14 +62,18 @@ def boxes() -> Task:
     seeding.seed_everything(SEED)
     return Task(
         name="boxes",
-        splits={"train": Squares(range(48), shift=True), "val": Squares(range(48, 60), shift=False)},
+        splits={
+            "train": Squares(range(48), shift=True),
+            "val": Squares(range(48, 60), shift=False),
+        },
         model=SquareFinder(),
         loss=box_losses,
-        curves=lambda outputs, targets: {},  # noqa: ARG005
+        curves=lambda outputs, targets: {},
         predict=original_boxes,
         metric=MeanIou(),
         monitor="iou",
         mode="max",
+        draw=draw_nothing,
     )
 
 
@@ -81,14 +87,17 @@ def two_views() -> Task:
         loss=lambda logits, labels: {
             "contrastive": F.cross_entropy(logits, torch.zeros_like(labels))
         },
-        curves=lambda logits, labels: {  # noqa: ARG005
-            "positive_first": (logits.argmax(1) == 0).float().mean()
-        },
-        predict=lambda logits, batch: logits.argmax(1),  # noqa: ARG005
+        curves=lambda logits, labels: {"positive_first": (logits.argmax(1) == 0).float().mean()},
+        predict=lambda logits, batch: logits.argmax(1),
         metric=FirstShare(),
         monitor="loss",
         mode="min",
+        draw=draw_nothing,
     )
+
+
+def draw_nothing(folder: Path, samples: dict[str, Tensor], split: Any) -> None:
+    pass
 
 
 TASKS: dict[str, Callable[[], Task]] = {
@@ -181,9 +190,9 @@ def box_losses(outputs: dict[str, Tensor], targets: list[BoxTarget]) -> dict[str
             cell = (box[:2] / 4).long().clamp(0, 3)
             labels[row, cell[1] * 4 + cell[0]] = 1.0
             wanted = box[:2] / 4 - cell
-            corner_loss = corner_loss + (
-                outputs["corners"][row, :, cell[1], cell[0]] - wanted
-            ).abs().sum()
+            corner_loss = (
+                corner_loss + (outputs["corners"][row, :, cell[1], cell[0]] - wanted).abs().sum()
+            )
             num_boxes += 1
     return {
         "classification": F.binary_cross_entropy_with_logits(outputs["scores"], labels),
@@ -279,7 +288,9 @@ class Contrast(nn.Module):
                 ):
                     ours.lerp_(theirs, 0.1)
             keys = F.normalize(self.key(views[1]), dim=1)
-        logits = torch.cat([(queries * keys).sum(1, keepdim=True), queries @ self.queue.clone().T], 1)
+        logits = torch.cat(
+            [(queries * keys).sum(1, keepdim=True), queries @ self.queue.clone().T], 1
+        )
         if self.training:
             self._enqueue(keys)
         return logits / 0.2
@@ -301,7 +312,7 @@ class FirstShare:
     def reset(self) -> None:
         self._first: list[Tensor] = []
 
-    def update(self, predictions: Tensor, targets: Any) -> None:  # noqa: ARG002
+    def update(self, predictions: Tensor, targets: Any) -> None:
         self._first.append(predictions == 0)
 
     def compute(self) -> dict[str, float]:

@@ -28,7 +28,14 @@ LAYERS = {
     "command_line": 5,
 }
 HYDRA_ALLOWED = {"experiment.py", "runs.py", "command_line.py"}
-LIGHT = ["command_line.py", "settings/parts.py", "settings/scripts.py", "schedules.py", "terminal.py", "engine/plan.py"]
+LIGHT = [
+    "command_line.py",
+    "settings/parts.py",
+    "settings/scripts.py",
+    "schedules.py",
+    "terminal.py",
+    "engine/plan.py",
+]
 MAX_LINES = 300
 
 

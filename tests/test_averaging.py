@@ -22,6 +22,7 @@ from visionlab.averaging import (
     weight_distance,
     weight_norm,
 )
+from visionlab.task import Batch
 
 VALID: dict[str, Any] = {
     "decay": 0.99,
@@ -348,6 +349,15 @@ def test_recomputed_buffers_are_the_mean_statistics_of_the_batches(
         torch.testing.assert_close(norm.running_mean, mean)
         torch.testing.assert_close(norm.running_var, variance)
         assert norm.num_batches_tracked == len(sizes)
+
+
+def test_recomputing_buffers_takes_the_inputs_of_batches() -> None:
+    model, other = make_net(), make_net()
+    images = [torch.randn(8, 3, 6, 6) for _ in range(3)]
+    recompute_buffers(model, images)
+    recompute_buffers(other, [Batch(batch, None, torch.arange(8)) for batch in images])
+    assert same_tensors(model, other)
+    assert not same_tensors(model, make_net())
 
 
 def test_recomputing_buffers_leaves_weights_mode_and_momentum() -> None:

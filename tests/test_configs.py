@@ -30,9 +30,7 @@ GROUPS = [
     "scheduler",
     "task",
 ]
-FILES = [
-    (group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))
-]
+FILES = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
 NEEDED = {  # what a file leaves for its user to say
     ("dataset", "imagefolder"): ["dataset.root=images"],
     ("model", "timm"): ["model.name=resnet10t", "model.pretrained=false"],
@@ -65,7 +63,13 @@ def test_every_file_composes_and_builds(group: str, name: str) -> None:
         task = build_task(
             OmegaConf.create(OmegaConf.to_container(config, resolve=True)),
             recipes,
-            Data(splits={"train": None}, sizes={"num_classes": 7}, class_names=[], unreadable=[]),  # type: ignore[dict-item]
+            Data(
+                splits={"train": None},  # type: ignore[dict-item]
+                sizes={"num_classes": 7},
+                class_names=[],
+                to_pixels=torch.sigmoid,
+                unreadable=[],
+            ),
             torch.device("cpu"),
         )
         assert task.model(torch.zeros(2, 3, 32, 32)).shape == (2, 7)

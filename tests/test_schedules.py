@@ -176,6 +176,12 @@ def test_restart_factors_checked_by_hand() -> None:
     assert factors[8:13] == pytest.approx([*factors[4:8], factors[4]])  # the last cycle again
 
 
+def test_the_last_restart_weight_repeats() -> None:
+    changes = {"cycle_epochs": [1, 2, 1, 2], "restart_weights": [1.0, 0.5], "min_ratio": 0.2}
+    factors = factors_of(make(CosineRestarts, **changes), epochs=10, steps_per_epoch=3)
+    assert [factors[3 * epoch] for epoch in (0, 1, 3, 4, 6, 8)] == pytest.approx([1.0] + [0.6] * 5)
+
+
 def test_effnet_factors_are_those_the_study_reports() -> None:
     schedule = of_study("step_effnet")
     lr = [0.1 * schedule(352 * e, total_steps=63_360, steps_per_epoch=352) for e in (90, 179)]

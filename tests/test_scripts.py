@@ -102,9 +102,7 @@ def test_a_resumed_run_keeps_its_settings(finished: Path, tmp_path: Path) -> Non
 
 def test_a_multirun_trains_each_job_in_a_readable_folder(tmp_path: Path) -> None:
     arguments = [*SMALL, "stop.max_steps=2", "tensorboard=false"]
-    done = script(
-        "train.py", "--multirun", "scheduler=cosine,linear", *arguments, folder=tmp_path
-    )
+    done = script("train.py", "--multirun", "scheduler=cosine,linear", *arguments, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     runs = sorted(tmp_path.glob("multirun/*/*/"))
     assert [re.findall(r"scheduler=\w+", run.name) for run in runs] == [

@@ -37,13 +37,14 @@ import torch
 from visionlab.storage import write_tensors, write_text
 
 folder = Path(sys.argv[1])
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # then a write beyond the limit fails, as on a full disk
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # so that a write fails, as on a full disk
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+last, kept = folder / "last.pt", folder / "kept.pt"
 errors = []
 for write in (
-    lambda: write_tensors(folder / "last.pt", {"a": torch.ones(1_000_000)}),
-    lambda: write_tensors(folder / "last.pt", {"a": torch.ones(1_000_000)}, keep=folder / "kept.pt"),
-    lambda: write_tensors(folder / "last.pt", {"a": torch.ones(24_900)}),
+    lambda: write_tensors(last, {"a": torch.ones(1_000_000)}),
+    lambda: write_tensors(last, {"a": torch.ones(1_000_000)}, keep=kept),
+    lambda: write_tensors(last, {"a": torch.ones(24_900)}, keep=kept),
     lambda: write_tensors(folder / "new.pt", {"a": torch.ones(30_000)}),
     lambda: write_text(folder / "config.yaml", "x" * 200_000),
 ):
@@ -76,11 +77,16 @@ def read(file):
 write(0)
 write(1)
 numbers = [1]
-for delay in random.Random(0).sample(range(20, 150), 10):
+parent = os.getpid()
+for delay in random.Random(0).sample(range(60), 10):
+    then = path.stat().st_mtime_ns
     child = os.fork()
     if child == 0:
-        while True:
+        while os.getppid() == parent:
             write(read(path) + 1)
+        os._exit(0)
+    while path.stat().st_mtime_ns == then:
+        time.sleep(0.001)
     time.sleep(delay / 1000)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
@@ -200,7 +206,7 @@ def test_a_byte_altered_anywhere_in_the_checksum_is_refused(tmp_path: Path) -> N
     data = path.read_bytes()
     for place in range(len(data) - SUFFIX_LENGTH, len(data)):
         path.write_bytes(flip(data, place))
-        with pytest.raises(ValueError, match="was altered|is cut short"):
+        with pytest.raises(ValueError, match=r"was altered|is cut short"):
             read_tensors(path, sealed=True)
 
 
@@ -244,17 +250,20 @@ def test_an_old_file_of_torch_cut_short_is_refused(tmp_path: Path) -> None:
             read_tensors(path, sealed=False)
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_an_altered_file_of_torch_is_read_or_refused_by_its_name(tmp_path: Path) -> None:
     path = tmp_path / "foreign.pt"
     torch.save({"weight": torch.ones(3)}, path)
     data = path.read_bytes()
-    end_of_pickle = data.index(b"PK\x03\x04", 4)
-    for place in range(70, end_of_pickle):
+    other_errors = []
+    for place in range(len(data)):
         path.write_bytes(flip(data, place))
         try:
             read_tensors(path, sealed=False)
-        except ValueError as error:
-            assert str(path) in str(error), f"byte {place}: {error}"
+        except Exception as error:
+            if type(error) is not ValueError or str(path) not in str(error):
+                other_errors.append(f"byte {place}: {error!r}")
+    assert other_errors == []
 
 
 @pytest.mark.parametrize("data", [b"", b"hello world", b"PK\x03\x04", b"\0" * 100, b"\x80\x02}q\0"])
@@ -278,7 +287,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_a_file_without_a_dictionary_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "list.pt"
     torch.save([torch.ones(2)], path)
-    with pytest.raises(ValueError, match="must hold a dictionary, got list$"):
+    with pytest.raises(ValueError, match=r"must hold a dictionary, got list$"):
         read_tensors(path, sealed=False)
 
 
@@ -366,7 +375,7 @@ def test_a_writer_killed_at_any_moment_leaves_whole_files(tmp_path: Path) -> Non
     numbers = run_script(KILLED_WRITERS, tmp_path)
     assert len(numbers) == 11
     assert numbers == sorted(numbers)
-    assert numbers[-1] > 10  # the writers did get to write
+    assert numbers[-1] > 10  # each writer did write
 
 
 def test_what_a_killed_process_left_does_not_hinder_the_next(tmp_path: Path) -> None:

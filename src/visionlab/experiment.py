@@ -161,6 +161,7 @@ def build_task(config: DictConfig, recipes: Recipes, data: Data, device: torch.d
         metric=instantiate(config.task.metric, _convert_="all"),
         monitor=config.task.monitor,
         mode=config.task.mode,
+        draw=instantiate(config.task.draw, class_names=data.class_names, to_pixels=data.to_pixels),
     )
 
 

@@ -14,7 +14,7 @@ from visionlab.engine.device import choose_device, make_autocast, set_threads
 from visionlab.engine.evaluate import Autocast, evaluate
 from visionlab.engine.fit import fit
 from visionlab.engine.interrupt import Interrupted, Signals
-from visionlab.engine.observers import MetricsFile, Observer, Predictions, TensorBoard
+from visionlab.engine.observers import MetricsFile, Observer, Pictures, Predictions, TensorBoard
 from visionlab.engine.progress import Terminal, draw_table
 from visionlab.engine.record import Record
 from visionlab.engine.state import TrainState
@@ -183,6 +183,9 @@ def _observers(run: Run) -> list[Observer]:
         ),
         MetricsFile(run.folder / "metrics.jsonl", epoch=run.state.epoch),
     ]
+    if "val" in run.task.splits:
+        folder, val = run.folder / "pictures", run.task.splits["val"]
+        observers.append(Pictures(lambda samples: run.task.draw(folder, samples, val)))
     if run.config.save_predictions:
         observers.append(Predictions(run.folder / "predictions"))
     if run.config.tensorboard:

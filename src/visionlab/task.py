@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
 from torch import Tensor, nn
@@ -74,12 +75,14 @@ class Data:
             augmentation, `val` and `test` where the data has them.
         sizes: what the model's last layer is built from, for example `{"num_classes": 10}`.
         class_names: in the order of the labels.
+        to_pixels: maps a batch's images (B, C, H, W) to pixels in [0, 1], for pictures.
         unreadable: paths that were skipped so far; grows while files are read.
     """
 
     splits: Mapping[str, Split]
     sizes: Mapping[str, int]
     class_names: Sequence[str]
+    to_pixels: Callable[[Tensor], Tensor]
     unreadable: list[str]
 
 
@@ -97,6 +100,7 @@ class Task:
         metric: compares predictions with targets.
         monitor: the number of the metric, or `loss`, that decides which weights are best.
         mode: whether more or less of it is better.
+        draw: writes pictures into a folder, of samples (arrays by name) of a split.
     """
 
     name: str
@@ -108,6 +112,7 @@ class Task:
     metric: Metric
     monitor: str
     mode: Literal["max", "min"]
+    draw: Callable[[Path, dict[str, Tensor], Split], None]
 
     def __post_init__(self) -> None:
         if self.mode not in ("max", "min"):

@@ -34,13 +34,13 @@ def write_newest_pickle(path: Path, content: Any) -> None:
 def write_python_2_pickle(path: Path, content: Any) -> None:
     """Write as Python 2 did for the official files: all text and all bytes are byte strings."""
 
-    class Python2Pickler(pickle._Pickler):  # type: ignore[name-defined, misc]
+    class Python2Pickler(pickle._Pickler):
         def save_string(self, text: str | bytes) -> None:
             raw = text if isinstance(text, bytes) else text.encode("latin1")
             self.write(pickle.BINSTRING + struct.pack("<i", len(raw)) + raw)
             self.memoize(text)
 
-        dispatch = pickle._Pickler.dispatch | {str: save_string, bytes: save_string}  # type: ignore[attr-defined]
+        dispatch = pickle._Pickler.dispatch | {str: save_string, bytes: save_string}
 
     with path.open("wb") as file:
         Python2Pickler(file, protocol=2).dump(content)
@@ -268,7 +268,7 @@ def test_a_file_that_is_no_batch_of_images_is_named(
 ) -> None:
     folder = write_cifar10(tmp_path)
     write_pickle(folder / "data_batch_2", content)
-    with pytest.raises(ValueError, match=f"data_batch_2 {message}|data_batch_2.*{message}"):
+    with pytest.raises(ValueError, match=f"data_batch_2.*{message}"):
         read(tmp_path)
 
 
@@ -301,7 +301,7 @@ def test_another_number_of_classes_is_refused(tmp_path: Path, num_classes: int) 
 
 
 def replace_download(
-    monkeypatch: pytest.MonkeyPatch, download: Callable[[Path], None]
+    monkeypatch: pytest.MonkeyPatch, download: Callable[[Path], object]
 ) -> list[Path]:
     """Let `download` stand for the network; return the list of the folders it is given."""
     roots: list[Path] = []
@@ -327,7 +327,7 @@ def replace_download(
 def test_a_failed_download_says_where_and_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: Exception
 ) -> None:
-    def fail(root: Path) -> None:  # noqa: ARG001
+    def fail(root: Path) -> None:
         raise failure
 
     replace_download(monkeypatch, fail)
@@ -343,7 +343,7 @@ def test_a_failed_download_says_where_and_why(
 def test_a_missing_folder_is_downloaded_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    roots = replace_download(monkeypatch, lambda root: write_cifar10(root) and None)
+    roots = replace_download(monkeypatch, write_cifar10)
     for _ in range(2):
         assert len(read(tmp_path / "new", download=True).splits["test"]) == 4
     assert roots == [tmp_path / "new"]
@@ -354,7 +354,7 @@ def test_a_home_folder_is_looked_for_where_it_is_downloaded_to(
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
-    replace_download(monkeypatch, lambda root: write_cifar10(root) and None)
+    replace_download(monkeypatch, write_cifar10)
     assert len(read(Path("~/data"), download=True).splits["test"]) == 4
 
 
@@ -367,11 +367,13 @@ def test_the_real_cifar_10_has_its_published_sizes_and_split() -> None:
     sizes = {name: len(split) for name, split in data.splits.items()}
     assert sizes == {"train": 45_000, "train_plain": 45_000, "val": 5_000, "test": 10_000}
     assert list(data.class_names)[:3] == ["airplane", "automobile", "bird"]
-    parts = {name: whole(data, name) for name in ("train_plain", "val", "test")}
-    assert parts["val"].keys[:5].tolist() == [18565, 21590, 23866, 22031, 24392]
-    counts = {name: batch.targets.bincount() for name, batch in parts.items()}
-    assert (counts["train_plain"] + counts["val"]).tolist() == [5_000] * 10
-    assert counts["test"].tolist() == [1_000] * 10
-    total = sum(parts[name].inputs.double().sum(dim=(0, 2, 3)) for name in ("train_plain", "val"))
+    assert whole(data, "val").keys[:5].tolist() == [18565, 21590, 23866, 22031, 24392]
+    assert whole(data, "test").targets.bincount().tolist() == [1_000] * 10
+    counts, total = torch.zeros(10, dtype=torch.int64), torch.zeros(3, dtype=torch.float64)
+    for name in ("train_plain", "val"):
+        for batch in data.splits[name].batches(batch_size=1_000, epoch=0, first_batch=0):
+            counts += batch.targets.bincount(minlength=10)
+            total += batch.inputs.double().sum(dim=(0, 2, 3))
+    assert counts.tolist() == [5_000] * 10
     means = total / (50_000 * 1024 * 255)
     assert means.tolist() == pytest.approx([0.4914, 0.4822, 0.4465], abs=1e-4)

@@ -51,9 +51,7 @@ def test_accumulated_steps_equal_whole_batches(tmp_path: Path) -> None:
     whole = train(linear, tmp_path / "whole")
     parts = train(linear, tmp_path / "parts", hparams=replace(PLAN, accumulate_steps=4))
     assert parts.state.step == whole.state.step
-    for ours, theirs in zip(
-        parts.tensors().values(), whole.tensors().values(), strict=True
-    ):
+    for ours, theirs in zip(parts.tensors().values(), whole.tensors().values(), strict=True):
         torch.testing.assert_close(ours, theirs)
     assert parts.rows[-1]["train/loss"] == pytest.approx(whole.rows[-1]["train/loss"], rel=1e-4)
 
@@ -179,9 +177,7 @@ def test_patience_counts_epochs_without_gain_of_any_model(tmp_path: Path) -> Non
     # with rate 0 nothing changes after the first epoch
     stop = replace(NO_STOP, patience_epochs=2)
     hparams = replace(PLAN, epochs=9)
-    trained = train(
-        linear, tmp_path, stop=stop, hparams=hparams, schedule=lambda step: 0.0
-    )
+    trained = train(linear, tmp_path, stop=stop, hparams=hparams, schedule=lambda step: 0.0)
     assert trained.state.epoch == 3
     assert trained.state.stopped == "stop.patience_epochs=2"
 
@@ -252,9 +248,7 @@ def test_last_is_written_within_an_epoch_when_it_is_old(step: int, tmp_path: Pat
 
     whole = train(two_views, tmp_path / "whole")
     with pytest.raises(RuntimeError, match="crash"):
-        train(
-            two_views, tmp_path / "broken", observers=[At(step, crash)], every_minutes=0.0
-        )
+        train(two_views, tmp_path / "broken", observers=[At(step, crash)], every_minutes=0.0)
     last = load_last(tmp_path / "broken" / "checkpoints")
     assert last is not None
     assert last["state"]["step"] == step - 1
@@ -301,7 +295,9 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_harms_no_checkpoint(tmp_pat
 
         return replace(task, loss=loss)
 
-    message = r"losses must be finite, got loss=nan, cross_entropy=nan, top1=.* at step 5 of epoch 2"
+    message = (
+        r"losses must be finite, got loss=nan, cross_entropy=nan, top1=.* at step 5 of epoch 2"
+    )
     with pytest.raises(FloatingPointError, match=message):
         train(make, tmp_path, averaged=averages_of(decay=[]))
     last = load_last(tmp_path / "checkpoints")

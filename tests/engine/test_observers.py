@@ -47,9 +47,7 @@ def test_predictions_are_kept_by_sample_epoch_and_model(tmp_path: Path) -> None:
 
 
 def test_predictions_agree_with_the_rows(tmp_path: Path) -> None:
-    trained = train(
-        classification, tmp_path, observers=[Predictions(tmp_path / "predictions")]
-    )
+    trained = train(classification, tmp_path, observers=[Predictions(tmp_path / "predictions")])
     for row in trained.rows:
         for name in ("model", "ema_0.5", "ema_0.9"):
             path = tmp_path / "predictions" / f"{row['epoch']:04.0f}_{name}.npz"

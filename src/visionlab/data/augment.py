@@ -86,6 +86,13 @@ def normalise(images: Tensor, normalisation: Tensor) -> Tensor:
     return images.float().div_(255.0).sub_(mean).div_(std)
 
 
+def to_pixels(images: Tensor, *, normalisation: Tensor) -> Tensor:
+    """Return pixels in [0, 1] of normalised images (B, C, H, W): what `normalise` did, undone."""
+    mean, std = normalisation[:, :, None, None]
+    pixels: Tensor = images * std + mean
+    return pixels.clamp_(0.0, 1.0)
+
+
 def _crop(padded: Tensor, rows: Tensor, offsets: Tensor, num_offsets: int) -> Tensor:
     """Cut each image at its offset, (B, 2) as top and left: one gather over a strided view."""
     size = [side - num_offsets + 1 for side in padded.shape[2:]]

@@ -1,12 +1,13 @@
 """Classification data in memory: labelled images to splits."""
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from visionlab.data.augment import Augment, pad
+from visionlab.data.augment import Augment, pad, to_pixels
 from visionlab.data.holdout import Holdout
 from visionlab.data.memory import MemorySplit
 from visionlab.task import Data
@@ -50,7 +51,7 @@ def in_memory(
     check_labels(train.labels, num_classes=len(class_names))
     check_labels(test.labels, num_classes=len(class_names))
     pad_px = augmentation.pad_px
-    normalisation = normalisation_tensor(mean, std, num_channels=train.images.shape[1])
+    normalisation = normalisation_tensor(mean, std, num_channels=train.images.shape[1]).to(device)
     train_rows, val_rows = val.rows(len(train.images))
 
     def split(data: Labelled, rows: Tensor, augmentation: Augment | None) -> MemorySplit:
@@ -58,7 +59,7 @@ def in_memory(
             padded=data.images,
             targets=data.labels,
             rows=rows,
-            normalisation=normalisation.to(device),
+            normalisation=normalisation,
             pad_px=pad_px,
             augmentation=augmentation,
             seed=None if augmentation is None else seed,
@@ -79,6 +80,7 @@ def in_memory(
         splits=splits,
         sizes={"num_classes": len(class_names)},
         class_names=class_names,
+        to_pixels=functools.partial(to_pixels, normalisation=normalisation),
         unreadable=[],
     )
 

@@ -1,5 +1,6 @@
 """Folders of images, one folder a class."""
 
+import functools
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS, find_classes, make_dataset
 
-from visionlab.data.augment import Augment
+from visionlab.data.augment import Augment, to_pixels
 from visionlab.data.classification import normalisation_tensor
 from visionlab.data.files import FileSplit
 from visionlab.data.holdout import Holdout
@@ -85,6 +86,7 @@ class ImageFolder:
             splits=splits,
             sizes={"num_classes": len(class_names)},
             class_names=class_names,
+            to_pixels=functools.partial(to_pixels, normalisation=normalisation),
             unreadable=unreadable,
         )
 

@@ -5,11 +5,12 @@ With or without them a seed gives bit-identical weights.
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from visionlab.engine.evaluate import Result
@@ -71,7 +72,7 @@ class Predictions:
         """Do nothing."""
 
     def on_epoch(self, row: Mapping[str, float], results: Mapping[str, Result]) -> None:
-        """Write one file a model; an epoch that a rule cut short has the number of the whole one."""
+        """Write one file a model; an epoch cut short by a rule has the number of the whole one."""
         for name, result in results.items():
             arrays = {key: tensor.cpu().numpy() for key, tensor in result.samples.items()}
             path = self._folder / f"{math.ceil(row['epoch']):04d}_{name}.npz"
@@ -82,6 +83,31 @@ class Predictions:
 
     def close(self) -> None:
         """Do nothing."""
+
+
+class Pictures:
+    """Draws, at the end, what the model in training did with the validation samples.
+
+    Args:
+        draw: writes the pictures, given the samples.
+    """
+
+    def __init__(self, draw: Callable[[dict[str, Tensor]], None]) -> None:
+        self._draw = draw
+        self._samples: dict[str, Tensor] | None = None
+
+    def on_step(self, state: TrainState, *, lr: float, num_samples: int) -> None:
+        """Do nothing."""
+
+    def on_epoch(self, row: Mapping[str, float], results: Mapping[str, Result]) -> None:
+        """Keep the newest samples."""
+        if results:
+            self._samples = results["model"].samples
+
+    def close(self) -> None:
+        """Draw."""
+        if self._samples is not None:
+            self._draw(self._samples)
 
 
 class TensorBoard:

@@ -39,7 +39,7 @@ class CrossEntropy:
         if self.class_weights is not None:
             if len(self.class_weights) != logits.shape[1]:
                 raise ValueError(
-                    f"loss.class_weights must have one weight for each of {logits.shape[1]} classes, "
+                    f"loss.class_weights must have one weight a class, {logits.shape[1]}, "
                     f"got {len(self.class_weights)}"
                 )
             weights = logits.new_tensor(list(self.class_weights)).float()

@@ -41,12 +41,14 @@ class Accuracy:
     def reset(self) -> None:
         """Forget everything."""
         self._ranked: list[Tensor] = []
+        self._label_probs: list[Tensor] = []
         self._labels: list[Tensor] = []
 
     def update(self, predictions: Tensor, targets: Tensor) -> None:
         """Take in probabilities (B, C) and labels (B,)."""
         k = min(max(self._top_k), predictions.shape[1])
         self._ranked.append(predictions.topk(k, dim=1).indices)
+        self._label_probs.append(predictions.gather(1, targets[:, None])[:, 0])
         self._labels.append(targets)
 
     def compute(self) -> dict[str, float]:
@@ -61,10 +63,11 @@ class Accuracy:
         return {f"top{k}": hits[:, :k].any(dim=1).double().mean().item() for k in self._top_k}
 
     def samples(self) -> dict[str, Tensor]:
-        """Return `label` and `predicted`, (N,) int16, and `correct`, (N,) bool."""
+        """Return (N,) arrays: `label`, `predicted` int16, `correct` bool, `label_prob` float16."""
         label, predicted = torch.cat(self._labels), torch.cat(self._ranked)[:, 0]
         return {
             "label": label.short(),
             "predicted": predicted.short(),
             "correct": predicted == label,
+            "label_prob": torch.cat(self._label_probs).half(),
         }

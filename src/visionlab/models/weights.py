@@ -116,7 +116,7 @@ def _read_safetensors(path: Path) -> Mapping[str, object]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist")
     try:
-        return load_file(path)
+        return dict(load_file(path))
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path} is not a whole safetensors file") from error
 

@@ -51,6 +51,7 @@ class Task:
         curves: what is drawn of training batches beside the losses.
         predict: what turns outputs into predictions.
         metric: what compares them with targets.
+        draw: what draws pictures of samples.
         monitor: the number that decides which weights are best.
         mode: max or min.
     """
@@ -59,6 +60,7 @@ class Task:
     curves: Any = MISSING
     predict: Any = MISSING
     metric: Any = MISSING
+    draw: Any = MISSING
     monitor: str = MISSING
     mode: str = MISSING
 

@@ -1,0 +1,1 @@
+"""Pictures of samples: what a model got most wrong."""
