@@ -381,7 +381,7 @@ def test_a_writer_killed_at_any_moment_leaves_whole_files(tmp_path: Path) -> Non
 def test_what_a_killed_process_left_does_not_hinder_the_next(tmp_path: Path) -> None:
     path, kept = tmp_path / "last.pt", tmp_path / "previous.pt"
     for name in ("last.pt", "previous.pt"):
-        (tmp_path / f".{name}.{os.getpid()}.tmp").write_bytes(b"half")
+        (tmp_path / f".{name}.tmp").write_bytes(b"half")
     write_tensors(path, {"number": 1}, keep=kept)
     write_tensors(path, {"number": 2}, keep=kept)
     assert read_tensors(path, sealed=True) == {"number": 2}
@@ -401,6 +401,17 @@ def test_text_that_cannot_be_encoded_leaves_no_file(tmp_path: Path) -> None:
     assert names_in(tmp_path) == []
 
 
+def test_a_zip_that_ends_in_another_way_is_not_sealed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "save", lambda _, file: file.write(b"no zip"))
+    path = tmp_path / "last.pt"
+    reason = "torch.save no longer ends its zip with an empty comment"
+    with pytest.raises(OSError, match=f"^{re.escape(str(path))} cannot be written, {reason}$"):
+        write_tensors(path, CONTENT)
+    assert names_in(tmp_path) == []
+
+
 def test_a_missing_folder_is_an_error_that_names_the_file(tmp_path: Path) -> None:
     path = tmp_path / "missing" / "last.pt"
     message = f"^{re.escape(str(path))} cannot be written, No such file or directory$"
@@ -412,7 +423,7 @@ def test_a_missing_folder_is_an_error_that_names_the_file(tmp_path: Path) -> Non
 
 def test_text_is_written_as_it_is_and_replaced(tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
-    for text in ("a longer first text\n", "Zürich\n", ""):
+    for text in ("a longer first text\n", "Z\u00fcrich\n", ""):
         write_text(path, text)
         assert path.read_bytes() == text.encode()
     assert names_in(tmp_path) == ["notes.txt"]

@@ -84,8 +84,8 @@ class Average:
     def update(self, step: int) -> None:
         """Take in the model's weights after optimizer step number `step`, counted from 1."""
         if step <= self._start_step:
-            _mix(*self._floats, decay=0.0)
-            _mix(*self._integers, decay=0.0)
+            _copy(*self._floats)
+            _copy(*self._integers)
         elif step % self._interval_steps:
             return
         else:
@@ -93,8 +93,7 @@ class Average:
             _mix(*self._floats, decay=decay)
             _mix(*self._integers, decay=decay)
             self.num_updates += 1
-        if self._copied[0]:
-            torch._foreach_copy_(*self._copied)
+        _copy(*self._copied)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the averaged weights and the number of updates, for a checkpoint."""
@@ -131,7 +130,7 @@ class Averages:
             raise ValueError(f"start_step must be >= 0, got {self.start_step}")
         if self.interval_steps < 1:
             raise ValueError(f"interval_steps must be >= 1, got {self.interval_steps}")
-        if self.warmup_power is not None and self.warmup_power <= 0:
+        if self.warmup_power is not None and not self.warmup_power > 0:
             raise ValueError(f"warmup_power must be > 0 or null, got {self.warmup_power}")
         if self.buffers not in get_args(Buffers):
             raise ValueError(
@@ -167,7 +166,7 @@ def recompute_buffers(module: nn.Module, batches: Iterable[Any]) -> None:
     """Replace running batch-norm statistics by the plain mean over batches (inputs stand first).
 
     An average of running statistics does not belong to the averaged weights (SWA, arXiv 1803.05407,
-    section 3.2). The module's training mode is as before afterwards.
+    section 3.2). Every batch weighs the same. The module's training mode is as before afterwards.
     """
     update_bn(batches, module)
 
@@ -189,11 +188,16 @@ def _total_norm(tensors: Sequence[Tensor]) -> Tensor:
     return total
 
 
+def _copy(shadow: list[Tensor], source: list[Tensor]) -> None:
+    if shadow:
+        torch._foreach_copy_(shadow, source)
+
+
 def _mix(shadow: list[Tensor], source: list[Tensor], *, decay: float) -> None:
     """Set shadow to decay * shadow + (1 - decay) * source, rounded as timm's `ModelEmaV2`."""
     if not shadow:
         return
-    mixed = torch._foreach_mul(shadow, decay)
+    mixed = torch._foreach_mul(shadow, float(decay))
     torch._foreach_add_(mixed, torch._foreach_mul(source, 1.0 - decay))
     torch._foreach_copy_(shadow, mixed)
 

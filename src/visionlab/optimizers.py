@@ -1,5 +1,6 @@
 """Optimizers over the trained parameters of a model, in groups that differ in rate and decay."""
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -140,9 +141,9 @@ def parameter_groups(
 
 
 def _check(lr: float, weight_decay: float, layer_decay: float | None) -> None:
-    if not lr > 0:
+    if not 0 < lr < math.inf:
         raise ValueError(f"lr must be > 0, got {lr}")
-    if not weight_decay >= 0:
+    if not 0 <= weight_decay < math.inf:
         raise ValueError(f"weight_decay must be >= 0, got {weight_decay}")
     if layer_decay is not None and not 0 < layer_decay <= 1:
         raise ValueError(f"layer_decay must be in (0, 1] or null, got {layer_decay}")

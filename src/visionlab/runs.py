@@ -14,6 +14,7 @@ from visionlab.engine.device import choose_device, make_autocast, set_threads
 from visionlab.engine.evaluate import Autocast, evaluate
 from visionlab.engine.fit import fit
 from visionlab.engine.interrupt import Interrupted, Signals
+from visionlab.engine.lock import locked
 from visionlab.engine.observers import MetricsFile, Observer, Pictures, Predictions, TensorBoard
 from visionlab.engine.progress import Terminal, draw_table
 from visionlab.engine.record import Record
@@ -37,39 +38,8 @@ def train(config: DictConfig) -> float | None:
         validation.
     """
     folder = Path(HydraConfig.get().runtime.output_dir)
-    run = build_run(config, folder)
-    if not config.resume:
-        write_text(folder / "config.yaml", OmegaConf.to_yaml(run.config))
-    record = Record(
-        folder / "run.json",
-        seed=run.config.global_seed,
-        class_names=run.data.class_names,
-        device=run.device,
-    )
-    _log.info("%s on %s, run folder %s", run.task.name, run.device, folder)
-    observers = _observers(run)
-    try:
-        with Signals() as signals:
-            _fit(run, signals, observers)
-            results = _final_results(run, signals)
-        _draw_results(results, observers, run.state)
-    except BaseException as error:
-        status = "interrupted" if isinstance(error, Interrupted) else "failed"
-        record.update(status=status, error=str(error), **_progress(run.state))
-        raise
-    finally:
-        for observer in observers:
-            observer.close()
-    record.update(
-        status="finished",
-        error=None,
-        results=results,
-        unreadable=run.data.unreadable,
-        **_progress(run.state),
-    )
-    values = [best.value for best in run.state.best.values()]
-    pick = max if run.task.mode == "max" else min
-    return pick(values) if values else None
+    with locked(folder):
+        return _train(config, folder)
 
 
 def evaluate_run(config: DictConfig) -> None:
@@ -136,6 +106,42 @@ def evaluate_saved(
             )
             results[_LABELS.get(split, split)][name] = result.numbers
     return results
+
+
+def _train(config: DictConfig, folder: Path) -> float | None:
+    run = build_run(config, folder)
+    if not config.resume:
+        write_text(folder / "config.yaml", OmegaConf.to_yaml(run.config))
+    record = Record(
+        folder / "run.json",
+        seed=run.config.global_seed,
+        class_names=run.data.class_names,
+        device=run.device,
+    )
+    _log.info("%s on %s, run folder %s", run.task.name, run.device, folder)
+    observers = _observers(run)
+    try:
+        with Signals() as signals:
+            _fit(run, signals, observers)
+            results = _final_results(run, signals)
+        _draw_results(results, observers, run.state)
+    except BaseException as error:
+        status = "interrupted" if isinstance(error, Interrupted) else "failed"
+        record.update(status=status, error=str(error), **_progress(run.state))
+        raise
+    finally:
+        for observer in observers:
+            observer.close()
+    record.update(
+        status="finished",
+        error=None,
+        results=results,
+        unreadable=run.data.unreadable,
+        **_progress(run.state),
+    )
+    values = [best.value for best in run.state.best.values()]
+    pick = max if run.task.mode == "max" else min
+    return pick(values) if values else None
 
 
 def _fit(run: Run, signals: Signals, observers: Sequence[Observer]) -> None:

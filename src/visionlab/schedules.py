@@ -128,9 +128,7 @@ class Step:
     def __post_init__(self) -> None:
         _check_warmup(self)
         _check_one_unit("every", self.every_steps, self.every_epochs)
-        if min(self.every_steps, self.every_epochs) < 0 or not (
-            self.every_steps or self.every_epochs
-        ):
+        if max(self.every_steps, self.every_epochs) < 1:
             raise ValueError(
                 "every_steps or every_epochs must be >= 1, "
                 f"got every_steps={self.every_steps} every_epochs={self.every_epochs}"
@@ -149,7 +147,7 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class CosineRestarts:
-    """Warm-up, then cycles of half a cosine, each from its restart weight down to `min_ratio`.
+    """Warm-up, then cycles of half a cosine, each down to `min_ratio`.
 
     SGDR (arXiv 1608.03983), equation 5: within a cycle of P steps, with weight w and t steps done
     in it, the factor is m + (1 - m) w (1 + cos(pi t / P)) / 2, where m is `min_ratio`. The last
@@ -171,7 +169,9 @@ class CosineRestarts:
         if not lengths or min(lengths) < 1:
             raise ValueError(f"cycle lengths must be numbers >= 1, got {lengths}")
         weights = list(self.restart_weights)
-        if not 1 <= len(weights) <= len(lengths) or min(weights) <= 0:
+        if not 1 <= len(weights) <= len(lengths) or not all(
+            0 < weight < math.inf for weight in weights
+        ):
             raise ValueError(
                 f"restart_weights must be 1 to {len(lengths)} numbers > 0, got {weights}"
             )

@@ -9,9 +9,10 @@ import hashlib
 import json
 import os
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
@@ -31,18 +32,15 @@ def write_tensors(path: Path, content: Mapping[str, Any], *, keep: Path | None =
     Raises:
         OSError: the disk is full or refuses; the old file is untouched.
     """
-    aside = _aside(path)
-    try:
-        with aside.open("w+b") as file:
-            torch.save(dict(content), file)
-            _seal(file)
-            os.fsync(file.fileno())
-    except (OSError, RuntimeError) as error:
-        aside.unlink(missing_ok=True)
-        raise OSError(f"{path} cannot be written, {_reason(error)}") from error
-    if keep is not None and path.exists():
-        _replace_by_link(path, keep)
-    aside.replace(path)
+
+    def write(file: BinaryIO) -> None:
+        torch.save(dict(content), file)
+        _seal(file)
+
+    with _written_aside(path, write) as aside:
+        if keep is not None and path.exists():
+            _replace_by_link(path, keep)
+        aside.replace(path)
     _flush_folder(path.parent)
 
 
@@ -67,7 +65,7 @@ def read_tensors(path: Path, *, sealed: bool) -> dict[str, Any]:
             f"{path} must hold tensors and plain containers only; it holds other objects, or is "
             "not a checkpoint, and was not run"
         ) from error
-    except (RuntimeError, EOFError, OSError, KeyError) as error:
+    except Exception as error:  # a damaged file can raise anything
         raise ValueError(f"{path} is not a whole checkpoint file") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} must hold a dictionary, got {type(content).__name__}")
@@ -76,16 +74,8 @@ def read_tensors(path: Path, *, sealed: bool) -> dict[str, Any]:
 
 def write_text(path: Path, text: str) -> None:
     """Write a small text file, replacing what was there in one step."""
-    aside = _aside(path)
-    try:
-        with aside.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        aside.unlink(missing_ok=True)
-        raise OSError(f"{path} cannot be written, {_reason(error)}") from error
-    aside.replace(path)
+    with _written_aside(path, lambda file: file.write(text.encode())) as aside:
+        aside.replace(path)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -93,12 +83,28 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(content, indent=2) + "\n")
 
 
+@contextmanager
+def _written_aside(path: Path, write: Callable[[BinaryIO], object]) -> Iterator[Path]:
+    """Write a file beside `path` and flush it; it is gone afterwards unless it was renamed."""
+    aside = _aside(path)
+    try:
+        with aside.open("w+b") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        yield aside
+    except (OSError, RuntimeError) as error:
+        raise OSError(f"{path} cannot be written, {_reason(error)}") from error
+    finally:
+        aside.unlink(missing_ok=True)
+
+
 def _aside(path: Path) -> Path:
-    """Return a name of this process beside `path`, so that no two writers share one."""
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """Return a name beside `path`; what a killed process left there is overwritten."""
+    return path.with_name(f".{path.name}.tmp")
 
 
-def _seal(file: Any) -> None:
+def _seal(file: BinaryIO) -> None:
     """Put the checksum of everything before the zip's comment into that comment."""
     file.flush()
     file.seek(-2, os.SEEK_END)
@@ -117,7 +123,7 @@ def _check_seal(path: Path, *, required: bool) -> None:
         end = size - _COMMENT_LENGTH - 2
         file.seek(max(0, end))
         tail = file.read()
-        if end < 0 or not tail[2:].startswith(_PREFIX):
+        if end < 0 or not tail.startswith(_COMMENT_LENGTH.to_bytes(2, "little") + _PREFIX):
             if required:
                 raise ValueError(f"{path} is cut short: its checksum is missing")
             return
@@ -125,12 +131,11 @@ def _check_seal(path: Path, *, required: bool) -> None:
             raise ValueError(f"{path} was altered: its checksum does not match its content")
 
 
-def _digest(file: Any, end: int) -> bytes:
+def _digest(file: BinaryIO, end: int) -> bytes:
     """Return the hexadecimal SHA-256 of the first `end` bytes."""
     file.seek(0)
     digest = hashlib.sha256()
-    while end > 0:
-        chunk = file.read(min(_CHUNK, end))
+    while end > 0 and (chunk := file.read(min(_CHUNK, end))):
         digest.update(chunk)
         end -= len(chunk)
     return digest.hexdigest().encode()
@@ -156,8 +161,11 @@ def _flush_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _reason(error: Exception) -> str:
-    """Return the first line of an error's text; torch appends a C++ stack."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
+def _reason(error: BaseException) -> str:
+    """Return the system's words if it has some, or the first line, without torch's C++ stack."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+        cause = cause.__context__
     return (str(error).splitlines() or [type(error).__name__])[0]
