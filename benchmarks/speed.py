@@ -3,7 +3,8 @@
     python benchmarks/speed.py [--root DIR] [--threads 2] [--rounds 5] [--steps 30]
 
 Each comparison alternates its sides round by round and reports the median of the rounds' ratios.
-Run it on a quiet machine. DIR holds `cifar-10-batches-py`; without it the last comparison is left out.
+Run it on a quiet machine. DIR holds `cifar-10-batches-py`; without it the last comparison is left
+out.
 """
 
 import argparse

@@ -53,9 +53,9 @@ def run_folder(resume: str | None, task: str) -> str:
         FileNotFoundError: `resume` is not the folder of a run.
     """
     if resume:
-        if not Path(resume, "config.yaml").is_file():
+        if not (Path(resume).expanduser() / "config.yaml").is_file():
             raise FileNotFoundError(f"resume must be the folder of a run, got {resume}")
-        return resume
+        return str(Path(resume).expanduser())
     parent = Path("outputs", task)
     parent.mkdir(parents=True, exist_ok=True)
     stamp = time.strftime("%Y-%m-%d_%H-%M-%S")

@@ -143,9 +143,9 @@ def build_task(config: DictConfig, recipes: Recipes, data: Data, device: torch.d
     seeding.seed_everything(seeding.derive(config.global_seed, "model"))
     model = recipes.model(**data.sizes)
     if config.model.checkpoint:
-        load_exactly(model, Path(config.model.checkpoint))
+        load_exactly(model, Path(config.model.checkpoint).expanduser())
     if config.model.init_from:
-        left = load_matching(model, Path(config.model.init_from))
+        left = load_matching(model, Path(config.model.init_from).expanduser())
         _log.info("model.init_from: took what fits; not taken: %s", "; ".join(left) or "nothing")
     freeze(model, config.model.freeze)
     model = model.to(device)

@@ -49,9 +49,13 @@ def evaluate_run(config: DictConfig) -> None:
             "run or checkpoint must be given, and not both, "
             f"got run={config.run} checkpoint={config.checkpoint}"
         )
-    path = Path(config.run or config.checkpoint)
+    path = Path(config.run or config.checkpoint).expanduser()
     saved, models = _read_run(path) if config.run else _read_model(path)
     if config.dataset.root is not None:
+        if "root" not in saved.dataset:
+            raise ValueError(
+                f"dataset.root must belong to the run's data set, got {config.dataset.root}"
+            )
         saved.dataset.root = config.dataset.root
     # the task's own weights come from the file, whatever it was once started from
     saved.model.update(checkpoint=None, init_from=None, freeze=[])
@@ -128,6 +132,8 @@ def _train(config: DictConfig, folder: Path) -> float | None:
     except BaseException as error:
         status = "interrupted" if isinstance(error, Interrupted) else "failed"
         record.update(status=status, error=str(error), **_progress(run.state))
+        if status == "interrupted":
+            _log.info("go on with: python train.py resume=%s", folder)
         raise
     finally:
         for observer in observers:

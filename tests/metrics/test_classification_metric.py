@@ -90,9 +90,10 @@ def test_samples_come_in_the_order_of_the_updates() -> None:
         "label": [0, 1, 1],
         "predicted": [0, 2, 1],
         "correct": [True, False, True],
+        "label_prob": pytest.approx([0.9, 0.3, 0.7], abs=1e-3),
     }
-    types = [samples[name].dtype for name in ("label", "predicted", "correct")]
-    assert types == [torch.int16, torch.int16, torch.bool]
+    types = [samples[name].dtype for name in ("label", "predicted", "correct", "label_prob")]
+    assert types == [torch.int16, torch.int16, torch.bool, torch.float16]
 
 
 @given(problem=PROBLEMS)

@@ -54,9 +54,9 @@ class Cifar:
             ValueError: a file is not the official one, or not a batch of images.
         """
         source = CIFAR10 if self.num_classes == 10 else CIFAR100
-        folder = Path(self.root, source.base_folder)
+        folder = Path(self.root).expanduser() / source.base_folder
         if self.download and not folder.exists():
-            _download(source, Path(self.root))
+            _download(source, folder.parent)
         if not folder.is_dir():
             raise FileNotFoundError(
                 f"dataset.root must hold {source.base_folder}, looked for {folder}"
@@ -90,9 +90,12 @@ def _download(source: type[CIFAR10], root: Path) -> None:
 def _names(folder: Path, source: type[CIFAR10], *, verify: bool) -> list[str]:
     meta = source.meta
     content = _unpickle(folder / meta["filename"], md5=meta["md5"], verify=verify)
-    return [
-        name.decode() if isinstance(name, bytes) else str(name) for name in content[meta["key"]]
-    ]
+    names = content.get(meta["key"])
+    if not isinstance(names, list):
+        raise ValueError(
+            f"{folder / meta['filename']} must hold {meta['key']}, got keys {sorted(content)}"
+        )
+    return [name.decode() if isinstance(name, bytes) else str(name) for name in names]
 
 
 def _read_all(folder: Path, files: _Files, *, verify: bool) -> Labelled:
@@ -104,7 +107,7 @@ def _read(path: Path, *, md5: str, verify: bool) -> Labelled:
     content = _unpickle(path, md5=md5, verify=verify)
     labels = content.get("labels", content.get("fine_labels"))
     images = content.get("data")
-    if labels is None or not isinstance(images, np.ndarray) or images.shape[1:] != (3072,):
+    if labels is None or not isinstance(images, np.ndarray) or not _is_pixels(images):
         raise ValueError(
             f"{path} must hold images (N, 3072) and labels, got keys {sorted(content)}"
         )
@@ -115,6 +118,10 @@ def _read(path: Path, *, md5: str, verify: bool) -> Labelled:
     return Labelled(
         torch.from_numpy(images.reshape(-1, 3, 32, 32).copy()), torch.tensor(labels).long()
     )
+
+
+def _is_pixels(images: np.ndarray[Any, Any]) -> bool:
+    return images.dtype == np.uint8 and images.shape[1:] == (3072,)
 
 
 class _ArraysOnly(pickle.Unpickler):

@@ -1,7 +1,9 @@
 """Images in files: worker processes decode them, the training device augments whole batches."""
 
+import atexit
 import logging
 import signal
+import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -72,6 +74,7 @@ class FileSplit:
             # draws the workers' base seed from here, not from the generator of the training run
             generator=torch.Generator().manual_seed(0),
         )
+        atexit.register(_stop_workers, weakref.ref(self._loader))
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -165,6 +168,13 @@ class _Order(Sampler[list[int]]):
 
     def __len__(self) -> int:
         return len(self.rows)
+
+
+def _stop_workers(reference: "weakref.ref[DataLoader[_Decoded]]") -> None:
+    """End a loader's workers before Python would with a SIGTERM, which they ignore."""
+    loader = reference()
+    if loader is not None and loader._iterator is not None:
+        loader._iterator._shutdown_workers()  # type: ignore[attr-defined]
 
 
 def _leave_signals_to_the_parent(worker: int) -> None:

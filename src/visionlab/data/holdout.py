@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
-from torch.utils.data import TensorDataset, random_split
+
+from visionlab import seeding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,10 +32,5 @@ class Holdout:
         first).
         """
         num_val = int(num_samples * self.split)
-        rows = TensorDataset(torch.arange(num_samples))
-        train, val = random_split(
-            rows,
-            [num_samples - num_val, num_val],
-            generator=torch.Generator().manual_seed(self.seed),
-        )
-        return rows.tensors[0][train.indices], rows.tensors[0][val.indices]
+        order = seeding.permutation(num_samples, seed=self.seed)
+        return order[: num_samples - num_val], order[num_samples - num_val :]

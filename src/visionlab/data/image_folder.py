@@ -56,7 +56,7 @@ class ImageFolder:
             FileNotFoundError: the folder, its classes or their images are missing.
             ValueError: `val` or `test` has a class that `train` has not.
         """
-        root = Path(self.root)
+        root = Path(self.root).expanduser()
         train_root = root / "train" if (root / "train").is_dir() else root
         class_names = _class_names(train_root)
         samples = self._divide(root, train_root, class_names)

@@ -28,6 +28,7 @@ class Terminal:
     def __init__(self, state: TrainState, *, total_steps: int, epochs: int, monitor: str) -> None:
         self._epochs = epochs
         self._monitor = monitor
+        self._loss: float | None = None
         self._num_samples = 0
         self._epoch_started = self._started = time.monotonic()
         self._total_samples = 0
@@ -51,8 +52,8 @@ class Terminal:
         self._total_samples += num_samples
         if self._progress.disable:
             return
-        loss = state.means.latest.get("loss")
-        shown = "" if loss is None else f"loss {loss:.3f}  "
+        self._loss = state.means.latest.get("loss", self._loss)
+        shown = "" if self._loss is None else f"loss {self._loss:.3f}  "
         speed = self._total_samples / (time.monotonic() - self._started)
         self._progress.update(
             self._bar,

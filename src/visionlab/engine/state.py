@@ -10,7 +10,7 @@ from torch import Tensor
 
 from visionlab.engine.plan import Stop
 
-CHECK_EVERY_STEPS = 16
+CHECK_EVERY_STEPS = 8
 
 
 @dataclass(kw_only=True)
@@ -46,17 +46,18 @@ class RunningMeans:
         Raises:
             FloatingPointError: one is not finite.
         """
-        pending, self._pending = self._pending, []
-        if not pending:
+        if not self._pending:
             return
-        names = list(pending[0][2])
-        stacked = torch.stack([torch.stack([row[name] for name in names]) for *_, row in pending])
-        for (where, num_samples, _), values in zip(pending, stacked.tolist(), strict=True):
-            self.latest = dict(zip(names, values, strict=True))
-            _check_finite(self.latest, where)
+        names = list(self._pending[0][2])
+        columns = [torch.stack([row[name] for name in names]) for *_, row in self._pending]
+        rows = [dict(zip(names, values, strict=True)) for values in torch.stack(columns).tolist()]
+        for (where, *_), row in zip(self._pending, rows, strict=True):
+            _check_finite(row, where)
+        for (_, num_samples, _), row in zip(self._pending, rows, strict=True):
             self._num_samples += num_samples
-            for name, value in self.latest.items():
+            for name, value in row.items():
                 self._sums[name] = self._sums.get(name, 0.0) + value * num_samples
+        self._pending, self.latest = [], rows[-1]
 
     def means(self) -> dict[str, float]:
         """Return the means so far."""

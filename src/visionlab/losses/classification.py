@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -42,7 +43,7 @@ class CrossEntropy:
                     f"loss.class_weights must have one weight a class, {logits.shape[1]}, "
                     f"got {len(self.class_weights)}"
                 )
-            weights = logits.new_tensor(list(self.class_weights)).float()
+            weights = torch.tensor(self.class_weights, dtype=torch.float32, device=logits.device)
         return {
             "cross_entropy": F.cross_entropy(
                 logits.float(), labels, weight=weights, label_smoothing=self.label_smoothing

@@ -40,6 +40,8 @@ class TimmModel:
             )
         except (OSError, RuntimeError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
+            if not self.pretrained:
+                raise ValueError(f"model.name must be a model of timm, {reason}") from error
             raise ValueError(
                 f"model.pretrained=true needs weights of {self.name!r} from the network or a "
                 f"cache; give a file as model.checkpoint instead ({reason})"

@@ -1,6 +1,7 @@
 """Weights from files into models, and which of a model's weights are trained."""
 
 import fnmatch
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from visionlab.storage import read_tensors
 
 _MAX_NAMED = 5
+_PREFIXES = re.compile(r"^(module\.|_orig_mod\.)+")
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -28,9 +30,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     weights = {name: value for name, value in content.items() if isinstance(value, Tensor)}
     if not weights:
         raise ValueError(f"{path} must hold weights, got the keys {sorted(map(str, content))[:10]}")
-    for prefix in ("module.", "_orig_mod."):
-        weights = {name.removeprefix(prefix): value for name, value in weights.items()}
-    return weights
+    return {_PREFIXES.sub("", name): value for name, value in weights.items()}
 
 
 def load_exactly(model: nn.Module, path: Path) -> None:
