@@ -15,7 +15,9 @@ settings.register_profile(
     "deep", deadline=None, max_examples=1000, suppress_health_check=list(HealthCheck)
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
-torch.set_num_threads(1)  # tiny tensors: more threads only wait for each other
+# tiny tensors, and several processes at once: more threads only wait for each other
+os.environ["OMP_NUM_THREADS"] = "1"
+torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)

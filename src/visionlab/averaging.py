@@ -33,7 +33,7 @@ class Exponential:
     def __call__(self, num_updates: int) -> float:
         """Return the decay of the update that follows `num_updates` earlier ones."""
         if self.warmup_power is None:
-            return self.decay
+            return float(self.decay)
         return min(self.decay, 1.0 - math.pow(1.0 + num_updates, -self.warmup_power))
 
 
@@ -197,9 +197,12 @@ def _mix(shadow: list[Tensor], source: list[Tensor], *, decay: float) -> None:
     """Set shadow to decay * shadow + (1 - decay) * source, rounded as timm's `ModelEmaV2`."""
     if not shadow:
         return
-    mixed = torch._foreach_mul(shadow, float(decay))
-    torch._foreach_add_(mixed, torch._foreach_mul(source, 1.0 - decay))
-    torch._foreach_copy_(shadow, mixed)
+    taken = torch._foreach_mul(source, 1.0 - decay)
+    if shadow[0].is_floating_point():
+        torch._foreach_mul_(shadow, decay)
+        torch._foreach_add_(shadow, taken)
+    else:
+        torch._foreach_copy_(shadow, torch._foreach_add(torch._foreach_mul(shadow, decay), taken))
 
 
 _Pair = tuple[Tensor, Tensor]
@@ -211,12 +214,12 @@ def _paired_tensors(
     """Return the (shadow, source) pairs to average and the pairs to copy."""
     source = model.state_dict()
     buffers = {name for name, _ in model.named_buffers()}
-    averaged: list[_Pair] = []
-    copied: list[_Pair] = []
-    for name, tensor in module.state_dict().items():
+    averaged: dict[int, _Pair] = {}  # by identity: a weight under two names is averaged once
+    copied: dict[int, _Pair] = {}
+    for name, tensor in module.state_dict(keep_vars=True).items():
         pairs = averaged if average_buffers or name not in buffers else copied
-        pairs.append((tensor, source[name]))
-    return averaged, copied
+        pairs[id(tensor)] = tensor.data, source[name]
+    return list(averaged.values()), list(copied.values())
 
 
 def _columns(pairs: list[_Pair]) -> tuple[list[Tensor], list[Tensor]]:

@@ -7,7 +7,16 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import functional as transforms
 
-from visionlab.data.augment import NUM_DRAWS, Augment, augment, centre, draw, normalise, pad
+from visionlab.data.augment import (
+    NUM_DRAWS,
+    Augment,
+    augment,
+    centre,
+    draw,
+    normalise,
+    pad,
+    to_pixels,
+)
 
 MEAN, STD = (0.49, 0.48, 0.45), (0.25, 0.24, 0.26)
 NORMALISATION = torch.tensor([MEAN, STD])
@@ -196,6 +205,17 @@ def test_normalise_equals_torchvision(height: int, width: int, seed: int) -> Non
         ]
     )
     torch.testing.assert_close(normalise(images, NORMALISATION), expected, atol=1e-6, rtol=0)
+
+
+def test_pixels_of_normalised_images_are_the_pixels_they_came_from() -> None:
+    images = random_images(3, 5, 6)
+    pixels = to_pixels(normalise(images, NORMALISATION), normalisation=NORMALISATION)
+    torch.testing.assert_close(pixels * 255, images.float(), atol=1e-3, rtol=0)
+
+
+def test_pixels_beyond_black_and_white_are_black_and_white() -> None:
+    far = torch.tensor([-1e3, 1e3]).reshape(1, 1, 1, 2).expand(1, 3, 1, 2)
+    assert to_pixels(far, normalisation=NORMALISATION)[0, :, 0].tolist() == [[0.0, 1.0]] * 3
 
 
 @pytest.mark.parametrize("pad_px", [0, 1, 4])

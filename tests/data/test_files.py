@@ -2,6 +2,8 @@ import gc
 import io
 import logging
 import multiprocessing
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -200,6 +202,40 @@ def test_reading_files_draws_nothing_from_the_global_generator(
     state = torch.get_rng_state()
     batches(split_of(paths, num_workers=num_workers), batch_size=4)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+LEAVING = """
+import gc, multiprocessing, pathlib, sys, torch
+from visionlab.data.files import FileSplit
+
+split = FileSplit(
+    paths=[pathlib.Path(sys.argv[1])] * 4,
+    labels=torch.zeros(4, dtype=torch.int64),
+    keys=torch.arange(4),
+    size_px=8,
+    normalisation=torch.ones(2, 3),
+    augmentation=None,
+    seed=None,
+    num_workers=1,
+    skip_unreadable=False,
+    unreadable=[],
+)
+list(split.batches(batch_size=2, epoch=0, first_batch=0))
+if sys.argv[2] == "collected":
+    split.itself = split
+    del split
+    gc.collect()
+    assert not multiprocessing.active_children()
+if sys.argv[2] == "kept by an error":
+    raise ValueError
+"""
+
+
+@pytest.mark.parametrize("split", ["alive", "kept by an error", "collected"])
+def test_workers_let_the_process_end(paths: list[Path], split: str) -> None:
+    command = [sys.executable, "-c", LEAVING, str(paths[0]), split]
+    done = subprocess.run(command, check=False, timeout=20, capture_output=True, text=True)
+    assert done.stderr.splitlines()[-1:] == (["ValueError"] if "error" in split else [])
 
 
 DAMAGED = {

@@ -97,6 +97,15 @@ def test_shares_of_one_folder_are_disjoint_and_complete(tmp_path: Path) -> None:
     )
 
 
+def test_shares_are_read_in_the_order_on_disk(tmp_path: Path) -> None:
+    write_classes(tmp_path, {"cat": 9, "dog": 9})
+    data = build(tmp_path)
+    on_disk = [key_of(f"{name}/{name}_{i}.png") for name in ("cat", "dog") for i in range(9)]
+    for name in ("train_plain", "val", "test"):
+        keys = whole(data, name).keys.tolist()
+        assert keys == [key for key in on_disk if key in keys]
+
+
 def test_the_test_share_is_drawn_first_so_that_val_does_not_move_it(tmp_path: Path) -> None:
     write_classes(tmp_path, {"cat": 12, "dog": 8})
     few, many = build(tmp_path, val=0.1), build(tmp_path, val=0.5)

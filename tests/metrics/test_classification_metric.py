@@ -18,7 +18,7 @@ def problem(num_samples: int, num_classes: int, seed: int) -> tuple[Tensor, Tens
     return (ranks + 1.0) / (ranks + 1.0).sum(dim=1, keepdim=True), labels
 
 
-PROBLEMS = st.builds(problem, st.integers(1, 40), st.integers(1, 9), st.integers(0, 9999))
+PROBLEMS = st.builds(problem, st.integers(1, 100), st.integers(1, 9), st.integers(0, 9999))
 
 
 def naive_top_k(predictions: Tensor, labels: Tensor, k: int) -> float:

@@ -267,6 +267,13 @@ def test_frozen_is_what_a_pattern_matches(patterns: list[str], trained: set[str]
     assert names == trained | {"head.weight", "head.bias"}
 
 
+def test_a_pattern_matches_whole_names() -> None:
+    model = nn.ParameterDict({name: torch.zeros(1) for name in ("scale", "scales", "rescale")})
+    freeze(model, ["scale"])
+    frozen = [name for name, value in model.named_parameters() if not value.requires_grad]
+    assert frozen == ["scale"]
+
+
 @pytest.mark.parametrize("pattern", ["layer9.*", "body", "BODY.*", "body.1.running_mean"])
 def test_a_pattern_that_matches_no_parameter_is_refused(pattern: str) -> None:
     message = f"freeze must match a parameter's name, got '{pattern}'; the names begin with body.0."

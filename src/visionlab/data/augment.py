@@ -12,9 +12,8 @@ from torch.nn import functional as F
 
 from visionlab import seeding
 
-NUM_DRAWS = (
-    5  # top, left, flip, cutout y, cutout x: a setting that is off does not shift the others
-)
+# top, left, flip, cutout y, cutout x: a setting that is off does not shift the others
+NUM_DRAWS = 5
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -121,7 +121,7 @@ def _read(path: Path, *, md5: str, verify: bool) -> Labelled:
 
 
 def _is_pixels(images: np.ndarray[Any, Any]) -> bool:
-    return images.dtype == np.uint8 and images.shape[1:] == (3072,)
+    return bool(images.dtype == np.uint8 and images.shape[1:] == (3072,))
 
 
 class _ArraysOnly(pickle.Unpickler):

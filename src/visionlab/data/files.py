@@ -1,6 +1,5 @@
 """Images in files: worker processes decode them, the training device augments whole batches."""
 
-import atexit
 import logging
 import signal
 import weakref
@@ -74,7 +73,7 @@ class FileSplit:
             # draws the workers' base seed from here, not from the generator of the training run
             generator=torch.Generator().manual_seed(0),
         )
-        atexit.register(_stop_workers, weakref.ref(self._loader))
+        weakref.finalize(self, _stop_workers, self._loader)
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -122,8 +121,10 @@ class FileSplit:
 
     def _inputs(self, images: Tensor, keys: Tensor, epoch: int) -> Tensor:
         rows = torch.arange(len(images), device=images.device)
-        if self._augmentation is None or self._seed is None:
+        if self._augmentation is None:
             return centre(images, rows, pad_px=0, normalisation=self._normalisation)
+        if self._seed is None:
+            raise ValueError("seed must be given where there is augmentation, got None")
         return augment(
             pad(images, self._augmentation.pad_px),
             rows,
@@ -170,10 +171,9 @@ class _Order(Sampler[list[int]]):
         return len(self.rows)
 
 
-def _stop_workers(reference: "weakref.ref[DataLoader[_Decoded]]") -> None:
+def _stop_workers(loader: DataLoader[_Decoded]) -> None:
     """End a loader's workers before Python would with a SIGTERM, which they ignore."""
-    loader = reference()
-    if loader is not None and loader._iterator is not None:
+    if loader._iterator is not None:
         loader._iterator._shutdown_workers()  # type: ignore[attr-defined]
 
 

@@ -109,7 +109,7 @@ def _class_names(folder: Path) -> list[str]:
     if not folder.is_dir():
         raise FileNotFoundError(f"dataset.root must be a folder of images, looked for {folder}")
     try:
-        return list(find_classes(folder)[0])
+        return [name for name in find_classes(folder)[0] if not name.startswith(".")]
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f"dataset.root must hold one folder of images a class, found none in {folder}"

@@ -1,7 +1,6 @@
 """Weights from files into models, and which of a model's weights are trained."""
 
 import fnmatch
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from visionlab.storage import read_tensors
 
 _MAX_NAMED = 5
-_PREFIXES = re.compile(r"^(module\.|_orig_mod\.)+")
+_PREFIXES = ("module.", "_orig_mod.")  # of data-parallel training, of torch.compile
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -30,7 +29,17 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     weights = {name: value for name, value in content.items() if isinstance(value, Tensor)}
     if not weights:
         raise ValueError(f"{path} must hold weights, got the keys {sorted(map(str, content))[:10]}")
-    return {_PREFIXES.sub("", name): value for name, value in weights.items()}
+    while prefix := _common_prefix(weights):
+        weights = {name.removeprefix(prefix): value for name, value in weights.items()}
+    return weights
+
+
+def _common_prefix(weights: Mapping[str, Tensor]) -> str | None:
+    """Return the wrapper's prefix if every name has it; a submodule may bear the same name."""
+    for prefix in _PREFIXES:
+        if all(name.startswith(prefix) for name in weights):
+            return prefix
+    return None
 
 
 def load_exactly(model: nn.Module, path: Path) -> None:
