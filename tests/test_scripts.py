@@ -100,6 +100,26 @@ def test_a_resumed_run_keeps_its_settings(finished: Path, tmp_path: Path) -> Non
     assert done.stderr.endswith("got optimizer.lr=1\n")
 
 
+def test_a_folder_that_holds_a_run_is_not_written_over(finished: Path, tmp_path: Path) -> None:
+    before = (finished / "config.yaml").read_text()
+    done = script("train.py", f"hydra.run.dir={finished}", "optimizer.lr=1", folder=tmp_path)
+    assert done.returncode == 1
+    assert re.fullmatch(r"error: .* holds a run already; go on with it by resume=.*\n", done.stderr)
+    assert (finished / "config.yaml").read_text() == before
+
+
+def test_a_run_resumes_without_the_file_it_was_started_from(finished: Path, tmp_path: Path) -> None:
+    first = tmp_path / "first.pt"
+    first.write_bytes((finished / "checkpoints" / "best.pt").read_bytes())
+    arguments = [*SMALL, f"model.init_from={first}", "stop.max_steps=1", "tensorboard=false"]
+    assert script("train.py", *arguments, folder=tmp_path).returncode == 0
+    first.unlink()
+    run = only_run(tmp_path)
+    done = script("train.py", f"resume={run}", "stop.max_steps=2", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((run / "run.json").read_text())["step"] == 2
+
+
 def test_a_multirun_trains_each_job_in_a_readable_folder(tmp_path: Path) -> None:
     arguments = [*SMALL, "stop.max_steps=2", "tensorboard=false"]
     done = script("train.py", "--multirun", "scheduler=cosine,linear", *arguments, folder=tmp_path)

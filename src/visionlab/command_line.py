@@ -10,6 +10,7 @@ import hashlib
 import logging
 import os
 import re
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -81,7 +82,7 @@ def folder_name(overrides: str) -> str:
 def job(function: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
     """Make what a user got wrong one line and an exit code, and keep it in the run's log.
 
-    In a multirun the error goes on to the launcher, so that the other jobs run.
+    In a multirun the other jobs go on; a signal ends them all.
     """
 
     @functools.wraps(function)
@@ -93,8 +94,9 @@ def job(function: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
             if _wants_traceback() or not _is_users(error):
                 raise
             _log.error("error: %s", explain(error))
-            if HydraConfig.get().mode == RunMode.MULTIRUN:
-                raise
+            is_job_of_many = HydraConfig.get().mode == RunMode.MULTIRUN
+            if is_job_of_many and not isinstance(error, Interrupted):
+                raise  # to the launcher, which goes on with the next job
             _discard_unused()
             sys.exit(getattr(error, "exit_code", 1))
 
@@ -109,6 +111,8 @@ def run(main: Callable[[], Any]) -> None:
     register()
     try:
         main()
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
     except (HydraException, OmegaConfBaseException, *_USER_ERRORS) as error:
         if traceback:
             raise

@@ -4,6 +4,7 @@ Every part is first built as a recipe, a frozen dataclass that checks its settin
 data read, and a model made to fit it.
 """
 
+import copy
 import functools
 import logging
 import secrets
@@ -32,7 +33,15 @@ from visionlab.schedules import Schedule
 from visionlab.task import Data, Task
 
 # what a resumed run may be given: nothing that changes its weights
-FREE_ON_RESUME = ("resume", "device", "stop.", "checkpoint.", "dataset.root", "tensorboard")
+FREE_ON_RESUME = (
+    "resume",
+    "device",
+    "stop.",
+    "checkpoint.",
+    "dataset.root",
+    "dataset.num_workers",
+    "tensorboard",
+)
 _WEIGHT_KEYS = ("checkpoint", "init_from", "freeze")
 _log = logging.getLogger(__name__)
 
@@ -89,17 +98,20 @@ def build_run(config: DictConfig, folder: Path) -> Run:
         ValueError: a setting is unknown, missing, out of range, or fits others badly.
         FileNotFoundError: data or weights are missing.
     """
+    if not config.resume and (folder / "config.yaml").exists():
+        raise ValueError(f"{folder} holds a run already; go on with it by resume={folder}")
     config = _resumed(config, folder) if config.resume else _completed(config)
-    recipes = build_recipes(config)
+    last = load_last(folder / "checkpoints")
+    parts = config if last is None else without_first_weights(config)
+    recipes = build_recipes(parts)
     device = choose_device(config.device)
     autocast = make_autocast(config.precision, device)
     if config.global_seed < 0:
         raise ValueError(f"global_seed must be >= 0 or null, got {config.global_seed}")
-    last = load_last(folder / "checkpoints")
     config.threads = set_threads(config.threads)
     make_deterministic(device)
     data = build_data(config, recipes, device)
-    task = build_task(config, recipes, data, device)
+    task = build_task(parts, recipes, data, device)
     if recipes.stop.patience_epochs and "val" not in data.splits:
         raise ValueError("stop.patience_epochs needs a validation part, got dataset.val.split=0")
     optimizer, averages = recipes.optimizer(task.model), recipes.averaged(task.model)
@@ -163,6 +175,15 @@ def build_task(config: DictConfig, recipes: Recipes, data: Data, device: torch.d
         mode=config.task.mode,
         draw=instantiate(config.task.draw, class_names=data.class_names, to_pixels=data.to_pixels),
     )
+
+
+def without_first_weights(config: DictConfig) -> DictConfig:
+    """Return a copy that builds a model without what it was started from: it is given weights."""
+    changed = copy.deepcopy(config)
+    changed.model.update(checkpoint=None, init_from=None)
+    if "pretrained" in changed.model:
+        changed.model.pretrained = False
+    return changed
 
 
 def _recipe(config: DictConfig, key: str) -> Any:

@@ -19,7 +19,14 @@ from visionlab.engine.observers import MetricsFile, Observer, Pictures, Predicti
 from visionlab.engine.progress import Terminal, draw_table
 from visionlab.engine.record import Record
 from visionlab.engine.state import TrainState
-from visionlab.experiment import Run, build_data, build_recipes, build_run, build_task
+from visionlab.experiment import (
+    Run,
+    build_data,
+    build_recipes,
+    build_run,
+    build_task,
+    without_first_weights,
+)
 from visionlab.storage import read_tensors, write_json, write_text
 from visionlab.task import Task
 
@@ -57,8 +64,7 @@ def evaluate_run(config: DictConfig) -> None:
                 f"dataset.root must belong to the run's data set, got {config.dataset.root}"
             )
         saved.dataset.root = config.dataset.root
-    # the task's own weights come from the file, whatever it was once started from
-    saved.model.update(checkpoint=None, init_from=None, freeze=[])
+    saved = without_first_weights(saved)
     device = choose_device(config.device)
     set_threads(config.threads)
     recipes = build_recipes(saved)

@@ -36,7 +36,7 @@ class Checkpoints:
         self, folder: Path, *, about: Mapping[str, Any], every_minutes: float | None
     ) -> None:
         if every_minutes is not None and every_minutes < 0:
-            raise ValueError(f"every_minutes must be >= 0 or null, got {every_minutes}")
+            raise ValueError(f"checkpoint.every_minutes must be >= 0 or null, got {every_minutes}")
         self._folder = folder
         self._about = about
         self._every_seconds = None if every_minutes is None else 60 * every_minutes
