@@ -30,7 +30,7 @@ class Terminal:
         self._monitor = monitor
         self._loss: float | None = None
         self._num_samples = 0
-        self._epoch_started = self._started = time.monotonic()
+        self._stepped = self._epoch_started = self._started = time.monotonic()
         self._total_samples = 0
         self._progress = Progress(
             TextColumn("{task.description}"),
@@ -48,13 +48,14 @@ class Terminal:
 
     def on_step(self, state: TrainState, *, lr: float, num_samples: int) -> None:
         """Move the bar."""
+        self._stepped = time.monotonic()
         self._num_samples += num_samples
         self._total_samples += num_samples
         if self._progress.disable:
             return
         self._loss = state.means.latest.get("loss", self._loss)
         shown = "" if self._loss is None else f"loss {self._loss:.3f}  "
-        speed = self._total_samples / (time.monotonic() - self._started)
+        speed = self._total_samples / (self._stepped - self._started)
         self._progress.update(
             self._bar,
             completed=state.step,
@@ -63,24 +64,25 @@ class Terminal:
         )
 
     def on_epoch(self, row: Mapping[str, float], results: Mapping[str, Result]) -> None:
-        """Log one line."""
-        seconds = time.monotonic() - self._epoch_started
-        parts = [f"epoch {row['epoch']:.4g}/{self._epochs}", f"lr {row['lr']:.3g}"]
-        parts += [
-            f"{name.replace('/', ' ')} {row[name]:.4f}"
-            for name in ("train/loss", f"train/{self._monitor}")
-            if name in row
+        """Log one line; images/s are those of training, the seconds those of the whole epoch."""
+        train = [
+            f"{name} {row[f'train/{name}']:.4f}"
+            for name in dict.fromkeys(("loss", self._monitor))
+            if f"train/{name}" in row
         ]
-        parts += [
-            f"{name} {result.numbers[self._monitor]:.4f}"
-            for name, result in results.items()
-            if self._monitor in result.numbers
+        val = [f"{name} {each.numbers[self._monitor]:.4f}" for name, each in results.items()]
+        now = time.monotonic()
+        speed = self._num_samples / max(self._stepped - self._epoch_started, 1e-9)
+        parts = [
+            f"epoch {row['epoch']:.4g}/{self._epochs}",
+            f"lr {row['lr']:.3g}",
+            *[f"train {each}" for each in train],
+            *([f"val {self._monitor}:", *val] if val else []),
+            f"{now - self._epoch_started:.1f} s",
+            f"{speed:,.0f} images/s",
         ]
-        parts += [f"{seconds:.1f} s", f"{self._num_samples / seconds:,.0f} images/s"]
-        if results:
-            parts.insert(4 if f"train/{self._monitor}" in row else 3, f"val {self._monitor}:")
         _log.info("%s", "  ".join(parts))
-        self._num_samples, self._epoch_started = 0, time.monotonic()
+        self._num_samples, self._epoch_started = 0, now
 
     def close(self) -> None:
         """Take the bar away."""
