@@ -66,10 +66,25 @@ def test_a_run_killed_at_a_random_moment_resumes_exactly(
     _killed_and_resumed(unbroken, tmp_path, delay)
 
 
-def test_a_terminated_run_says_so_and_resumes_exactly(unbroken: Path, tmp_path: Path) -> None:
+def test_a_run_killed_before_its_first_checkpoint_resumes_exactly(
+    unbroken: Path, tmp_path: Path
+) -> None:
+    process = start("train.py", *ARGUMENTS, folder=tmp_path)
+    while not list(tmp_path.glob("outputs/*/*/config.yaml")):
+        assert process.poll() is None
+    send(process, signal.SIGKILL)
+    run = only_run(tmp_path)
+    assert script("train.py", f"resume={run}", folder=tmp_path).returncode == 0
+    assert differences(left_behind(unbroken), left_behind(run)) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_terminated_run_says_so_and_resumes_exactly(
+    unbroken: Path, number: signal.Signals, tmp_path: Path
+) -> None:
     process = start("train.py", *ARGUMENTS, folder=tmp_path)
     wait_for_checkpoint(tmp_path, process)
-    assert send(process, signal.SIGTERM) == 128 + signal.SIGTERM
+    assert send(process, number) == 128 + number
     run = only_run(tmp_path)
     assert json.loads((run / "run.json").read_text())["status"] == "interrupted"
     assert script("train.py", f"resume={run}", folder=tmp_path).returncode == 0

@@ -109,6 +109,7 @@ def run(main: Callable[[], Any]) -> None:
     os.environ[_FULL_ERROR] = "1"  # or Hydra prints several lines itself
     os.environ["VISIONLAB_TRACEBACK"] = "1" if traceback else ""
     register()
+    logging.raiseExceptions = False  # a full disk is reported once, not at every line of a log
     try:
         main()
     except KeyboardInterrupt:

@@ -32,7 +32,7 @@ from visionlab.models.weights import freeze, load_exactly, load_matching
 from visionlab.schedules import Schedule
 from visionlab.task import Data, Task
 
-# what a resumed run may be given: nothing that changes its weights
+# what a resumed run may be given: nothing else changes how it goes on
 FREE_ON_RESUME = (
     "resume",
     "device",
@@ -100,20 +100,19 @@ def build_run(config: DictConfig, folder: Path) -> Run:
     """
     if not config.resume and (folder / "config.yaml").exists():
         raise ValueError(f"{folder} holds a run already; go on with it by resume={folder}")
+    last = load_last(folder / "checkpoints") if config.resume else None
     config = _resumed(config, folder) if config.resume else _completed(config)
-    last = load_last(folder / "checkpoints")
     parts = config if last is None else without_first_weights(config)
     recipes = build_recipes(parts)
     device = choose_device(config.device)
     autocast = make_autocast(config.precision, device)
     if config.global_seed < 0:
         raise ValueError(f"global_seed must be >= 0 or null, got {config.global_seed}")
-    config.threads = set_threads(config.threads)
+    config.threads, config.device = set_threads(config.threads), str(device)
     make_deterministic(device)
     data = build_data(config, recipes, device)
     task = build_task(parts, recipes, data, device)
-    if recipes.stop.patience_epochs and "val" not in data.splits:
-        raise ValueError("stop.patience_epochs needs a validation part, got dataset.val.split=0")
+    _check_combinations(config, recipes, data)
     optimizer, averages = recipes.optimizer(task.model), recipes.averaged(task.model)
     state = TrainState()
     if last is not None:
@@ -138,6 +137,21 @@ def build_run(config: DictConfig, folder: Path) -> Run:
         ),
         state=state,
     )
+
+
+def _check_combinations(config: DictConfig, recipes: Recipes, data: Data) -> None:
+    """Refuse settings that are each in range and do not fit together."""
+    patience, every = recipes.stop.patience_epochs, recipes.evaluation.every_epochs
+    if patience and "val" not in data.splits:
+        raise ValueError("stop.patience_epochs needs a validation part, got dataset.val.split=0")
+    if patience and patience < every:
+        raise ValueError(
+            f"stop.patience_epochs must be >= evaluation.every_epochs {every}, got {patience}"
+        )
+    if config.model.freeze and recipes.averaged.buffers == "recomputed":
+        raise ValueError(
+            "averaged.buffers must be averaged or copied with model.freeze, got recomputed"
+        )
 
 
 def build_recipes(config: DictConfig) -> Recipes:
@@ -224,6 +238,8 @@ def _resumed(config: DictConfig, folder: Path) -> DictConfig:
     assert isinstance(saved, DictConfig)
     for override in HydraConfig.get().overrides.task:
         key = override.lstrip("+~").partition("=")[0]
+        if key == "dataset" and config.dataset._target_ == saved.dataset._target_:
+            continue  # the group is named so that its root may be
         if not key.startswith(FREE_ON_RESUME):
             raise ValueError(
                 f"a resumed run keeps its settings but for {', '.join(FREE_ON_RESUME)}, "

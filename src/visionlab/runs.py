@@ -9,8 +9,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
+from visionlab.command_line import run_folder
 from visionlab.engine.checkpoints import saved_models
-from visionlab.engine.device import choose_device, make_autocast, set_threads
+from visionlab.engine.device import choose_device, make_autocast, make_deterministic, set_threads
 from visionlab.engine.evaluate import Autocast, evaluate
 from visionlab.engine.fit import fit
 from visionlab.engine.interrupt import Interrupted, Signals
@@ -66,7 +67,8 @@ def evaluate_run(config: DictConfig) -> None:
         saved.dataset.root = config.dataset.root
     saved = without_first_weights(saved)
     device = choose_device(config.device)
-    set_threads(config.threads)
+    make_deterministic(device)
+    set_threads(saved.threads if config.threads is None else config.threads)
     recipes = build_recipes(saved)
     data = build_data(saved, recipes, device)
     if config.split not in data.splits:
@@ -80,7 +82,7 @@ def evaluate_run(config: DictConfig) -> None:
             models,
             [config.split],
             batch_size=config.batch_size,
-            autocast=make_autocast(config.precision, device),
+            autocast=make_autocast(config.precision or saved.precision, device),
             check=signals.check,
             epoch=recipes.hparams.epochs,
         )
@@ -119,9 +121,10 @@ def evaluate_saved(
 
 
 def _train(config: DictConfig, folder: Path) -> float | None:
+    if config.resume and folder.resolve() != Path(run_folder(config.resume, "")).resolve():
+        raise ValueError(f"resume must be one run, not part of a multirun, got {config.resume}")
     run = build_run(config, folder)
-    if not config.resume:
-        write_text(folder / "config.yaml", OmegaConf.to_yaml(run.config))
+    write_text(folder / "config.yaml", OmegaConf.to_yaml(run.config))
     record = Record(
         folder / "run.json",
         seed=run.config.global_seed,
@@ -135,9 +138,14 @@ def _train(config: DictConfig, folder: Path) -> float | None:
             _fit(run, signals, observers)
             results = _final_results(run, signals)
         _draw_results(results, observers, run.state)
+        for observer in observers:
+            if isinstance(observer, Pictures):
+                observer.draw()
     except BaseException as error:
         status = "interrupted" if isinstance(error, Interrupted) else "failed"
-        record.update(status=status, error=str(error), **_progress(run.state))
+        record.update(
+            status=status, error=str(error), unreadable=run.data.unreadable, **_progress(run.state)
+        )
         if status == "interrupted":
             _log.info("go on with: python train.py resume=%s", folder)
         raise

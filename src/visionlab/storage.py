@@ -74,8 +74,30 @@ def read_tensors(path: Path, *, sealed: bool) -> dict[str, Any]:
 
 def write_text(path: Path, text: str) -> None:
     """Write a small text file, replacing what was there in one step."""
-    with _written_aside(path, lambda file: file.write(text.encode())) as aside:
+    write_file(path, lambda file: file.write(text.encode()))
+
+
+def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Write a file by a function, replacing what was there in one step.
+
+    Raises:
+        OSError: the disk is full or refuses; the old file is untouched.
+    """
+    with _written_aside(path, write) as aside:
         aside.replace(path)
+
+
+def append_text(path: Path, text: str) -> None:
+    """Append to a text file.
+
+    Raises:
+        OSError: the disk is full or refuses.
+    """
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise OSError(f"{path} cannot be written, {_reason(error)}") from error
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

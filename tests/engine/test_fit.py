@@ -168,6 +168,64 @@ def test_a_stopped_run_does_not_move_when_it_is_started_again(tmp_path: Path) ->
     assert again.state.step == first.state.step == 4
 
 
+def test_a_row_that_a_kill_left_out_is_written_when_the_run_is_started_again(
+    tmp_path: Path,
+) -> None:
+    stop = replace(NO_STOP, max_steps=4)
+    unbroken = train(linear, tmp_path / "unbroken", stop=stop)
+    with pytest.raises(RuntimeError, match="crash"):
+        train(
+            linear,
+            tmp_path / "killed",
+            stop=stop,
+            every_minutes=0.0,
+            change=crash_in_the_second_validation,
+        )
+    assert_same(unbroken, train(linear, tmp_path / "killed", stop=stop, resume=True))
+
+
+def crash_in_the_second_validation(task: Task) -> None:
+    """Let the validation after the fourth step fail, where the run stops."""
+    reads: list[int] = []
+    compute = task.metric.compute
+
+    def failing() -> dict[str, float]:
+        reads.append(1)
+        if len(reads) == 4:  # model and two averages after the first epoch, then the model
+            raise RuntimeError("crash")
+        return compute()
+
+    task.metric.compute = failing  # type: ignore[method-assign]
+
+
+def test_a_run_that_stops_at_an_epochs_end_is_validated(tmp_path: Path) -> None:
+    stop = replace(NO_STOP, max_steps=3)
+    evaluation = replace(EACH_EPOCH, every_epochs=2)
+    trained = train(linear, tmp_path, stop=stop, evaluation=evaluation)
+    assert "val/model/top1" in trained.rows[-1]
+    assert trained.state.best["model"].epoch == 1
+
+
+def test_averages_are_recomputed_without_validation_too(tmp_path: Path) -> None:
+    def make() -> Task:
+        task = classification()
+        return replace(task, splits={"train": task.splits["train"]})
+
+    trained = train(make, tmp_path, averaged=averages_of(decay=0.5, buffers="recomputed"))
+    ours = trained.averages[0].module.state_dict()
+    theirs = trained.task.model.state_dict()
+    assert not torch.equal(ours["bn1.running_mean"], theirs["bn1.running_mean"])
+
+
+def test_after_damage_the_good_checkpoint_stays_until_a_new_one_is_there(tmp_path: Path) -> None:
+    train(linear, tmp_path, stop=replace(NO_STOP, max_steps=4))
+    last, previous = (tmp_path / "checkpoints" / name for name in (LAST, PREVIOUS))
+    last.write_bytes(b"torn")
+    good = previous.read_bytes()
+    train(linear, tmp_path, stop=replace(NO_STOP, max_steps=4), resume=True)
+    assert previous.read_bytes() == good
+
+
 def test_minutes_stop_a_run(tmp_path: Path) -> None:
     trained = train(linear, tmp_path, stop=replace(NO_STOP, max_minutes=1e-9))
     assert trained.state.step == 1

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageFile
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.transforms.v2.functional import center_crop, pil_to_tensor, resize
@@ -67,7 +67,7 @@ class FileSplit:
             _Images(paths, size_px),
             batch_sampler=self._order,
             num_workers=num_workers,
-            collate_fn=list,
+            collate_fn=_stack,
             persistent_workers=num_workers > 0,
             worker_init_fn=_leave_signals_to_the_parent,
             # draws the workers' base seed from here, not from the generator of the training run
@@ -95,29 +95,26 @@ class FileSplit:
             )
         )
         device = self._normalisation.device
-        for decoded in self._loader:
-            rows, images = self._readable(decoded)
+        for rows, images, unreadable in self._loader:
+            self._report(unreadable)
+            if images is None:
+                raise ValueError(f"none of the {len(unreadable)} images of a batch can be read")
             keys = self._keys[rows].to(device)
             yield Batch(
                 self._inputs(images.to(device), keys, epoch), self._labels[rows].to(device), keys
             )
 
-    def _readable(self, decoded: Sequence[_Decoded]) -> tuple[Tensor, Tensor]:
-        """Return rows and images that could be read, (B,) int64 and (B, 3, size, size) uint8."""
-        for row, image in decoded:
-            path = str(self._paths[row])
-            if image is None and not self._skip_unreadable:
+    def _report(self, unreadable: Sequence[int]) -> None:
+        """Refuse files that cannot be decoded, or list them."""
+        for path in (str(self._paths[row]) for row in unreadable):
+            if not self._skip_unreadable:
                 raise ValueError(
                     f"{path} cannot be read as an image; set dataset.skip_unreadable=true to go on "
                     "without such files"
                 )
-            if image is None and path not in self._unreadable:
+            if path not in self._unreadable:
                 self._unreadable.append(path)
                 _log.warning("skipped %s: it cannot be read as an image", path)
-        read = [(row, image) for row, image in decoded if image is not None]
-        if not read:
-            raise ValueError(f"none of the {len(decoded)} images of a batch can be read")
-        return torch.tensor([row for row, _ in read]), torch.stack([image for _, image in read])
 
     def _inputs(self, images: Tensor, keys: Tensor, epoch: int) -> Tensor:
         rows = torch.arange(len(images), device=images.device)
@@ -134,6 +131,17 @@ class FileSplit:
         )
 
 
+def _stack(decoded: Sequence[_Decoded]) -> tuple[Tensor, Tensor | None, list[int]]:
+    """Return the rows read, their images (B, 3, size, size) uint8 or None, and the other rows.
+
+    One tensor a batch leaves a worker: each takes a file descriptor.
+    """
+    read = [(row, image) for row, image in decoded if image is not None]
+    images = torch.stack([image for _, image in read]) if read else None
+    rows = torch.tensor([row for row, _ in read], dtype=torch.int64)
+    return rows, images, [row for row, image in decoded if image is None]
+
+
 class _Images(Dataset[_Decoded]):
     """Decodes file number `row`; what cannot be decoded is None, and the parent decides."""
 
@@ -146,13 +154,7 @@ class _Images(Dataset[_Decoded]):
         try:
             with Image.open(self._paths[row]) as image:
                 pixels = image.convert("RGB")
-        except (
-            OSError,
-            UnidentifiedImageError,
-            SyntaxError,
-            ValueError,
-            Image.DecompressionBombError,
-        ):
+        except Exception:  # what a damaged file makes a decoder raise is not to be foreseen
             return row, None
         resized = resize(pixels, [self._size_px])
         return row, pil_to_tensor(center_crop(resized, [self._size_px, self._size_px]))

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from visionlab import seeding
 from visionlab.data.augment import Augment, augment, centre, draw
-from visionlab.data.batching import batch_rows, num_batches
+from visionlab.data.batching import num_batches, order_rows, split_batches
 from visionlab.task import Batch
 
 
@@ -44,10 +44,9 @@ class MemorySplit:
     def batches(self, *, batch_size: int, epoch: int, first_batch: int) -> Iterator[Batch]:
         """Yield batches with inputs (B, C, H, W) float32 and targets (B,) int64."""
         order_seed = None if self.seed is None else seeding.derive(self.seed, "order", epoch)
-        for positions in batch_rows(
-            len(self), batch_size=batch_size, first_batch=first_batch, order_seed=order_seed
-        ):
-            keys = self.rows[positions].to(self.padded.device)
+        order = order_rows(len(self), order_seed=order_seed)
+        keys_in_order = self.rows[order].to(self.padded.device)  # once: a GPU waits for each copy
+        for keys in split_batches(keys_in_order, batch_size=batch_size, first_batch=first_batch):
             yield Batch(self._inputs(keys, epoch), self.targets[keys], keys)
 
     def _inputs(self, keys: Tensor, epoch: int) -> Tensor:

@@ -39,6 +39,7 @@ class Checkpoints:
             raise ValueError(f"checkpoint.every_minutes must be >= 0 or null, got {every_minutes}")
         self._folder = folder
         self._about = about
+        self._has_saved = False
         self._every_seconds = None if every_minutes is None else 60 * every_minutes
         self._saved_at = time.monotonic()
 
@@ -68,7 +69,10 @@ class Checkpoints:
             "optimizer": optimizer.state_dict(),
             "averages": {average.name: average.state_dict() for average in averages},
         }
-        write_tensors(self._folder / LAST, content, keep=self._folder / PREVIOUS)
+        # not what an earlier process left: it may be damaged, and `previous.pt` the only good one
+        keep = self._folder / PREVIOUS if self._has_saved else None
+        write_tensors(self._folder / LAST, content, keep=keep)
+        self._has_saved = True
         self._saved_at = time.monotonic()
 
     def save_model(self, name: str, model: nn.Module, *, step: int) -> None:
@@ -135,6 +139,6 @@ def saved_models(folder: Path) -> dict[str, dict[str, Tensor]]:
     models = {"model": last["model"]}
     models |= {name: average["module"] for name, average in last["averages"].items()}
     for path in sorted(folder.glob("*.pt")):
-        if path.name not in (LAST, PREVIOUS):
+        if path.name not in (LAST, PREVIOUS) and path.stem not in models:
             models[path.stem] = read_tensors(path, sealed=True)["model"]
     return models

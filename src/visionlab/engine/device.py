@@ -9,6 +9,8 @@ import torch
 
 from visionlab.engine.evaluate import Autocast
 
+_TORCHS_OWN_THREADS = torch.get_num_threads()  # an earlier job of a multirun may change it
+
 
 def choose_device(name: str) -> torch.device:
     """Return the device that `auto`, `cpu`, `cuda` or `cuda:N` stands for.
@@ -31,14 +33,13 @@ def choose_device(name: str) -> torch.device:
 
 
 def set_threads(threads: int | None) -> int:
-    """Set torch's threads on the CPU, if a number is given, and return their number.
+    """Set torch's threads on the CPU, or with None torch's own number, and return it.
 
     The last bits of a result depend on it, so a run writes its number down and resumes with it.
     """
-    if threads is not None:
-        if threads < 1:
-            raise ValueError(f"threads must be >= 1 or null, got {threads}")
-        torch.set_num_threads(threads)
+    if threads is not None and threads < 1:
+        raise ValueError(f"threads must be >= 1 or null, got {threads}")
+    torch.set_num_threads(threads or _TORCHS_OWN_THREADS)
     return torch.get_num_threads()
 
 

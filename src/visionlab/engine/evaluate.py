@@ -37,7 +37,7 @@ def evaluate(
     check: Callable[[], None],
     epoch: int = 0,
 ) -> Result:
-    """Evaluate a model of a task on a split, in eval mode; the model is left as it was.
+    """Evaluate a model of a task on a split, in eval mode; its weights and buffers stay.
 
     Args:
         task: gives loss, prediction and metric.

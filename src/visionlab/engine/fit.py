@@ -66,7 +66,7 @@ def fit(  # noqa: C901 - the one loop, read from top to bottom
     epoch_steps = steps_per_epoch(task.splits["train"], hparams)
     started = time.monotonic() - state.seconds
     try:
-        while not _is_over(state, stop, epochs=hparams.epochs, epoch_steps=epoch_steps):
+        while not _is_over(state, stop, epochs=hparams.epochs):
             train_mode(task.model)
             for parts in _steps(task.splits["train"], state, hparams):
                 seeding.seed_everything(seeding.derive(seed, "step", state.step))
@@ -89,7 +89,7 @@ def fit(  # noqa: C901 - the one loop, read from top to bottom
                     break
             epoch = state.epoch + state.epoch_step / epoch_steps
             results = {}
-            if evaluation.is_due(epoch, epochs=hparams.epochs):
+            if evaluation.is_due(epoch, epochs=hparams.epochs) or state.stopped:
                 results = validate(
                     task,
                     averages,
@@ -106,6 +106,7 @@ def fit(  # noqa: C901 - the one loop, read from top to bottom
                 keep_best(task, averages, results, state=state, checkpoints=checkpoints)
             for observer in observers:
                 observer.on_epoch(row, results)
+            state.row_step = state.step
             checkpoints.save_last(state, task.model, optimizer, averages)
     except Interrupted:
         checkpoints.save_last(state, task.model, optimizer, averages)
@@ -133,14 +134,15 @@ def train_mode(model: nn.Module) -> None:
                 module.eval()
 
 
-def _is_over(state: TrainState, stop: Stop, *, epochs: int, epoch_steps: int) -> bool:
-    """Return whether nothing is left to do; an epoch that was not validated yet is."""
-    waits_for_validation = state.epoch_step == epoch_steps
-    return state.epoch == epochs or (state.check_stop(stop) and not waits_for_validation)
+def _is_over(state: TrainState, stop: Stop, *, epochs: int) -> bool:
+    """Return whether nothing is left to do; where a rule stopped, a row may still be missing."""
+    return state.epoch == epochs or (state.check_stop(stop) and state.row_step == state.step)
 
 
 def _steps(train: Split, state: TrainState, hparams: Hparams) -> Iterator[list[Batch]]:
     """Yield what is left of the epoch, the batches of one optimizer step at a time."""
+    if state.stopped:
+        return
     batches = train.batches(
         batch_size=hparams.batch_size // hparams.accumulate_steps,
         epoch=state.epoch,

@@ -3,11 +3,12 @@
 With or without them a seed gives bit-identical weights.
 """
 
+import functools
 import json
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 from torch import Tensor
@@ -15,7 +16,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from visionlab.engine.evaluate import Result
 from visionlab.engine.state import TrainState
-from visionlab.storage import write_text
+from visionlab.storage import append_text, write_file, write_text
 
 
 class Observer(Protocol):
@@ -35,26 +36,37 @@ class MetricsFile:
     """Appends each row to `metrics.jsonl`; a number that is not finite becomes null.
 
     Args:
-        path: the file. Rows after `epoch`, written before a kill, are removed, a torn line too.
+        path: the file. Once the run moves, rows after `epoch` are removed, and a torn line.
         epoch: epochs finished so far.
     """
 
     def __init__(self, path: Path, *, epoch: int) -> None:
         self._path = path
-        rows = [json.dumps(row) + "\n" for row in read_rows(path) if row["epoch"] <= epoch]
-        write_text(path, "".join(rows))
+        self._epoch = epoch
+        self._is_trimmed = False
 
     def on_step(self, state: TrainState, *, lr: float, num_samples: int) -> None:
-        """Do nothing."""
+        """Remove what an earlier process wrote after its last checkpoint."""
+        self._trim()
 
     def on_epoch(self, row: Mapping[str, float], results: Mapping[str, Result]) -> None:
-        """Append the row."""
+        """Append the row.
+
+        Raises:
+            OSError: the disk is full or refuses.
+        """
+        self._trim()
         content = {key: value if math.isfinite(value) else None for key, value in row.items()}
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(content) + "\n")
+        append_text(self._path, json.dumps(content) + "\n")
 
     def close(self) -> None:
         """Do nothing."""
+
+    def _trim(self) -> None:
+        if not self._is_trimmed:
+            rows = [row for row in read_rows(self._path) if row["epoch"] <= self._epoch]
+            write_text(self._path, "".join(json.dumps(row) + "\n" for row in rows))
+            self._is_trimmed = True
 
 
 class Predictions:
@@ -76,17 +88,14 @@ class Predictions:
         for name, result in results.items():
             arrays = {key: tensor.cpu().numpy() for key, tensor in result.samples.items()}
             path = self._folder / f"{math.ceil(row['epoch']):04d}_{name}.npz"
-            aside = path.with_name(f".{path.name}")
-            with aside.open("wb") as file:
-                np.savez_compressed(file, allow_pickle=False, **arrays)
-            aside.replace(path)
+            write_file(path, functools.partial(_write_arrays, arrays=arrays))
 
     def close(self) -> None:
         """Do nothing."""
 
 
 class Pictures:
-    """Draws, at the end, what the model in training did with the validation samples.
+    """Keeps what the model in training did with the validation samples, to draw at the end.
 
     Args:
         draw: writes the pictures, given the samples.
@@ -104,10 +113,13 @@ class Pictures:
         if results:
             self._samples = results["model"].samples
 
-    def close(self) -> None:
+    def draw(self) -> None:
         """Draw."""
         if self._samples is not None:
             self._draw(self._samples)
+
+    def close(self) -> None:
+        """Do nothing."""
 
 
 class TensorBoard:
@@ -137,6 +149,10 @@ class TensorBoard:
     def close(self) -> None:
         """Write down what is left."""
         self._writer.close()
+
+
+def _write_arrays(file: BinaryIO, *, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
+    np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
 def read_rows(path: Path) -> list[dict[str, float]]:

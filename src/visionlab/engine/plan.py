@@ -83,8 +83,8 @@ class Evaluation:
             )
 
     def is_due(self, epoch: float, *, epochs: int) -> bool:
-        """Return whether to validate: at the interval, at the end, and where a rule stopped."""
-        return epoch % self.every_epochs == 0 or epoch == epochs or epoch % 1 > 0
+        """Return whether to validate: at the interval and at the end."""
+        return epoch % self.every_epochs == 0 or epoch == epochs
 
 
 def _check_positive(settings: object) -> None:

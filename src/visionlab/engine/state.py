@@ -88,6 +88,7 @@ class TrainState:
         epoch_step: optimizer steps done in the epoch that is not finished.
         seconds: time spent in training, over all resumes.
         means: of losses and curves in the epoch that is not finished.
+        row_step: the step after which the last metrics row was written.
         best: by model name (`model`, `ema_0.999`, ...).
         stopped: why training ended early, if it did.
     """
@@ -96,6 +97,7 @@ class TrainState:
     epoch: int = 0
     epoch_step: int = 0
     seconds: float = 0.0
+    row_step: int = 0
     means: RunningMeans = field(default_factory=RunningMeans)
     best: dict[str, Best] = field(default_factory=dict)
     stopped: str | None = None
@@ -107,6 +109,7 @@ class TrainState:
             "epoch": self.epoch,
             "epoch_step": self.epoch_step,
             "seconds": self.seconds,
+            "row_step": self.row_step,
             "means": self.means.state_dict(),
             "best": {name: asdict(best) for name, best in self.best.items()},
         }
@@ -119,6 +122,7 @@ class TrainState:
             epoch=content["epoch"],
             epoch_step=content["epoch_step"],
             seconds=content["seconds"],
+            row_step=content["row_step"],
             means=RunningMeans.from_state_dict(content["means"]),
             best={name: Best(**best) for name, best in content["best"].items()},
         )

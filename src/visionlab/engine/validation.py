@@ -1,7 +1,7 @@
 """What is measured after an epoch: the model and each of its averages, and which was the best."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from torch import nn
 
@@ -12,7 +12,7 @@ from visionlab.engine.evaluate import Autocast, Result, evaluate
 from visionlab.engine.interrupt import Signals
 from visionlab.engine.plan import Evaluation, Hparams
 from visionlab.engine.state import Best, TrainState
-from visionlab.task import Task
+from visionlab.task import Batch, Task
 
 
 def named_models(model: nn.Module, averages: Sequence[Average]) -> dict[str, nn.Module]:
@@ -31,9 +31,10 @@ def validate(
     autocast: Autocast,
     seed: int,
 ) -> dict[str, Result]:
-    """Return the validation of the model and of every average by name; empty without `val`."""
-    if "val" not in task.splits:
-        return {}
+    """Return the validation of the model and of every average by name; empty without `val`.
+
+    Buffers that are to be recomputed are, with or without `val`: the averages are saved afterwards.
+    """
     for average in averages:
         if average.buffers == "recomputed":
             seeding.seed_everything(seeding.derive(seed, "recompute", state.step))
@@ -41,7 +42,9 @@ def validate(
                 batch_size=hparams.batch_size, epoch=state.epoch, first_batch=0
             )
             with autocast():
-                recompute_buffers(average.module, batches)
+                recompute_buffers(average.module, _checked(batches, signals))
+    if "val" not in task.splits:
+        return {}
     return {
         name: evaluate(
             task,
@@ -53,6 +56,13 @@ def validate(
         )
         for name, model in named_models(task.model, averages).items()
     }
+
+
+def _checked(batches: Iterator[Batch], signals: Signals) -> Iterator[Batch]:
+    """Yield batches; a signal that came meanwhile ends it."""
+    for batch in batches:
+        signals.check()
+        yield batch
 
 
 def metrics_row(

@@ -14,7 +14,8 @@ class CrossEntropy:
 
     Attributes:
         label_smoothing: share of the target spread evenly over all classes, in [0, 1).
-        class_weights: one weight a class, or None; the mean is then the weighted one.
+        class_weights: one weight a class, or None; the mean over a batch is then the weighted one,
+            so batches of other sizes give other means.
     """
 
     label_smoothing: float

@@ -7,6 +7,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from visionlab.storage import write_file
 from visionlab.task import Split
 
 COLUMNS = 8
@@ -45,7 +46,7 @@ def draw_worst(
         prob = float(samples["label_prob"][row])
         axis.set_title(f"{label}: {prob:.2f}\nfound {predicted}", fontsize=8)
     folder.mkdir(parents=True, exist_ok=True)
-    figure.savefig(folder / "worst.png", dpi=100)
+    write_file(folder / "worst.png", lambda file: figure.savefig(file, format="png", dpi=100))
 
 
 def _find_images(split: Split, keys: Sequence[int]) -> dict[int, Tensor]:

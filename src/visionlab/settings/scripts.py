@@ -75,7 +75,7 @@ class Train:
         device: auto, cpu, cuda or cuda:N.
         precision: fp32, or bf16 for forward passes in bfloat16.
         compile: compile the model with torch.compile.
-        channels_last: keep images and weights in channels-last memory order.
+        channels_last: keep weights, and with them activations, in channels-last memory order.
         threads: of torch on the CPU; null leaves torch's own number.
         tensorboard: write event files.
         save_predictions: write what each validation sample got, per epoch and model.
@@ -121,8 +121,8 @@ class Eval:
         split: train_plain, train (augmented), val or test.
         batch_size: samples of one forward pass.
         device: auto, cpu, cuda or cuda:N.
-        precision: fp32 or bf16.
-        threads: of torch on the CPU; null leaves torch's own number.
+        precision: fp32 or bf16; null takes the run's own.
+        threads: of torch on the CPU; null takes the run's own.
     """
 
     run: str | None = MISSING
@@ -131,7 +131,7 @@ class Eval:
     dataset: EvalDataset = MISSING
     batch_size: int = MISSING
     device: str = MISSING
-    precision: str = MISSING
+    precision: str | None = MISSING
     threads: int | None = MISSING
 
 
