@@ -132,6 +132,8 @@ def _train(config: DictConfig, folder: Path) -> float | None:
         device=run.device,
     )
     _log.info("%s on %s, run folder %s", run.task.name, run.device, folder)
+    if run.data.unreadable:
+        _log.info("went on without %d unreadable files", len(run.data.unreadable))
     observers = _observers(run)
     try:
         with Signals() as signals:

@@ -76,7 +76,7 @@ class Data:
         sizes: what the model's last layer is built from, for example `{"num_classes": 10}`.
         class_names: in the order of the labels.
         to_pixels: maps a batch's images (B, C, H, W) to pixels in [0, 1], for pictures.
-        unreadable: paths that were skipped so far; grows while files are read.
+        unreadable: paths of files that were left out.
     """
 
     splits: Mapping[str, Split]

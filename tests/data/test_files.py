@@ -1,6 +1,5 @@
 import gc
 import io
-import logging
 import multiprocessing
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from torch import Tensor
 from torchvision import transforms
 
 from visionlab.data.augment import Augment, normalise
-from visionlab.data.files import FileSplit
+from visionlab.data.files import FileSplit, find_unreadable
 from visionlab.task import Batch
 
 NORMALISATION = torch.tensor([[0.5, 0.4, 0.3], [0.2, 0.3, 0.4]])
@@ -71,8 +70,6 @@ def split_of(paths: list[Path], **changes: Any) -> FileSplit:
         "augmentation": STRONG,
         "seed": 5,
         "num_workers": 0,
-        "skip_unreadable": False,
-        "unreadable": [],
     }
     return FileSplit(**settings | changes)
 
@@ -217,8 +214,6 @@ split = FileSplit(
     augmentation=None,
     seed=None,
     num_workers=1,
-    skip_unreadable=False,
-    unreadable=[],
 )
 list(split.batches(batch_size=2, epoch=0, first_batch=0))
 if sys.argv[2] == "collected":
@@ -266,39 +261,41 @@ def test_a_file_that_disappeared_is_named(paths: list[Path]) -> None:
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
-def test_unreadable_files_are_left_out_listed_and_reported_once(
-    paths: list[Path], num_workers: int, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_all_unreadable_files_are_found(paths: list[Path], num_workers: int) -> None:
     damaged = [paths[0].with_name(name) for name in DAMAGED]
     for path in damaged:
         path.write_bytes(DAMAGED[path.name])
-    unreadable: list[str] = []
-    split = plain_split_of(
-        [*paths, *damaged], skip_unreadable=True, unreadable=unreadable, num_workers=num_workers
+    found = find_unreadable([*damaged, *paths], num_workers=num_workers)
+    assert found == list(range(len(damaged)))
+
+
+FEW_FILES = """
+import resource, sys
+from pathlib import Path
+import torch
+from visionlab.data.files import FileSplit
+
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+split = FileSplit(
+    paths=[Path(sys.argv[1])] * 600,
+    labels=torch.zeros(600),
+    keys=torch.arange(600),
+    size_px=8,
+    normalisation=torch.ones(2, 3),
+    augmentation=None,
+    seed=None,
+    num_workers=2,
+)
+print(sum(len(batch.keys) for batch in split.batches(batch_size=300, epoch=0, first_batch=0)))
+"""
+
+
+def test_a_large_batch_needs_few_file_descriptors(paths: list[Path]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FEW_FILES, str(paths[0])],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
-    with caplog.at_level(logging.WARNING, logger="visionlab"):
-        first, second = (batches(split, batch_size=8, epoch=epoch) for epoch in (0, 1))
-    assert_same(first, second)
-    assert torch.cat([batch.keys for batch in first]).tolist() == [r * 1000 + 7 for r in range(11)]
-    assert unreadable == [str(path) for path in damaged]
-    assert [record.getMessage() for record in caplog.records] == [
-        f"skipped {path}: it cannot be read as an image" for path in damaged
-    ]
-
-
-def test_leaving_a_file_out_leaves_the_others_as_they_are(paths: list[Path]) -> None:
-    whole = batches(split_of(paths), batch_size=11)[0]
-    paths[6].write_bytes(b"")
-    rest = batches(split_of(paths, skip_unreadable=True), batch_size=11)[0]
-    kept = whole.keys != 6007
-    assert torch.equal(rest.keys, whole.keys[kept])
-    assert torch.equal(rest.inputs, whole.inputs[kept])
-    assert torch.equal(rest.targets, whole.targets[kept])
-
-
-def test_a_batch_without_one_readable_file_is_refused(tmp_path: Path) -> None:
-    paths = [tmp_path / name for name in ("first.png", "second.png")]
-    for path in paths:
-        path.write_bytes(b"")
-    with pytest.raises(ValueError, match="none of the 2 images of a batch can be read"):
-        batches(split_of(paths, skip_unreadable=True), batch_size=2)
+    assert done.stdout == "600\n", done.stderr

@@ -1,6 +1,5 @@
 """Images in files: worker processes decode them, the training device augments whole batches."""
 
-import logging
 import signal
 import weakref
 from collections.abc import Iterator, Sequence
@@ -18,7 +17,6 @@ from visionlab.data.batching import batch_rows, num_batches
 from visionlab.task import Batch
 
 _Decoded = tuple[int, Tensor | None]  # row; image (3, size, size) uint8, or None if unreadable
-_log = logging.getLogger(__name__)
 
 
 class FileSplit:
@@ -36,8 +34,6 @@ class FileSplit:
         augmentation: what is done to each image, or None.
         seed: of order and augmentation, or None for the order of `paths`.
         num_workers: decoding processes; 0 decodes in this one.
-        skip_unreadable: leave files out that cannot be decoded, and list them.
-        unreadable: the list.
     """
 
     def __init__(
@@ -51,8 +47,6 @@ class FileSplit:
         augmentation: Augment | None,
         seed: int | None,
         num_workers: int,
-        skip_unreadable: bool,
-        unreadable: list[str],
     ) -> None:
         self._paths = paths
         self._labels = labels
@@ -60,8 +54,6 @@ class FileSplit:
         self._normalisation = normalisation
         self._augmentation = augmentation
         self._seed = seed
-        self._skip_unreadable = skip_unreadable
-        self._unreadable = unreadable
         self._order = _Order()
         self._loader = DataLoader(
             _Images(paths, size_px),
@@ -86,7 +78,7 @@ class FileSplit:
         """Yield batches with inputs (B, 3, size, size) float32 and targets (B,) int64.
 
         Raises:
-            ValueError: a file cannot be decoded and is not to be skipped, or a whole batch cannot.
+            ValueError: a file cannot be decoded.
         """
         order_seed = None if self._seed is None else seeding.derive(self._seed, "order", epoch)
         self._order.rows = list(
@@ -96,25 +88,15 @@ class FileSplit:
         )
         device = self._normalisation.device
         for rows, images, unreadable in self._loader:
-            self._report(unreadable)
             if images is None:
-                raise ValueError(f"none of the {len(unreadable)} images of a batch can be read")
+                raise ValueError(
+                    f"{self._paths[unreadable[0]]} cannot be read as an image; set "
+                    "dataset.skip_unreadable=true to go on without such files"
+                )
             keys = self._keys[rows].to(device)
             yield Batch(
                 self._inputs(images.to(device), keys, epoch), self._labels[rows].to(device), keys
             )
-
-    def _report(self, unreadable: Sequence[int]) -> None:
-        """Refuse files that cannot be decoded, or list them."""
-        for path in (str(self._paths[row]) for row in unreadable):
-            if not self._skip_unreadable:
-                raise ValueError(
-                    f"{path} cannot be read as an image; set dataset.skip_unreadable=true to go on "
-                    "without such files"
-                )
-            if path not in self._unreadable:
-                self._unreadable.append(path)
-                _log.warning("skipped %s: it cannot be read as an image", path)
 
     def _inputs(self, images: Tensor, keys: Tensor, epoch: int) -> Tensor:
         rows = torch.arange(len(images), device=images.device)
@@ -131,15 +113,28 @@ class FileSplit:
         )
 
 
+def find_unreadable(paths: Sequence[Path], *, num_workers: int) -> list[int]:
+    """Return the numbers of the files that cannot be decoded; reads every file once."""
+    loader = DataLoader(
+        _Images(paths, size_px=1),
+        batch_size=64,
+        num_workers=num_workers,
+        collate_fn=_stack,
+        worker_init_fn=_leave_signals_to_the_parent,
+        generator=torch.Generator().manual_seed(0),
+    )
+    return [row for _, _, unreadable in loader for row in unreadable]
+
+
 def _stack(decoded: Sequence[_Decoded]) -> tuple[Tensor, Tensor | None, list[int]]:
-    """Return the rows read, their images (B, 3, size, size) uint8 or None, and the other rows.
+    """Return rows (B,) and images (B, 3, size, size) uint8, or None if some are unreadable; which.
 
     One tensor a batch leaves a worker: each takes a file descriptor.
     """
-    read = [(row, image) for row, image in decoded if image is not None]
-    images = torch.stack([image for _, image in read]) if read else None
-    rows = torch.tensor([row for row, _ in read], dtype=torch.int64)
-    return rows, images, [row for row, image in decoded if image is None]
+    unreadable = [row for row, image in decoded if image is None]
+    images = [image for _, image in decoded if image is not None]
+    stacked = None if unreadable else torch.stack(images)
+    return torch.tensor([row for row, _ in decoded]), stacked, unreadable
 
 
 class _Images(Dataset[_Decoded]):
@@ -148,6 +143,9 @@ class _Images(Dataset[_Decoded]):
     def __init__(self, paths: Sequence[Path], size_px: int) -> None:
         self._paths = paths
         self._size_px = size_px
+
+    def __len__(self) -> int:
+        return len(self._paths)
 
     def __getitem__(self, row: int) -> _Decoded:
         ImageFile.LOAD_TRUNCATED_IMAGES = False

@@ -2,7 +2,8 @@
 
 import functools
 import hashlib
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,11 +13,12 @@ from torchvision.datasets.folder import IMG_EXTENSIONS, find_classes, make_datas
 
 from visionlab.data.augment import Augment, to_pixels
 from visionlab.data.classification import normalisation_tensor
-from visionlab.data.files import FileSplit
+from visionlab.data.files import FileSplit, find_unreadable
 from visionlab.data.holdout import Holdout
 from visionlab.task import Data
 
 _Samples = list[tuple[str, int]]  # (path, label)
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +29,8 @@ class ImageFolder:
         root: the folder. Without a `train` folder in it, its own folders are the classes.
         size_px: images are resized to this short side and cropped to the centre square.
         num_workers: decoding processes for each split.
-        skip_unreadable: leave files out that cannot be decoded, and list them.
+        skip_unreadable: read every file once at the start, and leave out and list those that cannot
+            be decoded; otherwise the first such file ends the run.
         val: the share held out for validation, where there is no `val` folder.
         test: the share held out for testing, where there is no `test` folder; drawn first.
         mean: one value a channel, for pixels in [0, 1].
@@ -60,8 +63,8 @@ class ImageFolder:
         train_root = root / "train" if (root / "train").is_dir() else root
         class_names = _class_names(train_root)
         samples = self._divide(root, train_root, class_names)
+        unreadable = self._drop_unreadable(samples) if self.skip_unreadable else []
         normalisation = normalisation_tensor(self.mean, self.std, num_channels=3).to(device)
-        unreadable: list[str] = []
 
         def split(files: _Samples, augmentation: Augment | None) -> FileSplit:
             return FileSplit(
@@ -73,8 +76,6 @@ class ImageFolder:
                 augmentation=augmentation,
                 seed=None if augmentation is None else seed,
                 num_workers=self.num_workers,
-                skip_unreadable=self.skip_unreadable,
-                unreadable=unreadable,
             )
 
         splits = {"train": split(samples["train"], augmentation)}
@@ -90,9 +91,23 @@ class ImageFolder:
             unreadable=unreadable,
         )
 
+    def _drop_unreadable(self, samples: dict[str, _Samples]) -> list[str]:
+        """Take the files that cannot be decoded out of every split, and return their paths."""
+        dropped = []
+        for name, files in samples.items():
+            paths = [Path(path) for path, _ in files]
+            rows = set(find_unreadable(paths, num_workers=self.num_workers))
+            samples[name] = [each for row, each in enumerate(files) if row not in rows]
+            dropped += [path for row, (path, _) in enumerate(files) if row in rows]
+        for path in dropped:
+            _log.warning("skipped %s: it cannot be read as an image", path)
+        if not samples["train"]:
+            raise ValueError(f"dataset.root must hold images, got {len(dropped)} unreadable ones")
+        return dropped
+
     def _divide(
         self, root: Path, train_root: Path, class_names: Sequence[str]
-    ) -> Mapping[str, _Samples]:
+    ) -> dict[str, _Samples]:
         """Return the samples of each split."""
         parts = {"train": _find_samples(train_root, class_names)}
         for name, holdout in (("test", self.test), ("val", self.val)):
