@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from processes import ENVIRONMENT, ROOT, SMALL, only_run, script
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -118,6 +119,47 @@ def test_a_run_resumes_without_the_file_it_was_started_from(finished: Path, tmp_
     done = script("train.py", f"resume={run}", "stop.max_steps=2", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert json.loads((run / "run.json").read_text())["step"] == 2
+
+
+def test_a_run_goes_on_where_its_images_were_moved_to(tmp_path: Path) -> None:
+    for name, grey in (("dark", 40), ("bright", 200)):
+        (tmp_path / "before" / name).mkdir(parents=True)
+        for number in range(12):
+            image = Image.new("RGB", (20, 16), (grey + number,) * 3)
+            image.save(tmp_path / "before" / name / f"{number}.png")
+    settings = ["dataset.size_px=16", "augment=none", "hparams.batch_size=8", "model.depth=8"]
+    root = f"dataset.root={tmp_path / 'before'}"
+    more = ["stop.max_steps=1", "tensorboard=false", "device=cpu", "hparams.epochs=1"]
+    done = script("train.py", "dataset=imagefolder", root, *settings, *more, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "before").rename(tmp_path / "after")
+    run = only_run(tmp_path)
+    arguments = ["dataset=imagefolder", f"dataset.root={tmp_path / 'after'}", "stop.max_steps=2"]
+    done = script("train.py", f"resume={run}", *arguments, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((run / "run.json").read_text())["step"] == 2
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "precision=bf16",
+        "channels_last=false",
+        pytest.param("compile=true", marks=pytest.mark.slow),
+    ],
+)
+def test_a_run_in_another_precision_or_layout_ends(setting: str, tmp_path: Path) -> None:
+    arguments = [*SMALL, setting, "averaged=none", "stop.max_steps=2", "tensorboard=false"]
+    done = script("train.py", *arguments, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    row = read_rows(only_run(tmp_path) / "metrics.jsonl")[-1]
+    assert 1.0 < row["train/loss"] < 4.0
+
+
+def test_runs_to_resume_cannot_be_swept(finished: Path, tmp_path: Path) -> None:
+    done = script("train.py", "--multirun", f"resume={finished},x", folder=tmp_path)
+    assert done.returncode == 1
+    assert "resume must be one run, not part of a multirun" in done.stderr
 
 
 def test_a_multirun_trains_each_job_in_a_readable_folder(tmp_path: Path) -> None:

@@ -1,0 +1,46 @@
+"""The loop on a GPU; skips itself without one."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from siblings import SEED, classification
+from training import NO_STOP, assert_same, train
+
+from visionlab.data.augment import Augment
+from visionlab.data.classification import Labelled, in_memory
+from visionlab.data.holdout import Holdout
+from visionlab.engine.device import choose_device, make_deterministic
+from visionlab.task import Task
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
+]
+
+
+def on_gpu() -> Task:
+    device = choose_device("cuda")
+    make_deterministic(device)
+    images = torch.randint(0, 256, (64, 3, 32, 32), generator=torch.Generator().manual_seed(1))
+    labelled = Labelled(images.to(torch.uint8), torch.arange(64) % 2)
+    data = in_memory(
+        labelled,
+        labelled,
+        val=Holdout(split=0.25, seed=1),
+        class_names=["even", "odd"],
+        mean=[0.5] * 3,
+        std=[0.25] * 3,
+        augmentation=Augment(pad_px=4, flip_prob=0.5, cutout_px=8),
+        seed=SEED,
+        device=device,
+    )
+    task = classification()
+    return replace(task, splits=data.splits, model=task.model.to(device))
+
+
+def test_a_run_on_a_gpu_resumes_exactly(tmp_path: Path) -> None:
+    whole = train(on_gpu, tmp_path / "whole")
+    train(on_gpu, tmp_path / "broken", stop=replace(NO_STOP, max_steps=4))
+    assert_same(whole, train(on_gpu, tmp_path / "broken", resume=True))
