@@ -112,6 +112,9 @@ def run(main: Callable[[], Any]) -> None:
     logging.raiseExceptions = False  # a full disk is reported once, not at every line of a log
     try:
         main()
+    except BrokenPipeError:  # --help | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
     except (HydraException, OmegaConfBaseException, *_USER_ERRORS) as error:
