@@ -9,7 +9,9 @@ from visionlab import command_line
 @hydra.main(version_base="1.3", config_path=command_line.CONF, config_name="eval")
 @command_line.job
 def main(config: DictConfig) -> None:
-    from visionlab.runs import evaluate_run  # here, so that a wrong command line is answered fast
+    from visionlab.evaluations import (
+        evaluate_run,
+    )  # here, so that a wrong command line is answered fast
 
     evaluate_run(config)
 

@@ -8,11 +8,7 @@ out.
 """
 
 import argparse
-import platform
-import statistics
-import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +16,7 @@ from pathlib import Path
 
 import torch
 from PIL import Image
+from sides import alternate, describe, report
 from timm.utils import ModelEmaV2
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -99,10 +96,11 @@ def prepare_fit(
         loss=CrossEntropy(label_smoothing=0.0, class_weights=None),
         curves=top1,
         predict=probabilities,
-        metric=Accuracy(top_k=[1]),
+        metric=Accuracy(class_names=[], top_k=[1]),
         monitor="top1",
         mode="max",
         draw=lambda folder, samples, split: None,
+        export=None,
     )
     optimizer = Sgd(
         lr=0.1,
@@ -211,30 +209,6 @@ def prepare_plain(data: Data, *, steps: int, num_workers: int) -> Callable[[], N
     return run
 
 
-def alternate(sides: dict[str, Callable[[], None]], *, rounds: int) -> dict[str, list[float]]:
-    """Return the seconds of each side in each round; a first round is not counted."""
-    seconds: dict[str, list[float]] = {name: [] for name in sides}
-    for number in range(rounds + 1):
-        for name, run in sides.items():
-            started = time.perf_counter()
-            run()
-            if number:
-                seconds[name].append(time.perf_counter() - started)
-    return seconds
-
-
-def report(title: str, seconds: dict[str, list[float]], *, num_images: int) -> None:
-    """Print a row a side: images/s and the median ratio of its time to the first side's."""
-    first = next(iter(seconds.values()))
-    print(f"\n{title}\n\n| side | images/s, median (min-max) | time against the first |")
-    print("|---|---|---|")
-    for name, values in seconds.items():
-        speeds = sorted(num_images / value for value in values)
-        ratio = statistics.median(ours / base for ours, base in zip(values, first, strict=True))
-        middle = statistics.median(speeds)
-        print(f"| {name} | {middle:,.0f} ({speeds[0]:,.0f}-{speeds[-1]:,.0f}) | {ratio:.3f} |")
-
-
 def fixed_batches(steps: int, *, channels_last: bool) -> list[Batch]:
     generator = torch.Generator().manual_seed(0)
     layout = torch.channels_last if channels_last else torch.contiguous_format
@@ -328,13 +302,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=30)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
-    ).stdout.strip()
-    print(
-        f"{time.strftime('%Y-%m-%d')}, commit {commit}, {platform.processor() or 'CPU'}, "
-        f"{arguments.threads} threads, torch {torch.__version__}"
-    )
+    print(describe(arguments.threads))
     measure_input(arguments.rounds)
     measure_loop(arguments.steps, arguments.rounds)
     if arguments.root:

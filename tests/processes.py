@@ -47,7 +47,7 @@ def start(name: str, *arguments: str, folder: Path) -> subprocess.Popen[str]:
 
 def only_run(folder: Path) -> Path:
     """Return the one run folder below `folder`."""
-    (found,) = (folder / "outputs" / "classification").iterdir()
+    (found,) = folder.glob("outputs/*/*")
     return found
 
 

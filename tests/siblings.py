@@ -1,4 +1,4 @@
-"""Three tasks for the contract tests: classification, and two throw-away siblings.
+"""Four tasks for the contract tests: two real ones, and two throw-away siblings.
 
 `boxes` has a dictionary of losses, a list of boxes for each image and a matrix for each image;
 `two_views` has two inputs, a key encoder and a queue in buffers. If one of them needed a change in
@@ -18,11 +18,20 @@ from torch.nn import functional as F
 from visionlab import seeding
 from visionlab.data.augment import Augment
 from visionlab.data.batching import batch_rows, num_batches
+from visionlab.data.box_augment import BoxAugment
 from visionlab.data.classification import Labelled, in_memory
+from visionlab.data.digit_scenes import DigitScenes
 from visionlab.data.holdout import Holdout
+from visionlab.data.resize import Resize
 from visionlab.losses.classification import CrossEntropy
+from visionlab.losses.detection import RetinaNetLoss, boxes_per_image
 from visionlab.metrics.classification import Accuracy, probabilities, top1
+from visionlab.metrics.detection import AveragePrecision
+from visionlab.models.anchors import Anchors
+from visionlab.models.backbone import Backbone
+from visionlab.models.detect import Detect
 from visionlab.models.resnet_cifar import ResNetCifar
+from visionlab.models.retinanet import Head, Pyramid, RetinaNet
 from visionlab.task import Batch, Task
 
 SEED = 7
@@ -50,10 +59,70 @@ def classification() -> Task:
         loss=CrossEntropy(label_smoothing=0.0, class_weights=None),
         curves=top1,
         predict=probabilities,
-        metric=Accuracy(top_k=[1]),
+        metric=Accuracy(class_names=data.class_names, top_k=[1]),
         monitor="top1",
         mode="max",
         draw=draw_nothing,
+        export=None,
+    )
+
+
+def detection() -> Task:
+    """Real parts on 40 small digit scenes."""
+    data = DigitScenes(
+        num_train=40,
+        num_val=12,
+        num_test=1,
+        seed=1,
+        mean=[0.5] * 3,
+        std=[0.25] * 3,
+        resize=Resize(short_px=64, long_px=80),
+    )(
+        augmentation=BoxAugment(
+            flip_prob=0.0,
+            vertical_flip_prob=0.0,
+            scale=[0.8, 1.25],
+            rotation_degrees=5.0,
+            min_visible=0.3,
+        ),
+        seed=SEED,
+        device=torch.device("cpu"),
+    )
+    seeding.seed_everything(SEED)
+    model = RetinaNet(
+        backbone=Backbone(name="test_resnet", pretrained=False, init_from=None, norm="trained"),
+        pyramid=Pyramid(channels=32, p6_from="c5"),
+        head=Head(channels=64, depth=1, norm="group"),
+        anchors=Anchors(sizes_px=[8, 16, 32, 64, 128], ratios=[1.0], scales=[1.0, 1.4]),
+        prior=0.01,
+        box_std=[1.0, 1.0, 1.0, 1.0],
+    )(**data.sizes)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):  # timm starts some at 0, without a gradient below
+            nn.init.ones_(module.weight)
+    return Task(
+        name="detection",
+        splits=data.splits,
+        model=model,
+        loss=RetinaNetLoss(
+            alpha=0.25,
+            gamma=2.0,
+            positive_iou=0.5,
+            negative_iou=0.4,
+            force_best_anchor=True,
+            box="smooth_l1",
+            beta=0.11,
+            box_weight=1.0,
+        ),
+        curves=boxes_per_image,
+        predict=Detect(
+            score_threshold=0.01, candidates_per_level=50, nms_iou=0.5, max_detections=20
+        ),
+        metric=AveragePrecision(class_names=data.class_names, min_score=0.5),
+        monitor="AP",
+        mode="max",
+        draw=draw_nothing,
+        export=None,
     )
 
 
@@ -74,6 +143,7 @@ def boxes() -> Task:
         monitor="iou",
         mode="max",
         draw=draw_nothing,
+        export=None,
     )
 
 
@@ -93,6 +163,7 @@ def two_views() -> Task:
         monitor="loss",
         mode="min",
         draw=draw_nothing,
+        export=None,
     )
 
 
@@ -102,6 +173,7 @@ def draw_nothing(folder: Path, samples: dict[str, Tensor], split: Any) -> None:
 
 TASKS: dict[str, Callable[[], Task]] = {
     "classification": classification,
+    "detection": detection,
     "boxes": boxes,
     "two_views": two_views,
 }

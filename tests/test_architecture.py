@@ -16,7 +16,10 @@ LAYERS = {
     "optimizers": 0,
     "settings": 0,
     "terminal": 0,
+    "geometry": 0,
+    "boxes": 0,
     "task": 1,
+    "outputs": 1,
     "data": 2,
     "models": 2,
     "losses": 2,
@@ -25,13 +28,17 @@ LAYERS = {
     "engine": 3,
     "experiment": 4,
     "runs": 5,
+    "evaluations": 5,
     "command_line": 4,
 }
-HYDRA_ALLOWED = {"experiment.py", "runs.py", "command_line.py"}
+HYDRA_ALLOWED = {"experiment.py", "runs.py", "evaluations.py", "command_line.py"}
 LIGHT = [
     "command_line.py",
     "settings/parts.py",
     "settings/scripts.py",
+    "settings/detection.py",
+    "data/check_submission.py",
+    "data/submission_report.py",
     "schedules.py",
     "terminal.py",
     "engine/plan.py",

@@ -486,3 +486,33 @@ def test_norm_and_distance_see_parameters_only() -> None:
 def test_values_out_of_range_are_refused(changes: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         Averages(**{**VALID, **changes})
+
+
+class HalfFixed(nn.Module):
+    """Two batch norms, the second of which stays in eval mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trained, self.fixed = nn.BatchNorm2d(3), nn.BatchNorm2d(3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        result: Tensor = self.fixed(self.trained(images))
+        return result
+
+    def train(self, mode: bool = True) -> "HalfFixed":
+        super().train(mode)
+        self.fixed.eval()
+        return self
+
+
+def test_recomputing_leaves_batch_norms_alone_that_stay_in_eval_mode() -> None:
+    model = HalfFixed().eval()
+    for norm in (model.trained, model.fixed):
+        assert norm.running_mean is not None
+        norm.running_mean.fill_(5.0)
+    recompute_buffers(model, [torch.randn(4, 3, 6, 6)])
+    assert model.fixed.running_mean is not None
+    assert model.trained.running_mean is not None
+    assert model.fixed.running_mean.tolist() == [5.0] * 3
+    assert model.trained.running_mean.abs().max() < 1.0
+    assert not model.training

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from visionlab import command_line
 from visionlab.experiment import Recipes, build_recipes, build_task
+from visionlab.settings.parts import Model
 from visionlab.task import Data
 
 CONF = Path(command_line.CONF)
@@ -31,12 +32,23 @@ GROUPS = [
     "task",
 ]
 FILES = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
+ON_BOXES_IN_FILES = ["bccd", "retinanet_depths", "retinanet_lr", "retinanet_study"]
+BOXES_IN_FILES = ["boxes_csv", "coco", "numbered_yaml", "voc"]
+BOX_AUGMENTS = [*BOXES_IN_FILES, "digit_scenes", "boxes_all_flips", "boxes_flip"]
+BOX_AUGMENTS += ["boxes_jitter", "boxes_none"]
 NEEDED = {  # what a file leaves for its user to say
     ("dataset", "imagefolder"): ["dataset.root=images"],
     ("model", "timm"): ["model.name=resnet10t", "model.pretrained=false"],
+    **{("dataset", name): ["task=detection", "dataset.root=images"] for name in BOXES_IN_FILES},
+    ("dataset", "digit_scenes"): ["task=detection"],
+    **{("augment", name): ["task=detection"] for name in BOX_AUGMENTS},
+    ("loss", "retinanet"): ["task=detection"],
+    **{("experiment", name): ["dataset.root=images"] for name in ON_BOXES_IN_FILES},
+    ("model", "retinanet"): ["task=detection", "model.backbone.name=resnet10t"],
+    ("model", "retinanet_small"): ["task=detection"],
     ("scheduler", "multistep"): ["scheduler.milestone_epochs=[3]"],
 }
-NOT_PARAMETERS = {"_target_", "checkpoint", "init_from", "freeze"}
+OF_EVERY_MODEL = {"checkpoint", "init_from", "freeze"}
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +63,7 @@ def composed(*overrides: str, name: str = "train") -> DictConfig:
 
 def test_the_number_of_files() -> None:
     found = [path for path in CONF.rglob("*.yaml") if "job_logging" not in path.parts]
-    assert len(found) == len(FILES) + len(["train.yaml", "eval.yaml"]) == 45
+    assert len(found) == len(FILES) + len(["train.yaml", "eval.yaml"]) == 68
 
 
 @pytest.mark.parametrize(("group", "name"), FILES, ids=[f"{g}-{n}" for g, n in FILES])
@@ -67,12 +79,16 @@ def test_every_file_composes_and_builds(group: str, name: str) -> None:
                 splits={"train": None},  # type: ignore[dict-item]
                 sizes={"num_classes": 7},
                 class_names=[],
+                class_ids=[],
                 to_pixels=torch.sigmoid,
                 unreadable=[],
             ),
             torch.device("cpu"),
         )
-        assert task.model(torch.zeros(2, 3, 32, 32)).shape == (2, 7)
+        outputs = task.model(torch.zeros(2, 3, 32, 32))
+        logits = outputs.logits if task.name == "detection" else outputs
+        assert logits.shape[0] == 2
+        assert logits.shape[-1] == 7
 
 
 @pytest.mark.parametrize(("group", "name"), FILES, ids=[f"{g}-{n}" for g, n in FILES])
@@ -81,7 +97,9 @@ def test_a_schema_has_the_names_of_what_it_builds(group: str, name: str) -> None
     for node in _targets(config):
         kind = OmegaConf.get_type(node)
         if dataclasses.is_dataclass(kind):
-            named = {field.name for field in dataclasses.fields(kind)} - NOT_PARAMETERS
+            named = {field.name for field in dataclasses.fields(kind)} - {"_target_"}
+            if issubclass(kind, Model):
+                named -= OF_EVERY_MODEL
             assert named == set(inspect.signature(get_class(node._target_)).parameters)
 
 

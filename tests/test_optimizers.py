@@ -104,7 +104,7 @@ def test_adam_and_adamw_take_the_steps_of_torch(changes: dict[str, Any], decoupl
     take_steps(ours, optimizer)
     plain = {key: values[key] for key in ("lr", "weight_decay", "betas", "eps", "amsgrad")}
     kind = torch.optim.AdamW if decoupled else torch.optim.Adam
-    take_steps(theirs, kind(theirs.parameters(), **plain))
+    take_steps(theirs, kind(theirs.parameters(), fused=True, **plain))
     assert type(optimizer) is kind
     assert same_weights(ours, theirs)
 
@@ -181,7 +181,7 @@ def test_steps_without_decay_of_norms_and_biases_are_those_of_torch(name: str) -
     else:
         optimizer = Adam(**{**ADAM, **changes, "decoupled_weight_decay": name == "adamw"})(ours)
         kind = torch.optim.AdamW if name == "adamw" else torch.optim.Adam
-        oracle = kind(groups, lr=0.01, betas=(0.9, 0.99), eps=1e-6)
+        oracle = kind(groups, lr=0.01, betas=(0.9, 0.99), eps=1e-6, fused=True)
     take_steps(ours, optimizer)
     take_steps(theirs, oracle)
     assert same_weights(ours, theirs)

@@ -166,9 +166,18 @@ def recompute_buffers(module: nn.Module, batches: Iterable[Any]) -> None:
     """Replace running batch-norm statistics by the plain mean over batches (inputs stand first).
 
     An average of running statistics does not belong to the averaged weights (SWA, arXiv 1803.05407,
-    section 3.2). Every batch weighs the same. The module's training mode is as before afterwards.
+    section 3.2). Every batch weighs the same. Batch norms that a module keeps in eval mode while it
+    trains keep their statistics. The module's training mode is as before afterwards.
     """
-    update_bn(batches, module)
+    was_training = module.training
+    fixed = [
+        (norm, copy.deepcopy(norm.state_dict()))
+        for norm in module.train().modules()
+        if isinstance(norm, nn.modules.batchnorm._BatchNorm) and not norm.training
+    ]
+    update_bn(batches, module.train(was_training))
+    for norm, state in fixed:
+        norm.load_state_dict(state)
 
 
 def weight_norm(module: nn.Module) -> Tensor:

@@ -42,6 +42,7 @@ FREE_ON_RESUME = (
     "dataset.num_workers",
     "tensorboard",
 )
+_MAX_NAMED = 10
 _WEIGHT_KEYS = ("checkpoint", "init_from", "freeze")
 _log = logging.getLogger(__name__)
 
@@ -111,6 +112,8 @@ def build_run(config: DictConfig, folder: Path) -> Run:
     config.threads, config.device = set_threads(config.threads), str(device)
     make_deterministic(device)
     data = build_data(config, recipes, device)
+    if last is not None:
+        check_classes(data, last["class_names"])
     task = build_task(parts, recipes, data, device)
     _check_combinations(config, recipes, data)
     optimizer, averages = recipes.optimizer(task.model), recipes.averaged(task.model)
@@ -156,12 +159,39 @@ def _check_combinations(config: DictConfig, recipes: Recipes, data: Data) -> Non
 
 def build_recipes(config: DictConfig) -> Recipes:
     """Build the parts whose settings can be checked before data is read, the quick ones first."""
-    return Recipes(**{field.name: _recipe(config, field.name) for field in fields(Recipes)})
+    recipes = Recipes(**{field.name: _recipe(config, field.name) for field in fields(Recipes)})
+    for key in ("dataset", "augment", "model", "loss"):
+        recipe = getattr(recipes, key)
+        if recipe.task != config.task.name:
+            raise ValueError(
+                f"{key} must be one for task {config.task.name}, "
+                f"got {type(recipe).__name__}, which is for {recipe.task}"
+            )
+    return recipes
 
 
 def build_data(config: DictConfig, recipes: Recipes, device: torch.device) -> Data:
     """Read the data set."""
     return recipes.dataset(augmentation=recipes.augment, seed=config.global_seed, device=device)
+
+
+def check_classes(data: Data, class_names: Sequence[str]) -> None:
+    """Refuse data whose classes are not those of a run.
+
+    Raises:
+        ValueError: there are more or fewer classes, or others.
+    """
+    if list(data.class_names) != list(class_names):
+        raise ValueError(
+            f"dataset must have the run's classes, {_named(class_names)}, "
+            f"got {_named(data.class_names)}"
+        )
+
+
+def _named(class_names: Sequence[str]) -> str:
+    """Return how many classes there are, and what the first ones are called."""
+    shown = ", ".join(class_names[:_MAX_NAMED])
+    return f"{len(class_names)} ({shown}{', ...' if len(class_names) > _MAX_NAMED else ''})"
 
 
 def build_task(config: DictConfig, recipes: Recipes, data: Data, device: torch.device) -> Task:
@@ -184,10 +214,11 @@ def build_task(config: DictConfig, recipes: Recipes, data: Data, device: torch.d
         loss=recipes.loss,
         curves=instantiate(config.task.curves),
         predict=instantiate(config.task.predict),
-        metric=instantiate(config.task.metric, _convert_="all"),
+        metric=instantiate(config.task.metric, class_names=data.class_names, _convert_="all"),
         monitor=config.task.monitor,
         mode=config.task.mode,
         draw=instantiate(config.task.draw, class_names=data.class_names, to_pixels=data.to_pixels),
+        export=config.task.export and instantiate(config.task.export, class_ids=data.class_ids),
     )
 
 
@@ -195,8 +226,9 @@ def without_first_weights(config: DictConfig) -> DictConfig:
     """Return a copy that builds a model without what it was started from: it is given weights."""
     changed = copy.deepcopy(config)
     changed.model.update(checkpoint=None, init_from=None)
-    if "pretrained" in changed.model:
-        changed.model.pretrained = False
+    for part in (changed.model, changed.model.get("backbone", {})):
+        part.update({key: False for key in part if key == "pretrained"})
+        part.update({key: None for key in part if key == "init_from"})
     return changed
 
 
@@ -240,6 +272,8 @@ def _resumed(config: DictConfig, folder: Path) -> DictConfig:
         key = override.lstrip("+~").partition("=")[0]
         if key == "dataset" and config.dataset._target_ == saved.dataset._target_:
             continue  # the group is named so that its root may be
+        if key == "task" and config.task.name == saved.task.name:
+            continue
         if not key.startswith(FREE_ON_RESUME):
             raise ValueError(
                 f"a resumed run keeps its settings but for {', '.join(FREE_ON_RESUME)}, "

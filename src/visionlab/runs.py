@@ -1,18 +1,16 @@
-"""What `train.py` and `eval.py` do once their configuration is composed."""
+"""What `train.py` does once its configuration is composed."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
-from torch import Tensor
 
 from visionlab.command_line import run_folder
 from visionlab.engine.checkpoints import saved_models
-from visionlab.engine.device import choose_device, make_autocast, make_deterministic, set_threads
-from visionlab.engine.evaluate import Autocast, evaluate
+from visionlab.engine.evaluate import Numbers, evaluate_saved, export, label
 from visionlab.engine.fit import fit
 from visionlab.engine.interrupt import Interrupted, Signals
 from visionlab.engine.lock import locked
@@ -20,22 +18,11 @@ from visionlab.engine.observers import MetricsFile, Observer, Pictures, Predicti
 from visionlab.engine.progress import Terminal, draw_table
 from visionlab.engine.record import Record
 from visionlab.engine.state import TrainState
-from visionlab.experiment import (
-    Run,
-    build_data,
-    build_recipes,
-    build_run,
-    build_task,
-    without_first_weights,
-)
-from visionlab.storage import read_tensors, write_json, write_text
-from visionlab.task import Task
+from visionlab.experiment import Run, build_run
+from visionlab.storage import write_text
 
 _TRAIN_SPLITS = {"none": [], "plain": ["train_plain"], "augmented": ["train"]}
-_LABELS = {"train": "train_augmented"}  # numbers on augmented images are called that everywhere
 _log = logging.getLogger(__name__)
-
-Results = dict[str, dict[str, dict[str, float]]]  # by split, model, number
 
 
 def train(config: DictConfig) -> float | None:
@@ -48,76 +35,6 @@ def train(config: DictConfig) -> float | None:
     folder = Path(HydraConfig.get().runtime.output_dir)
     with locked(folder):
         return _train(config, folder)
-
-
-def evaluate_run(config: DictConfig) -> None:
-    """Evaluate what a run left, print a table, and write it beside the run."""
-    if bool(config.run) == bool(config.checkpoint):
-        raise ValueError(
-            "run or checkpoint must be given, and not both, "
-            f"got run={config.run} checkpoint={config.checkpoint}"
-        )
-    path = Path(config.run or config.checkpoint).expanduser()
-    saved, models = _read_run(path) if config.run else _read_model(path)
-    if config.dataset.root is not None:
-        if "root" not in saved.dataset:
-            raise ValueError(
-                f"dataset.root must belong to the run's data set, got {config.dataset.root}"
-            )
-        saved.dataset.root = config.dataset.root
-    saved = without_first_weights(saved)
-    device = choose_device(config.device)
-    make_deterministic(device)
-    set_threads(saved.threads if config.threads is None else config.threads)
-    recipes = build_recipes(saved)
-    data = build_data(saved, recipes, device)
-    if config.split not in data.splits:
-        raise ValueError(f"split must be one of {', '.join(data.splits)}, got {config.split!r}")
-    task = build_task(saved, recipes, data, device)
-    if config.batch_size < 1:
-        raise ValueError(f"batch_size must be >= 1, got {config.batch_size}")
-    with Signals() as signals:
-        results = evaluate_saved(
-            task,
-            models,
-            [config.split],
-            batch_size=config.batch_size,
-            autocast=make_autocast(config.precision or saved.precision, device),
-            check=signals.check,
-            epoch=recipes.hparams.epochs,
-        )
-    draw_table(results)
-    if config.run:
-        label = _LABELS.get(config.split, config.split)
-        write_json(path / f"evaluation_{label}.json", results[label])
-
-
-def evaluate_saved(
-    task: Task,
-    models: Mapping[str, Mapping[str, Tensor]],
-    splits: Sequence[str],
-    *,
-    batch_size: int,
-    autocast: Autocast,
-    check: Callable[[], None],
-    epoch: int,
-) -> Results:
-    """Evaluate weights, by model name, on splits; the task's model holds the last of them after."""
-    results: Results = {_LABELS.get(split, split): {} for split in splits}
-    for name, weights in models.items():
-        task.model.load_state_dict(weights)
-        for split in splits:
-            result = evaluate(
-                task,
-                task.model,
-                task.splits[split],
-                batch_size=batch_size,
-                autocast=autocast,
-                check=check,
-                epoch=epoch,
-            )
-            results[_LABELS.get(split, split)][name] = result.numbers
-    return results
 
 
 def _train(config: DictConfig, folder: Path) -> float | None:
@@ -186,19 +103,24 @@ def _fit(run: Run, signals: Signals, observers: Sequence[Observer]) -> None:
         _log.info("stopped by %s", run.state.stopped)
 
 
-def _final_results(run: Run, signals: Signals) -> Results:
+def _final_results(run: Run, signals: Signals) -> Numbers:
     """Return the numbers of every saved model on the test split, and on train when asked."""
     evaluation = run.recipes.evaluation
     splits = [split for split in ("test",) if split in run.data.splits]
-    return evaluate_saved(
-        run.task,
-        saved_models(run.folder / "checkpoints"),
-        splits + _TRAIN_SPLITS[evaluation.train],
-        batch_size=evaluation.batch_size,
-        autocast=run.autocast,
-        check=signals.check,
-        epoch=run.recipes.hparams.epochs,
-    )
+    numbers: Numbers = {}
+    for split in splits + _TRAIN_SPLITS[evaluation.train]:
+        results = evaluate_saved(
+            run.task,
+            saved_models(run.folder / "checkpoints"),
+            split,
+            batch_size=evaluation.batch_size,
+            autocast=run.autocast,
+            check=signals.check,
+            epoch=run.recipes.hparams.epochs,
+        )
+        export(run.task, results, run.folder, split)
+        numbers[label(split)] = {name: result.numbers for name, result in results.items()}
+    return numbers
 
 
 def _observers(run: Run) -> list[Observer]:
@@ -222,7 +144,7 @@ def _observers(run: Run) -> list[Observer]:
     return observers
 
 
-def _draw_results(results: Results, observers: Sequence[Observer], state: TrainState) -> None:
+def _draw_results(results: Numbers, observers: Sequence[Observer], state: TrainState) -> None:
     """Print the final numbers, and draw them where there is TensorBoard."""
     draw_table(results)
     row = {
@@ -244,18 +166,3 @@ def _progress(state: TrainState) -> dict[str, Any]:
         "stopped": state.stopped,
         "best": {name: vars(best) for name, best in state.best.items()},
     }
-
-
-def _read_run(folder: Path) -> tuple[DictConfig, dict[str, dict[str, Tensor]]]:
-    if not (folder / "config.yaml").is_file():
-        raise FileNotFoundError(f"run must be the folder of a run, got {folder}")
-    config = OmegaConf.load(folder / "config.yaml")
-    assert isinstance(config, DictConfig)
-    return config, saved_models(folder / "checkpoints")
-
-
-def _read_model(path: Path) -> tuple[DictConfig, dict[str, dict[str, Tensor]]]:
-    content = read_tensors(path, sealed=False)
-    if "config" not in content:
-        raise ValueError(f"checkpoint must be a file of a visionlab run, got {path}")
-    return OmegaConf.create(content["config"]), {content.get("name", "model"): content["model"]}

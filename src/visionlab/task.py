@@ -63,7 +63,10 @@ class Metric(Protocol):
         """Return the metric's numbers by name."""
 
     def samples(self) -> dict[str, Tensor]:
-        """Return what is known of each sample, arrays with rows in the order of the updates."""
+        """Return what is known of the samples, arrays in the order of the updates.
+
+        Most have a row a sample; where samples have several things, one says how many.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +78,7 @@ class Data:
             augmentation, `val` and `test` where the data has them.
         sizes: what the model's last layer is built from, for example `{"num_classes": 10}`.
         class_names: in the order of the labels.
+        class_ids: what the labels are called in the data set's own files.
         to_pixels: maps a batch's images (B, C, H, W) to pixels in [0, 1], for pictures.
         unreadable: paths of files that were left out.
     """
@@ -82,6 +86,7 @@ class Data:
     splits: Mapping[str, Split]
     sizes: Mapping[str, int]
     class_names: Sequence[str]
+    class_ids: Sequence[int]
     to_pixels: Callable[[Tensor], Tensor]
     unreadable: list[str]
 
@@ -101,6 +106,8 @@ class Task:
         monitor: the number of the metric, or `loss`, that decides which weights are best.
         mode: whether more or less of it is better.
         draw: writes pictures into a folder, of samples (arrays by name) of a split.
+        export: writes samples of a split, by the split's name, into a folder, in the field's own
+            format, and returns the file; None where there is no such format.
     """
 
     name: str
@@ -113,6 +120,7 @@ class Task:
     monitor: str
     mode: Literal["max", "min"]
     draw: Callable[[Path, dict[str, Tensor], Split], None]
+    export: Callable[[Path, str, dict[str, Tensor]], Path] | None
 
     def __post_init__(self) -> None:
         if self.mode not in ("max", "min"):

@@ -57,7 +57,7 @@ def test_weights_that_cannot_be_had_are_one_line(
         TimmModel(name="resnet18", pretrained=True)(num_classes=3)
     assert str(caught.value) == (
         "model.pretrained=true needs weights of 'resnet18' from the network or a cache; "
-        f"give a file as model.checkpoint instead ({reason})"
+        f"give a file instead ({reason})"
     )
 
 

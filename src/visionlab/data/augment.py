@@ -5,6 +5,7 @@ resuming change nothing.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -28,6 +29,7 @@ class Augment:
             clipped by its border (DeVries and Taylor, arXiv 1708.04552); 0 is off.
     """
 
+    task: ClassVar[str] = "classification"
     pad_px: int
     flip_prob: float
     cutout_px: int

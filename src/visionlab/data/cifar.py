@@ -5,7 +5,7 @@ import urllib.error
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
 import numpy as np
 import torch
@@ -34,6 +34,7 @@ class Cifar:
         std: likewise.
     """
 
+    task: ClassVar[str] = "classification"
     num_classes: int
     root: str
     download: bool

@@ -80,6 +80,7 @@ def in_memory(
         splits=splits,
         sizes={"num_classes": len(class_names)},
         class_names=class_names,
+        class_ids=range(len(class_names)),
         to_pixels=functools.partial(to_pixels, normalisation=normalisation),
         unreadable=[],
     )

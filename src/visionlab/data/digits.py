@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from sklearn.datasets import load_digits
@@ -23,6 +24,7 @@ class Digits:
     Each 8x8 image of grey values 0 to 16 is enlarged three times (nearest) and padded to 32x32 RGB.
     """
 
+    task: ClassVar[str] = "classification"
     val: Holdout
     mean: Sequence[float]
     std: Sequence[float]

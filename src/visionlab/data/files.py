@@ -1,19 +1,18 @@
 """Images in files: worker processes decode them, the training device augments whole batches."""
 
-import signal
-import weakref
+import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
 from PIL import Image, ImageFile
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.transforms.v2.functional import center_crop, pil_to_tensor, resize
 
 from visionlab import seeding
 from visionlab.data.augment import Augment, augment, centre, draw, pad
 from visionlab.data.batching import batch_rows, num_batches
+from visionlab.data.workers import Workers
 from visionlab.task import Batch
 
 _Decoded = tuple[int, Tensor | None]  # row; image (3, size, size) uint8, or None if unreadable
@@ -54,18 +53,12 @@ class FileSplit:
         self._normalisation = normalisation
         self._augmentation = augmentation
         self._seed = seed
-        self._order = _Order()
-        self._loader = DataLoader(
-            _Images(paths, size_px),
-            batch_sampler=self._order,
+        self._workers = Workers(
+            functools.partial(_decode, paths, size_px=size_px),
+            num_rows=len(paths),
+            stack=_stack,
             num_workers=num_workers,
-            collate_fn=_stack,
-            persistent_workers=num_workers > 0,
-            worker_init_fn=_leave_signals_to_the_parent,
-            # draws the workers' base seed from here, not from the generator of the training run
-            generator=torch.Generator().manual_seed(0),
         )
-        weakref.finalize(self, _stop_workers, self._loader)
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -81,13 +74,11 @@ class FileSplit:
             ValueError: a file cannot be decoded.
         """
         order_seed = None if self._seed is None else seeding.derive(self._seed, "order", epoch)
-        self._order.rows = list(
-            batch_rows(
-                len(self), batch_size=batch_size, first_batch=first_batch, order_seed=order_seed
-            )
+        order = batch_rows(
+            len(self), batch_size=batch_size, first_batch=first_batch, order_seed=order_seed
         )
         device = self._normalisation.device
-        for rows, images, unreadable in self._loader:
+        for rows, images, unreadable in self._workers.batches(order):
             if images is None:
                 raise ValueError(
                     f"{self._paths[unreadable[0]]} cannot be read as an image; set "
@@ -115,15 +106,14 @@ class FileSplit:
 
 def find_unreadable(paths: Sequence[Path], *, num_workers: int) -> list[int]:
     """Return the numbers of the files that cannot be decoded; reads every file once."""
-    loader = DataLoader(
-        _Images(paths, size_px=1),
-        batch_size=64,
+    workers = Workers(
+        functools.partial(_decode, paths, size_px=1),
+        num_rows=len(paths),
+        stack=_stack,
         num_workers=num_workers,
-        collate_fn=_stack,
-        worker_init_fn=_leave_signals_to_the_parent,
-        generator=torch.Generator().manual_seed(0),
     )
-    return [row for _, _, unreadable in loader for row in unreadable]
+    batches = torch.split(torch.arange(len(paths)), 64)
+    return [row for _, _, unreadable in workers.batches(batches) for row in unreadable]
 
 
 def _stack(decoded: Sequence[_Decoded]) -> tuple[Tensor, Tensor | None, list[int]]:
@@ -137,47 +127,13 @@ def _stack(decoded: Sequence[_Decoded]) -> tuple[Tensor, Tensor | None, list[int
     return torch.tensor([row for row, _ in decoded]), stacked, unreadable
 
 
-class _Images(Dataset[_Decoded]):
-    """Decodes file number `row`; what cannot be decoded is None, and the parent decides."""
-
-    def __init__(self, paths: Sequence[Path], size_px: int) -> None:
-        self._paths = paths
-        self._size_px = size_px
-
-    def __len__(self) -> int:
-        return len(self._paths)
-
-    def __getitem__(self, row: int) -> _Decoded:
-        ImageFile.LOAD_TRUNCATED_IMAGES = False
-        try:
-            with Image.open(self._paths[row]) as image:
-                pixels = image.convert("RGB")
-        except Exception:  # what a damaged file makes a decoder raise is not to be foreseen
-            return row, None
-        resized = resize(pixels, [self._size_px])
-        return row, pil_to_tensor(center_crop(resized, [self._size_px, self._size_px]))
-
-
-class _Order(Sampler[list[int]]):
-    """The batches that the loader's workers fetch next."""
-
-    def __init__(self) -> None:
-        self.rows: list[Tensor] = []
-
-    def __iter__(self) -> Iterator[list[int]]:
-        return iter([batch.tolist() for batch in self.rows])
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-
-def _stop_workers(loader: DataLoader[_Decoded]) -> None:
-    """End a loader's workers before Python would with a SIGTERM, which they ignore."""
-    if loader._iterator is not None:
-        loader._iterator._shutdown_workers()  # type: ignore[attr-defined]
-
-
-def _leave_signals_to_the_parent(worker: int) -> None:
-    """Let a step in progress finish when a terminal or a scheduler signals the whole group."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+def _decode(paths: Sequence[Path], row: int, *, size_px: int) -> _Decoded:
+    """Return file number `row`; what cannot be decoded is None, and the parent decides."""
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
+    try:
+        with Image.open(paths[row]) as image:
+            pixels = image.convert("RGB")
+    except Exception:  # what a damaged file makes a decoder raise is not to be foreseen
+        return row, None
+    resized = resize(pixels, [size_px])
+    return row, pil_to_tensor(center_crop(resized, [size_px, size_px]))

@@ -1,11 +1,11 @@
 """Folders of images, one folder a class."""
 
 import functools
-import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from visionlab.data.augment import Augment, to_pixels
 from visionlab.data.classification import normalisation_tensor
 from visionlab.data.files import FileSplit, find_unreadable
 from visionlab.data.holdout import Holdout
+from visionlab.data.image_files import path_key
 from visionlab.task import Data
 
 _Samples = list[tuple[str, int]]  # (path, label)
@@ -37,6 +38,7 @@ class ImageFolder:
         std: likewise.
     """
 
+    task: ClassVar[str] = "classification"
     root: str
     size_px: int
     num_workers: int
@@ -70,7 +72,7 @@ class ImageFolder:
             return FileSplit(
                 paths=[Path(path) for path, _ in files],
                 labels=torch.tensor([label for _, label in files]),
-                keys=torch.tensor([_key(Path(path).relative_to(root)) for path, _ in files]),
+                keys=torch.tensor([path_key(Path(path).relative_to(root)) for path, _ in files]),
                 size_px=self.size_px,
                 normalisation=normalisation,
                 augmentation=augmentation,
@@ -87,6 +89,7 @@ class ImageFolder:
             splits=splits,
             sizes={"num_classes": len(class_names)},
             class_names=class_names,
+            class_ids=range(len(class_names)),
             to_pixels=functools.partial(to_pixels, normalisation=normalisation),
             unreadable=unreadable,
         )
@@ -145,8 +148,3 @@ def _find_samples(folder: Path, class_names: Sequence[str]) -> _Samples:
 def _take(samples: _Samples, rows: Tensor) -> _Samples:
     """Return some samples in the order on disk, so that evaluation reads files in order."""
     return [samples[row] for row in rows.sort().values.tolist()]
-
-
-def _key(path: Path) -> int:
-    digest = hashlib.blake2b(path.as_posix().encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") >> 1

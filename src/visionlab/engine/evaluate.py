@@ -1,8 +1,10 @@
 """Evaluation: one model on one split, whatever the task and whatever the model is."""
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +12,9 @@ from torch import Tensor, nn
 from visionlab.engine.state import total
 from visionlab.task import Split, Task
 
+_log = logging.getLogger(__name__)
 Autocast = Callable[[], AbstractContextManager[None]]
+Numbers = dict[str, dict[str, dict[str, float]]]  # by split, model, number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +23,7 @@ class Result:
 
     Attributes:
         numbers: `loss`, each named loss, and the metric's numbers.
-        samples: arrays with a row a sample, `keys` first.
+        samples: `keys`, and what the metric knows of the samples, arrays by name.
     """
 
     numbers: dict[str, float]
@@ -69,6 +73,48 @@ def evaluate(
         numbers={**dict(zip(names, means, strict=True)), **task.metric.compute()},
         samples={"keys": torch.cat(keys), **task.metric.samples()},
     )
+
+
+def evaluate_saved(
+    task: Task,
+    models: Mapping[str, Mapping[str, Tensor]],
+    split: str,
+    *,
+    batch_size: int,
+    autocast: Autocast,
+    check: Callable[[], None],
+    epoch: int,
+) -> dict[str, Result]:
+    """Evaluate weights, by model name, on a split; the task's model holds the last of them after.
+
+    See `evaluate` for the other arguments.
+    """
+    results = {}
+    for name, weights in models.items():
+        task.model.load_state_dict(weights)
+        results[name] = evaluate(
+            task,
+            task.model,
+            task.splits[split],
+            batch_size=batch_size,
+            autocast=autocast,
+            check=check,
+            epoch=epoch,
+        )
+    return results
+
+
+def export(task: Task, results: Mapping[str, Result], folder: Path, split: str) -> None:
+    """Write what models, by name, found on a split in the field's own format, if there is one."""
+    if task.export is not None:
+        for name, result in results.items():
+            path = task.export(folder / "predictions" / name, label(split), result.samples)
+            _log.info("wrote %s", path)
+
+
+def label(split: str) -> str:
+    """Return what the numbers of a split are called everywhere."""
+    return "train_augmented" if split == "train" else split
 
 
 def _weighted_means(rows: Sequence[Tensor], weights: Sequence[int]) -> list[float]:

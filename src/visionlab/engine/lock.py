@@ -15,7 +15,8 @@ def locked(folder: Path) -> Iterator[None]:
     """
     with (folder / "run.log").open("a") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+            # not flock: loader workers would share it, and hold on for seconds after a kill
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError) as error:
             raise ValueError(f"{folder} must not be in use, another process works in it") from error
         yield

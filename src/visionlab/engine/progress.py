@@ -12,6 +12,7 @@ from rich.table import Table
 from visionlab.engine.evaluate import Result
 from visionlab.engine.state import TrainState
 
+_MAX_COLUMNS = 8  # of numbers, in a table 100 characters wide
 _log = logging.getLogger(__name__)
 
 
@@ -90,12 +91,17 @@ class Terminal:
 
 
 def draw_table(results: Mapping[str, Mapping[str, Mapping[str, float]]]) -> None:
-    """Log the numbers of models on each split as a table."""
+    """Log the numbers of models on each split as a table, with a row a model or a row a number."""
     for split, models in results.items():
         names = list(next(iter(models.values()), {}))
-        table = Table("model", *names, title=split, title_justify="left")
-        for model, numbers in models.items():
-            table.add_row(model, *(f"{numbers[name]:.4f}" for name in names))
+        if len(names) <= _MAX_COLUMNS:
+            table = Table("model", *names, title=split, title_justify="left")
+            for model, numbers in models.items():
+                table.add_row(model, *(f"{numbers[name]:.4f}" for name in names))
+        else:
+            table = Table("", *models, title=split, title_justify="left")
+            for name in names:
+                table.add_row(name, *(f"{numbers[name]:.4f}" for numbers in models.values()))
         console = Console(width=100, color_system=None)
         with console.capture() as capture:
             console.print(table)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ class CrossEntropy:
             so batches of other sizes give other means.
     """
 
+    task: ClassVar[str] = "classification"
     label_smoothing: float
     class_weights: Sequence[float] | None
 

@@ -25,13 +25,14 @@ class Accuracy:
     With fewer than k classes, top-k counts every sample.
 
     Args:
+        class_names: in the order of the labels.
         top_k: the values of k, each a metric `top<k>`.
 
     Raises:
         ValueError: no k, or one below 1.
     """
 
-    def __init__(self, *, top_k: Sequence[int]) -> None:
+    def __init__(self, *, class_names: Sequence[str], top_k: Sequence[int]) -> None:
         if not top_k or min(top_k) < 1:
             raise ValueError(f"top_k must be numbers >= 1, got {list(top_k)}")
         self._top_k = tuple(top_k)

@@ -1,6 +1,7 @@
 """The residual networks for 32x32 images of the ResNet paper: depth 6n + 2, three stages."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -16,6 +17,7 @@ class ResNetCifar:
         ValueError: the depth is not 6n + 2.
     """
 
+    task: ClassVar[str] = "classification"
     depth: int
 
     def __post_init__(self) -> None:

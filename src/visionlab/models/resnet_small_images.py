@@ -1,6 +1,7 @@
 """ImageNet ResNets whose stem keeps the resolution, for images of about 32x32 pixels."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import timm
 from torch import nn
@@ -17,6 +18,7 @@ class ResNetSmallImages:
         ValueError: another depth.
     """
 
+    task: ClassVar[str] = "classification"
     depth: int
 
     def __post_init__(self) -> None:

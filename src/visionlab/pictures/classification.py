@@ -3,10 +3,10 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from visionlab.pictures.images import find
 from visionlab.storage import write_file
 from visionlab.task import Split
 
@@ -33,29 +33,19 @@ def draw_worst(
         num_images: how many images at most.
     """
     worst = samples["label_prob"].float().argsort(stable=True)[:num_images].cpu()
-    images = _find_images(split, samples["keys"].cpu()[worst].tolist())
+    keys = samples["keys"].cpu()
+    found = find(split, keys[worst].tolist(), batch_size=500)
+    images = {int(batch.keys[row]): batch.inputs[row] for batch, row in found}
     rows = -(-len(worst) // COLUMNS)
     figure = Figure(figsize=(1.5 * COLUMNS, 1.9 * rows), layout="constrained")
     axes = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
     for axis in axes:
         axis.axis("off")
     for axis, row in zip(axes, worst.tolist(), strict=False):
-        pixels = to_pixels(images[int(samples["keys"][row])][None])[0]
+        pixels = to_pixels(images[int(keys[row])][None])[0]
         axis.imshow(pixels.permute(1, 2, 0).cpu().numpy())
         label, predicted = (class_names[int(samples[key][row])] for key in ("label", "predicted"))
         prob = float(samples["label_prob"][row])
-        axis.set_title(f"{label}: {prob:.2f}\nfound {predicted}", fontsize=8)
+        axis.set_title(f"{label}: {prob:.2f}\nfound {predicted}", fontsize=8, parse_math=False)
     folder.mkdir(parents=True, exist_ok=True)
     write_file(folder / "worst.png", lambda file: figure.savefig(file, format="png", dpi=100))
-
-
-def _find_images(split: Split, keys: Sequence[int]) -> dict[int, Tensor]:
-    """Return the inputs of some samples, (C, H, W) each, by key."""
-    wanted = torch.tensor(keys)
-    found: dict[int, Tensor] = {}
-    for batch in split.batches(batch_size=500, epoch=0, first_batch=0):
-        for row in torch.isin(batch.keys.cpu(), wanted).nonzero()[:, 0].tolist():
-            found[int(batch.keys[row])] = batch.inputs[row]
-        if len(found) == len(keys):
-            break
-    return found

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from visionlab.settings import parts
+from visionlab.settings import detection, parts
 from visionlab.settings.parts import MISSING, Target
 
 
@@ -52,6 +52,7 @@ class Task:
         predict: what turns outputs into predictions.
         metric: what compares them with targets.
         draw: what draws pictures of samples.
+        export: what writes them in the field's own format, or null.
         monitor: the number that decides which weights are best.
         mode: max or min.
     """
@@ -61,6 +62,7 @@ class Task:
     predict: Any = MISSING
     metric: Any = MISSING
     draw: Any = MISSING
+    export: Any = MISSING
     monitor: str = MISSING
     mode: str = MISSING
 
@@ -119,7 +121,8 @@ class Eval:
         run: a run folder, all of whose models are evaluated, or null.
         checkpoint: one model's file, or null.
         split: train_plain, train (augmented), val or test.
-        batch_size: samples of one forward pass.
+        submission: only write predictions in the field's own format: no numbers.
+        batch_size: samples of one forward pass; null takes the run's own.
         device: auto, cpu, cuda or cuda:N.
         precision: fp32 or bf16; null takes the run's own.
         threads: of torch on the CPU; null takes the run's own.
@@ -128,8 +131,9 @@ class Eval:
     run: str | None = MISSING
     checkpoint: str | None = MISSING
     split: str = MISSING
+    submission: bool = MISSING
     dataset: EvalDataset = MISSING
-    batch_size: int = MISSING
+    batch_size: int | None = MISSING
     device: str = MISSING
     precision: str | None = MISSING
     threads: int | None = MISSING
@@ -142,10 +146,22 @@ SCHEMAS: dict[str, dict[str, type]] = {
         "digits": parts.Digits,
         "cifar": parts.Cifar,
         "image_folder": parts.ImageFolder,
+        "coco": detection.Coco,
+        "voc": detection.Voc,
+        "numbered_yaml": detection.NumberedYaml,
+        "boxes_csv": detection.BoxesCsv,
+        "digit_scenes": detection.DigitScenes,
     },
-    "schema/augment": {"augment": parts.Augment},
-    "schema/model": {"resnet": parts.ResNet, "timm": parts.TimmModel},
-    "schema/loss": {"cross_entropy": parts.CrossEntropy},
+    "schema/augment": {"augment": parts.Augment, "box_augment": detection.BoxAugment},
+    "schema/model": {
+        "resnet": parts.ResNet,
+        "timm": parts.TimmModel,
+        "retinanet": detection.RetinaNet,
+    },
+    "schema/loss": {
+        "cross_entropy": parts.CrossEntropy,
+        "retinanet": detection.RetinaNetLoss,
+    },
     "schema/optimizer": {"sgd": parts.Sgd, "adam": parts.Adam},
     "schema/scheduler": {
         "warmup": parts.Warmup,

@@ -1,0 +1,289 @@
+"""What visionlab claims about the speed of detection on a CPU, side by side in one process.
+
+    python benchmarks/detection.py [--run RUN] [--threads 2] [--rounds 5]
+
+RUN is the folder of a trained run, for post-processing of real outputs; without it that part is
+left out. Run it on a quiet machine.
+"""
+
+import argparse
+import contextlib
+import io
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+from omegaconf import OmegaConf
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+from sides import alternate, describe, report
+from torch import Tensor, nn
+from torchvision.models import resnet18
+from torchvision.models.detection import RetinaNet as TorchvisionRetinaNet
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.backbone_utils import _resnet_fpn_extractor
+from torchvision.ops.feature_pyramid_network import LastLevelP6P7
+
+from visionlab import seeding
+from visionlab.engine.checkpoints import saved_models
+from visionlab.experiment import build_data, build_recipes, build_task, without_first_weights
+from visionlab.losses.detection import RetinaNetLoss
+from visionlab.metrics.detection import NAMES, AveragePrecision, _results, _truth
+from visionlab.models.anchors import Anchors
+from visionlab.models.backbone import Backbone
+from visionlab.models.detect import Detect
+from visionlab.models.retinanet import LEVEL_STRIDES, Head, Pyramid, RetinaNet
+from visionlab.outputs import Annotated, BoxTargets, DenseOutput, Detections
+from visionlab.task import Batch
+
+SIZES = [32.0, 64.0, 128.0, 256.0, 512.0]
+RATIOS, SCALES = [0.5, 1.0, 2.0], [1.0, 2 ** (1 / 3), 2 ** (2 / 3)]
+LOSS = RetinaNetLoss(
+    alpha=0.25,
+    gamma=2.0,
+    positive_iou=0.5,
+    negative_iou=0.4,
+    force_best_anchor=False,
+    box="l1",
+    beta=0.1,
+    box_weight=1.0,
+)
+DETECT = Detect(score_threshold=0.05, candidates_per_level=1000, nms_iou=0.5, max_detections=100)
+
+
+def make_ours(num_classes: int) -> nn.Module:
+    return RetinaNet(
+        backbone=Backbone(name="resnet18", pretrained=False, init_from=None, norm="trained"),
+        pyramid=Pyramid(channels=256, p6_from="p5"),
+        head=Head(channels=256, depth=4, norm="none"),
+        anchors=Anchors(sizes_px=SIZES, ratios=RATIOS, scales=SCALES),
+        prior=0.01,
+        box_std=[1.0] * 4,
+    )(num_classes=num_classes)
+
+
+def make_torchvision(num_classes: int, size: tuple[int, int]) -> TorchvisionRetinaNet:
+    backbone = _resnet_fpn_extractor(
+        resnet18(weights=None), 5, returned_layers=[2, 3, 4], extra_blocks=LastLevelP6P7(256, 256)
+    )
+    sizes = tuple(tuple(size_px * scale for scale in SCALES) for size_px in SIZES)
+    anchors = AnchorGenerator(sizes, (tuple(RATIOS),) * len(SIZES))
+    return TorchvisionRetinaNet(
+        backbone, num_classes, anchor_generator=anchors, min_size=size[0], max_size=size[1]
+    )
+
+
+def draw_targets(
+    batch_size: int, size: tuple[int, int], *, num_boxes: int, num_classes: int
+) -> BoxTargets:
+    """Return random boxes from 20 pixels to half the height, every image with as many."""
+    keys = torch.arange(batch_size * num_boxes)
+    draws = seeding.uniform(keys, seed=5, num_draws=5).view(batch_size, num_boxes, 5)
+    height, width = size
+    sides = 20.0 * (height / 40.0) ** draws[..., :2]
+    corners = draws[..., 2:4] * (torch.tensor([width, height]) - sides)
+    boxes = torch.cat([corners, corners + sides], dim=-1)
+    labels = (draws[..., 4] * num_classes).long()
+    annotated = [
+        Annotated(
+            key=key,
+            image=torch.zeros(3, 1, 1, dtype=torch.uint8),
+            width_px=width,
+            height_px=height,
+            boxes=boxes[key].double(),
+            labels=labels[key],
+            crowd=torch.zeros(num_boxes, dtype=torch.bool),
+            areas=sides[key].prod(dim=1).double(),
+        )
+        for key in range(batch_size)
+    ]
+    return BoxTargets(boxes, labels, annotated)
+
+
+def as_torchvision(targets: BoxTargets) -> list[dict[str, Tensor]]:
+    rows = zip(targets.boxes, targets.labels, strict=True)
+    return [{"boxes": boxes, "labels": labels} for boxes, labels in rows]
+
+
+def measure_steps(batch_size: int, size: tuple[int, int], rounds: int) -> None:
+    """Compare whole training steps and inference at random weights, on the same images."""
+    images = torch.rand(batch_size, 3, *size)
+    targets = draw_targets(batch_size, size, num_boxes=10, num_classes=3)
+    theirs = as_torchvision(targets)
+    training, inference = {}, {}
+    for name, bf16, layout in (
+        ("float32", False, torch.contiguous_format),
+        ("float32 channels-last", False, torch.channels_last),
+        ("bf16 channels-last", True, torch.channels_last),
+    ):
+        context = partial(torch.autocast, "cpu", dtype=torch.bfloat16, enabled=bf16)
+        peer = make_torchvision(3, size).to(memory_format=layout)
+        own = make_ours(3).to(memory_format=layout)
+        inputs = images.to(memory_format=layout)
+        training[f"torchvision {name}"] = partial(
+            step, lambda p=peer: sum(p(list(images), theirs).values()), peer, context
+        )
+        training[f"visionlab {name}"] = partial(
+            step, lambda o=own, x=inputs: sum(LOSS(o(x), targets).values()), own, context
+        )
+        peer_eval = make_torchvision(3, size).to(memory_format=layout).eval()
+        own_eval = make_ours(3).to(memory_format=layout).eval()
+        batch = Batch(
+            inputs, targets, torch.arange(batch_size), torch.eye(3).repeat(batch_size, 1, 1)
+        )
+        inference[f"torchvision {name}"] = partial(
+            infer, lambda p=peer_eval: p(list(images)), context
+        )
+        inference[f"visionlab {name}"] = partial(
+            infer, lambda o=own_eval, b=batch: DETECT(o(b.inputs), b), context
+        )
+    title = f"RetinaNet, ResNet-18, batch {batch_size}, {size[0]}x{size[1]}"
+    report(f"{title}: training", alternate(training, rounds=rounds), num_images=batch_size)
+    report(f"{title}: inference", alternate(inference, rounds=rounds), num_images=batch_size)
+
+
+def step(
+    loss: Callable[[], Tensor], model: nn.Module, context: Callable[[], torch.autocast]
+) -> None:
+    """Forward, losses, backward, clipping, SGD."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
+    with context():
+        value = loss()
+    value.backward()
+    nn.utils.clip_grad_norm_(model.parameters(), 10.0)
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+@torch.no_grad()
+def infer(run: Callable[[], object], context: Callable[[], torch.autocast]) -> None:
+    with context():
+        run()
+
+
+def measure_losses(num_classes: int, num_boxes: int, rounds: int) -> None:
+    """Compare matching and losses, forward and backward to the outputs, at 640x1056, 16 images."""
+    size, batch_size = (640, 1056), 16
+    shapes = [(-(-size[0] // stride), -(-size[1] // stride)) for stride in LEVEL_STRIDES]
+    anchors = Anchors(sizes_px=SIZES, ratios=RATIOS, scales=SCALES)(shapes, LEVEL_STRIDES)
+    targets = draw_targets(batch_size, size, num_boxes=num_boxes, num_classes=num_classes)
+    logits = torch.randn(batch_size, len(anchors), num_classes) - 4.0
+    deltas = 0.1 * torch.randn(batch_size, len(anchors), 4)
+    outputs = DenseOutput(logits, deltas, anchors, shapes, torch.ones(4))
+    peer, theirs = make_torchvision(num_classes, size), as_torchvision(targets)
+
+    def ours() -> None:
+        leaves = [each.detach().requires_grad_() for each in (logits, deltas)]
+        sum(LOSS(outputs._replace(logits=leaves[0], deltas=leaves[1]), targets).values()).backward()
+
+    def per_image() -> None:
+        leaves = [each.detach().requires_grad_() for each in (logits, deltas)]
+        heads = {"cls_logits": leaves[0], "bbox_regression": leaves[1]}
+        sum(peer.compute_loss(theirs, heads, [anchors] * batch_size).values()).backward()
+
+    report(
+        f"Matching and losses, 640x1056, {batch_size} images with {num_boxes} boxes, "
+        f"{num_classes} classes, {len(anchors):,} anchors",
+        alternate({"torchvision, image by image": per_image, "visionlab": ours}, rounds=rounds),
+        num_images=batch_size,
+    )
+
+
+def measure_post_processing(run: Path, rounds: int) -> None:
+    """Compare post-processing of the outputs of a trained model on its validation images."""
+    config = without_first_weights(OmegaConf.load(run / "config.yaml"))
+    device, recipes = torch.device("cpu"), build_recipes(config)
+    data = build_data(config, recipes, device)
+    task = build_task(config, recipes, data, device)
+    task.model.load_state_dict(saved_models(run / "checkpoints")["best"])
+    task.model.eval()
+    batches = list(data.splits["val"].batches(batch_size=8, epoch=0, first_batch=0))
+    with torch.no_grad():
+        outputs = [task.model(batch.inputs) for batch in batches]
+    peer = make_torchvision(data.sizes["num_classes"], (240, 320))
+
+    def theirs() -> list[dict[str, Tensor]]:
+        found = []
+        for batch, output in zip(batches, outputs, strict=True):
+            sizes = output.level_sizes
+            heads = {
+                "cls_logits": list(output.logits.split(sizes, dim=1)),
+                "bbox_regression": list((output.deltas * output.box_std).split(sizes, dim=1)),
+            }
+            anchors = [list(output.anchors.split(sizes))] * len(batch.keys)
+            shapes = [tuple(batch.inputs.shape[2:])] * len(batch.keys)
+            found += peer.postprocess_detections(heads, anchors, shapes)
+        return found
+
+    def ours() -> list[Detections]:
+        pairs = zip(outputs, batches, strict=True)
+        return [found for output, batch in pairs for found in DETECT(output, batch)]
+
+    counts = [len(each["scores"]) for each in theirs()], [len(each.scores) for each in ours()]
+    print(f"\ndetections kept: torchvision {sum(counts[0])}, visionlab {sum(counts[1])}")
+    report(
+        f"Post-processing of trained outputs, {len(counts[0])} images",
+        alternate({"torchvision": theirs, "visionlab": ours}, rounds=rounds),
+        num_images=len(counts[0]),
+    )
+
+
+def measure_evaluation() -> None:
+    """Compare the COCO metric with pycocotools on 5,000 images with 80 classes, once."""
+    num_images, num_classes, num_found = 5000, 80, 50
+    targets = draw_targets(num_images, (480, 640), num_boxes=7, num_classes=num_classes)
+    draws = seeding.uniform(torch.arange(num_images * num_found), seed=9, num_draws=6)
+    draws = draws.view(num_images, num_found, 6)
+    source = (draws[..., 5] * 7).long()
+    boxes = torch.gather(targets.boxes, 1, source[..., None].expand(-1, -1, 4))
+    boxes = boxes + (draws[..., :4] - 0.5) * 20.0
+    boxes[..., 2:] = torch.maximum(boxes[..., 2:], boxes[..., :2] + 1.0)
+    labels = torch.gather(targets.labels, 1, source)
+    labels = torch.where(draws[..., 0] < 0.7, labels, (draws[..., 1] * num_classes).long())
+    found = [Detections(*rows) for rows in zip(boxes, draws[..., 4], labels, strict=True)]
+    started = time.perf_counter()
+    metric = AveragePrecision(class_names=[str(n) for n in range(num_classes)], min_score=0.5)
+    metric.update(found, targets)
+    ours = metric.compute()
+    seconds = time.perf_counter() - started
+    with contextlib.redirect_stdout(io.StringIO()):
+        started = time.perf_counter()
+        truth = COCO()
+        truth.dataset = _truth(targets.annotated, num_classes=num_classes)
+        truth.createIndex()
+        evaluation = COCOeval(truth, truth.loadRes(_results(found)), "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+        theirs = time.perf_counter() - started
+    differences = [
+        abs(ours[name] - value) for name, value in zip(NAMES, evaluation.stats, strict=True)
+    ]
+    print(
+        f"\nEvaluation of {num_images} images, {num_classes} classes, {num_found} detections each: "
+        f"pycocotools {theirs:.1f} s, visionlab {seconds:.1f} s, ratio {theirs / seconds:.2f}, "
+        f"largest difference {max(differences):.1e}"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--run", type=Path)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=5)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    print(describe(arguments.threads))
+    measure_losses(80, 8, arguments.rounds)
+    measure_losses(5, 8, arguments.rounds)
+    measure_losses(3, 30, arguments.rounds)
+    if arguments.run:
+        measure_post_processing(arguments.run, arguments.rounds)
+    measure_evaluation()
+    measure_steps(4, (256, 320), arguments.rounds)
+
+
+if __name__ == "__main__":
+    main()

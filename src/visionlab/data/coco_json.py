@@ -1,0 +1,119 @@
+"""The JSON files of COCO, as lists of entries that have what they must have."""
+
+import json
+import math
+import reprlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+_Entry = dict[str, Any]
+_Rule = tuple[Callable[[Any], bool], str]
+
+_MAX_ID = 2**63
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Return the content of a JSON file that holds one object.
+
+    Raises:
+        ValueError: it holds something else.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} must be JSON, got {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} must hold an object, got {type(content).__name__}")
+    return content
+
+
+def images(content: Mapping[str, Any], path: Path) -> list[_Entry]:
+    """Return the checked entries of `images`.
+
+    Raises:
+        ValueError: the section or a key is missing, a value is not allowed, or an id comes twice.
+    """
+    needed = {"id": _ID, "file_name": _NAME}
+    return _entries(content, path, "images", needed, {"width": _SIDE, "height": _SIDE})
+
+
+def categories(content: Mapping[str, Any], path: Path) -> dict[int, str]:
+    """Return names by id, in the order of the ids; raises as `images` does."""
+    entries = _entries(content, path, "categories", {"id": _ID, "name": _NAME}, {})
+    return dict(sorted((entry["id"], entry["name"]) for entry in entries))
+
+
+def annotations(content: Mapping[str, Any], path: Path) -> list[_Entry]:
+    """Return the checked entries of `annotations`; raises as `images` does."""
+    needed = {"id": _ID, "image_id": _ID, "category_id": _ID, "bbox": _BBOX}
+    return _entries(content, path, "annotations", needed, {"area": _AREA, "iscrowd": _FLAG})
+
+
+def _entries(
+    content: Mapping[str, Any],
+    path: Path,
+    section: str,
+    needed: Mapping[str, _Rule],
+    optional: Mapping[str, _Rule],
+) -> list[_Entry]:
+    entries = content.get(section)
+    if not isinstance(entries, list):
+        found = ", ".join(content) if entries is None else reprlib.repr(entries)
+        raise ValueError(f"{path} must have a list of {section}, got {found or 'no key'}")
+    seen = set[int]()
+    for place, entry in enumerate(entries):
+        where = f"{path}: {section}[{place}]"
+        if not isinstance(entry, dict):
+            raise ValueError(f"{where} must be an object, got {reprlib.repr(entry)}")
+        _check(entry, where, needed, optional)
+        if entry["id"] in seen:
+            raise ValueError(f"{where} must have an id of its own, got {entry['id']} again")
+        seen.add(entry["id"])
+    return entries
+
+
+def _check(
+    entry: _Entry, where: str, needed: Mapping[str, _Rule], optional: Mapping[str, _Rule]
+) -> None:
+    for name, (is_allowed, rule) in needed.items():
+        if name not in entry:
+            raise ValueError(f"{where} must have {name}, got {', '.join(entry) or 'no key'}")
+        if not is_allowed(entry[name]):
+            raise ValueError(f"{where}.{name} must be {rule}, got {reprlib.repr(entry[name])}")
+    for name, (is_allowed, rule) in optional.items():
+        value = entry.get(name)
+        if value is not None and not is_allowed(value):
+            raise ValueError(f"{where}.{name} must be {rule}, got {reprlib.repr(value)}")
+
+
+def _is_id(value: Any) -> bool:
+    return type(value) is int and -_MAX_ID <= value < _MAX_ID
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) is float or _is_id(value)
+
+
+def _is_side(value: Any) -> bool:
+    return _is_number(value) and value >= 1 and float(value).is_integer()
+
+
+def _is_area(value: Any) -> bool:
+    return _is_number(value) and math.isfinite(value) and value >= 0
+
+
+def _is_bbox(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 4 and all(map(_is_number, value))
+
+
+_ID = _is_id, "an integer of 64 bits"
+_NAME = _is_name, "a name"
+_SIDE = _is_side, "a whole number of pixels"
+_AREA = _is_area, "a finite number >= 0"
+_BBOX = _is_bbox, "4 numbers x, y, width, height"
+_FLAG = (lambda value: value in (0, 1)), "0 or 1"

@@ -1,0 +1,78 @@
+"""Image files: what they are called in every run, whether they exist, how large they are."""
+
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from PIL import Image
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+
+
+def path_key(path: Path) -> int:
+    """Return a key in [0, 2^63) that follows from a path alone, the same on every machine."""
+    digest = hashlib.blake2b(path.as_posix().encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
+def require_files(paths: Sequence[Path], *, source: Path) -> None:
+    """Check that files exist, by one listing of each folder.
+
+    Args:
+        paths: the files.
+        source: what names them.
+
+    Raises:
+        FileNotFoundError: some do not.
+    """
+    names = {folder: _names(folder) for folder in {path.parent for path in paths}}
+    # a file system may know a name that it lists in another spelling
+    missing = [path for path in paths if path.name not in names[path.parent] and not path.exists()]
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise FileNotFoundError(
+            f"{source} names files that must exist, looked for {missing[0]}{more}"
+        )
+
+
+def by_stem(folder: Path, suffixes: Iterable[str]) -> dict[str, str]:
+    """Return the names of a folder's files by their stems; hidden files are left out.
+
+    Args:
+        folder: where they lie; one that does not exist has none.
+        suffixes: which files, in small letters, for example ".png".
+
+    Raises:
+        ValueError: two files share a stem.
+    """
+    wanted, found = frozenset(suffixes), dict[str, str]()
+    for name in sorted(_names(folder)):
+        stem, suffix = os.path.splitext(name)  # noqa: PTH122, faster than a Path for each
+        if name.startswith(".") or suffix.lower() not in wanted:
+            continue
+        if stem in found:
+            raise ValueError(f"{folder} must hold one file a name, got {found[stem]} and {name}")
+        found[stem] = name
+    return found
+
+
+def header_size(path: Path) -> tuple[int, int]:
+    """Return width and height of an image in pixels, without decoding it.
+
+    Raises:
+        ValueError: it is no image.
+    """
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+    except Exception as error:  # what a damaged file makes a decoder raise is not to be foreseen
+        raise ValueError(f"{path} must be an image, got a file that cannot be read") from error
+    return width, height
+
+
+def _names(folder: Path) -> set[str]:
+    if not folder.is_dir():
+        return set()
+    with os.scandir(folder) as entries:
+        return {entry.name for entry in entries}

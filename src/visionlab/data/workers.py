@@ -1,0 +1,88 @@
+"""Worker processes that read samples; they are started once and serve every epoch."""
+
+import signal
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+Read = TypeVar("Read")
+Stacked = TypeVar("Stacked")
+
+
+class Workers(Generic[Read, Stacked]):
+    """Reads batches of rows; what comes is the same for any number of workers.
+
+    Args:
+        read: returns what is read for a row; nothing in it may be random.
+        num_rows: how many rows there are.
+        stack: makes one thing of the rows of a batch; each tensor that leaves a worker takes a file
+            descriptor, so few large ones.
+        num_workers: processes; 0 reads in this one.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[int], Read],
+        *,
+        num_rows: int,
+        stack: Callable[[Sequence[Read]], Stacked],
+        num_workers: int,
+    ) -> None:
+        self._order = _Order()
+        self._loader: DataLoader[Any] = DataLoader(
+            _Rows(read, num_rows),
+            batch_sampler=self._order,
+            num_workers=num_workers,
+            collate_fn=stack,
+            persistent_workers=num_workers > 0,
+            worker_init_fn=_leave_signals_to_the_parent,
+            # draws the workers' base seed from here, not from the generator of the training run
+            generator=torch.Generator().manual_seed(0),
+        )
+        weakref.finalize(self, _stop, self._loader)
+
+    def batches(self, rows: Iterable[Tensor]) -> Iterator[Stacked]:
+        """Yield what was read for each batch of rows, (B,) int64 each."""
+        self._order.rows = [batch for batch in rows if len(batch)]
+        yield from self._loader
+
+
+class _Rows(Dataset[Read]):
+    def __init__(self, read: Callable[[int], Read], num_rows: int) -> None:
+        self._read = read
+        self._num_rows = num_rows
+
+    def __len__(self) -> int:
+        return self._num_rows
+
+    def __getitem__(self, row: int) -> Read:
+        return self._read(row)
+
+
+class _Order(Sampler[list[int]]):
+    """The batches that the workers fetch next."""
+
+    def __init__(self) -> None:
+        self.rows: list[Tensor] = []
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return iter([batch.tolist() for batch in self.rows])
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def _stop(loader: DataLoader[Any]) -> None:
+    """End a loader's workers before Python would with a SIGTERM, which they ignore."""
+    if loader._iterator is not None:
+        loader._iterator._shutdown_workers()  # type: ignore[attr-defined]
+
+
+def _leave_signals_to_the_parent(worker: int) -> None:
+    """Let a step in progress finish when a terminal or a scheduler signals the whole group."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

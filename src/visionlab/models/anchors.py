@@ -1,0 +1,76 @@
+"""Anchors: the boxes that a one-stage detector starts from."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Anchors:
+    """Settings of anchors (RetinaNet, arXiv 1708.02002, section 4).
+
+    Unlike torchvision's, centres lie in the middle of their cells, sides are not rounded, and the
+    stride is exact for canvases that are no multiple of it.
+
+    Attributes:
+        sizes_px: square root of the anchors' area on each level of the pyramid, before `scales`.
+        ratios: height over width.
+        scales: factors of the sizes; a location has an anchor for each scale and ratio.
+    """
+
+    sizes_px: Sequence[float]
+    ratios: Sequence[float]
+    scales: Sequence[float]
+
+    def __post_init__(self) -> None:
+        for name in ("sizes_px", "ratios", "scales"):
+            values = getattr(self, name)
+            if not values or not all(0.0 < value < math.inf for value in values):
+                raise ValueError(f"{name} must be numbers > 0, got {list(values)}")
+
+    @property
+    def num_per_cell(self) -> int:
+        """How many anchors a location has."""
+        return len(self.ratios) * len(self.scales)
+
+    def cell(self, level: int) -> Tensor:
+        """Return the anchors of a level about the origin, (num_per_cell, 4), scales innermost."""
+        ratios = torch.tensor(list(self.ratios), dtype=torch.float64)[:, None]
+        sides = self.sizes_px[level] * torch.tensor(list(self.scales), dtype=torch.float64)
+        halves = torch.stack([sides / ratios.sqrt(), sides * ratios.sqrt()], dim=-1) / 2
+        return torch.cat([-halves, halves], dim=-1).flatten(0, 1).float()
+
+    def __call__(self, shapes: Sequence[tuple[int, int]], strides: Sequence[int]) -> Tensor:
+        """Return all anchors, see `spread`."""
+        cells = [self.cell(level) for level in range(len(self.sizes_px))]
+        return spread(cells, shapes, strides)
+
+
+def spread(
+    cells: Sequence[Tensor], shapes: Sequence[tuple[int, int]], strides: Sequence[int]
+) -> Tensor:
+    """Return all anchors, (A, 4) float32 as x1, y1, x2, y2 in input pixels.
+
+    Their order is that of the heads' output: levels, rows, columns, anchors of the location.
+
+    Args:
+        cells: the anchors of each level about the origin, (num_per_cell, 4), on any device.
+        shapes: height and width of each level's feature map.
+        strides: pixels between its cells.
+    """
+    return torch.cat(
+        [
+            (_centres(shape, stride, cell.device)[:, None] + cell).flatten(0, 1)
+            for cell, shape, stride in zip(cells, shapes, strides, strict=True)
+        ]
+    )
+
+
+def _centres(shape: tuple[int, int], stride: int, device: torch.device) -> Tensor:
+    """Return the centre of each cell twice, (H * W, 4) as x, y, x, y."""
+    ys, xs = ((torch.arange(length, device=device) + 0.5) * stride for length in shape)
+    y, x = torch.meshgrid(ys, xs, indexing="ij")
+    return torch.stack([x, y, x, y], dim=-1).flatten(0, 1)

@@ -1,0 +1,24 @@
+"""Finding samples of a split again, for pictures."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from visionlab.task import Batch, Split
+
+
+def find(split: Split, keys: Sequence[int], *, batch_size: int) -> Iterator[tuple[Batch, int]]:
+    """Yield the batch and the row in it of samples with some keys, in the order of the split.
+
+    Args:
+        split: where the samples are.
+        keys: of the samples.
+        batch_size: how many to read together.
+    """
+    wanted, num_left = torch.tensor(keys), len(keys)
+    for batch in split.batches(batch_size=batch_size, epoch=0, first_batch=0):
+        rows = torch.isin(batch.keys.cpu(), wanted).nonzero()[:, 0].tolist()
+        yield from ((batch, row) for row in rows)
+        num_left -= len(rows)
+        if num_left == 0:
+            break
