@@ -71,7 +71,12 @@ def make_torchvision(num_classes: int, size: tuple[int, int]) -> TorchvisionReti
     sizes = tuple(tuple(size_px * scale for scale in SCALES) for size_px in SIZES)
     anchors = AnchorGenerator(sizes, (tuple(RATIOS),) * len(SIZES))
     return TorchvisionRetinaNet(
-        backbone, num_classes, anchor_generator=anchors, min_size=size[0], max_size=size[1]
+        backbone,
+        num_classes,
+        anchor_generator=anchors,
+        min_size=size[0],
+        max_size=size[1],
+        detections_per_img=100,
     )
 
 

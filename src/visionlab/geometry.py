@@ -77,7 +77,7 @@ def transform_boxes(boxes: Tensor, matrices: Tensor) -> Tensor:
     turned corners.
     """
     corners = boxes[..., [0, 1, 2, 1, 2, 3, 0, 3]]
-    points = corners.reshape(len(boxes), -1, 2)
+    points = corners.reshape(len(boxes), 4 * boxes.shape[1], 2)
     moved = transform_points(points, matrices).view(*boxes.shape[:2], 4, 2)
     return torch.cat([moved.amin(dim=2), moved.amax(dim=2)], dim=-1)
 

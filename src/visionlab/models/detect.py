@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torchvision.ops import batched_nms
+from torchvision.ops import nms
 
 from visionlab import boxes as box_arithmetic
 from visionlab.geometry import transform_boxes
@@ -49,16 +49,17 @@ class Detect:
         images, anchors, labels, logits = self._candidates(outputs)
         deltas = outputs.deltas[images, anchors].float() * outputs.box_std
         found = box_arithmetic.decode(deltas, outputs.anchors[anchors])
-        to_original = torch.linalg.inv(batch.matrices.double())
-        counts = images.bincount(minlength=len(batch.keys)).tolist()
-        parts = [torch.split(part, counts) for part in (found, logits.sigmoid(), labels)]
-        detections = []
-        for number, (boxes, scores, classes) in enumerate(zip(*parts, strict=True)):
-            sample = targets.annotated[number]
-            size = torch.tensor([sample.width_px, sample.height_px], device=boxes.device)
-            original = transform_boxes(boxes[None], to_original[number, None])[0]
-            detections.append(self._select(box_arithmetic.clip(original, size), scores, classes))
-        return detections
+        to_original = torch.linalg.inv(batch.matrices.double())[images]
+        sizes = [(sample.width_px, sample.height_px) for sample in targets.annotated]
+        boxes = box_arithmetic.clip(
+            transform_boxes(found[:, None], to_original),
+            torch.tensor(sizes, device=found.device)[images],
+        )[:, 0]
+        kept = self._select(boxes, logits, images, labels, num_labels=outputs.logits.shape[2])
+        counts = images[kept].bincount(minlength=len(batch.keys)).tolist()
+        parts = (boxes[kept], logits[kept].sigmoid(), labels[kept])
+        columns = zip(*(torch.split(part, counts) for part in parts), strict=True)
+        return [Detections(*column) for column in columns]
 
     def _candidates(self, outputs: DenseOutput) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return image, anchor, class and logit of what NMS looks at, the most certain first."""
@@ -78,18 +79,22 @@ class Detect:
         order = order[image[order].argsort(stable=True)]
         return image[order], anchor[order], label[order], value[order]
 
-    def _select(self, boxes: Tensor, scores: Tensor, labels: Tensor) -> Detections:
-        """Return what is left of an image's candidates, which come by falling score."""
+    def _select(
+        self, boxes: Tensor, logits: Tensor, images: Tensor, labels: Tensor, *, num_labels: int
+    ) -> Tensor:
+        """Return which candidates stay; they come, and stay, by image and falling logit."""
         is_real = box_arithmetic.areas(boxes) > 0
-        boxes, scores, labels = boxes[is_real], scores[is_real], labels[is_real]
-        # what is kept among the first n does not depend on those after them
-        count = 4 * self.max_detections
-        kept = batched_nms(boxes[:count], scores[:count], labels[:count], self.nms_iou)
-        while len(kept) < self.max_detections and count < len(boxes):
-            count *= 4
-            kept = batched_nms(boxes[:count], scores[:count], labels[:count], self.nms_iou)
-        kept = kept.sort().values[: self.max_detections]  # by falling score: equals in their order
-        return Detections(boxes[kept], scores[kept], labels[kept])
+        # one stable sort puts each image's candidates of a class side by side
+        groups, order = torch.where(is_real, images * num_labels + labels, -1).sort(stable=True)
+        sizes = (groups + 1).bincount().tolist()
+        # empty groups and the first, of boxes without area, are left out
+        parts = [part for part in torch.split(order, sizes)[1:] if len(part)]
+        kept = [part[nms(boxes[part], logits[part], self.nms_iou)] for part in parts]
+        stays = torch.cat([order[:0], *kept]).sort().values
+        counts = images[stays].bincount(minlength=1)
+        rank = torch.arange(len(stays), device=stays.device)
+        rank = rank - (counts.cumsum(0) - counts)[images[stays]]
+        return stays[rank < self.max_detections]
 
 
 def _logit(score: float) -> float:
