@@ -1,8 +1,8 @@
-"""Four tasks for the contract tests: two real ones, and two throw-away siblings.
+"""Five tasks for the contract tests: three real ones, and two throw-away siblings.
 
 `boxes` has a dictionary of losses, a list of boxes for each image and a matrix for each image;
-`two_views` has two inputs, a key encoder and a queue in buffers. If one of them needed a change in
-`engine/`, the contract would be wrong.
+`two_views` has two inputs, a loss for each sample, a key encoder and a queue in buffers. If one of
+them needed a change in `engine/`, the contract would be wrong.
 """
 
 import math
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -21,17 +22,23 @@ from visionlab.data.batching import batch_rows, num_batches
 from visionlab.data.box_augment import BoxAugment
 from visionlab.data.classification import Labelled, in_memory
 from visionlab.data.digit_scenes import DigitScenes
+from visionlab.data.drawn_faces import DrawnFaces
 from visionlab.data.holdout import Holdout
+from visionlab.data.point_augment import PointAugment
 from visionlab.data.resize import Resize
 from visionlab.losses.classification import CrossEntropy
 from visionlab.losses.detection import RetinaNetLoss, boxes_per_image
+from visionlab.losses.keypoints import SmoothL1, error_px
 from visionlab.metrics.classification import Accuracy, probabilities, top1
 from visionlab.metrics.detection import AveragePrecision
+from visionlab.metrics.keypoints import PointErrors, original_points
 from visionlab.models.anchors import Anchors
 from visionlab.models.backbone import Backbone
 from visionlab.models.detect import Detect
+from visionlab.models.keypoints import KeypointRegressor
 from visionlab.models.resnet_cifar import ResNetCifar
 from visionlab.models.retinanet import Head, Pyramid, RetinaNet
+from visionlab.models.weights import backbone_of
 from visionlab.task import Batch, Task
 
 SEED = 7
@@ -52,11 +59,13 @@ def classification() -> Task:
         device=torch.device("cpu"),
     )
     seeding.seed_everything(SEED)
+    model = ResNetCifar(depth=8)(num_classes=2)
     return Task(
         name="classification",
         splits=data.splits,
-        model=ResNetCifar(depth=8)(num_classes=2),
+        model=model,
         loss=CrossEntropy(label_smoothing=0.0, class_weights=None),
+        backbone=backbone_of(model),
         curves=top1,
         predict=probabilities,
         metric=Accuracy(class_names=data.class_names, top_k=[1]),
@@ -114,6 +123,7 @@ def detection() -> Task:
             beta=0.11,
             box_weight=1.0,
         ),
+        backbone=backbone_of(model),
         curves=boxes_per_image,
         predict=Detect(
             score_threshold=0.01, candidates_per_level=50, nms_iou=0.5, max_detections=20
@@ -126,17 +136,85 @@ def detection() -> Task:
     )
 
 
+def keypoints() -> Task:
+    """Real parts on 40 small drawn faces."""
+    ibug68 = OmegaConf.load(Path(__file__).parents[1] / "conf" / "points" / "ibug68.yaml")
+    data = DrawnFaces(
+        num_train=40,
+        num_val=12,
+        num_test=1,
+        seed=1,
+        size_px=64,
+        mirror=list(ibug68.mirror),
+        eyes=[list(eye) for eye in ibug68.eyes],
+        mean=[0.5] * 3,
+        std=[0.25] * 3,
+    )(
+        augmentation=PointAugment(
+            choose="each",
+            affine_prob=0.5,
+            rotation_degrees=10.0,
+            scale=[0.9, 1.1],
+            stretch=[0.95, 1.05],
+            shift=0.03,
+            crop_prob=0.3,
+            crop_min_scale=0.9,
+            mirror_prob=0.5,
+            bars_prob=0.2,
+            bars_max=0.1,
+            colour_prob=0.5,
+            brightness=0.1,
+            contrast=0.1,
+            grey_prob=0.1,
+            blur_prob=0.2,
+            blur_px=[3],
+        ),
+        seed=SEED,
+        device=torch.device("cpu"),
+    )
+    seeding.seed_everything(SEED)
+    model = KeypointRegressor(
+        backbone=Backbone(name="test_resnet", pretrained=False, init_from=None, norm="trained"),
+        stride=32,
+        grid=2,
+        dropout=0.1,
+    )(**data.sizes)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):  # timm starts some at 0, without a gradient below
+            nn.init.ones_(module.weight)
+    return Task(
+        name="keypoints",
+        splits=data.splits,
+        model=model,
+        loss=SmoothL1(beta=1.0),
+        backbone=[model.backbone],
+        curves=error_px,
+        predict=original_points,
+        metric=PointErrors(
+            class_names=data.class_names,
+            eyes=[list(eye) for eye in ibug68.eyes],
+            pck_thresholds=[0.1, 0.2],
+        ),
+        monitor="nme",
+        mode="min",
+        draw=draw_nothing,
+        export=None,
+    )
+
+
 def boxes() -> Task:
     """One bright square in most images, none in some; found at quarter resolution."""
     seeding.seed_everything(SEED)
+    model = SquareFinder()
     return Task(
         name="boxes",
         splits={
             "train": Squares(range(48), shift=True),
             "val": Squares(range(48, 60), shift=False),
         },
-        model=SquareFinder(),
+        model=model,
         loss=box_losses,
+        backbone=[model.body],
         curves=lambda outputs, targets: {},
         predict=original_boxes,
         metric=MeanIou(),
@@ -155,8 +233,9 @@ def two_views() -> Task:
         splits={"train": Views(range(40)), "val": Views(range(40, 60))},
         model=Contrast(),
         loss=lambda logits, labels: {
-            "contrastive": F.cross_entropy(logits, torch.zeros_like(labels))
+            "contrastive": F.cross_entropy(logits, torch.zeros_like(labels), reduction="none")
         },
+        backbone=[],
         curves=lambda logits, labels: {"positive_first": (logits.argmax(1) == 0).float().mean()},
         predict=lambda logits, batch: logits.argmax(1),
         metric=FirstShare(),
@@ -174,6 +253,7 @@ def draw_nothing(folder: Path, samples: dict[str, Tensor], split: Any) -> None:
 TASKS: dict[str, Callable[[], Task]] = {
     "classification": classification,
     "detection": detection,
+    "keypoints": keypoints,
     "boxes": boxes,
     "two_views": two_views,
 }

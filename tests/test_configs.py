@@ -14,7 +14,10 @@ from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from visionlab import command_line
-from visionlab.experiment import Recipes, build_recipes, build_task
+from visionlab.data.view import View
+from visionlab.ensembles.views import check_views
+from visionlab.experiment import build_task
+from visionlab.recipes import Recipes, build_recipes
 from visionlab.settings.parts import Model
 from visionlab.task import Data
 
@@ -36,6 +39,13 @@ ON_BOXES_IN_FILES = ["bccd", "retinanet_depths", "retinanet_lr", "retinanet_stud
 BOXES_IN_FILES = ["boxes_csv", "coco", "numbered_yaml", "voc"]
 BOX_AUGMENTS = [*BOXES_IN_FILES, "digit_scenes", "boxes_all_flips", "boxes_flip"]
 BOX_AUGMENTS += ["boxes_jitter", "boxes_none"]
+POINTS_IN_FILES = ["landmarks_csv", "points_csv"]
+ON_POINTS_IN_FILES = ["faces68"]
+ON_POINTS_IN_FILES += [
+    f"landmarks_{part}" for part in ("1_frozen", "2_unfrozen", "3_enme", "4_decay")
+]
+POINT_AUGMENTS = [*POINTS_IN_FILES, "drawn_faces"]
+POINT_AUGMENTS += [path.stem for path in (CONF / "augment").glob("points_*.yaml")]
 NEEDED = {  # what a file leaves for its user to say
     ("dataset", "imagefolder"): ["dataset.root=images"],
     ("model", "timm"): ["model.name=resnet10t", "model.pretrained=false"],
@@ -46,8 +56,16 @@ NEEDED = {  # what a file leaves for its user to say
     **{("experiment", name): ["dataset.root=images"] for name in ON_BOXES_IN_FILES},
     ("model", "retinanet"): ["task=detection", "model.backbone.name=resnet10t"],
     ("model", "retinanet_small"): ["task=detection"],
+    **{("dataset", name): ["task=keypoints", "dataset.root=images"] for name in POINTS_IN_FILES},
+    ("dataset", "drawn_faces"): ["task=keypoints"],
+    **{("augment", name): ["task=keypoints"] for name in POINT_AUGMENTS},
+    **{("loss", name): ["task=keypoints"] for name in ("mse", "smooth_l1", "wing", "enme")},
+    **{("experiment", name): ["dataset.root=images"] for name in ON_POINTS_IN_FILES},
+    ("model", "keypoints"): ["task=keypoints", "model.grid=1"],
+    ("model", "keypoints_small"): ["task=keypoints", "model.grid=4"],
     ("scheduler", "multistep"): ["scheduler.milestone_epochs=[3]"],
 }
+POINTS = {"num_points": 5, "size_px": 32, "mean_points": [[1.0, 2.0]] * 5}
 OF_EVERY_MODEL = {"checkpoint", "init_from", "freeze"}
 
 
@@ -63,7 +81,8 @@ def composed(*overrides: str, name: str = "train") -> DictConfig:
 
 def test_the_number_of_files() -> None:
     found = [path for path in CONF.rglob("*.yaml") if "job_logging" not in path.parts]
-    assert len(found) == len(FILES) + len(["train.yaml", "eval.yaml"]) == 68
+    others = ["train.yaml", "eval.yaml", "points/ibug68.yaml", *(CONF / "views").glob("*.yaml")]
+    assert len(found) == len(FILES) + len(others) == 100
 
 
 @pytest.mark.parametrize(("group", "name"), FILES, ids=[f"{g}-{n}" for g, n in FILES])
@@ -77,8 +96,8 @@ def test_every_file_composes_and_builds(group: str, name: str) -> None:
             recipes,
             Data(
                 splits={"train": None},  # type: ignore[dict-item]
-                sizes={"num_classes": 7},
-                class_names=[],
+                sizes=POINTS if config.task.name == "keypoints" else {"num_classes": 7},
+                class_names=[str(number) for number in range(68)],
                 class_ids=[],
                 to_pixels=torch.sigmoid,
                 unreadable=[],
@@ -86,9 +105,9 @@ def test_every_file_composes_and_builds(group: str, name: str) -> None:
             torch.device("cpu"),
         )
         outputs = task.model(torch.zeros(2, 3, 32, 32))
-        logits = outputs.logits if task.name == "detection" else outputs
-        assert logits.shape[0] == 2
-        assert logits.shape[-1] == 7
+        shapes = {"classification": (2, 7), "detection": (2, 7), "keypoints": (2, 5, 2)}
+        of_image = outputs.logits[:, 0] if task.name == "detection" else outputs
+        assert of_image.shape == shapes[task.name]
 
 
 @pytest.mark.parametrize(("group", "name"), FILES, ids=[f"{g}-{n}" for g, n in FILES])
@@ -101,6 +120,20 @@ def test_a_schema_has_the_names_of_what_it_builds(group: str, name: str) -> None
             if issubclass(kind, Model):
                 named -= OF_EVERY_MODEL
             assert named == set(inspect.signature(get_class(node._target_)).parameters)
+
+
+@pytest.mark.parametrize("name", [path.stem for path in (CONF / "views").glob("*.yaml")])
+def test_every_list_of_views_composes_and_builds(name: str) -> None:
+    views = composed(f"views={name}", name="eval").views
+    check_views({key: View(**settings) for key, settings in views.items()})
+    fields = {field.name for field in dataclasses.fields(View)}
+    assert all(set(settings) == fields for settings in views.values())
+
+
+def test_the_views_of_the_contest_entry_add_up_to_one() -> None:
+    views = composed("views=poor_mans_ensemble", name="eval").views
+    assert len(views) == 8
+    assert sum(view.weight for view in views.values()) == pytest.approx(1.0)
 
 
 def _targets(node: DictConfig) -> list[DictConfig]:
@@ -126,6 +159,12 @@ def test_none_is_a_constant_rate_and_no_average() -> None:
     assert recipes.averaged(torch.nn.Linear(1, 1)) == []
 
 
+def test_a_range_test_starts_from_its_own_rate_whatever_that_of_the_optimizer() -> None:
+    recipes = build_recipes(composed("scheduler=range_test", "optimizer.lr=0.3"))
+    factor = recipes.scheduler(0, total_steps=9, steps_per_epoch=3)
+    assert 0.3 * factor == pytest.approx(0.01)
+
+
 def test_a_list_of_decays_is_one_average_each() -> None:
     recipes = build_recipes(composed("averaged.decay=[0.9,0.99]"))
     names = [average.name for average in recipes.averaged(torch.nn.Linear(1, 1))]
@@ -142,6 +181,18 @@ def test_a_list_of_decays_is_one_average_each() -> None:
         (["dataset.val.split=2"], r"dataset.val.split must be in \[0, 1\), got 2.0"),
         (["scheduler.warmup_steps=-1"], "scheduler.warmup_steps must be >= 0, got -1"),
         (["model=timm", "model.name=resnett18"], "model.name must be a model of timm.*resnet18"),
+        (["scheduler=plateau", "scheduler.gamma=1"], r"scheduler.gamma must be in \(0, 1\), got"),
+        (
+            ["scheduler=plateau", "scheduler.monitor=val/model/loss"],
+            "scheduler.monitor must be train/loss for every=step, got 'val/model/loss'",
+        ),
+        (["scheduler=range_test", "scheduler.end_lr=0"], "scheduler.end_lr must be > 0, got 0.0"),
+        (["hparams.hard_examples=[0.5,0.1]"], r"hparams.hard_examples must be .* \[0.5, 0.1\]"),
+        (["hparams.hard_examples=[]"], r"hparams.hard_examples must be .* got \[\]"),
+        (
+            ["hparams.freeze_backbone_epochs=31"],
+            "hparams.freeze_backbone_epochs must be <= epochs 30, got 31",
+        ),
         (["augment.flip_prob=2"], r"augment.flip_prob must be in \[0, 1\], got 2.0"),
         (["stop.max_steps=0"], "stop.max_steps must be > 0, got 0"),
         (["evaluation.train=x"], "evaluation.train must be one of none, plain, augmented"),
@@ -152,6 +203,16 @@ def test_a_range_error_names_key_rule_and_value(overrides: list[str], message: s
     with pytest.raises(Exception, match="full_key") as caught:
         build_recipes(composed(*overrides))
     assert re.search(message, command_line.explain(caught.value))
+
+
+def test_a_band_needs_a_loss_for_each_sample() -> None:
+    band = "hparams.hard_examples=[0.01,0.5]"
+    assert build_recipes(composed(band)).hparams.hard_examples == [0.01, 0.5]
+    message = (
+        r"^hparams.hard_examples must be null for a loss that is not per sample, got \[0.01, 0.5\]$"
+    )
+    with pytest.raises(ValueError, match=message):
+        build_recipes(composed("task=detection", band))
 
 
 @pytest.mark.parametrize("override", ["+foo=1", "+optimizer.foo=1", "+dataset.val.foo=1"])
@@ -171,6 +232,13 @@ def test_a_saved_configuration_builds_the_same() -> None:
     assert isinstance(plain, DictConfig)
     assert vars(build_recipes(plain).optimizer) == vars(build_recipes(config).optimizer)  # type: ignore[arg-type]
     assert build_recipes(plain).scheduler == build_recipes(config).scheduler
+
+
+def test_a_configuration_from_before_bands_and_freezing_builds_without_them() -> None:
+    config = OmegaConf.create(OmegaConf.to_yaml(composed(), resolve=True))
+    assert isinstance(config, DictConfig)
+    del config.hparams.hard_examples, config.hparams.freeze_backbone_epochs
+    assert build_recipes(config).hparams == build_recipes(composed()).hparams
 
 
 def test_what_is_drawn_and_predicted_is_found_by_its_path() -> None:

@@ -3,23 +3,40 @@
 import copy
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from siblings import TASKS
-from training import EACH_EPOCH, NO_STOP, PLAN, assert_same, averages_of, train
+from torch import Tensor
+from training import EACH_EPOCH, NO_PLATEAU, NO_STOP, PLAN, assert_same, averages_of, train
 
 from visionlab.engine.evaluate import Result, evaluate
 from visionlab.engine.observers import Predictions, TensorBoard
-from visionlab.engine.plan import Hparams, Stop
+from visionlab.engine.plan import Stop
 from visionlab.engine.progress import Terminal
+from visionlab.engine.reduction import loss_per_sample, reduced
 from visionlab.engine.state import TrainState
+from visionlab.plateau import Plateau
 from visionlab.task import Task
 
 MakeTask = Callable[[], Task]
 NO_AUTOCAST = partial(torch.autocast, "cpu", enabled=False)
+FALLING_FAST = Plateau(
+    monitor="train/loss",
+    mode="min",
+    every="step",
+    gamma=0.7,
+    patience_epochs=0.0,
+    patience_steps=1,
+    threshold=0.3,
+    smoothing=0.5,
+    min_ratio=0.1,
+    warmup_steps=1,
+    warmup_epochs=0,
+)
 every_task = pytest.mark.parametrize("make_task", TASKS.values(), ids=TASKS)
 
 
@@ -28,8 +45,10 @@ def test_losses_are_finite_and_every_trained_parameter_gets_a_gradient(make_task
     task = make_task()
     batch = next(iter(task.splits["train"].batches(batch_size=16, epoch=0, first_batch=0)))
     losses, curves = task.losses(batch)
-    torch.stack(list(losses.values())).sum().backward()
-    assert all(math.isfinite(value.detach()) for value in {**losses, **curves}.values())
+    assert all(value.shape in ((), (16,)) for value in losses.values())
+    scalars = reduced(losses)
+    scalars["loss"].backward()
+    assert all(math.isfinite(value.detach()) for value in {**scalars, **curves}.values())
     for name, parameter in task.model.named_parameters():
         got_one = parameter.grad is not None and bool(parameter.grad.abs().sum() > 0)
         assert got_one == parameter.requires_grad, name
@@ -37,7 +56,7 @@ def test_losses_are_finite_and_every_trained_parameter_gets_a_gradient(make_task
 
 @every_task
 def test_a_few_batches_can_be_learnt(make_task: MakeTask, tmp_path: Path) -> None:
-    hparams = Hparams(epochs=20, batch_size=16, accumulate_steps=1, grad_clip_max_norm=None)
+    hparams = replace(PLAN, epochs=20)
     rows = train(make_task, tmp_path, hparams=hparams).rows
     # from the second epoch: before, a queue holds noise instead of keys
     assert rows[-1]["train/loss"] < 0.6 * rows[1]["train/loss"]
@@ -88,8 +107,8 @@ class Greedy:
     def __init__(self) -> None:
         self.seen: list[object] = []
 
-    def on_step(self, state: TrainState, *, lr: float, num_samples: int) -> None:
-        self.seen.append((torch.rand(3), state.step, lr, num_samples))
+    def on_step(self, state: TrainState, *, lr: float, loss: Tensor, num_samples: int) -> None:
+        self.seen.append((torch.rand(3), state.step, lr, loss.item(), num_samples))
 
     def on_epoch(self, row: Mapping[str, float], results: Mapping[str, Result]) -> None:
         self.seen.append((torch.rand(3), dict(row), dict(results)))
@@ -127,6 +146,32 @@ def test_a_resumed_run_equals_an_unbroken_one(
     resumed = train(make_task, tmp_path / "broken", resume=True)
     assert_same(whole, resumed)
     assert resumed.state.best == whole.state.best
+
+
+@every_task
+@pytest.mark.parametrize("step", [2, 3, 4])
+@pytest.mark.parametrize("setting", ["plateau", "frozen_backbone", "hard_examples"])
+def test_resuming_is_exact_with_what_else_an_epoch_or_step_may_depend_on(
+    make_task: MakeTask, setting: str, step: int, tmp_path: Path
+) -> None:
+    task = make_task()
+    losses, _ = task.losses(
+        next(task.splits["train"].batches(batch_size=8, epoch=0, first_batch=0))
+    )
+    hparams, plateau = PLAN, NO_PLATEAU
+    if setting == "plateau":
+        plateau = FALLING_FAST
+    elif setting == "frozen_backbone" and task.backbone:
+        hparams = replace(PLAN, freeze_backbone_epochs=1)
+    elif setting == "hard_examples" and loss_per_sample(losses) is not None:
+        hparams = replace(PLAN, hard_examples=[0.1, 0.6])
+    else:
+        pytest.skip(f"{task.name} has none")
+    settings = {"hparams": hparams, "plateau": plateau}
+    whole = train(make_task, tmp_path / "whole", **settings)
+    train(make_task, tmp_path / "broken", stop=replace(NO_STOP, max_steps=step), **settings)
+    assert_same(whole, train(make_task, tmp_path / "broken", resume=True, **settings))
+    assert (whole.state.plateau.factor < 1.0) == (setting == "plateau")
 
 
 @every_task

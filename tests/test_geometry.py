@@ -54,25 +54,32 @@ def random_images(count: int, height: int, width: int, seed: int = 0) -> Tensor:
     return torch.rand(count, 3, height, width, generator=torch.Generator().manual_seed(seed))
 
 
-def naive_resample(image: Tensor, matrix: Tensor, size: tuple[int, int]) -> Tensor:
+def naive_sample(image: Tensor, matrix: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Look every pixel's centre up in the source, between the four centres around it.
 
-    Beyond the outermost centres the border's colour goes on, up to the end of the image.
+    Beyond the outermost centres the border's colour goes on. Also returns how far inside the image
+    each centre lies, in pixels.
     """
     _, height, width = image.shape
     inverse = torch.linalg.inv(matrix)
-    result = torch.zeros(3, *size, dtype=torch.float64)
+    result = torch.zeros(len(image), *size, dtype=torch.float64)
+    depth = torch.zeros(size, dtype=torch.float64)
     for row in range(size[0]):
         for column in range(size[1]):
             x, y, _ = (inverse @ numbers(column + 0.5, row + 0.5, 1.0)).tolist()
-            if not (0 <= x <= width and 0 <= y <= height):
-                continue
+            depth[row, column] = min(x, width - x, y, height - y)
             x, y = min(max(x - 0.5, 0), width - 1), min(max(y - 0.5, 0), height - 1)
             left, top = math.floor(x), math.floor(y)
             for i, part in ((top, 1 - (y - top)), (min(top + 1, height - 1), y - top)):
                 for j, share in ((left, 1 - (x - left)), (min(left + 1, width - 1), x - left)):
                     result[:, row, column] += part * share * image[:, i, j].double()
-    return result
+    return result, depth
+
+
+def naive_resample(image: Tensor, matrix: Tensor, size: tuple[int, int]) -> Tensor:
+    """Look every pixel up as `naive_sample` does, up to the end of the image; 0 outside."""
+    pixels, depth = naive_sample(image, matrix, size)
+    return pixels * (depth >= 0)
 
 
 @pytest.mark.parametrize(
@@ -357,3 +364,82 @@ def test_autocast_does_not_blur_the_grid() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         found = geometry.resample(images, matrices, size=(220, 270))
     assert torch.equal(found, plain)
+
+
+@given(
+    angle=st.floats(-180.0, 180.0),
+    factors=st.tuples(st.floats(0.3, 3.0), st.floats(0.3, 3.0)),
+    shift=st.tuples(st.floats(-4.0, 6.0), st.floats(-4.0, 6.0)),
+    sources=st.lists(st.tuples(st.integers(1, 6), st.integers(1, 6)), min_size=1, max_size=3),
+    target=st.tuples(st.integers(1, 8), st.integers(1, 8)),
+)
+def test_sampling_images_of_several_sizes_equals_a_loop_over_pixels(
+    angle: float,
+    factors: tuple[float, float],
+    shift: tuple[float, float],
+    sources: list[tuple[int, int]],
+    target: tuple[int, int],
+) -> None:
+    turn = geometry.about(geometry.rotations(numbers(angle)), numbers(2, 3)[None])
+    one = geometry.translations(numbers(*shift)[None]) @ turn
+    one = one @ geometry.scalings(numbers(*factors)[None])
+    matrices = torch.cat(
+        [flip(4, 0) @ one if number % 2 else one for number in range(len(sources))]
+    )
+    images = [random_images(1, *size)[0] for size in sources]
+    found, is_inside = geometry.sample(images, matrices, size=target)
+    assert (found.shape, found.dtype) == ((len(sources), 3, *target), torch.float32)
+    assert (is_inside.shape, is_inside.dtype) == ((len(sources), 1, *target), torch.bool)
+    for number, image in enumerate(images):
+        expected, depth = naive_sample(image, matrices[number], target)
+        torch.testing.assert_close(found[number].double(), expected, atol=2e-5, rtol=0)
+        clear = depth.abs() > 1e-4  # on the very edge, rounding decides
+        assert torch.equal(is_inside[number, 0][clear], (depth > 0)[clear])
+
+
+def test_a_sampled_image_of_bytes_that_is_not_moved_is_itself() -> None:
+    images = [(random_images(1, *size)[0] * 256).byte() for size in ((2, 2000), (1500, 3), (7, 5))]
+    for image in images:
+        size = (image.shape[1], image.shape[2])
+        found, is_inside = geometry.sample([image], geometry.identities(1, device=CPU), size=size)
+        assert is_inside.all()
+        torch.testing.assert_close(found[0], image.float(), atol=0.05, rtol=0)
+
+
+def test_the_border_goes_on_outside_a_sampled_image() -> None:
+    image = torch.tensor([[[10, 20], [30, 40]]], dtype=torch.uint8)
+    matrix = geometry.translations(numbers(1, 2)[None])
+    found, is_inside = geometry.sample([image], matrix, size=(5, 4))
+    assert found[0, 0].round().tolist() == [
+        [10, 10, 20, 20],
+        [10, 10, 20, 20],
+        [10, 10, 20, 20],
+        [30, 30, 40, 40],
+        [30, 30, 40, 40],
+    ]
+    assert is_inside[0, 0].int().tolist() == [[0] * 4, [0] * 4, *[[0, 1, 1, 0]] * 2, [0] * 4]
+
+
+def test_images_of_bytes_are_sampled_as_their_numbers() -> None:
+    images = [(random_images(1, 6, 9)[0] * 256).byte(), (random_images(1, 4, 3)[0] * 256).byte()]
+    matrices = geometry.rotations(numbers(10, -20))
+    found, _ = geometry.sample(images, matrices, size=(7, 8))
+    expected, _ = geometry.sample([image.double() for image in images], matrices, size=(7, 8))
+    assert torch.equal(found, expected)
+
+
+def test_autocast_does_not_blur_what_is_sampled() -> None:
+    images = [random_images(1, 200, 300)[0], random_images(1, 90, 70)[0]]
+    matrices = geometry.scalings(numbers(0.9, 1.1, 3.0, 2.0).view(2, 2))
+    plain = geometry.sample(images, matrices, size=(220, 270))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = geometry.sample(images, matrices, size=(220, 270))
+    assert torch.equal(found[0], plain[0])
+    assert torch.equal(found[1], plain[1])
+
+
+def test_matrices_may_live_apart_from_sampled_images() -> None:
+    images = [torch.zeros(3, 4, 5, device="meta"), torch.zeros(3, 7, 2, device="meta")]
+    found, is_inside = geometry.sample(images, geometry.identities(2, device=CPU), size=(6, 7))
+    assert (found.shape, found.device.type) == ((2, 3, 6, 7), "meta")
+    assert is_inside.device.type == "meta"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from hydra.utils import instantiate
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from torch.optim import lr_scheduler
@@ -20,6 +20,7 @@ from visionlab.schedules import (
     CosineRestarts,
     Linear,
     MultiStep,
+    RangeTest,
     Schedule,
     Step,
 )
@@ -41,10 +42,11 @@ VALID: dict[type, dict[str, Any]] = {
         "min_ratio": 0.0,
     },
 }
+RANGE_TEST = {"start_lr": 0.01, "end_lr": 1e-5, "base_lr": 0.1}
 
 
 def make(kind: type, **changes: object) -> Schedule:
-    schedule: Schedule = kind(**{**VALID[kind], **changes})
+    schedule: Schedule = kind(**{**VALID.get(kind, RANGE_TEST), **changes})
     return schedule
 
 
@@ -381,6 +383,33 @@ def test_lengths_in_steps_and_in_epochs_are_equal(
         assert factors_of(in_steps, epochs=15, steps_per_epoch=steps_per_epoch) == expected
 
 
+@given(
+    start_lr=st.floats(1e-8, 1e2),
+    end_lr=st.floats(1e-8, 1e2),
+    base_lr=st.floats(1e-6, 10),
+    total_steps=st.integers(2, 500),
+)
+def test_a_range_test_goes_from_rate_to_rate_by_one_factor_a_step(
+    start_lr: float, end_lr: float, base_lr: float, total_steps: int
+) -> None:
+    assume(start_lr != end_lr)
+    schedule = RangeTest(start_lr=start_lr, end_lr=end_lr, base_lr=base_lr)
+    factors = factors_of(schedule, epochs=1, steps_per_epoch=total_steps)
+    lrs = [base_lr * factor for factor in factors]
+    assert lrs[0] == pytest.approx(start_lr, rel=1e-12)
+    assert lrs[-1] == pytest.approx(end_lr, rel=1e-12)
+    ratio = (end_lr / start_lr) ** (1 / (total_steps - 1))
+    expected = start_lr
+    for lr in lrs:
+        assert lr == pytest.approx(expected, rel=1e-9)
+        expected *= ratio
+
+
+def test_a_range_test_of_one_step_has_its_first_rate() -> None:
+    schedule = RangeTest(start_lr=0.5, end_lr=2.0, base_lr=0.25)
+    assert schedule(0, total_steps=1, steps_per_epoch=1) == 2.0
+
+
 def test_multistep_in_steps_and_in_epochs_differ_only_in_unit() -> None:
     in_steps = make(MultiStep, milestone_epochs=[], milestone_steps=[4])
     factors = factors_of(in_steps, epochs=3, steps_per_epoch=3)
@@ -500,6 +529,10 @@ def test_a_warmup_as_long_as_the_run_is_refused(kind: type) -> None:
         ),
         (CosineRestarts, {"min_ratio": -0.1}, "min_ratio must be in [0, 1], got -0.1"),
         (CosineRestarts, {"min_ratio": 1.1}, "min_ratio must be in [0, 1], got 1.1"),
+        (RangeTest, {"start_lr": 0.0}, "start_lr must be > 0, got 0.0"),
+        (RangeTest, {"end_lr": math.nan}, "end_lr must be > 0, got nan"),
+        (RangeTest, {"base_lr": math.inf}, "base_lr must be > 0, got inf"),
+        (RangeTest, {"end_lr": 0.01}, "end_lr must not be start_lr 0.01, got 0.01"),
     ],
 )
 def test_values_out_of_range_are_refused(

@@ -36,6 +36,8 @@ def test_a_run_leaves_the_files_of_the_design(finished: Path) -> None:
     assert checkpoints == {"last.pt", "previous.pt", "best.pt", *averages}
     assert len(list((finished / "predictions").iterdir())) == 2 * 3
     assert len(list(finished.glob("events.out.tfevents.*"))) == 1
+    pictures = {str(path.relative_to(finished)) for path in finished.glob("pictures/**/*.png")}
+    assert pictures == {"pictures/worst.png", "pictures/train_augmented/worst.png"}
 
 
 def test_run_json_traces_the_run(finished: Path) -> None:
@@ -156,6 +158,30 @@ def test_a_run_in_another_precision_or_layout_ends(setting: str, tmp_path: Path)
     assert 1.0 < row["train/loss"] < 4.0
 
 
+def test_a_range_test_leaves_a_file_a_picture_and_a_suggestion(tmp_path: Path) -> None:
+    arguments = [*SMALL, "scheduler=range_test", "averaged=none", "tensorboard=false"]
+    done = script("train.py", *arguments, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    run = only_run(tmp_path)
+    rows = (run / "range_test.csv").read_text().splitlines()
+    assert len(rows) == 1 + 22
+    assert [float(row.split(",")[1]) for row in (rows[1], rows[-1])] == pytest.approx([1e-2, 1e-5])
+    assert (run / "pictures" / "range_test.png").is_file()
+    assert re.search(r"^range test: on the way down .* falls fastest at lr", done.stdout, re.M)
+
+
+def test_a_range_test_that_diverges_leaves_what_was_before(tmp_path: Path) -> None:
+    rates = ["scheduler.start_lr=1e-2", "scheduler.end_lr=1e30", "hparams.grad_clip_max_norm=null"]
+    arguments = [*SMALL, "scheduler=range_test", *rates, "averaged=none", "tensorboard=false"]
+    done = script("train.py", *arguments, folder=tmp_path)
+    assert done.returncode == 1
+    assert re.fullmatch(r"error: losses must be finite, got .*\n", done.stderr), done.stderr
+    run = only_run(tmp_path)
+    assert len((run / "range_test.csv").read_text().splitlines()) > 1
+    assert (run / "pictures" / "range_test.png").is_file()
+    assert json.loads((run / "run.json").read_text())["status"] == "failed"
+
+
 def test_runs_to_resume_cannot_be_swept(finished: Path, tmp_path: Path) -> None:
     done = script("train.py", "--multirun", f"resume={finished},x", folder=tmp_path)
     assert done.returncode == 1
@@ -217,6 +243,20 @@ class Code:
         (["+optimizer.foo=1"], 1, "optimizer.foo must be a setting"),
         (["resume=nowhere"], 1, "resume must be the folder of a run, got nowhere"),
         (["optimizer.lr=-1"], 1, "optimizer.lr must be > 0, got -1.0"),
+        (["hparams.hard_examples=[0.5,0.1]"], 1, "hparams.hard_examples must be null or two"),
+        (
+            [
+                *("scheduler=plateau", "scheduler.every=epoch", "scheduler.patience_epochs=5"),
+                "scheduler.monitor=val/model/nme",
+            ],
+            1,
+            "scheduler.monitor must be train/loss or val/<model>/<number>, the model of model, ema",
+        ),
+        (
+            ["scheduler=plateau", "scheduler.patience_epochs=0.01"],
+            1,
+            "scheduler.patience_epochs must be a step of 11 an epoch or more, got 0.01",
+        ),
         (["device=cuda:99"], 1, "device must exist, got 'cuda:99'"),
         (["dataset=cifar10", "dataset.download=false"], 1, "dataset.root must hold cifar-10-batch"),
         (["model.checkpoint=code.pt"], 1, "code.pt must hold tensors and plain containers only"),

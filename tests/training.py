@@ -7,20 +7,32 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
+from torch.optim import Optimizer
 
 from visionlab.averaging import Average, Averages
 from visionlab.engine.checkpoints import Checkpoints, load_last, restore
-from visionlab.engine.fit import fit
+from visionlab.engine.fit import fit, steps_per_epoch
 from visionlab.engine.interrupt import Signals
 from visionlab.engine.observers import MetricsFile, Observer, read_rows
 from visionlab.engine.plan import Evaluation, Hparams, Stop
 from visionlab.engine.state import TrainState
 from visionlab.optimizers import Sgd
+from visionlab.plateau import watch_for
+from visionlab.schedules import Constant, Schedule
 from visionlab.task import Task
 
 NO_STOP = Stop(patience_epochs=None, max_steps=None, max_minutes=None)
-PLAN = Hparams(epochs=3, batch_size=16, accumulate_steps=1, grad_clip_max_norm=None)
+PLAN = Hparams(
+    epochs=3,
+    batch_size=16,
+    accumulate_steps=1,
+    grad_clip_max_norm=None,
+    hard_examples=None,
+    freeze_backbone_epochs=0,
+)
 EACH_EPOCH = Evaluation(every_epochs=1, batch_size=8, train="none")
+NO_PLATEAU = Constant(warmup_steps=0, warmup_epochs=0)
 
 
 @dataclass
@@ -67,33 +79,36 @@ def train(
     averaged: Averages | None = None,
     observers: Sequence[Observer] = (),
     schedule: Callable[[int], float] = lambda step: 1.0 / (1 + 0.1 * step),
+    plateau: Schedule = NO_PLATEAU,
     signals: Signals | None = None,
     every_minutes: float | None = None,
     resume: bool = False,
     lr: float = 0.05,
+    optimizer: Callable[[nn.Module], Optimizer] | None = None,
     change: Callable[[Task], None] = lambda task: None,
 ) -> Trained:
     """Train a task in `folder`, from its last checkpoint if it is to be resumed."""
     folder.mkdir(exist_ok=True)
     task = make_task()
     change(task)
-    optimizer = Sgd(
+    sgd = Sgd(
         lr=lr,
         weight_decay=1e-4,
         momentum=0.9,
         nesterov=False,
         decay_norms_and_biases=True,
         layer_decay=None,
-    )(task.model)
+    )
+    steps = (optimizer or sgd)(task.model)
     averages = (averages_of() if averaged is None else averaged)(task.model)
-    state = TrainState()
+    state, epoch_steps = TrainState(), steps_per_epoch(task.splits["train"], hparams)
     if resume:
         last = load_last(folder / "checkpoints")
         assert last is not None
-        state = restore(last, model=task.model, optimizer=optimizer, averages=averages)
+        state = restore(last, model=task.model, optimizer=steps, averages=averages)
     fit(
         task,
-        optimizer,
+        steps,
         schedule,
         state=state,
         hparams=hparams,
@@ -105,6 +120,12 @@ def train(
         signals=signals or Signals(),
         autocast=partial(torch.autocast, "cpu", enabled=False),
         seed=5,
+        watch=watch_for(
+            plateau,
+            total_steps=hparams.epochs * epoch_steps,
+            steps_per_epoch=epoch_steps,
+            every_epochs=evaluation.every_epochs,
+        ),
         averages=averages,
         observers=[MetricsFile(folder / "metrics.jsonl", epoch=state.epoch), *observers],
     )

@@ -182,7 +182,7 @@ def _unknown_keys(config: DictConfig, prefix: str = "") -> list[str]:
         key = str(key)
         if known is not None and key not in known:
             unknown.append(f"{prefix}{key}")
-        elif isinstance(value, DictConfig) and not value._is_missing():
+        elif isinstance(value, DictConfig) and not (value._is_missing() or value._is_none()):
             unknown += _unknown_keys(value, f"{prefix}{key}.")
     return unknown
 

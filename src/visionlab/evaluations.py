@@ -1,6 +1,9 @@
 """What `eval.py` does once its configuration is composed."""
 
 import json
+import logging
+import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -8,20 +11,24 @@ from typing import NamedTuple
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
+from visionlab.data.view import View
 from visionlab.engine.checkpoints import saved_models
 from visionlab.engine.device import choose_device, make_autocast, make_deterministic, set_threads
-from visionlab.engine.evaluate import Result, evaluate_saved, export, label
+from visionlab.engine.evaluate import Autocast, Result, evaluate_saved, export, label
 from visionlab.engine.interrupt import Signals
 from visionlab.engine.progress import draw_table
+from visionlab.ensembles.views import check_views, evaluate_views
 from visionlab.experiment import (
     build_data,
-    build_recipes,
     build_task,
     check_classes,
     without_first_weights,
 )
+from visionlab.recipes import build_recipes
 from visionlab.storage import read_tensors, write_json
 from visionlab.task import Task
+
+_log = logging.getLogger(__name__)
 
 
 class _Saved(NamedTuple):
@@ -30,6 +37,16 @@ class _Saved(NamedTuple):
     config: DictConfig
     class_names: Sequence[str]
     models: Mapping[str, Mapping[str, Tensor]]
+
+
+class _Ready(NamedTuple):
+    """A task, and how it is evaluated."""
+
+    task: Task
+    batch_size: int
+    precision: str
+    autocast: Autocast
+    epoch: int
 
 
 def evaluate_run(config: DictConfig) -> None:
@@ -47,17 +64,36 @@ def evaluate_run(config: DictConfig) -> None:
                 f"dataset.root must belong to the run's data set, got {config.dataset.root}"
             )
         saved.config.dataset.root = config.dataset.root
-    task, results = _evaluate(config, saved)
-    if config.submission:
-        export(task, results, path if config.run else Path(), config.split)
-        return
-    draw_table({label(config.split): {name: each.numbers for name, each in results.items()}})
-    if config.run:
-        _keep(task, results, path, config.split)
+    views = _views(config)
+    ready = _prepare(config, saved)
+    folder = path if config.run else None
+    with Signals() as signals:
+        if views is None:
+            _evaluate(config, saved, ready, folder, signals)
+        else:
+            _evaluate_views(views, config, saved, ready, folder, signals)
 
 
-def _evaluate(config: DictConfig, saved: _Saved) -> tuple[Task, dict[str, Result]]:
-    """Return the task of a run, and what its models gave on a split."""
+def _views(config: DictConfig) -> dict[str, View] | None:
+    """Return the views by name, checked, or None if there are to be none."""
+    if config.views is None:
+        return None
+    if config.run is None:
+        raise ValueError("views must be null for a checkpoint outside its run, got some")
+    views = {}
+    for name, settings in config.views.items():
+        if not re.fullmatch(r"[\w+.-]+", name):
+            raise ValueError(f"views must have names of letters, digits and _+.-, got {name!r}")
+        try:
+            views[name] = View(**settings)
+        except ValueError as error:
+            raise ValueError(f"views.{name}.{error}") from error
+    check_views(views)
+    return views
+
+
+def _prepare(config: DictConfig, saved: _Saved) -> _Ready:
+    """Return the task of a run, ready to be evaluated."""
     settings = without_first_weights(saved.config)
     device = choose_device(config.device)
     make_deterministic(device)
@@ -70,18 +106,87 @@ def _evaluate(config: DictConfig, saved: _Saved) -> tuple[Task, dict[str, Result
     task = build_task(settings, recipes, data, device)
     if config.submission and task.export is None:
         raise ValueError(f"submission must be false for task {task.name}, got true")
+    if config.views is not None and not hasattr(data.splits[config.split], "view_batches"):
+        raise ValueError(f"views must be null for task {task.name}, got some")
     if config.batch_size is not None and config.batch_size < 1:
         raise ValueError(f"batch_size must be >= 1 or null, got {config.batch_size}")
-    with Signals() as signals:
-        return task, evaluate_saved(
+    return _Ready(
+        task,
+        batch_size=config.batch_size or recipes.evaluation.batch_size,
+        precision=config.precision or settings.precision,
+        autocast=make_autocast(config.precision or settings.precision, device),
+        epoch=recipes.hparams.epochs,
+    )
+
+
+def _evaluate(
+    config: DictConfig, saved: _Saved, ready: _Ready, run: Path | None, signals: Signals
+) -> None:
+    """Evaluate every model on a split."""
+    results = evaluate_saved(
+        ready.task,
+        saved.models,
+        config.split,
+        batch_size=ready.batch_size,
+        autocast=ready.autocast,
+        check=signals.check,
+        epoch=ready.epoch,
+    )
+    if config.submission:
+        export(ready.task, results, run or Path(), config.split)
+        return
+    draw_table({label(config.split): {name: each.numbers for name, each in results.items()}})
+    if run:
+        _keep(ready.task, results, run, config.split)
+
+
+def _evaluate_views(
+    views: Mapping[str, View],
+    config: DictConfig,
+    saved: _Saved,
+    ready: _Ready,
+    run: Path | None,
+    signals: Signals,
+) -> None:
+    """Evaluate every model on a split as it is seen in several views."""
+    assert run is not None
+    dataset = OmegaConf.to_container(saved.config.dataset)
+    task, split = ready.task, label(config.split)
+    results = {}
+    for model, weights in saved.models.items():
+        task.model.load_state_dict(weights)
+        results[model] = evaluate_views(
             task,
-            saved.models,
-            config.split,
-            batch_size=config.batch_size or recipes.evaluation.batch_size,
-            autocast=make_autocast(config.precision or settings.precision, device),
+            task.model,
+            task.splits[config.split],  # type: ignore[arg-type]
+            views,
+            folder=run / "predictions" / model / f"{split}_views",
+            about={"dataset": dataset, "split": config.split, "precision": ready.precision},
+            batch_size=ready.batch_size,
+            autocast=ready.autocast,
             check=signals.check,
-            epoch=recipes.hparams.epochs,
         )
+        if task.export is not None:
+            samples, folder = results[model].samples, run / "predictions" / f"{model}_views"
+            path = task.export(folder, split, samples, task.splits[config.split])
+            _log.info("wrote %s", path)
+    if config.submission:
+        return
+    for model, result in results.items():
+        number = task.monitor if task.monitor in task.metric.names else task.metric.names[0]
+        rows = {
+            name: {"weight": view.weight, "alone": result.alone[name][number]}
+            | {"mean so far": result.running.get(name, {}).get(number, math.nan)}
+            for name, view in views.items()
+        }
+        draw_table({f"{number} of {model} on {split}": rows})
+        _log.info("%s", result.gain(number))
+    content = {
+        model: {"alone": result.alone, "running": result.running}
+        for model, result in results.items()
+    }
+    weights_used = {name: view.weight for name, view in views.items()}
+    write_json(run / f"views_{split}.json", {"weights": weights_used, "models": content})
 
 
 def _keep(task: Task, results: Mapping[str, Result], run: Path, split: str) -> None:

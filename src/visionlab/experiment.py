@@ -8,28 +8,26 @@ import copy
 import functools
 import logging
 import secrets
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from visionlab import seeding
-from visionlab.averaging import Average, Averages
+from visionlab.averaging import Average
 from visionlab.engine.checkpoints import Checkpoints, load_last, restore
 from visionlab.engine.device import choose_device, make_autocast, make_deterministic, set_threads
 from visionlab.engine.evaluate import Autocast
 from visionlab.engine.fit import steps_per_epoch
-from visionlab.engine.plan import Evaluation, Hparams, Stop
 from visionlab.engine.state import TrainState
-from visionlab.models.weights import freeze, load_exactly, load_matching
-from visionlab.schedules import Schedule
+from visionlab.models.weights import backbone_of, freeze, load_exactly, load_matching
+from visionlab.plateau import Watch, watch_for
+from visionlab.recipes import Recipes, build_recipes, check_combinations
 from visionlab.task import Data, Task
 
 # what a resumed run may be given: nothing else changes how it goes on
@@ -43,24 +41,7 @@ FREE_ON_RESUME = (
     "tensorboard",
 )
 _MAX_NAMED = 10
-_WEIGHT_KEYS = ("checkpoint", "init_from", "freeze")
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recipes:
-    """The parts of a run as checked settings; no data was read for them."""
-
-    hparams: Hparams
-    stop: Stop
-    evaluation: Evaluation
-    scheduler: Schedule
-    averaged: Averages
-    augment: Any
-    loss: Callable[[Any, Any], Mapping[str, Tensor]]
-    optimizer: Callable[[nn.Module], Optimizer]
-    dataset: Callable[..., Data]
-    model: Callable[..., nn.Module]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +57,7 @@ class Run:
     task: Task
     optimizer: Optimizer
     schedule: Callable[[int], float]
+    watch: Watch
     averages: Sequence[Average]
     checkpoints: Checkpoints
     state: TrainState
@@ -115,8 +97,9 @@ def build_run(config: DictConfig, folder: Path) -> Run:
     if last is not None:
         check_classes(data, last["class_names"])
     task = build_task(parts, recipes, data, device)
-    _check_combinations(config, recipes, data)
+    schedule, watch = _bind(recipes, task)
     optimizer, averages = recipes.optimizer(task.model), recipes.averaged(task.model)
+    check_combinations(config, recipes, task, averages)
     state = TrainState()
     if last is not None:
         state = restore(last, model=task.model, optimizer=optimizer, averages=averages)
@@ -131,7 +114,8 @@ def build_run(config: DictConfig, folder: Path) -> Run:
         data=data,
         task=task,
         optimizer=optimizer,
-        schedule=_bind(recipes.scheduler, task, recipes.hparams),
+        schedule=schedule,
+        watch=watch,
         averages=averages,
         checkpoints=Checkpoints(
             folder / "checkpoints",
@@ -140,34 +124,6 @@ def build_run(config: DictConfig, folder: Path) -> Run:
         ),
         state=state,
     )
-
-
-def _check_combinations(config: DictConfig, recipes: Recipes, data: Data) -> None:
-    """Refuse settings that are each in range and do not fit together."""
-    patience, every = recipes.stop.patience_epochs, recipes.evaluation.every_epochs
-    if patience and "val" not in data.splits:
-        raise ValueError("stop.patience_epochs needs a validation part, got dataset.val.split=0")
-    if patience and patience < every:
-        raise ValueError(
-            f"stop.patience_epochs must be >= evaluation.every_epochs {every}, got {patience}"
-        )
-    if config.model.freeze and recipes.averaged.buffers == "recomputed":
-        raise ValueError(
-            "averaged.buffers must be averaged or copied with model.freeze, got recomputed"
-        )
-
-
-def build_recipes(config: DictConfig) -> Recipes:
-    """Build the parts whose settings can be checked before data is read, the quick ones first."""
-    recipes = Recipes(**{field.name: _recipe(config, field.name) for field in fields(Recipes)})
-    for key in ("dataset", "augment", "model", "loss"):
-        recipe = getattr(recipes, key)
-        if recipe.task != config.task.name:
-            raise ValueError(
-                f"{key} must be one for task {config.task.name}, "
-                f"got {type(recipe).__name__}, which is for {recipe.task}"
-            )
-    return recipes
 
 
 def build_data(config: DictConfig, recipes: Recipes, device: torch.device) -> Data:
@@ -212,6 +168,7 @@ def build_task(config: DictConfig, recipes: Recipes, data: Data, device: torch.d
         splits=data.splits,
         model=model,
         loss=recipes.loss,
+        backbone=backbone_of(model),
         curves=instantiate(config.task.curves),
         predict=instantiate(config.task.predict),
         metric=instantiate(config.task.metric, class_names=data.class_names, _convert_="all"),
@@ -232,27 +189,27 @@ def without_first_weights(config: DictConfig) -> DictConfig:
     return changed
 
 
-def _recipe(config: DictConfig, key: str) -> Any:
-    """Build one part; the weights that go into a model are not part of its recipe."""
-    settings = OmegaConf.to_container(config[key], resolve=True)
-    assert isinstance(settings, dict)
-    if key == "model":
-        settings = {name: value for name, value in settings.items() if name not in _WEIGHT_KEYS}
-    # as the child of a parent, so that an error names the key
-    return instantiate(OmegaConf.create({key: settings})[key], _convert_="all")
+def _bind(recipes: Recipes, task: Task) -> tuple[Callable[[int], float], Watch]:
+    """Return the schedule as a function of the step, and what looks at the run for it.
 
-
-def _bind(schedule: Schedule, task: Task, hparams: Hparams) -> Callable[[int], float]:
-    """Return a schedule as a function of the step; one that does not fit the run fails here."""
-    epoch_steps = steps_per_epoch(task.splits["train"], hparams)
+    Raises:
+        ValueError: it does not fit the run.
+    """
+    epoch_steps = steps_per_epoch(task.splits["train"], recipes.hparams)
+    total_steps = recipes.hparams.epochs * epoch_steps
     bound = functools.partial(
-        schedule, total_steps=hparams.epochs * epoch_steps, steps_per_epoch=epoch_steps
+        recipes.scheduler, total_steps=total_steps, steps_per_epoch=epoch_steps
     )
     try:
         bound(0)
+        return bound, watch_for(
+            recipes.scheduler,
+            total_steps=total_steps,
+            steps_per_epoch=epoch_steps,
+            every_epochs=recipes.evaluation.every_epochs,
+        )
     except ValueError as error:
         raise ValueError(f"scheduler.{error}") from error
-    return bound
 
 
 def _completed(config: DictConfig) -> DictConfig:

@@ -7,6 +7,8 @@ composition can be undone to well below a pixel. The first operation stands righ
 `shift @ scale`.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -90,22 +92,58 @@ def resample(images: Tensor, matrices: Tensor, *, size: tuple[int, int]) -> Tens
         matrices: (B, 3, 3), source to target pixels, on any device.
         size: height and width of the result.
     """
-    height, width = size
-    inverses = torch.linalg.inv(matrices.double())
-    to_source = _from_unit(images.shape[2:], like=inverses).inverse() @ inverses
-    theta = to_source @ _from_unit((height, width), like=inverses)
-    # in float64, which autocast leaves alone: a bfloat16 grid would lose whole pixels
-    theta = theta[:, :2].to(images.device)
-    grid = F.affine_grid(theta, [len(images), 1, height, width], align_corners=False)
-    # pixels at the border keep their colour up to it: it does not fade into the 0 outside
-    pixels = F.grid_sample(
-        images, grid.to(images.dtype), padding_mode="border", align_corners=False
-    )
-    return pixels * (grid.abs() <= 1.0).all(dim=-1)[:, None]
+    sizes = torch.tensor([images.shape[:1:-1]]).expand(len(images), -1)
+    grid, is_inside = _grid(matrices.to(images.device), sizes, size)
+    pixels = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    return pixels * is_inside
 
 
-def _from_unit(size: torch.Size | tuple[int, int], *, like: Tensor) -> Tensor:
-    """Return the matrix from torch's coordinates in [-1, 1] to pixels of an image (H, W)."""
-    height, width = size
-    rows = [[width / 2, 0.0, width / 2], [0.0, height / 2, height / 2], [0.0, 0.0, 1.0]]
-    return torch.tensor(rows, dtype=like.dtype, device=like.device)
+def sample(
+    images: Sequence[Tensor], matrices: Tensor, *, size: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
+    """Return images of several sizes moved by matrices, and which pixels lie inside the image.
+
+    Outside, the colour of the border goes on.
+
+    Args:
+        images: (C, H, W) each, of any type, on one device.
+        matrices: (B, 3, 3), source to target pixels, on any device.
+        size: height and width of the result.
+
+    Returns:
+        (B, C, height, width) float32, and (B, 1, height, width) bool.
+    """
+    sizes = torch.tensor([(image.shape[2], image.shape[1]) for image in images])
+    grids, is_inside = _grid(matrices.to(images[0].device), sizes, size)
+    pixels = [
+        F.grid_sample(image[None].float(), grid[None], padding_mode="border", align_corners=False)
+        for image, grid in zip(images, grids.unbind(0), strict=True)
+    ]
+    return torch.cat(pixels), is_inside
+
+
+def _grid(matrices: Tensor, sizes: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Return where pixels come from, and which come from inside their image.
+
+    Sums and products in float32 of what was inverted in float64: autocast cannot make them coarse.
+
+    Args:
+        matrices: (B, 3, 3), source to target pixels.
+        sizes: (B, 2), width and height of the sources.
+        size: height and width of the targets.
+
+    Returns:
+        (B, height, width, 2) float32 in torch's coordinates, in which a source goes from -1 to 1,
+        and (B, 1, height, width) bool.
+    """
+    device = matrices.device
+    across, down = (torch.arange(length, device=device) + 0.5 for length in reversed(size))
+    to_source = torch.linalg.inv(matrices.double())[:, :2]
+    to_unit = 2.0 / sizes.to(device).double()
+    rows = to_source * to_unit[:, :, None]
+    rows[:, :, 2] -= 1.0
+    rows = rows.float()[:, :, :, None]
+    x_part, y_part = rows[:, :, 0] * across, rows[:, :, 1] * down + rows[:, :, 2]
+    grid = x_part.permute(0, 2, 1)[:, None] + y_part.permute(0, 2, 1)[:, :, None]
+    is_inside = (grid.abs() <= 1.0).all(dim=-1)
+    return grid, is_inside[:, None]

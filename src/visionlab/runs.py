@@ -1,5 +1,6 @@
 """What `train.py` does once its configuration is composed."""
 
+import functools
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,9 +17,12 @@ from visionlab.engine.interrupt import Interrupted, Signals
 from visionlab.engine.lock import locked
 from visionlab.engine.observers import MetricsFile, Observer, Pictures, Predictions, TensorBoard
 from visionlab.engine.progress import Terminal, draw_table
+from visionlab.engine.range_test import RangeCurve
 from visionlab.engine.record import Record
 from visionlab.engine.state import TrainState
 from visionlab.experiment import Run, build_run
+from visionlab.pictures.range_test import draw_range_test
+from visionlab.schedules import RangeTest
 from visionlab.storage import write_text
 
 _TRAIN_SPLITS = {"none": [], "plain": ["train_plain"], "augmented": ["train"]}
@@ -96,6 +100,7 @@ def _fit(run: Run, signals: Signals, observers: Sequence[Observer]) -> None:
         signals=signals,
         autocast=run.autocast,
         seed=run.config.global_seed,
+        watch=run.watch,
         averages=run.averages,
         observers=observers,
     )
@@ -104,11 +109,14 @@ def _fit(run: Run, signals: Signals, observers: Sequence[Observer]) -> None:
 
 
 def _final_results(run: Run, signals: Signals) -> Numbers:
-    """Return the numbers of every saved model on the test split, and on train when asked."""
+    """Return the numbers of every saved model on the test split, and on train when asked.
+
+    What the last weights did with the training samples is drawn too.
+    """
     evaluation = run.recipes.evaluation
-    splits = [split for split in ("test",) if split in run.data.splits]
+    test_splits = ["test"] if "test" in run.data.splits else []
     numbers: Numbers = {}
-    for split in splits + _TRAIN_SPLITS[evaluation.train]:
+    for split in test_splits + _TRAIN_SPLITS[evaluation.train]:
         results = evaluate_saved(
             run.task,
             saved_models(run.folder / "checkpoints"),
@@ -118,7 +126,11 @@ def _final_results(run: Run, signals: Signals) -> Numbers:
             check=signals.check,
             epoch=run.recipes.hparams.epochs,
         )
-        export(run.task, results, run.folder, split)
+        if split == "test":
+            export(run.task, results, run.folder, split)
+        else:
+            folder = run.folder / "pictures" / label(split)
+            run.task.draw(folder, results["model"].samples, run.task.splits[split])
         numbers[label(split)] = {name: result.numbers for name, result in results.items()}
     return numbers
 
@@ -141,6 +153,10 @@ def _observers(run: Run) -> list[Observer]:
     if run.config.tensorboard:
         yaml = OmegaConf.to_yaml(run.config)
         observers.append(TensorBoard(run.folder, step=run.state.step, config=yaml))
+    if isinstance(run.recipes.scheduler, RangeTest):
+        draw = functools.partial(draw_range_test, run.folder / "pictures" / "range_test.png")
+        path = run.folder / "range_test.csv"
+        observers.append(RangeCurve(path, step=run.state.step, draw=draw))
     return observers
 
 

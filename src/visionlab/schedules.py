@@ -1,5 +1,7 @@
 """Learning-rate schedules: pure functions of the step, without state and without torch.
 
+The one with a state is in `plateau.py`.
+
 Each is called as `schedule(step, total_steps=..., steps_per_epoch=...)` with the number of
 optimizer steps done, and returns the factor on the base learning rate. Every length can be given in
 steps or in epochs, one of the two. A warm-up of W steps has the factor step / W for step < W: with
@@ -17,6 +19,13 @@ from typing import Protocol
 class Schedule(Protocol):
     """The factor on the learning rate, as a function of the step."""
 
+    def __call__(self, step: int, *, total_steps: int, steps_per_epoch: int) -> float:
+        """Return the factor of the step that follows `step` finished ones."""
+
+
+class WarmedUp(Schedule, Protocol):
+    """A schedule that begins with a warm-up, of either length; the other is 0."""
+
     @property
     def warmup_steps(self) -> int:
         """Length of the warm-up in steps, or 0."""
@@ -24,9 +33,6 @@ class Schedule(Protocol):
     @property
     def warmup_epochs(self) -> int:
         """Length of the warm-up in epochs, or 0."""
-
-    def __call__(self, step: int, *, total_steps: int, steps_per_epoch: int) -> float:
-        """Return the factor of the step that follows `step` finished ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +47,7 @@ class Constant:
 
     def __call__(self, step: int, *, total_steps: int, steps_per_epoch: int) -> float:
         """Return the factor at `step`."""
-        warmup = _warmup_length(self, total_steps, steps_per_epoch)
+        warmup = warmup_length(self, total_steps, steps_per_epoch)
         return step / warmup if step < warmup else 1.0
 
 
@@ -57,7 +63,7 @@ class Linear:
 
     def __call__(self, step: int, *, total_steps: int, steps_per_epoch: int) -> float:
         """Return the factor at `step`."""
-        warmup = _warmup_length(self, total_steps, steps_per_epoch)
+        warmup = warmup_length(self, total_steps, steps_per_epoch)
         if step < warmup:
             return step / warmup
         return max(0.0, (total_steps - step) / (total_steps - warmup))
@@ -78,7 +84,7 @@ class Cosine:
 
     def __call__(self, step: int, *, total_steps: int, steps_per_epoch: int) -> float:
         """Return the factor at `step`."""
-        warmup = _warmup_length(self, total_steps, steps_per_epoch)
+        warmup = warmup_length(self, total_steps, steps_per_epoch)
         if step < warmup:
             return step / warmup
         return _half_cosine((step - warmup) / (total_steps - warmup))
@@ -104,7 +110,7 @@ class MultiStep:
 
     def __call__(self, step: int, *, total_steps: int, steps_per_epoch: int) -> float:
         """Return the factor at `step`."""
-        warmup = _warmup_length(self, total_steps, steps_per_epoch)
+        warmup = warmup_length(self, total_steps, steps_per_epoch)
         if step < warmup:
             return step / warmup
         passed = (
@@ -137,7 +143,7 @@ class Step:
 
     def __call__(self, step: int, *, total_steps: int, steps_per_epoch: int) -> float:
         """Return the factor at `step`."""
-        warmup = _warmup_length(self, total_steps, steps_per_epoch)
+        warmup = warmup_length(self, total_steps, steps_per_epoch)
         if step < warmup:
             return step / warmup
         if self.every_steps:
@@ -180,7 +186,7 @@ class CosineRestarts:
 
     def __call__(self, step: int, *, total_steps: int, steps_per_epoch: int) -> float:
         """Return the factor at `step`."""
-        warmup = _warmup_length(self, total_steps, steps_per_epoch)
+        warmup = warmup_length(self, total_steps, steps_per_epoch)
         if step < warmup:
             return step / warmup
         unit = 1 if self.cycle_steps else steps_per_epoch
@@ -197,11 +203,41 @@ class CosineRestarts:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class RangeTest:
+    """From one learning rate to another over the run, the same factor at each step.
+
+    For finding a good rate, not for training: L. Smith's range test (arXiv 1506.01186, section 3.3)
+    raises the rate linearly; here it moves on a logarithmic scale, either way.
+
+    Attributes:
+        start_lr: rate of the first step.
+        end_lr: rate of the last step.
+        base_lr: what the factor is on, the optimizer's rate.
+    """
+
+    start_lr: float
+    end_lr: float
+    base_lr: float
+
+    def __post_init__(self) -> None:
+        for name in ("start_lr", "end_lr", "base_lr"):
+            if not 0.0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be > 0, got {getattr(self, name)}")
+        if self.start_lr == self.end_lr:
+            raise ValueError(f"end_lr must not be start_lr {self.start_lr}, got {self.end_lr}")
+
+    def __call__(self, step: int, *, total_steps: int, steps_per_epoch: int) -> float:
+        """Return the factor at `step`."""
+        progress = step / max(1, total_steps - 1)
+        return float(self.start_lr ** (1 - progress) * self.end_lr**progress / self.base_lr)
+
+
 def _half_cosine(progress: float) -> float:
     return max(0.0, 0.5 * (1.0 + math.cos(math.pi * progress)))
 
 
-def _warmup_length(schedule: Schedule, total_steps: int, steps_per_epoch: int) -> int:
+def warmup_length(schedule: WarmedUp, total_steps: int, steps_per_epoch: int) -> int:
     """Return the warm-up in steps; refuses one that leaves no step after it."""
     length = schedule.warmup_steps or schedule.warmup_epochs * steps_per_epoch
     if length >= total_steps:
@@ -213,7 +249,7 @@ def _warmup_length(schedule: Schedule, total_steps: int, steps_per_epoch: int) -
     return length
 
 
-def _check_warmup(schedule: Schedule) -> None:
+def _check_warmup(schedule: WarmedUp) -> None:
     for name in ("warmup_steps", "warmup_epochs"):
         if getattr(schedule, name) < 0:
             raise ValueError(f"{name} must be >= 0, got {getattr(schedule, name)}")

@@ -77,14 +77,14 @@ class Data:
         splits: by name; `train` is there, `train_plain` holds the same samples without
             augmentation, `val` and `test` where the data has them.
         sizes: what the model's last layer is built from, for example `{"num_classes": 10}`.
-        class_names: in the order of the labels.
+        class_names: in the order of the labels; of keypoints, what the points are called.
         class_ids: what the labels are called in the data set's own files.
         to_pixels: maps a batch's images (B, C, H, W) to pixels in [0, 1], for pictures.
         unreadable: paths of files that were left out.
     """
 
     splits: Mapping[str, Split]
-    sizes: Mapping[str, int]
+    sizes: Mapping[str, Any]
     class_names: Sequence[str]
     class_ids: Sequence[int]
     to_pixels: Callable[[Tensor], Tensor]
@@ -99,28 +99,31 @@ class Task:
         name: the task's name, as in `conf/task/`.
         splits: by name; `train` is what is trained on, `val` (if any) is evaluated each epoch.
         model: called as `model(batch.inputs)`.
-        loss: maps (outputs, targets) to named scalars, which the loop sums.
+        loss: maps (outputs, targets) to named losses, which the loop sums: scalars, or (B,), one
+            value a sample, of which the mean counts.
+        backbone: the modules that `hparams.freeze_backbone_epochs` holds still; may be none.
         curves: maps (outputs, targets) to named scalars worth drawing beside the losses.
         predict: maps (outputs, batch) to predictions in the sample's own units (original pixels).
         metric: compares predictions with targets.
         monitor: the number of the metric, or `loss`, that decides which weights are best.
         mode: whether more or less of it is better.
         draw: writes pictures into a folder, of samples (arrays by name) of a split.
-        export: writes samples of a split, by the split's name, into a folder, in the field's own
-            format, and returns the file; None where there is no such format.
+        export: writes samples of a split, by the name its numbers have, into a folder, in the
+            field's own format, and returns the file; None where there is no such format.
     """
 
     name: str
     splits: Mapping[str, Split]
     model: nn.Module
     loss: Callable[[Any, Any], Mapping[str, Tensor]]
+    backbone: Sequence[nn.Module]
     curves: Callable[[Any, Any], Mapping[str, Tensor]]
     predict: Callable[[Any, Batch], Any]
     metric: Metric
     monitor: str
     mode: Literal["max", "min"]
     draw: Callable[[Path, dict[str, Tensor], Split], None]
-    export: Callable[[Path, str, dict[str, Tensor]], Path] | None
+    export: Callable[[Path, str, dict[str, Tensor], Split], Path] | None
 
     def __post_init__(self) -> None:
         if self.mode not in ("max", "min"):

@@ -14,6 +14,8 @@ from torch import Tensor
 from visionlab.data.check_submission import check
 from visionlab.data.coco_results import write_results
 
+NO_SPLIT: Any = None  # it is not read
+
 
 def samples(**changes: Any) -> dict[str, Tensor]:
     found = {
@@ -27,7 +29,8 @@ def samples(**changes: Any) -> dict[str, Tensor]:
 
 
 def written(path: Path, found: dict[str, Tensor], class_ids: list[int]) -> list[dict[str, Any]]:
-    assert write_results(path.parent, path.name.split("_")[0], found, class_ids=class_ids) == path
+    label = path.name.split("_")[0]
+    assert write_results(path.parent, label, found, NO_SPLIT, class_ids=class_ids) == path
     content = json.loads(path.read_text())
     assert isinstance(content, list)
     return content
@@ -115,5 +118,5 @@ def test_what_does_not_fit_is_named(
 ) -> None:
     path = tmp_path / "test_bbox_results.json"
     with pytest.raises(ValueError, match=message):
-        write_results(tmp_path, "test", samples(**changes), class_ids=[4, 9])
+        write_results(tmp_path, "test", samples(**changes), NO_SPLIT, class_ids=[4, 9])
     assert not path.exists()

@@ -16,9 +16,10 @@ from training import EACH_EPOCH, NO_STOP, PLAN, assert_same, averages_of, train
 from visionlab.averaging import weight_distance, weight_norm
 from visionlab.engine.checkpoints import LAST, PREVIOUS, load_last
 from visionlab.engine.evaluate import Result
-from visionlab.engine.fit import steps_per_epoch, train_mode
+from visionlab.engine.fit import steps_per_epoch
+from visionlab.engine.freezing import train_mode
 from visionlab.engine.interrupt import Interrupted, Signals
-from visionlab.engine.plan import Evaluation, Hparams, Stop
+from visionlab.engine.plan import Evaluation, Stop
 from visionlab.engine.state import TrainState
 from visionlab.models.weights import freeze
 from visionlab.task import Batch, Split, Task
@@ -36,7 +37,7 @@ class At:
     step: int
     call: object
 
-    def on_step(self, state: TrainState, *, lr: float, num_samples: int) -> None:
+    def on_step(self, state: TrainState, *, lr: float, loss: Tensor, num_samples: int) -> None:
         if state.step == self.step:
             self.call()  # type: ignore[operator]
 
@@ -106,7 +107,7 @@ def test_train_means_weigh_each_sample_alike(tmp_path: Path) -> None:
         def loss(outputs: Tensor, targets: Tensor) -> Mapping[str, Tensor]:
             losses = task.loss(outputs, targets)
             if torch.is_grad_enabled():
-                seen.append((float(losses["cross_entropy"].detach()), len(targets)))
+                seen.append((float(losses["cross_entropy"].detach().mean()), len(targets)))
             return losses
 
         return replace(task, loss=loss)
@@ -131,7 +132,7 @@ def test_frozen_layers_stay_with_their_statistics(tmp_path: Path) -> None:
 
 def test_train_mode_leaves_norms_without_weights_in_training() -> None:
     norm = nn.BatchNorm2d(3, affine=False)
-    train_mode(nn.Sequential(norm.eval()))
+    train_mode(replace(linear(), model=nn.Sequential(norm.eval())), [], is_frozen=False)
     assert norm.training
 
 
@@ -290,7 +291,15 @@ def test_a_signal_in_validation_loses_no_step(tmp_path: Path) -> None:
     assert_same(whole, train(boxes, tmp_path / "broken", resume=True))
 
 
-def test_the_second_signal_is_not_caught() -> None:
+@pytest.fixture
+def listening() -> Iterator[None]:
+    """SIGINT as in the foreground: a shell has what it starts in the background ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_the_second_signal_is_not_caught(listening: None) -> None:
     with Signals() as signals:
         os.kill(os.getpid(), signal.SIGINT)
         with pytest.raises(Interrupted):
@@ -379,7 +388,7 @@ def test_settings_name_what_is_out_of_range() -> None:
     with pytest.raises(ValueError, match="grad_clip_max_norm must be > 0, got -1"):
         replace(PLAN, grad_clip_max_norm=-1)
     with pytest.raises(ValueError, match="accumulate_steps must divide batch_size 16, got 3"):
-        Hparams(epochs=1, batch_size=16, accumulate_steps=3, grad_clip_max_norm=None)
+        replace(PLAN, accumulate_steps=3)
     with pytest.raises(ValueError, match="max_steps must be > 0, got 0"):
         Stop(patience_epochs=None, max_steps=0, max_minutes=None)
     with pytest.raises(ValueError, match="train must be one of none, plain, augmented, got 'x'"):

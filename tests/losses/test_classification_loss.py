@@ -6,6 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.nn import functional as F
 
 from visionlab.losses.classification import CrossEntropy
 
@@ -33,12 +34,19 @@ def problem(num_samples: int, num_classes: int, seed: int) -> tuple[Tensor, Tens
     return logits, labels, generator.uniform(0.1, 2, num_classes).tolist()
 
 
-def loss_of(
+def losses_of(
     logits: Tensor, labels: Tensor, smoothing: float = 0.0, weights: Sequence[float] | None = None
 ) -> Tensor:
     losses = CrossEntropy(label_smoothing=smoothing, class_weights=weights)(logits, labels)
     assert list(losses) == ["cross_entropy"]
+    assert losses["cross_entropy"].shape == labels.shape
     return losses["cross_entropy"]
+
+
+def loss_of(
+    logits: Tensor, labels: Tensor, smoothing: float = 0.0, weights: Sequence[float] | None = None
+) -> Tensor:
+    return losses_of(logits, labels, smoothing, weights).mean()
 
 
 PROBLEMS = st.builds(problem, st.integers(1, 6), st.integers(1, 7), st.integers(0, 9999))
@@ -69,9 +77,33 @@ def test_cross_entropy_equals_the_naive_formula(
     chosen = weights if weighted else None
     loss = loss_of(logits, labels, smoothing, chosen)
     expected = naive_cross_entropy(logits, labels, smoothing, chosen)
-    assert loss.shape == ()
     assert loss >= 0
     assert loss.item() == pytest.approx(expected.item(), rel=2e-5, abs=2e-6)
+
+
+@given(problem=PROBLEMS, smoothing=SMOOTHINGS, weighted=st.booleans())
+def test_the_mean_is_that_of_torch(
+    problem: tuple[Tensor, Tensor, list[float]], smoothing: float, weighted: bool
+) -> None:
+    logits, labels, weights = problem
+    expected = F.cross_entropy(
+        logits,
+        labels,
+        weight=torch.tensor(weights) if weighted else None,
+        label_smoothing=smoothing,
+    )
+    loss = loss_of(logits, labels, smoothing, weights if weighted else None)
+    torch.testing.assert_close(loss, expected)
+
+
+def test_each_sample_has_its_own_loss() -> None:
+    logits, labels, weights = problem(6, 3, seed=2)
+    alone = [loss_of(logits[row : row + 1], labels[row : row + 1]) for row in range(6)]
+    torch.testing.assert_close(losses_of(logits, labels), torch.stack(alone))
+    # weighted ones are those alone times their weight, all with one factor
+    ratios = losses_of(logits, labels, weights=weights) / torch.stack(alone)
+    shares = torch.tensor(weights)[labels]
+    torch.testing.assert_close(ratios, 6 * shares / shares.sum())
 
 
 @given(problem=PROBLEMS, smoothing=SMOOTHINGS, weighted=st.booleans())

@@ -10,7 +10,16 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from visionlab.models.weights import freeze, load_exactly, load_matching, read_weights
+from visionlab.models.resnet_cifar import ResNetCifar
+from visionlab.models.resnet_small_images import ResNetSmallImages
+from visionlab.models.timm_model import TimmModel
+from visionlab.models.weights import (
+    backbone_of,
+    freeze,
+    load_exactly,
+    load_matching,
+    read_weights,
+)
 from visionlab.storage import write_tensors
 
 
@@ -284,3 +293,39 @@ def test_a_pattern_that_matches_no_parameter_is_refused(pattern: str) -> None:
 def test_freezing_everything_is_refused() -> None:
     with pytest.raises(ValueError, match=r"freeze must leave something to train, got \['\*'\]"):
         freeze(network(), ["*"])
+
+
+@pytest.mark.parametrize(
+    ("recipe", "heads"),
+    [
+        (ResNetCifar(depth=8), ["fc"]),
+        (ResNetSmallImages(depth=18), ["fc"]),
+        (TimmModel(name="test_resnet", pretrained=False), ["fc"]),
+        (TimmModel(name="test_efficientnet", pretrained=False), ["classifier"]),
+        (TimmModel(name="test_convnext", pretrained=False), ["head.fc"]),
+        (TimmModel(name="test_vit", pretrained=False), ["head"]),  # tokens of the model's own
+        (TimmModel(name="levit_128s", pretrained=False), ["head", "head_dist"]),
+    ],
+    ids=lambda value: getattr(value, "name", None) or type(value).__name__,
+)
+def test_the_backbone_of_a_classifier_is_all_but_its_last_layer(
+    recipe: Callable[..., nn.Module], heads: list[str]
+) -> None:
+    model = recipe(num_classes=3)
+    parts = [id(each) for part in backbone_of(model) for each in part.parameters()]
+    names = {id(each): name for name, each in model.named_parameters()}
+    assert len(parts) == len(set(parts))
+    found = {names[part] for part in parts}
+    of_heads = {name for name in names.values() if name.startswith(tuple(f"{h}." for h in heads))}
+    assert of_heads
+    assert found == set(names.values()) - of_heads
+
+
+def test_a_backbone_by_its_name_comes_first() -> None:
+    model = network()
+    model.backbone = "resnet18"  # type: ignore[assignment]
+    assert backbone_of(model) == []
+    del model.backbone
+    model.backbone = model.body
+    model.get_classifier = lambda: model.head  # type: ignore[assignment]
+    assert backbone_of(model) == [model.body]

@@ -1,45 +1,22 @@
 """Images with boxes in batches: workers decode, the training device moves and resamples."""
 
-import functools
 import math
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
-from PIL import Image, ImageFile
 from torch import Tensor
-from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 
 from visionlab import geometry, seeding
 from visionlab.data.augment import normalise
 from visionlab.data.batching import aspect_batches, equal_batches, num_batches
 from visionlab.data.box_augment import BoxAugment, keep_visible
+from visionlab.data.decode import Images, Stack
 from visionlab.data.resize import Resize, padded
-from visionlab.data.workers import Workers
 from visionlab.outputs import Annotated, BoxTargets
 from visionlab.task import Batch
 
 PAD_MULTIPLE_PX = 32  # the stride of a backbone's last stage
-
-
-class _Pixels(NamedTuple):
-    """A decoded image, (3, H, W) uint8, smaller than the file by `factor`, or what is wrong."""
-
-    row: int
-    image: Tensor
-    factor: int
-    problem: str
-
-
-class _Stack(NamedTuple):
-    """The images of a batch, one after the other in one tensor."""
-
-    rows: Tensor
-    flat: Tensor
-    shapes: list[torch.Size]
-    factors: list[int]
-    problems: list[str]
 
 
 class BoxSplit:
@@ -84,12 +61,9 @@ class BoxSplit:
         self._sizes = [resize.size(width_px=width, height_px=height) for width, height in sides]
         self._canvases = torch.tensor([_canvas(size) for size in self._sizes])
         middle = 1.0 if augmentation is None else math.sqrt(math.prod(augmentation.scale))
-        factors = [max(1, int(1.0 / (scale * middle) + 1e-6)) for scale in self._scales]
-        images = [sample.image for sample in samples]
-        self._workers = Workers(
-            functools.partial(_read, images, sides, factors),
-            num_rows=len(samples),
-            stack=_stack,
+        self._images = Images(
+            [sample.image for sample in samples],
+            factor=_Reduction(resize, middle),
             num_workers=num_workers,
         )
 
@@ -117,16 +91,24 @@ class BoxSplit:
                 first_batch=first_batch,
                 order_seed=seeding.derive(self._seed, "order", epoch),
             )
-        for stack in self._workers.batches(rows):
-            if stack.problems:
-                raise ValueError(stack.problems[0])
+        for stack in self._images.batches(rows):
+            self._check_sizes(stack)
             yield self._batch(stack, epoch)
+
+    def _check_sizes(self, stack: Stack) -> None:
+        for row, (width, height) in zip(stack.rows.tolist(), stack.sizes.tolist(), strict=True):
+            sample = self._samples[row]
+            if (width, height) != (sample.width_px, sample.height_px):
+                raise ValueError(
+                    f"{sample.image} must be {sample.width_px}x{sample.height_px} px as annotated, "
+                    f"got {width}x{height} px"
+                )
 
     def _plain_batches(self, batch_size: int) -> list[Tensor]:
         groups = torch.unique(self._canvases, dim=0, return_inverse=True)[1]
         return equal_batches(groups, batch_size=batch_size)
 
-    def _batch(self, stack: _Stack, epoch: int) -> Batch:
+    def _batch(self, stack: Stack, epoch: int) -> Batch:
         device = self._normalisation.device
         numbers = stack.rows.tolist()
         samples = [self._samples[row] for row in numbers]
@@ -146,15 +128,14 @@ class BoxSplit:
             matrices.float().to(device),
         )
 
-    def _inputs(self, stack: _Stack, matrices: Tensor) -> Tensor:
+    def _inputs(self, stack: Stack, matrices: Tensor) -> Tensor:
         """Return the images where their matrices put them, (B, 3, H, W) float32."""
         numbers = stack.rows.tolist()
         width, height = self._canvases[stack.rows].amax(dim=0).tolist()
         device = self._normalisation.device
         inputs = torch.zeros(len(numbers), 3, height, width, device=device)
-        images = _unstack(stack.flat.to(device), stack.shapes)
-        enlarge = torch.tensor(stack.factors, dtype=torch.float64)[:, None].expand(-1, 2)
-        matrices = matrices @ geometry.scalings(enlarge)
+        images = stack.images(device)
+        matrices = matrices @ geometry.scalings(stack.factors[:, None].expand(-1, 2))
         for place, (row, image) in enumerate(zip(numbers, images, strict=True)):
             width, height = self._sizes[row]
             inputs[place, :, :height, :width] = geometry.resample(
@@ -170,53 +151,16 @@ def _canvas(size: tuple[int, int]) -> tuple[int, int]:
     return width, height
 
 
-def _read(
-    images: Sequence[Path | Tensor],
-    sides: Sequence[tuple[int, int]],
-    factors: Sequence[int],
-    row: int,
-) -> _Pixels:
-    """Decode an image of given width and height; what is wrong with it the parent says."""
-    image, factor = images[row], factors[row]
-    if isinstance(image, Tensor):
-        pixels = image if factor == 1 else _reduced(to_pil_image(image), factor)
-        return _Pixels(row, pixels, factor, "")
-    return _Pixels(row, *_decode(image, sides[row], factor))
+@dataclass(frozen=True)
+class _Reduction:
+    """How many times smaller than its original an image is kept; workers can be sent it."""
 
+    resize: Resize
+    middle_scale: float
 
-def _decode(path: Path, size: tuple[int, int], factor: int) -> tuple[Tensor, int, str]:
-    """Return an image smaller by a whole factor, (3, H, W) uint8, the factor, what is wrong."""
-    ImageFile.LOAD_TRUNCATED_IMAGES = False
-    nothing = torch.zeros(3, 0, 0, dtype=torch.uint8)
-    try:
-        with Image.open(path) as image:
-            pixels = image.convert("RGB")
-    except Exception:  # what a damaged file makes a decoder raise is not to be foreseen
-        return nothing, factor, f"{path} must be an image, got a file that cannot be decoded"
-    if pixels.size != size:
-        rule = f"{path} must be {size[0]}x{size[1]} px as annotated"
-        return nothing, factor, f"{rule}, got {pixels.width}x{pixels.height} px"
-    return _reduced(pixels, factor), factor, ""
-
-
-def _reduced(image: Image.Image, factor: int) -> Tensor:
-    pixels: Tensor = pil_to_tensor(image.reduce(factor) if factor > 1 else image)
-    return pixels
-
-
-def _stack(images: Sequence[_Pixels]) -> _Stack:
-    return _Stack(
-        rows=torch.tensor([image.row for image in images]),
-        flat=torch.cat([image.image.flatten() for image in images]),
-        shapes=[image.image.shape for image in images],
-        factors=[image.factor for image in images],
-        problems=[image.problem for image in images if image.problem],
-    )
-
-
-def _unstack(flat: Tensor, shapes: Sequence[torch.Size]) -> list[Tensor]:
-    parts = torch.split(flat, [shape.numel() for shape in shapes])
-    return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
+    def __call__(self, width: int, height: int) -> int:
+        scale = self.resize.scale(width_px=width, height_px=height) * self.middle_scale
+        return max(1, int(1.0 / scale + 1e-6))
 
 
 def _targets(

@@ -15,9 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from visionlab.data.submission_report import MAX_PER_IMAGE, Report
+from visionlab.data.submission_report import MAX_PER_IMAGE, Report, gather
 
-MAX_EXAMPLES = 10
 _KEYS = ("image_id", "category_id", "bbox", "score")
 _Sides = tuple[float, float] | None
 _Problem = tuple[str, str]  # the rule, what there was instead
@@ -38,12 +37,7 @@ def check(results: Any, annotations: Any, tolerance_px: float) -> Report:
         raise ValueError(f"results must be a list, got {type(results).__name__}")
     sizes = _sizes(_section(annotations, "images"))
     names = {each["id"]: str(each.get("name")) for each in _section(annotations, "categories")}
-    counts: Counter[str] = Counter()
-    examples: dict[str, list[str]] = {}
-    for rule, example in _problems(results, sizes, names, tolerance_px):
-        counts[rule] += 1
-        if counts[rule] <= MAX_EXAMPLES:
-            examples.setdefault(rule, []).append(example)
+    examples, counts = gather(_problems(results, sizes, names, tolerance_px))
     per_image, per_category = (_count(results, key) for key in ("image_id", "category_id"))
     return Report(
         num_images=len(sizes),

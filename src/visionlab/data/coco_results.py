@@ -8,21 +8,28 @@ import numpy as np
 from torch import Tensor
 
 from visionlab import storage
+from visionlab.task import Split
 
 
 def write_results(
-    folder: Path, split: str, samples: Mapping[str, Tensor], *, class_ids: Sequence[int]
+    folder: Path,
+    split_label: str,
+    samples: Mapping[str, Tensor],
+    split: Split,
+    *,
+    class_ids: Sequence[int],
 ) -> Path:
-    """Write detections as `<split>_bbox_results.json`, in one step; without any an empty list.
+    """Write detections as `<split_label>_bbox_results.json`, in one step; empty without any.
 
     Numbers keep the precision of float32: x + width, rounded to it, is the x2 that was found.
 
     Args:
         folder: where the file goes; it is made if it is not there.
-        split: the name of the split.
+        split_label: the name of the split.
         samples: `keys` (N,) and `num_detections` (N,) integers of the images; of all detections
             (M,), image after image, `boxes` (M, 4) float32 as x1, y1, x2, y2 in pixels of the
             original image, `scores` (M,) float32 and `labels` (M,) integers.
+        split: where the images are; not read.
         class_ids: of the categories, one a label.
 
     Returns:
@@ -32,7 +39,7 @@ def write_results(
         ValueError: the lengths do not fit, a label is unknown, or a number is not finite.
         OSError: the disk is full or refuses; the old file is untouched.
     """
-    path = folder / f"{split}_bbox_results.json"
+    path = folder / f"{split_label}_bbox_results.json"
     counts = samples["num_detections"].cpu().numpy()
     boxes = samples["boxes"].cpu().double().numpy().reshape(-1, 4)
     scores = samples["scores"].cpu().double().numpy()

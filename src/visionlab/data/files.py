@@ -12,6 +12,7 @@ from torchvision.transforms.v2.functional import center_crop, pil_to_tensor, res
 from visionlab import seeding
 from visionlab.data.augment import Augment, augment, centre, draw, pad
 from visionlab.data.batching import batch_rows, num_batches
+from visionlab.data.view import View, viewed
 from visionlab.data.workers import Workers
 from visionlab.task import Batch
 
@@ -88,6 +89,11 @@ class FileSplit:
             yield Batch(
                 self._inputs(images.to(device), keys, epoch), self._labels[rows].to(device), keys
             )
+
+    def view_batches(self, *, batch_size: int, views: Sequence[View]) -> Iterator[list[Batch]]:
+        """Yield each batch as it is seen in each view."""
+        batches = self.batches(batch_size=batch_size, epoch=0, first_batch=0)
+        yield from viewed(batches, views, normalisation=self._normalisation)
 
     def _inputs(self, images: Tensor, keys: Tensor, epoch: int) -> Tensor:
         rows = torch.arange(len(images), device=images.device)

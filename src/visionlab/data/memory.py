@@ -1,6 +1,6 @@
 """Images that fit in memory: one uint8 tensor on the training device, cut into batches there."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -8,6 +8,7 @@ from torch import Tensor
 from visionlab import seeding
 from visionlab.data.augment import Augment, augment, centre, draw
 from visionlab.data.batching import num_batches, order_rows, split_batches
+from visionlab.data.view import View, viewed
 from visionlab.task import Batch
 
 
@@ -48,6 +49,11 @@ class MemorySplit:
         keys_in_order = self.rows[order].to(self.padded.device)  # once: a GPU waits for each copy
         for keys in split_batches(keys_in_order, batch_size=batch_size, first_batch=first_batch):
             yield Batch(self._inputs(keys, epoch), self.targets[keys], keys)
+
+    def view_batches(self, *, batch_size: int, views: Sequence[View]) -> Iterator[list[Batch]]:
+        """Yield each batch as it is seen in each view."""
+        batches = self.batches(batch_size=batch_size, epoch=0, first_batch=0)
+        yield from viewed(batches, views, normalisation=self.normalisation)
 
     def _inputs(self, keys: Tensor, epoch: int) -> Tensor:
         if self.augmentation is None:

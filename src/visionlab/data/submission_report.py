@@ -1,14 +1,48 @@
-"""What is said about a file of COCO results."""
+"""What is said about a file that is to be handed in."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 MAX_PER_IMAGE = 100  # what COCO's evaluation counts
+MAX_EXAMPLES = 10
+
+
+def gather(problems: Iterable[tuple[str, str]]) -> tuple[dict[str, list[str]], Counter[str]]:
+    """Return the first few examples of what is wrong, by rule, and how often each rule is broken.
+
+    Args:
+        problems: the rule, and what there was instead.
+    """
+    examples: dict[str, list[str]] = {}
+    counts: Counter[str] = Counter()
+    for rule, example in problems:
+        counts[rule] += 1
+        if counts[rule] <= MAX_EXAMPLES:
+            examples.setdefault(rule, []).append(example)
+    return examples, counts
+
+
+def problem_lines(
+    examples: Mapping[str, Sequence[str]], counts: Mapping[str, int], *, unit: str
+) -> Iterator[str]:
+    """Yield what is wrong as lines.
+
+    Args:
+        examples: the first few, by rule.
+        counts: how often each rule is broken.
+        unit: what is counted, for example "places".
+    """
+    for rule, some in examples.items():
+        yield f"WRONG in {counts[rule]} {unit}: {rule}"
+        yield from (f"  {example}" for example in some)
+        if counts[rule] > len(some):
+            yield f"  and {counts[rule] - len(some)} more"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What a check found.
+    """What a check of COCO results found.
 
     Attributes:
         num_images: of the annotations.
@@ -40,11 +74,8 @@ class Report:
         yield f"{self.num_entries} entries for {self.num_images} images"
         for name, count in self.per_category.items():
             yield f"  {name}: {count}"
-        for rule, examples in self.problems.items():
-            yield f"WRONG in {self.counts[rule]} of {self.num_entries} entries: {rule}"
-            yield from (f"  {example}" for example in examples)
-            if self.counts[rule] > len(examples):
-                yield f"  and {self.counts[rule] - len(examples)} more"
+        unit = f"of {self.num_entries} entries"
+        yield from problem_lines(self.problems, self.counts, unit=unit)
         if self.empty_images:
             yield f"warning, no failure: {self.empty_images} images have no entry"
         if self.crowded_images:

@@ -32,6 +32,7 @@ class Workers(Generic[Read, Stacked]):
         stack: Callable[[Sequence[Read]], Stacked],
         num_workers: int,
     ) -> None:
+        self.num_rows = num_rows
         self._order = _Order()
         self._loader: DataLoader[Any] = DataLoader(
             _Rows(read, num_rows),

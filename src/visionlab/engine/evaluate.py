@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from visionlab.engine.state import total
+from visionlab.engine.reduction import loss_per_sample, reduced
 from visionlab.task import Split, Task
 
 _log = logging.getLogger(__name__)
@@ -23,7 +23,8 @@ class Result:
 
     Attributes:
         numbers: `loss`, each named loss, and the metric's numbers.
-        samples: `keys`, and what the metric knows of the samples, arrays by name.
+        samples: `keys`, `loss` (N,) float32 where losses are per sample, and what the metric knows
+            of the samples, arrays by name.
     """
 
     numbers: dict[str, float]
@@ -56,22 +57,24 @@ def evaluate(
     model.eval()
     task.metric.reset()
     names: list[str] = []
-    losses, keys = [], []
+    losses, sample_losses, keys = [], [], []
     for batch in split.batches(batch_size=batch_size, epoch=epoch, first_batch=0):
         check()
         with autocast():
             outputs = model(batch.inputs)
         named = task.loss(outputs, batch.targets)
         if named:
-            names = ["loss", *named]
-            losses.append(torch.stack([total(list(named.values())), *named.values()]))
+            scalars = reduced(named)
+            names = list(scalars)
+            losses.append(torch.stack(list(scalars.values())))
+            sample_losses.append(loss_per_sample(named))
         task.metric.update(task.predict(outputs, batch), batch.targets)
         keys.append(batch.keys)
     model.train(training)
     means = _weighted_means(losses, [len(batch_keys) for batch_keys in keys])
     return Result(
         numbers={**dict(zip(names, means, strict=True)), **task.metric.compute()},
-        samples={"keys": torch.cat(keys), **task.metric.samples()},
+        samples={"keys": torch.cat(keys), **_joined(sample_losses), **task.metric.samples()},
     )
 
 
@@ -108,13 +111,21 @@ def export(task: Task, results: Mapping[str, Result], folder: Path, split: str) 
     """Write what models, by name, found on a split in the field's own format, if there is one."""
     if task.export is not None:
         for name, result in results.items():
-            path = task.export(folder / "predictions" / name, label(split), result.samples)
+            path = task.export(
+                folder / "predictions" / name, label(split), result.samples, task.splits[split]
+            )
             _log.info("wrote %s", path)
 
 
 def label(split: str) -> str:
     """Return what the numbers of a split are called everywhere."""
     return "train_augmented" if split == "train" else split
+
+
+def _joined(sample_losses: Sequence[Tensor | None]) -> dict[str, Tensor]:
+    """Return the losses of all samples by their name; nothing where some batch has none."""
+    known = [losses for losses in sample_losses if losses is not None]
+    return {"loss": torch.cat(known)} if known and len(known) == len(sample_losses) else {}
 
 
 def _weighted_means(rows: Sequence[Tensor], weights: Sequence[int]) -> list[float]:

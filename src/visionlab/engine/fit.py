@@ -17,11 +17,14 @@ from visionlab import seeding
 from visionlab.averaging import Average
 from visionlab.engine.checkpoints import Checkpoints
 from visionlab.engine.evaluate import Autocast
+from visionlab.engine.freezing import train_mode, trained_parameters
 from visionlab.engine.interrupt import Interrupted, Signals
 from visionlab.engine.observers import Observer
 from visionlab.engine.plan import Evaluation, Hparams, Stop
-from visionlab.engine.state import TrainState, total
+from visionlab.engine.reduction import reduced
+from visionlab.engine.state import TrainState
 from visionlab.engine.validation import keep_best, metrics_row, validate
+from visionlab.plateau import NO_WATCH, Watch
 from visionlab.task import Batch, Split, Task
 
 
@@ -38,6 +41,7 @@ def fit(  # noqa: C901 - the one loop, read from top to bottom
     signals: Signals,
     autocast: Autocast,
     seed: int,
+    watch: Watch = NO_WATCH,
     averages: Sequence[Average] = (),
     observers: Sequence[Observer] = (),
 ) -> None:
@@ -48,13 +52,14 @@ def fit(  # noqa: C901 - the one loop, read from top to bottom
         optimizer: over the parameters of `task.model`; each group has its rate in `initial_lr`.
         schedule: maps the number of steps done to the factor on every `initial_lr`.
         state: where to start; it moves along.
-        hparams: length, batch size and clipping.
+        hparams: length and batch size, clipping, which samples count and what is frozen.
         stop: when to end early.
         evaluation: how often to validate.
         checkpoints: where weights are saved.
         signals: asked between steps whether the run should end.
         autocast: makes the context of forward passes.
         seed: of what is random in the steps.
+        watch: looks at losses and rows for a schedule that lowers the rate on a plateau.
         averages: of the model's weights, updated after each step and validated beside the model.
         observers: see every step and epoch, and change nothing.
 
@@ -64,24 +69,28 @@ def fit(  # noqa: C901 - the one loop, read from top to bottom
         OSError: a checkpoint cannot be written.
     """
     epoch_steps = steps_per_epoch(task.splits["train"], hparams)
+    backbone = trained_parameters(task.backbone)
     started = time.monotonic() - state.seconds
     try:
         while not _is_over(state, stop, epochs=hparams.epochs):
-            train_mode(task.model)
+            train_mode(task, backbone, is_frozen=state.epoch < hparams.freeze_backbone_epochs)
             for parts in _steps(task.splits["train"], state, hparams):
                 seeding.seed_everything(seeding.derive(seed, "step", state.step))
                 for group in optimizer.param_groups:
-                    group["lr"] = group["initial_lr"] * schedule(state.step)
+                    group["lr"] = group["initial_lr"] * schedule(state.step) * state.plateau.factor
                 optimizer.zero_grad()
-                scalars, num_samples = _backward(task, parts, autocast)
+                scalars, num_samples = _backward(task, parts, autocast, hparams.hard_examples)
                 if hparams.grad_clip_max_norm:
                     nn.utils.clip_grad_norm_(task.model.parameters(), hparams.grad_clip_max_norm)
                 optimizer.step()
                 state.finish_step(scalars, num_samples, seconds=time.monotonic() - started)
+                watch.after_step(state.plateau, scalars["loss"], step=state.step)
                 for average in averages:
                     average.update(state.step)
                 for observer in observers:
-                    observer.on_step(state, lr=_lr(optimizer), num_samples=num_samples)
+                    observer.on_step(
+                        state, lr=_lr(optimizer), loss=scalars["loss"], num_samples=num_samples
+                    )
                 if checkpoints.due():
                     checkpoints.save_last(state, task.model, optimizer, averages)
                 signals.check()
@@ -101,6 +110,7 @@ def fit(  # noqa: C901 - the one loop, read from top to bottom
                     seed=seed,
                 )
             row = metrics_row(state, task.model, averages, results, epoch=epoch, lr=_lr(optimizer))
+            watch.after_epoch(state.plateau, row)
             if state.epoch_step == epoch_steps:
                 state.finish_epoch()
                 keep_best(task, averages, results, state=state, checkpoints=checkpoints)
@@ -119,19 +129,6 @@ def steps_per_epoch(train: Split, hparams: Hparams) -> int:
     """Return the optimizer steps of one epoch; the last one may have fewer samples."""
     num_parts = train.num_batches(hparams.batch_size // hparams.accumulate_steps)
     return math.ceil(num_parts / hparams.accumulate_steps)
-
-
-def train_mode(model: nn.Module) -> None:
-    """Set a model to training, but leave batch norms whose own weights are all frozen in eval mode.
-
-    Their running statistics then neither change nor give way to those of the batch.
-    """
-    model.train()
-    for module in model.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            weights = list(module.parameters(recurse=False))
-            if weights and not any(weight.requires_grad for weight in weights):
-                module.eval()
 
 
 def _is_over(state: TrainState, stop: Stop, *, epochs: int) -> bool:
@@ -153,7 +150,7 @@ def _steps(train: Split, state: TrainState, hparams: Hparams) -> Iterator[list[B
 
 
 def _backward(
-    task: Task, parts: Sequence[Batch], autocast: Autocast
+    task: Task, parts: Sequence[Batch], autocast: Autocast, band: Sequence[float] | None
 ) -> tuple[dict[str, Tensor], int]:
     """Add up the gradients of one step; return its scalars and its number of samples."""
     num_samples = sum(len(part.keys) for part in parts)
@@ -161,10 +158,10 @@ def _backward(
     for part in parts:
         with autocast():
             losses, curves = task.losses(part)
-        loss = total(list(losses.values()))
+        losses = reduced(losses, band=band)
         share = len(part.keys) / num_samples
-        (loss * share).backward()  # type: ignore[no-untyped-call]
-        for name, value in {"loss": loss, **losses, **curves}.items():
+        (losses["loss"] * share).backward()  # type: ignore[no-untyped-call]
+        for name, value in {**losses, **curves}.items():
             scalars[name] = scalars.get(name, 0.0) + value.detach() * share
     return scalars, num_samples
 

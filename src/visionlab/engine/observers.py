@@ -22,8 +22,8 @@ from visionlab.storage import append_text, write_file, write_text
 class Observer(Protocol):
     """Somebody who looks."""
 
-    def on_step(self, state: TrainState, *, lr: float, num_samples: int) -> None:
-        """See an optimizer step just done."""
+    def on_step(self, state: TrainState, *, lr: float, loss: Tensor, num_samples: int) -> None:
+        """See an optimizer step just done; `loss` is a scalar, maybe not finite, on the device."""
 
     def on_epoch(self, row: Mapping[str, float], results: Mapping[str, Result]) -> None:
         """See the metrics row of an epoch, and the validation of each model by name."""
@@ -45,7 +45,7 @@ class MetricsFile:
         self._epoch = epoch
         self._is_trimmed = False
 
-    def on_step(self, state: TrainState, *, lr: float, num_samples: int) -> None:
+    def on_step(self, state: TrainState, *, lr: float, loss: Tensor, num_samples: int) -> None:
         """Remove what an earlier process wrote after its last checkpoint."""
         self._trim()
 
@@ -80,7 +80,7 @@ class Predictions:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
 
-    def on_step(self, state: TrainState, *, lr: float, num_samples: int) -> None:
+    def on_step(self, state: TrainState, *, lr: float, loss: Tensor, num_samples: int) -> None:
         """Do nothing."""
 
     def on_epoch(self, row: Mapping[str, float], results: Mapping[str, Result]) -> None:
@@ -105,7 +105,7 @@ class Pictures:
         self._draw = draw
         self._samples: dict[str, Tensor] | None = None
 
-    def on_step(self, state: TrainState, *, lr: float, num_samples: int) -> None:
+    def on_step(self, state: TrainState, *, lr: float, loss: Tensor, num_samples: int) -> None:
         """Do nothing."""
 
     def on_epoch(self, row: Mapping[str, float], results: Mapping[str, Result]) -> None:
@@ -136,7 +136,7 @@ class TensorBoard:
         if not step:
             self._writer.add_text("config", f"```yaml\n{config}\n```")
 
-    def on_step(self, state: TrainState, *, lr: float, num_samples: int) -> None:
+    def on_step(self, state: TrainState, *, lr: float, loss: Tensor, num_samples: int) -> None:
         """Do nothing."""
 
     def on_epoch(self, row: Mapping[str, float], results: Mapping[str, Result]) -> None:

@@ -1,5 +1,6 @@
 """How a run trains, evaluates and stops: plain numbers that check themselves, without torch."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Literal, get_args
 
@@ -8,7 +9,7 @@ TrainEvaluation = Literal["none", "plain", "augmented"]
 
 @dataclass(frozen=True, kw_only=True)
 class Hparams:
-    """The training length and the size of an optimizer step.
+    """The training length, the size of an optimizer step, and what of it counts.
 
     Attributes:
         epochs: passes over the training samples.
@@ -16,15 +17,35 @@ class Hparams:
         accumulate_steps: forward and backward passes that make up one optimizer step; divides
             `batch_size`.
         grad_clip_max_norm: largest L2 norm of all gradients together, or None.
+        hard_examples: two shares, low and high: the samples of a batch are ranked by falling loss,
+            and only the zero-based ranks from floor(low * B) up to and including floor(high * B)
+            are trained on, so the few hardest (outliers) and all easy ones are left out. B counts
+            one pass: with `accumulate_steps` each part is ranked by itself. `loss` is then that of
+            the kept, `loss_of_all` that of all samples, which validation can be compared with. Or
+            None for all samples; needs a loss with one value a sample.
+        freeze_backbone_epochs: for so many epochs the task's backbone gets no gradients, and its
+            batch norms use and keep their running statistics; at most `epochs`.
     """
 
     epochs: int
     batch_size: int
     accumulate_steps: int
     grad_clip_max_norm: float | None
+    hard_examples: Sequence[float] | None
+    freeze_backbone_epochs: int
 
     def __post_init__(self) -> None:
-        _check_positive(self)
+        _check_positive(self, may_be_zero=("freeze_backbone_epochs",))
+        if self.freeze_backbone_epochs > self.epochs:
+            raise ValueError(
+                f"freeze_backbone_epochs must be <= epochs {self.epochs}, "
+                f"got {self.freeze_backbone_epochs}"
+            )
+        band = self.hard_examples
+        if band is not None and not (len(band) == 2 and 0 <= band[0] < band[1] <= 1):
+            raise ValueError(
+                f"hard_examples must be null or two rising numbers in [0, 1], got {list(band)}"
+            )
         if self.batch_size % self.accumulate_steps:
             raise ValueError(
                 f"accumulate_steps must divide batch_size {self.batch_size}, "
@@ -87,9 +108,12 @@ class Evaluation:
         return epoch % self.every_epochs == 0 or epoch == epochs
 
 
-def _check_positive(settings: object) -> None:
-    """Refuse numbers that are not above 0."""
+def _check_positive(settings: object, *, may_be_zero: Sequence[str] = ()) -> None:
+    """Refuse numbers that are not above 0, or for some not 0 or more."""
     for field in fields(settings):  # type: ignore[arg-type]
         value = getattr(settings, field.name)
-        if isinstance(value, int | float) and not value > 0:
-            raise ValueError(f"{field.name} must be > 0, got {value}")
+        if not isinstance(value, int | float) or value > 0:
+            continue
+        if field.name not in may_be_zero or value != 0:
+            rule = ">= 0" if field.name in may_be_zero else "> 0"
+            raise ValueError(f"{field.name} must be {rule}, got {value}")

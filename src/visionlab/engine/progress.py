@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from torch import Tensor
 
 from visionlab.engine.evaluate import Result
 from visionlab.engine.state import TrainState
 
-_MAX_COLUMNS = 8  # of numbers, in a table 100 characters wide
+_MAX_COLUMNS = 7  # of numbers, in a table 100 characters wide
 _log = logging.getLogger(__name__)
 
 
@@ -47,7 +48,7 @@ class Terminal:
         self._bar = self._progress.add_task("", total=total_steps, completed=state.step, speed="")
         self._progress.start()
 
-    def on_step(self, state: TrainState, *, lr: float, num_samples: int) -> None:
+    def on_step(self, state: TrainState, *, lr: float, loss: Tensor, num_samples: int) -> None:
         """Move the bar."""
         self._stepped = time.monotonic()
         self._num_samples += num_samples
@@ -95,7 +96,7 @@ def draw_table(results: Mapping[str, Mapping[str, Mapping[str, float]]]) -> None
     for split, models in results.items():
         names = list(next(iter(models.values()), {}))
         if len(names) <= _MAX_COLUMNS:
-            table = Table("model", *names, title=split, title_justify="left")
+            table = Table("", *names, title=split, title_justify="left")
             for model, numbers in models.items():
                 table.add_row(model, *(f"{numbers[name]:.4f}" for name in names))
         else:

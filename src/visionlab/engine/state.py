@@ -1,7 +1,7 @@
 """Where a training run is: all that changes besides weights, optimizer and averages."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from visionlab.engine.plan import Stop
+from visionlab.plateau import PlateauState
 
 CHECK_EVERY_STEPS = 8
 
@@ -90,6 +91,7 @@ class TrainState:
         means: of losses and curves in the epoch that is not finished.
         row_step: the step after which the last metrics row was written.
         best: by model name (`model`, `ema_0.999`, ...).
+        plateau: what a schedule that watches the run has seen; the rate has its factor.
         stopped: why training ended early, if it did.
     """
 
@@ -100,6 +102,7 @@ class TrainState:
     row_step: int = 0
     means: RunningMeans = field(default_factory=RunningMeans)
     best: dict[str, Best] = field(default_factory=dict)
+    plateau: PlateauState = field(default_factory=PlateauState)
     stopped: str | None = None
 
     def state_dict(self) -> dict[str, Any]:
@@ -112,6 +115,7 @@ class TrainState:
             "row_step": self.row_step,
             "means": self.means.state_dict(),
             "best": {name: asdict(best) for name, best in self.best.items()},
+            "plateau": asdict(self.plateau),
         }
 
     @classmethod
@@ -125,6 +129,7 @@ class TrainState:
             row_step=content["row_step"],
             means=RunningMeans.from_state_dict(content["means"]),
             best={name: Best(**best) for name, best in content["best"].items()},
+            plateau=PlateauState(**content.get("plateau", {})),  # older checkpoints have none
         )
 
     @property
@@ -150,11 +155,6 @@ class TrainState:
     def finish_epoch(self) -> None:
         """Count the running epoch as finished, and begin the means of the next."""
         self.epoch, self.epoch_step, self.means = self.epoch + 1, 0, RunningMeans()
-
-
-def total(scalars: Sequence[Tensor]) -> Tensor:
-    """Return the sum of scalar tensors."""
-    return torch.stack(list(scalars)).sum()
 
 
 def _check_finite(scalars: Mapping[str, float], where: str) -> None:

@@ -11,15 +11,17 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True, kw_only=True)
 class CrossEntropy:
-    """Mean cross-entropy in float32, with label smoothing (arXiv 1512.00567, section 7).
+    """Cross-entropy of each sample in float32, with label smoothing (arXiv 1512.00567, section 7).
 
     Attributes:
         label_smoothing: share of the target spread evenly over all classes, in [0, 1).
-        class_weights: one weight a class, or None; the mean over a batch is then the weighted one,
-            so batches of other sizes give other means.
+        class_weights: one weight a class, or None; the mean over a batch is then the weighted one
+            (a sample's value is its weighted one times B over the sum of the weights), so batches
+            of other sizes give other means.
     """
 
     task: ClassVar[str] = "classification"
+    is_per_sample: ClassVar[bool] = True
     label_smoothing: float
     class_weights: Sequence[float] | None
 
@@ -34,12 +36,12 @@ class CrossEntropy:
             )
 
     def __call__(self, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Return `cross_entropy`, a scalar, for logits (B, C) and labels (B,) int64.
+        """Return `cross_entropy`, (B,), for logits (B, C) and labels (B,) int64.
 
         Raises:
             ValueError: the number of class weights is not C.
         """
-        weights = None
+        weights, scale = None, torch.ones((), device=logits.device)
         if self.class_weights is not None:
             if len(self.class_weights) != logits.shape[1]:
                 raise ValueError(
@@ -47,8 +49,12 @@ class CrossEntropy:
                     f"got {len(self.class_weights)}"
                 )
             weights = torch.tensor(self.class_weights, dtype=torch.float32, device=logits.device)
-        return {
-            "cross_entropy": F.cross_entropy(
-                logits.float(), labels, weight=weights, label_smoothing=self.label_smoothing
-            )
-        }
+            scale = len(labels) / weights[labels].sum()
+        losses = F.cross_entropy(
+            logits.float(),
+            labels,
+            weight=weights,
+            label_smoothing=self.label_smoothing,
+            reduction="none",
+        )
+        return {"cross_entropy": losses * scale}

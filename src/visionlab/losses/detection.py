@@ -43,6 +43,7 @@ class RetinaNetLoss:
     """
 
     task: ClassVar[str] = "detection"
+    is_per_sample: ClassVar[bool] = False
     alpha: float
     gamma: float
     positive_iou: float

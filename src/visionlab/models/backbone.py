@@ -1,4 +1,4 @@
-"""Feature maps of any timm backbone, for detectors."""
+"""Feature maps of any timm backbone."""
 
 import logging
 from collections.abc import Sequence
@@ -13,7 +13,6 @@ from visionlab.models.timm_model import check_name, create
 from visionlab.models.weights import load_matching
 
 Norm = Literal["trained", "frozen_statistics", "frozen", "group"]
-STRIDES = (8, 16, 32)  # of C3, C4 and C5
 _GROUPS = 32
 _log = logging.getLogger(__name__)
 
@@ -23,7 +22,7 @@ class Backbone:
     """Settings of a backbone.
 
     Attributes:
-        name: a model of timm that gives features at strides 8, 16 and 32.
+        name: a model of timm that gives features at strides up to 32.
         pretrained: whether to load timm's weights, which takes a network or timm's cache.
         init_from: a file with weights of a backbone, alone or with a head, or None.
         norm: what becomes of batch norm: `trained`; `frozen_statistics` (running statistics stay,
@@ -44,8 +43,11 @@ class Backbone:
         if self.norm not in get_args(Norm):
             raise ValueError(f"norm must be one of {', '.join(get_args(Norm))}, got {self.norm!r}")
 
-    def __call__(self) -> "Features":
+    def __call__(self, *, strides: Sequence[int]) -> "Features":
         """Return the network.
+
+        Args:
+            strides: of the feature maps, for example 8, 16 and 32 for C3, C4 and C5.
 
         Raises:
             ValueError: the model has no such features, or its weights cannot be had.
@@ -55,7 +57,7 @@ class Backbone:
             pretrained=self.pretrained,
             key="model.backbone",
             features_only=True,
-            out_indices=_indices(self.name),
+            out_indices=_indices(self.name, strides),
         )
         if self.init_from:
             left = load_matching(body, Path(self.init_from).expanduser())
@@ -78,7 +80,7 @@ class Backbone:
 
 
 class Features(nn.Module):
-    """C3, C4 and C5 of an image.
+    """Feature maps of an image.
 
     Args:
         body: a timm model made with `features_only`.
@@ -94,7 +96,7 @@ class Features(nn.Module):
         ]
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Return feature maps, (B, channels[i], H / s, W / s) at strides s of 8, 16 and 32."""
+        """Return a feature map (B, channels[i], H / s, W / s) for each of the strides s."""
         features: list[Tensor] = self.body(images)
         return features
 
@@ -106,23 +108,23 @@ class Features(nn.Module):
         return self
 
 
-def _indices(name: str) -> list[int]:
-    """Return which features of a timm model have the strides of C3, C4 and C5."""
+def _indices(name: str, strides: Sequence[int]) -> list[int]:
+    """Return which features of a timm model have the strides."""
     try:
         model = timm.create_model(name, features_only=True)
     except (RuntimeError, AttributeError) as error:
         raise ValueError(f"model.backbone.name must give feature maps, got {name!r}") from error
     info = model.feature_info
     reductions = info.reduction()
-    if not set(STRIDES) <= set(reductions):
+    if not set(strides) <= set(reductions):
         raise ValueError(
-            f"model.backbone.name must give feature maps at strides 8, 16 and 32, got {name!r} "
-            f"with {', '.join(map(str, reductions))}"
+            "model.backbone.name must give feature maps at strides "
+            f"{', '.join(map(str, strides))}, got {name!r} with {', '.join(map(str, reductions))}"
         )
     config = timm.get_pretrained_cfg(name)
     if config is not None and config.fixed_input_size:
         raise ValueError(f"model.backbone.name must take images of any size, got {name!r}")
-    return [info.out_indices[reductions.index(stride)] for stride in STRIDES]
+    return [info.out_indices[reductions.index(stride)] for stride in strides]
 
 
 def _replace_batch_norms(body: nn.Module) -> None:

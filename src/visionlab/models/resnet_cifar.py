@@ -54,6 +54,10 @@ class CifarNet(nn.Module):
         features = self.layer3(self.layer2(self.layer1(features)))
         return self.fc(features.mean(dim=(2, 3)))  # type: ignore[no-any-return]
 
+    def get_classifier(self) -> nn.Module:
+        """Return the last layer, under timm's name for it."""
+        return self.fc
+
     def group_matcher(self, coarse: bool = False) -> dict[str, object]:
         """Return how timm groups the parameters into layers, for layer-wise decay."""
         blocks = r"^layer(\d+)" if coarse else [(r"^layer(\d+)\.(\d+)", None)]

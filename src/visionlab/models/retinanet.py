@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelP6P7
 
 from visionlab.models.anchors import Anchors, spread
-from visionlab.models.backbone import STRIDES, Backbone, Features
+from visionlab.models.backbone import Backbone, Features
 from visionlab.outputs import DenseOutput
 
 P6From = Literal["c5", "p5"]
 HeadNorm = Literal["none", "group"]
-LEVEL_STRIDES = (*STRIDES, 64, 128)  # of P3 to P7
+LEVEL_STRIDES = (8, 16, 32, 64, 128)  # of P3 to P7; the backbone gives the first three
 _GROUPS = 32
 
 
@@ -132,7 +132,7 @@ class RetinaNet:
 
     def __call__(self, *, num_classes: int) -> "RetinaNetModel":
         """Return the network."""
-        features = self.backbone()
+        features = self.backbone(strides=LEVEL_STRIDES[:3])
         per_cell = self.anchors.num_per_cell
         in_channels = self.pyramid.channels
         return RetinaNetModel(

@@ -103,6 +103,32 @@ def freeze(model: nn.Module, patterns: Sequence[str]) -> None:
         raise ValueError(f"freeze must leave something to train, got {list(patterns)}")
 
 
+def backbone_of(model: nn.Module) -> list[nn.Module]:
+    """Return the parts of a model before its heads; an empty list where none are known.
+
+    That is its `backbone`, or else all but its `get_classifier()`, as timm calls the last layer.
+    Weights that belong to the model itself, such as a class token, come as a module of their own.
+    """
+    backbone = getattr(model, "backbone", None)
+    if isinstance(backbone, nn.Module):
+        return [backbone]
+    if not hasattr(model, "get_classifier"):
+        return []
+    classifier = model.get_classifier()  # type: ignore[operator]
+    return _all_but(model, classifier if isinstance(classifier, tuple) else (classifier,))
+
+
+def _all_but(module: nn.Module, heads: Sequence[nn.Module]) -> list[nn.Module]:
+    """Return a module's largest parts without heads in them."""
+    if any(module is head for head in heads):
+        return []
+    if not any(part is head for part in module.modules() for head in heads):
+        return [module]
+    own = list(module.parameters(recurse=False))
+    parts: list[nn.Module] = [nn.ParameterList(own)] if own else []
+    return parts + [part for child in module.children() for part in _all_but(child, heads)]
+
+
 def _differences(model: nn.Module, weights: Mapping[str, Tensor]) -> list[str]:
     ours = model.state_dict()
     shapes = [

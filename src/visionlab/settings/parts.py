@@ -174,6 +174,30 @@ class CosineRestarts(Warmup):
 
 
 @dataclass
+class Plateau(Warmup):
+    """A factor whenever a number of the run is no better."""
+
+    monitor: str = MISSING
+    mode: str = MISSING
+    every: str = MISSING
+    gamma: float = MISSING
+    patience_epochs: float = MISSING
+    patience_steps: int = MISSING
+    threshold: float = MISSING
+    smoothing: float = MISSING
+    min_ratio: float = MISSING
+
+
+@dataclass
+class RangeTest(Target):
+    """From one rate to another."""
+
+    start_lr: float = MISSING
+    end_lr: float = MISSING
+    base_lr: float = MISSING
+
+
+@dataclass
 class Averages(Target):
     """Weight averages; `decay` is one number or a list, so it is checked where it is used."""
 

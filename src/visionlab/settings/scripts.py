@@ -3,18 +3,20 @@
 from dataclasses import dataclass
 from typing import Any
 
-from visionlab.settings import detection, parts
+from visionlab.settings import detection, keypoints, parts
 from visionlab.settings.parts import MISSING, Target
 
 
 @dataclass
 class Hparams(Target):
-    """Length and batch size."""
+    """Length and batch size, which samples count, and what is frozen."""
 
     epochs: int = MISSING
     batch_size: int = MISSING
     accumulate_steps: int = MISSING
     grad_clip_max_norm: float | None = MISSING
+    hard_examples: list[float] | None = MISSING
+    freeze_backbone_epochs: int = MISSING
 
 
 @dataclass
@@ -114,6 +116,21 @@ class EvalDataset:
 
 
 @dataclass
+class View:
+    """One of several views of an image."""
+
+    rotation_degrees: float = MISSING
+    scale: float = MISSING
+    shift: list[float] = MISSING
+    mirror: bool = MISSING
+    brightness: float = MISSING
+    contrast: float = MISSING
+    grey: bool = MISSING
+    blur_px: int = MISSING
+    weight: float = MISSING
+
+
+@dataclass
 class Eval:
     """An evaluation of what a run left.
 
@@ -122,6 +139,8 @@ class Eval:
         checkpoint: one model's file, or null.
         split: train_plain, train (augmented), val or test.
         submission: only write predictions in the field's own format: no numbers.
+        views: how each image is seen, by name, of which predictions the weighted mean is taken; or
+            null for the image as it is.
         batch_size: samples of one forward pass; null takes the run's own.
         device: auto, cpu, cuda or cuda:N.
         precision: fp32 or bf16; null takes the run's own.
@@ -132,6 +151,7 @@ class Eval:
     checkpoint: str | None = MISSING
     split: str = MISSING
     submission: bool = MISSING
+    views: dict[str, View] | None = MISSING
     dataset: EvalDataset = MISSING
     batch_size: int | None = MISSING
     device: str = MISSING
@@ -151,16 +171,28 @@ SCHEMAS: dict[str, dict[str, type]] = {
         "numbered_yaml": detection.NumberedYaml,
         "boxes_csv": detection.BoxesCsv,
         "digit_scenes": detection.DigitScenes,
+        "landmarks_csv": keypoints.LandmarksCsv,
+        "points_csv": keypoints.PointsCsv,
+        "drawn_faces": keypoints.DrawnFaces,
     },
-    "schema/augment": {"augment": parts.Augment, "box_augment": detection.BoxAugment},
+    "schema/augment": {
+        "augment": parts.Augment,
+        "box_augment": detection.BoxAugment,
+        "point_augment": keypoints.PointAugment,
+    },
     "schema/model": {
         "resnet": parts.ResNet,
         "timm": parts.TimmModel,
         "retinanet": detection.RetinaNet,
+        "keypoints": keypoints.KeypointRegressor,
     },
     "schema/loss": {
         "cross_entropy": parts.CrossEntropy,
         "retinanet": detection.RetinaNetLoss,
+        "mse": Target,
+        "smooth_l1": keypoints.SmoothL1,
+        "wing": keypoints.Wing,
+        "enme": keypoints.Enme,
     },
     "schema/optimizer": {"sgd": parts.Sgd, "adam": parts.Adam},
     "schema/scheduler": {
@@ -168,6 +200,8 @@ SCHEMAS: dict[str, dict[str, type]] = {
         "multistep": parts.MultiStep,
         "step": parts.Step,
         "cosine_restarts": parts.CosineRestarts,
+        "plateau": parts.Plateau,
+        "range_test": parts.RangeTest,
     },
     "schema/averaged": {"averages": parts.Averages},
     "schema/hparams": {"hparams": Hparams},

@@ -1,0 +1,156 @@
+"""Where the images of a data set lie: files in a folder, or members of a tar that stays packed."""
+
+import os
+import posixpath
+import tarfile
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+_COMPRESSED = {
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"PK": "zip",
+}
+
+
+class TarMember(NamedTuple):
+    """The bytes of an image within a tar.
+
+    Attributes:
+        archive: the tar.
+        name: the path within it.
+        offset: of its first byte in the tar.
+        size: in bytes.
+    """
+
+    archive: Path
+    name: str
+    offset: int
+    size: int
+
+    def __str__(self) -> str:
+        """Return where it is, for messages."""
+        return f"{self.archive}: {self.name}"
+
+
+Source = Path | TarMember
+
+
+def find_images(source: Path, names: Sequence[str]) -> list[Source | None]:
+    """Return where the images of some names are, None for those that are missing.
+
+    Args:
+        source: a folder, or an uncompressed tar. A member of a tar goes by its path, by its path
+            below the one folder that holds everything, or else by its file name.
+        names: paths relative to `source`.
+
+    Raises:
+        FileNotFoundError: there is no `source`.
+        ValueError: it is no tar that can be read in place, or two members go by one name.
+    """
+    if source.is_dir():
+        return _find_files(source, names)
+    if not source.is_file():
+        raise FileNotFoundError(f"{source} must be a folder or a tar of images, found neither")
+    return _find_members(source, names)
+
+
+def read_bytes(source: Source) -> bytes:
+    """Return the content of an image file.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: a tar is shorter than it was.
+    """
+    if isinstance(source, Path):
+        return source.read_bytes()
+    with source.archive.open("rb") as file:
+        file.seek(source.offset)
+        content = file.read(source.size)
+    if len(content) != source.size:
+        raise ValueError(
+            f"{source.archive} must hold {source.size} bytes of {source.name}, got {len(content)}"
+        )
+    return content
+
+
+def _find_files(folder: Path, names: Sequence[str]) -> list[Source | None]:
+    """Look files up, by one listing of each folder."""
+    paths = [folder / name for name in names]
+    listed = {parent: _listing(parent) for parent in {path.parent for path in paths}}
+    # a file system may know a name that it lists in another spelling
+    return [path if path.name in listed[path.parent] or path.is_file() else None for path in paths]
+
+
+def _listing(folder: Path) -> set[str]:
+    if not folder.is_dir():
+        return set()
+    with os.scandir(folder) as entries:
+        return {entry.name for entry in entries if entry.is_file()}
+
+
+def _find_members(archive: Path, names: Sequence[str]) -> list[Source | None]:
+    members = _members(archive)
+    tops = {posixpath.normpath(member.name).split("/")[0] for member in members}
+    paths, bases = defaultdict[str, list[TarMember]](list), defaultdict[str, list[TarMember]](list)
+    for member in members:
+        path = posixpath.normpath(member.name)
+        for spelling in {path, path.partition("/")[2] if len(tops) == 1 else path}:
+            paths[spelling].append(member)
+        bases[posixpath.basename(path)].append(member)
+    found: list[Source | None] = []
+    for name in names:
+        wanted = posixpath.normpath(name)
+        candidates = paths.get(wanted) or bases.get(wanted, [])
+        if len(candidates) > 1:
+            raise ValueError(
+                f"{archive} must hold one file that goes by {name}, got "
+                f"{' and '.join(member.name for member in candidates[:2])}"
+            )
+        found.append(candidates[0] if candidates else None)
+    return found
+
+
+def _members(archive: Path) -> list[TarMember]:
+    """Return the files of a tar; a hard link is the file that it stands for."""
+    _require_plain(archive)
+    files: dict[str, TarMember] = {}
+    found = []
+    try:
+        with tarfile.open(archive, "r:") as tar:
+            for info in tar:
+                if info.islnk() and info.linkname in files:
+                    member = files[info.linkname]._replace(name=info.name)
+                elif info.isreg() and not info.issparse():
+                    member = TarMember(archive, info.name, info.offset_data, info.size)
+                else:
+                    continue
+                files[info.name] = member
+                if not posixpath.basename(info.name).startswith("._"):  # of macOS, no images
+                    found.append(member)
+            _require_end(archive, tar.offset)
+    except tarfile.TarError as error:
+        raise ValueError(f"{archive} must be a whole tar, got {error}") from error
+    return found
+
+
+def _require_plain(archive: Path) -> None:
+    with archive.open("rb") as file:
+        start = file.read(8)
+    for mark, kind in _COMPRESSED.items():
+        if start.startswith(mark):
+            raise ValueError(
+                f"{archive} must be a folder or an uncompressed tar, got {kind}; unpack it"
+            )
+
+
+def _require_end(archive: Path, offset: int) -> None:
+    """Check that a tar stops where its members do: tarfile passes over a header that is damaged."""
+    with archive.open("rb") as file:
+        file.seek(offset)
+        if file.read(tarfile.BLOCKSIZE).strip(b"\0"):
+            raise tarfile.ReadError(f"a damaged header at byte {offset}")

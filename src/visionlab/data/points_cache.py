@@ -1,0 +1,148 @@
+"""What was read from a table of points, kept in a file that is mapped into memory at later starts.
+
+The file holds the points (little-endian float32), then a JSON object with everything else, then a
+tail that says how long the JSON is and what its checksum is. A file is written aside under a name
+of its own and renamed, so that a killed process leaves none that is broken, and processes that
+start together do not meet. Whoever changes one in place changes what others have mapped.
+"""
+
+import json
+import os
+import struct
+import time
+import uuid
+import zlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+_Floats = np.ndarray[Any, np.dtype[np.float32]]
+_VERSION = 1
+_TAIL = struct.Struct("<8sQI")  # a mark, the length of the JSON, its CRC-32
+_MARK = b"vlpoints"
+_ABANDONED_S = 3600.0
+_TICK_S = 0.02  # more than the step of a file system's clock
+
+
+class Cached(NamedTuple):
+    """The content of a table: names, points (N, K, 2) float32, and the names of the K points."""
+
+    names: list[str]
+    points: _Floats
+    point_names: list[str]
+
+
+def cache_path(path: Path) -> Path:
+    """Return where the cache of a table lies: beside it."""
+    return path.with_name(f"{path.name}.visionlab-cache")
+
+
+def origin(path: Path, *, delimiter: str) -> dict[str, Any]:
+    """Return what a cache must have been made from to stand for a table.
+
+    A file that is changed twice within a tick of the clock shows one time of change, so a file
+    that has just been changed is left to become a tick old.
+    """
+    found = path.stat()
+    if abs(time.time() - found.st_mtime) < _TICK_S:
+        time.sleep(_TICK_S)
+        found = path.stat()
+    return {
+        "version": _VERSION,
+        "size": found.st_size,
+        "mtime_ns": found.st_mtime_ns,
+        "delimiter": delimiter,
+    }
+
+
+def write_cache(
+    cache: Path,
+    blocks: Iterable[tuple[list[str], _Floats]],
+    *,
+    point_names: Sequence[str],
+    origin: dict[str, Any],
+) -> None:
+    """Write a cache, replacing what was there in one step.
+
+    Args:
+        cache: the file.
+        blocks: names and points (B, K, 2) float32 of some images at a time.
+        point_names: K names.
+        origin: what the cache is made from.
+
+    Raises:
+        OSError: the disk is full or refuses; the old file is untouched.
+    """
+    names: list[str] = []
+    crc = 0
+    aside = cache.with_name(f".{cache.name}.{uuid.uuid4().hex[:12]}.tmp")
+    try:
+        with aside.open("xb") as file:
+            for block_names, points in blocks:
+                data = np.ascontiguousarray(points, "<f4").data
+                crc = zlib.crc32(data, crc)
+                file.write(data)
+                names += block_names
+            content = {"origin": origin, "crc32": crc, "point_names": point_names, "names": names}
+            text = json.dumps(content).encode()
+            file.write(text)
+            file.write(_TAIL.pack(_MARK, len(text), zlib.crc32(text)))
+        aside.replace(cache)
+    finally:
+        aside.unlink(missing_ok=True)
+    _remove_abandoned(cache)
+
+
+def read_cache(cache: Path, *, origin: dict[str, Any]) -> Cached | None:
+    """Return the content of a cache, its points mapped read-only, or None if it is of another file.
+
+    Raises:
+        FileNotFoundError: there is none.
+        OSError: it cannot be read.
+        ValueError: it is damaged.
+    """
+    with cache.open("rb") as file:
+        num_bytes = file.seek(0, os.SEEK_END) - _TAIL.size
+        _check(num_bytes > 0, "it is cut short")
+        file.seek(num_bytes)
+        mark, length, crc = _TAIL.unpack(file.read())
+        num_bytes -= length
+        _check(mark == _MARK and num_bytes > 0, "its end is missing")
+        file.seek(num_bytes)
+        text = file.read(length)
+        _check(zlib.crc32(text) == crc, "its names do not match their checksum")
+        content = _parse(text)
+        if content["origin"] != origin:
+            return None
+        shape = (len(content["names"]), len(content["point_names"]), 2)
+        _check(num_bytes == 4 * shape[0] * shape[1] * 2, "it has another number of points")
+        points = np.asarray(np.memmap(file, dtype="<f4", mode="r", shape=shape))
+    _check(zlib.crc32(points.data) == content["crc32"], "its points do not match their checksum")
+    return Cached(content["names"], points, content["point_names"])
+
+
+def _parse(text: bytes) -> dict[str, Any]:
+    content = json.loads(text)
+    wanted = {"origin": dict, "crc32": int, "point_names": list, "names": list}
+    is_whole = isinstance(content, dict) and all(
+        isinstance(content.get(key), kind) for key, kind in wanted.items()
+    )
+    _check(is_whole, "an entry is missing")
+    return dict(content)
+
+
+def _check(is_right: bool, otherwise: str) -> None:
+    if not is_right:
+        raise ValueError(otherwise)
+
+
+def _remove_abandoned(cache: Path) -> None:
+    """Remove what killed processes left; whoever still writes changes its file all the time."""
+    for aside in cache.parent.glob(f".{cache.name}.*.tmp"):
+        try:
+            if time.time() - aside.stat().st_mtime > _ABANDONED_S:
+                aside.unlink()
+        except OSError:  # another process was faster, or it is not ours
+            continue

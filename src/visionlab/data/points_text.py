@@ -1,0 +1,179 @@
+"""Tables of points as text: a header, then a line an image with file name and x, y, x, y, ..."""
+
+import csv
+import re
+import reprlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+_Floats = np.ndarray[Any, np.dtype[np.float32]]
+_BLOCK = 1 << 20  # numbers that are read at a time
+_PLAIN = b"0123456789+-.eE"
+_BOM = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Header:
+    """The first line of a table.
+
+    Attributes:
+        columns: what the columns are called; the first one holds the file names.
+        point_names: K names.
+    """
+
+    columns: Sequence[str]
+    point_names: Sequence[str]
+
+
+def read_header(path: Path, *, delimiter: str) -> Header:
+    """Return the header of a table.
+
+    A pair of columns may be called `Point_7_X` and `Point_7_Y` (its point is then "7"), `nose_x`
+    and `nose_y`, `x7` and `y7`, or, as in the tables of pandas, by the numbers 14 and 15.
+
+    Raises:
+        ValueError: it does not name an x and a y for each point.
+    """
+    with path.open("rb") as file:
+        line = file.readline().removeprefix(_BOM).rstrip(b"\r\n")
+    where = f"{path}: line 1"
+    columns = [_text(cell, where).strip() for cell in _cells(line, delimiter, where)]
+    if len(columns) < 3 or len(columns) % 2 == 0:
+        raise ValueError(
+            f"{where} must name columns separated by {delimiter!r}, for the file name and for an x "
+            f"and a y of each point, got {len(columns)}: {reprlib.repr(_text(line, where))}"
+        )
+    pairs = zip(columns[1::2], columns[2::2], strict=True)
+    names = [_point_name(x, y, number, where) for number, (x, y) in enumerate(pairs)]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{where} must name each point once, got {twice!r} again")
+    return Header(columns=columns, point_names=names)
+
+
+def read_blocks(
+    path: Path, header: Header, *, delimiter: str
+) -> Iterator[tuple[list[str], _Floats]]:
+    """Yield file names and points, (B, K, 2) float32 as x, y, of some lines at a time.
+
+    A number is float32(float(text)). An empty cell or `nan` is a coordinate that is missing, and
+    with it the point: both of its coordinates become NaN. Empty lines are left out.
+
+    Raises:
+        ValueError: a line is not as it must be.
+    """
+    num_columns = len(header.columns)
+    lines: dict[str, int] = {}
+    names: list[str] = []
+    values = np.empty((max(1, _BLOCK // num_columns), num_columns - 1), np.float32)
+    with path.open("rb") as file:
+        file.readline()
+        for number, line in enumerate(file, start=2):
+            if not line.strip(b" \r\n"):
+                continue
+            where = f"{path}: line {number}"
+            cells = _cells(line.rstrip(b"\r\n"), delimiter, where)
+            if len(cells) != num_columns:
+                raise ValueError(
+                    f"{where} must have {num_columns} columns as line 1 has, got {len(cells)}"
+                )
+            name = _file_name(cells[0], where)
+            if name in lines:
+                raise ValueError(
+                    f"{where}, column 1 must have a file name of its own, got {name!r} as in line "
+                    f"{lines[name]}"
+                )
+            lines[name] = number
+            values[len(names)] = _coordinates(cells[1:], header, where)
+            names.append(name)
+            if len(names) == len(values):
+                yield names, _points(values)
+                names = []
+    if not lines:
+        raise ValueError(f"{path} must have a line an image below its header, got none")
+    if names:
+        yield names, _points(values[: len(names)])
+
+
+def _cells(line: bytes, delimiter: str, where: str) -> list[bytes]:
+    if b'"' not in line:
+        return line.split(delimiter.encode())
+    try:
+        fields = next(csv.reader([_text(line, where)], delimiter=delimiter, strict=True))
+    except csv.Error as error:
+        raise ValueError(f"{where} must be CSV, got {error}") from error
+    return [field.encode() for field in fields]
+
+
+def _text(cell: bytes, where: str) -> str:
+    try:
+        return cell.decode()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{where} must be UTF-8, got {reprlib.repr(cell)}") from error
+
+
+def _point_name(x: str, y: str, number: int, where: str) -> str:
+    if (x, y) == (f"{2 * number}", f"{2 * number + 1}"):
+        return str(number)
+    if x[:-2] == y[:-2] != "" and (x[-2:].lower(), y[-2:].lower()) == ("_x", "_y"):
+        return x[:-2].removeprefix("Point_")
+    if x[1:] == y[1:] != "" and (x[:1].lower(), y[:1].lower()) == ("x", "y"):
+        return x[1:]
+    column = 2 * number + 2
+    hint = "; is the header missing?" if _is_number(x.encode()) else ""
+    raise ValueError(
+        f"{where}, columns {column} and {column + 1} must name the x and the y of a point, for "
+        f"example Point_{number}_X and Point_{number}_Y, x{number} and y{number}, or {2 * number} "
+        f"and {2 * number + 1}, got {x!r} and {y!r}{hint}"
+    )
+
+
+def _file_name(cell: bytes, where: str) -> str:
+    name = _text(cell, where).strip()
+    if not name:
+        raise ValueError(f"{where}, column 1 must have a file name, got none")
+    if name.startswith(("/", "\\")) or "\0" in name or ".." in re.split(r"[/\\]", name):
+        raise ValueError(f"{where}, column 1 must name a file among the images, got {name!r}")
+    return name
+
+
+def _coordinates(cells: Sequence[bytes], header: Header, where: str) -> _Floats:
+    """Return the coordinates of a line, (2K,), NaN where missing."""
+
+    def refused(place: int, rule: str) -> ValueError:
+        got = reprlib.repr(cells[place].strip().decode(errors="replace"))
+        column = header.columns[place + 1]
+        return ValueError(f"{where}, column {place + 2} ({column}) must be {rule}, got {got}")
+
+    filled = cells
+    if b"" in cells or b"".join(cells).translate(None, _PLAIN):
+        # Python would take 1_000 for a number
+        filled = [cell.strip().replace(b"_", b"?") or b"nan" for cell in cells]
+    try:
+        with np.errstate(over="ignore"):
+            values = np.fromiter(map(float, filled), dtype=np.float32, count=len(cells))
+    except ValueError:
+        wrong = next(place for place, cell in enumerate(filled) if not _is_number(cell))
+        raise refused(wrong, "a number, or empty where the point is missing") from None
+    infinite = np.isinf(values)
+    if infinite.any():
+        raise refused(int(infinite.argmax()), "a finite number")
+    return values
+
+
+def _is_number(cell: bytes) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _points(values: _Floats) -> _Floats:
+    points = values.reshape(len(values), -1, 2).copy()
+    points[np.isnan(points).any(axis=-1)] = np.nan
+    return points

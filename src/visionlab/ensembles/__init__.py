@@ -1,0 +1,1 @@
+"""What several predictions of the same thing give together."""

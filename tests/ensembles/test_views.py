@@ -1,0 +1,219 @@
+"""Weighted means over views of the same images."""
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from siblings import boxes, classification, keypoints
+from torch import Tensor, nn
+
+from visionlab.data.view import View
+from visionlab.engine.evaluate import evaluate
+from visionlab.ensembles.views import ViewResult, check_views, evaluate_views
+from visionlab.task import Task
+
+NO_AUTOCAST = partial(torch.autocast, "cpu", enabled=False)
+
+
+def view(**settings: Any) -> View:
+    plain: dict[str, Any] = {
+        "rotation_degrees": 0.0,
+        "scale": 1.0,
+        "shift": [0.0, 0.0],
+        "mirror": False,
+        "brightness": 0.0,
+        "contrast": 1.0,
+        "grey": False,
+        "blur_px": 1,
+        "weight": 1.0,
+    }
+    return View(**{**plain, **settings})
+
+
+THREE = {
+    "plain": view(weight=0.5),
+    "turned": view(rotation_degrees=20.0, weight=0.3),
+    "mirrored": view(mirror=True, weight=0.2),
+}
+
+
+def run(
+    task: Task,
+    folder: Path,
+    views: Mapping[str, View],
+    *,
+    model: nn.Module | None = None,
+    about: str = "data",
+) -> ViewResult:
+    return evaluate_views(
+        task,
+        model or task.model,
+        task.splits["val"],  # type: ignore[arg-type]
+        views,
+        folder=folder,
+        about={"data": about},
+        batch_size=5,
+        autocast=NO_AUTOCAST,
+        check=lambda: None,
+    )
+
+
+def kept(folder: Path) -> dict[str, np.ndarray[Any, Any]]:
+    return {path.stem: np.load(path) for path in folder.glob("*.npy")}
+
+
+@pytest.mark.parametrize("make_task", [classification, keypoints])
+def test_a_plain_view_is_a_plain_evaluation(make_task: Any, tmp_path: Path) -> None:
+    task = make_task()
+    plain = evaluate(
+        task,
+        task.model,
+        task.splits["val"],
+        batch_size=5,
+        autocast=NO_AUTOCAST,
+        check=lambda: None,
+    )
+    found = run(task, tmp_path, {"plain": view(weight=0.1)})
+    expected = {name: plain.numbers[name] for name in task.metric.names}
+    assert found.alone == {"plain": expected}
+    assert found.running == {"plain": expected}
+    assert torch.equal(found.samples["keys"], plain.samples["keys"])
+
+
+@pytest.mark.parametrize("make_task", [classification, keypoints])
+def test_the_running_mean_is_that_of_the_kept_predictions(make_task: Any, tmp_path: Path) -> None:
+    task = make_task()
+    found = run(task, tmp_path, THREE)
+    predictions = kept(tmp_path)
+    assert sorted(predictions) == ["mirrored", "plain", "turned"]
+    assert not np.allclose(predictions["plain"], predictions["turned"])
+    split = task.splits["val"]
+    targets = [batch.targets for batch in split.batches(batch_size=100, epoch=0, first_batch=0)]
+    total, weight = 0.0, 0.0
+    for name in THREE:
+        total = total + THREE[name].weight * predictions[name].astype(np.float64)
+        weight += THREE[name].weight
+        task.metric.reset()
+        task.metric.update(torch.tensor(total / weight).float(), targets[0])
+        assert found.running[name] == pytest.approx(task.metric.compute(), abs=1e-6)
+
+
+def test_points_of_turned_and_mirrored_views_are_led_back(tmp_path: Path) -> None:
+    """A model that sees where the points are: every view then finds them where they are."""
+    task = keypoints()
+    split = task.splits["val"]
+    for batches in split.view_batches(batch_size=5, views=list(THREE.values())):  # type: ignore[attr-defined]
+        for batch in batches:
+            back = task.predict(batch.targets.points, batch)
+            torch.testing.assert_close(back, batch.targets.original, atol=1e-3, rtol=0.0)
+
+
+def test_an_image_is_decoded_once_for_all_views(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = keypoints()
+    split: Any = task.splits["val"]
+    rows: list[Tensor] = []
+    read = split._images.batches
+    monkeypatch.setattr(
+        split._images, "batches", lambda wanted: read(rows.append(r) or r for r in wanted)
+    )
+    views = list(split.view_batches(batch_size=5, views=list(THREE.values())))
+    assert all(len(batches) == 3 for batches in views)
+    assert torch.equal(torch.cat(rows), torch.arange(len(split)))
+
+
+class Forbidden(nn.Module):
+    """Has the weights of a model and cannot be called."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.load = model.state_dict
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        return self.load()
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        raise AssertionError("the model was called")
+
+
+def test_other_weights_and_fewer_views_take_no_model(tmp_path: Path) -> None:
+    task = keypoints()
+    run(task, tmp_path, THREE)
+    asleep = Forbidden(task.model)
+    again = run(task, tmp_path, {**THREE, "turned": view(rotation_degrees=20.0)}, model=asleep)
+    alone = run(task, tmp_path, {"turned": THREE["turned"]}, model=asleep)
+    assert again.alone["turned"] == alone.running["turned"]
+
+
+@pytest.mark.parametrize("change", ["view", "weights", "about", "cut", "mark"])
+def test_what_was_kept_of_something_else_is_made_anew(change: str, tmp_path: Path) -> None:
+    task = keypoints()
+    run(task, tmp_path, THREE)
+    views, about = dict(THREE), "data"
+    if change == "view":
+        views["turned"] = view(rotation_degrees=21.0)
+    elif change == "weights":
+        next(iter(task.model.parameters())).data.add_(0.01)
+    elif change == "about":
+        about = "other data"
+    elif change == "mark":
+        (tmp_path / "turned.digest").unlink()
+    else:
+        (tmp_path / "turned.npy").unlink()
+    with pytest.raises(AssertionError, match="the model was called"):
+        run(task, tmp_path, views, model=Forbidden(task.model), about=about)
+    run(task, tmp_path, views, about=about)
+    run(task, tmp_path, views, model=Forbidden(task.model), about=about)
+
+
+def test_a_weight_of_nothing_counts_for_nothing(tmp_path: Path) -> None:
+    task = keypoints()
+    found = run(task, tmp_path, {"turned": view(rotation_degrees=20.0, weight=0.0), **THREE})
+    assert "turned" in found.alone
+    only = run(task, tmp_path / "other", {"a": view(weight=0.0, blur_px=3), "b": view()})
+    assert only.running == {"b": only.alone["b"]}
+
+
+def test_the_gain_is_told() -> None:
+    result = ViewResult(
+        alone={"plain": {"nme": 0.1}, "turned": {"nme": 0.3}},
+        running={"plain": {"nme": 0.1}, "turned": {"nme": 0.09}},
+        samples={},
+    )
+    assert result.gain("nme") == "nme is 0.1000 in view plain and 0.0900 in all (-10.00%)"
+
+
+@pytest.mark.parametrize(
+    ("views", "message"),
+    [
+        ({}, "views must have at least one view, got none"),
+        (
+            {"a": view(weight=0.0), "b": view(weight=0.0)},
+            "views must have weights that add up to more than 0, got a=0, b=0",
+        ),
+    ],
+)
+def test_views_without_a_mean_are_refused(views: dict[str, View], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        check_views(views)
+
+
+def test_predictions_without_a_mean_are_refused(tmp_path: Path) -> None:
+    task = boxes()
+    split: Any = task.splits["val"]
+
+    class Viewed:
+        def __len__(self) -> int:
+            return len(split)
+
+        def view_batches(self, *, batch_size: int, views: Any) -> Any:
+            batches = split.batches(batch_size=batch_size, epoch=0, first_batch=0)
+            return ([batch] * len(views) for batch in batches)
+
+    task.splits["val"] = Viewed()  # type: ignore[index]
+    with pytest.raises(ValueError, match="views must be null for task boxes"):
+        run(task, tmp_path, THREE)
+    assert not list(tmp_path.iterdir())
