@@ -68,7 +68,10 @@ class KeypointRegressor:
 
 
 class KeypointModel(nn.Module):
-    """Points in input pixels; the linear layer counts in halves of the side, from the centre.
+    """Points in input pixels; the linear layer counts from the centre.
+
+    Its unit is half the side, divided by the root of the number of features: an optimizer's step
+    then moves the points as far however many features there are.
 
     Args:
         backbone: gives one feature map.
@@ -86,11 +89,11 @@ class KeypointModel(nn.Module):
         self.pool = nn.AdaptiveAvgPool2d(grid)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(backbone.channels[0] * grid * grid, mean_points.numel())
-        # however many features there are, an optimizer's step moves the points as far
-        self._unit_px = size_px / 2 / math.sqrt(self.head.in_features)
+        self._centre_px = size_px / 2
+        self._unit_px = self._centre_px / math.sqrt(self.head.in_features)
         nn.init.normal_(self.head.weight, std=_HEAD_STD)
         with torch.no_grad():
-            self.head.bias.copy_((mean_points / self._unit_px).flatten())
+            self.head.bias.copy_(((mean_points - self._centre_px) / self._unit_px).flatten())
 
     def forward(self, images: Tensor) -> Tensor:
         """Return points (B, K, 2) float32 as x, y in input pixels for images (B, 3, S, S)."""
@@ -99,5 +102,5 @@ class KeypointModel(nn.Module):
         # in float32: bfloat16 would round points to half a pixel
         with torch.autocast(pooled.device.type, enabled=False):
             offsets = self.head(pooled.float())
-        points: Tensor = offsets.view(len(images), -1, 2) * self._unit_px
+        points: Tensor = offsets.view(len(images), -1, 2) * self._unit_px + self._centre_px
         return points
