@@ -1,10 +1,16 @@
 """Scripts as a user runs them: in processes of their own, in a folder of their own."""
 
+import atexit
+import multiprocessing
 import os
+import runpy
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Sequence
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -20,29 +26,44 @@ SMALL = ["model.depth=8", "hparams.epochs=2", "averaged.decay=[0.5,0.9]", "devic
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HYDRA_FULL_ERROR": "0"}
 
 
+# importing torch and timm takes longer than most of these runs: each process is forked from one
+# that has imported them and nothing else; `python train.py` itself runs in test_scripts.py
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(
+    ["visionlab.runs", "visionlab.evaluations", "torch.utils.tensorboard", "sklearn.datasets", "timm"]
+)
+
+
 def script(name: str, *arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run a script to its end."""
-    return subprocess.run(
-        [sys.executable, str(ROOT / name), *arguments],
-        cwd=folder,
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    with tempfile.TemporaryDirectory() as aside:
+        process = start(name, *arguments, folder=folder, aside=Path(aside))
+        process.join(300)
+        assert process.exitcode is not None, "the script did not end within 300 seconds"
+        out, err = (Path(aside, name).read_text() for name in ("stdout", "stderr"))
+    return subprocess.CompletedProcess([name, *arguments], process.exitcode, out, err)
 
 
-def start(name: str, *arguments: str, folder: Path) -> subprocess.Popen[str]:
-    """Start a script."""
-    return subprocess.Popen(
-        [sys.executable, str(ROOT / name), *arguments],
-        cwd=folder,
-        env=ENVIRONMENT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
+def start(name: str, *arguments: str, folder: Path, aside: Path | None = None) -> BaseProcess:
+    """Start a script; what it prints goes to files in `aside`."""
+    process = _FORKS.Process(target=_run, args=(ROOT / name, arguments, folder, aside))
+    process.start()
+    return process
+
+
+def _run(path: Path, arguments: Sequence[str], folder: Path, aside: Path | None) -> None:
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        target = os.devnull if aside is None or name == "stdin" else str(aside / name)
+        os.dup2(os.open(target, os.O_RDWR | os.O_CREAT), number)
+    os.environ.update(ENVIRONMENT)
+    os.chdir(folder)
+    torch.set_num_threads(1)
+    sys.argv = [str(path), *arguments]
+    sys.path[0] = str(path.parent)
+    try:
+        runpy.run_path(str(path), run_name="__main__")
+    finally:
+        atexit._run_exitfuncs()  # which a forked process leaves out
 
 
 def only_run(folder: Path) -> Path:
@@ -51,17 +72,20 @@ def only_run(folder: Path) -> Path:
     return found
 
 
-def wait_for_checkpoint(folder: Path, process: subprocess.Popen[str]) -> None:
+def wait_for_checkpoint(folder: Path, process: BaseProcess) -> None:
     """Wait until a run below `folder` has written its first checkpoint."""
     while not list(folder.glob("outputs/*/*/checkpoints/last.pt")):
-        assert process.poll() is None, "the run ended before its first checkpoint"
+        assert process.is_alive(), "the run ended before its first checkpoint"
         time.sleep(0.01)
 
 
-def send(process: subprocess.Popen[str], number: signal.Signals) -> int:
+def send(process: BaseProcess, number: signal.Signals) -> int:
     """Send a signal and return the exit code."""
-    process.send_signal(number)
-    return process.wait(timeout=120)
+    assert process.pid is not None
+    os.kill(process.pid, number)
+    process.join(120)
+    assert process.exitcode is not None
+    return process.exitcode
 
 
 def left_behind(run: Path) -> dict[str, Any]:

@@ -194,6 +194,8 @@ def test_a_killed_run_on_files_resumes_exactly(tmp_path: Path) -> None:
     ],
 )
 def test_a_mistake_is_one_line(arguments: list[str], message: str, tmp_path: Path) -> None:
+    if not any(argument.startswith("dataset=") for argument in arguments):
+        arguments = [*SCENES, *arguments]
     done = script("train.py", *SMALL, *arguments, folder=tmp_path)
     assert done.returncode == 1
     assert done.stderr.startswith(f"error: {message}"), done.stderr

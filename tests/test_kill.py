@@ -71,7 +71,7 @@ def test_a_run_killed_before_its_first_checkpoint_resumes_exactly(
 ) -> None:
     process = start("train.py", *ARGUMENTS, folder=tmp_path)
     while not list(tmp_path.glob("outputs/*/*/config.yaml")):
-        assert process.poll() is None
+        assert process.is_alive()
     send(process, signal.SIGKILL)
     run = only_run(tmp_path)
     assert script("train.py", f"resume={run}", folder=tmp_path).returncode == 0
