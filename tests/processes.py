@@ -30,7 +30,13 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HYDRA_FULL_ERROR": "0"}
 # that has imported them and nothing else; `python train.py` itself runs in test_scripts.py
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
-    ["visionlab.runs", "visionlab.evaluations", "torch.utils.tensorboard", "sklearn.datasets", "timm"]
+    [
+        "visionlab.runs",
+        "visionlab.evaluations",
+        "torch.utils.tensorboard",
+        "sklearn.datasets",
+        "timm",
+    ]
 )
 
 

@@ -1,6 +1,8 @@
 """Every file under `conf/` composes and builds, and says what the code says."""
 
+import copy
 import dataclasses
+import functools
 import inspect
 import re
 from collections.abc import Callable
@@ -75,6 +77,11 @@ def _registered() -> None:
 
 
 def composed(*overrides: str, name: str = "train") -> DictConfig:
+    return copy.deepcopy(_composed(*overrides, name=name))
+
+
+@functools.cache  # several tests ask for the same
+def _composed(*overrides: str, name: str) -> DictConfig:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose(name, overrides=list(overrides))
 

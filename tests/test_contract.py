@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from siblings import TASKS
 from torch import Tensor
-from training import EACH_EPOCH, NO_PLATEAU, NO_STOP, PLAN, assert_same, averages_of, train
+from training import NO_PLATEAU, NO_STOP, PLAN, Trained, assert_same, averages_of, train
 
 from visionlab.engine.evaluate import Result, evaluate
 from visionlab.engine.observers import Predictions, TensorBoard
@@ -38,6 +39,21 @@ FALLING_FAST = Plateau(
     warmup_epochs=0,
 )
 every_task = pytest.mark.parametrize("make_task", TASKS.values(), ids=TASKS)
+Whole = Callable[..., Trained]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    """Return a function that gives the unbroken run of a task, trained once for all tests."""
+    runs: dict[str, Trained] = {}
+
+    def trained(make_task: MakeTask, **settings: Any) -> Trained:
+        key = f"{make_task.__name__} {settings}"
+        if key not in runs:
+            runs[key] = train(make_task, tmp_path_factory.mktemp("whole"), **settings)
+        return runs[key]
+
+    return trained
 
 
 @every_task
@@ -118,8 +134,7 @@ class Greedy:
 
 
 @every_task
-def test_observers_change_nothing(make_task: MakeTask, tmp_path: Path) -> None:
-    alone = train(make_task, tmp_path / "alone")
+def test_observers_change_nothing(make_task: MakeTask, whole: Whole, tmp_path: Path) -> None:
     task = make_task()
     observers = [
         Greedy(),
@@ -130,29 +145,28 @@ def test_observers_change_nothing(make_task: MakeTask, tmp_path: Path) -> None:
     watched = train(make_task, tmp_path / "watched", observers=observers)
     for observer in observers:
         observer.close()
-    assert_same(alone, watched)
+    assert_same(whole(make_task), watched)
     assert len(list((tmp_path / "predictions").glob("*.npz"))) == 3 * 3
 
 
 @every_task
 @pytest.mark.parametrize("step", [1, 2, 3, 4, 7])
 def test_a_resumed_run_equals_an_unbroken_one(
-    make_task: MakeTask, step: int, tmp_path: Path
+    make_task: MakeTask, step: int, whole: Whole, tmp_path: Path
 ) -> None:
-    whole = train(make_task, tmp_path / "whole")
     stop = Stop(patience_epochs=None, max_steps=step, max_minutes=None)
     broken = train(make_task, tmp_path / "broken", stop=stop)
     assert broken.state.step == step
     resumed = train(make_task, tmp_path / "broken", resume=True)
-    assert_same(whole, resumed)
-    assert resumed.state.best == whole.state.best
+    assert_same(whole(make_task), resumed)
+    assert resumed.state.best == whole(make_task).state.best
 
 
 @every_task
 @pytest.mark.parametrize("step", [2, 3, 4])
 @pytest.mark.parametrize("setting", ["plateau", "frozen_backbone", "hard_examples"])
 def test_resuming_is_exact_with_what_else_an_epoch_or_step_may_depend_on(
-    make_task: MakeTask, setting: str, step: int, tmp_path: Path
+    make_task: MakeTask, setting: str, step: int, whole: Whole, tmp_path: Path
 ) -> None:
     task = make_task()
     losses, _ = task.losses(
@@ -168,16 +182,18 @@ def test_resuming_is_exact_with_what_else_an_epoch_or_step_may_depend_on(
     else:
         pytest.skip(f"{task.name} has none")
     settings = {"hparams": hparams, "plateau": plateau}
-    whole = train(make_task, tmp_path / "whole", **settings)
+    unbroken = whole(make_task, **settings)
     train(make_task, tmp_path / "broken", stop=replace(NO_STOP, max_steps=step), **settings)
-    assert_same(whole, train(make_task, tmp_path / "broken", resume=True, **settings))
-    assert (whole.state.plateau.factor < 1.0) == (setting == "plateau")
+    assert_same(unbroken, train(make_task, tmp_path / "broken", resume=True, **settings))
+    assert (unbroken.state.plateau.factor < 1.0) == (setting == "plateau")
 
 
 @every_task
-def test_averages_do_not_change_the_training(make_task: MakeTask, tmp_path: Path) -> None:
-    with_averages = train(make_task, tmp_path / "with").task.model.state_dict()
-    without = train(make_task, tmp_path / "without", averaged=averages_of(decay=[]))
+def test_averages_do_not_change_the_training(
+    make_task: MakeTask, whole: Whole, tmp_path: Path
+) -> None:
+    with_averages = whole(make_task).task.model.state_dict()
+    without = train(make_task, tmp_path, averaged=averages_of(decay=[]))
     for key, value in without.task.model.state_dict().items():
         assert torch.equal(value, with_averages[key]), key
 
@@ -205,8 +221,7 @@ def test_resuming_is_exact_with_other_buffers_and_averages(
 
 
 @every_task
-def test_two_runs_of_a_seed_are_equal(make_task: MakeTask, tmp_path: Path) -> None:
-    torch.manual_seed(1)
-    first = train(make_task, tmp_path / "first", evaluation=EACH_EPOCH, stop=NO_STOP)
+def test_two_runs_of_a_seed_are_equal(make_task: MakeTask, whole: Whole, tmp_path: Path) -> None:
+    first = whole(make_task)
     torch.manual_seed(2)
-    assert_same(first, train(make_task, tmp_path / "second", hparams=PLAN))
+    assert_same(first, train(make_task, tmp_path))
