@@ -44,9 +44,9 @@ print(time.perf_counter() - started)
 
 
 class PerImage(Dataset[tuple[torch.Tensor, torch.Tensor]]):
-    """What torchvision's v2 transforms make of one file after the other, points included."""
+    """What torchvision's v2 transforms make of one image after the other, points included."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, in_memory: bool) -> None:
         table = read_points(root / TABLE, delimiter=",")
         self._sources = find_images(root / "training.tar", table.names)
         self._points = np.array(table.points)
@@ -62,13 +62,19 @@ class PerImage(Dataset[tuple[torch.Tensor, torch.Tensor]]):
             ]
         )
 
+        rows = range(len(self._sources)) if in_memory else ()
+        self._kept = {row: self._decoded(row) for row in rows}
+
     def __len__(self) -> int:
         return len(self._sources)
 
-    def __getitem__(self, row: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def _decoded(self, row: int) -> Image.Image:
         source = self._sources[row]
         assert source is not None
-        image = Image.open(io.BytesIO(read_bytes(source))).convert("RGB")
+        return Image.open(io.BytesIO(read_bytes(source))).convert("RGB")
+
+    def __getitem__(self, row: int) -> tuple[torch.Tensor, torch.Tensor]:
+        image = self._kept[row] if self._kept else self._decoded(row)
         points = tv_tensors.KeyPoints(  # type: ignore[call-arg]
             torch.from_numpy(self._points[row]), canvas_size=(image.height, image.width)
         )
@@ -116,11 +122,11 @@ def visionlab_split(root: Path, *, in_memory: bool, num_workers: int) -> Split:
 
 def measure_input(root: Path, rounds: int) -> None:
     """Compare an epoch of augmented batches."""
-    files = PerImage(root)
+    images = {in_memory: PerImage(root, in_memory=in_memory) for in_memory in (True, False)}
 
-    def theirs(num_workers: int) -> Callable[[], None]:
+    def theirs(*, in_memory: bool, num_workers: int) -> Callable[[], None]:
         loader = DataLoader(
-            files,
+            images[in_memory],
             batch_size=BATCH_SIZE,
             shuffle=True,
             num_workers=num_workers,
@@ -139,14 +145,16 @@ def measure_input(root: Path, rounds: int) -> None:
         return run
 
     sides = {
-        "torchvision v2, 0 workers": theirs(0),
-        "torchvision v2, 2 workers": theirs(2),
-        "visionlab, decoding each time, 0 workers": ours(in_memory=False, num_workers=0),
-        "visionlab, decoding each time, 2 workers": ours(in_memory=False, num_workers=2),
-        "visionlab, in_memory=true": ours(in_memory=True, num_workers=0),
+        "torchvision v2, in memory": theirs(in_memory=True, num_workers=0),
+        "torchvision v2, in memory, 2 workers": theirs(in_memory=True, num_workers=2),
+        "visionlab, in memory": ours(in_memory=True, num_workers=0),
+        "torchvision v2, from files": theirs(in_memory=False, num_workers=0),
+        "torchvision v2, from files, 2 workers": theirs(in_memory=False, num_workers=2),
+        "visionlab, from files": ours(in_memory=False, num_workers=0),
+        "visionlab, from files, 2 workers": ours(in_memory=False, num_workers=2),
     }
-    title = f"{len(files)} face JPEGs to {SIZE_PX}x{SIZE_PX}: affine, brightness, contrast, points"
-    report(title, alternate(sides, rounds=rounds), num_images=len(files))
+    title = f"{len(images[True])} faces to {SIZE_PX}x{SIZE_PX}: affine, brightness, contrast, points"
+    report(title, alternate(sides, rounds=rounds), num_images=len(images[True]))
 
 
 def measure_table(num_images: int, num_points: int) -> None:

@@ -49,8 +49,9 @@ def recolour(images: Tensor, matrices: Tensor, *, normalisation: Tensor) -> Tens
     offsets = ((matrices[:, :3, 3] - mean) / std).to(images.dtype)
     with torch.autocast(images.device.type, enabled=False):  # bfloat16 has fewer than 256 levels
         moved = torch.baddbmm(offsets[:, :, None], linear, images.flatten(2)).view_as(images)
-    black, white = ((level - mean) / std for level in (0.0, 1.0))
-    return moved.clamp_(black[:, None, None], white[:, None, None])
+    black, white = (((level - mean) / std)[:, None, None] for level in (0.0, 1.0))
+    torch.maximum(moved, black, out=moved)  # clamp_ takes four times as long with tensors
+    return torch.minimum(moved, white, out=moved)
 
 
 def blur(images: Tensor, kernel_px: Tensor) -> Tensor:
