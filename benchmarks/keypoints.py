@@ -153,7 +153,9 @@ def measure_input(root: Path, rounds: int) -> None:
         "visionlab, from files": ours(in_memory=False, num_workers=0),
         "visionlab, from files, 2 workers": ours(in_memory=False, num_workers=2),
     }
-    title = f"{len(images[True])} faces to {SIZE_PX}x{SIZE_PX}: affine, brightness, contrast, points"
+    title = (
+        f"{len(images[True])} faces to {SIZE_PX}x{SIZE_PX}: affine, brightness, contrast, points"
+    )
     report(title, alternate(sides, rounds=rounds), num_images=len(images[True]))
 
 

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 def identities(count: int, *, device: torch.device) -> Tensor:
     """Return `count` matrices that change nothing, (count, 3, 3) float64."""
-    return torch.eye(3, dtype=torch.float64, device=device).repeat(count, 1, 1)
+    return torch.eye(3, dtype=torch.float64, device=device).expand(count, 3, 3).clone()
 
 
 def translations(offsets: Tensor) -> Tensor:
@@ -145,5 +145,5 @@ def _grid(matrices: Tensor, sizes: Tensor, size: tuple[int, int]) -> tuple[Tenso
     rows = rows.float()[:, :, :, None]
     x_part, y_part = rows[:, :, 0] * across, rows[:, :, 1] * down + rows[:, :, 2]
     grid = x_part.permute(0, 2, 1)[:, None] + y_part.permute(0, 2, 1)[:, :, None]
-    is_inside = (grid.abs() <= 1.0).all(dim=-1)
+    is_inside = (grid[..., 0].abs() <= 1.0) & (grid[..., 1].abs() <= 1.0)
     return grid, is_inside[:, None]

@@ -1,5 +1,6 @@
 import gc
 import multiprocessing
+import pickle
 import re
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
@@ -61,10 +62,11 @@ def stacks(images: Images | KeptImages, *rows: Sequence[int]) -> list[Stack]:
 
 
 def assert_same(ours: Stack, theirs: Stack) -> None:
-    assert ours.shapes == theirs.shapes
     assert ours.problems == theirs.problems == []
-    for name in ("rows", "flat", "factors", "sizes"):
+    for name in ("rows", "factors", "sizes"):
         assert torch.equal(getattr(ours, name), getattr(theirs, name)), name
+    for our_image, their_image in zip(ours.pixels, theirs.pixels, strict=True):
+        assert torch.equal(our_image, their_image)
 
 
 @pytest.mark.parametrize("kind", ["files", "tensors", "tar"])
@@ -83,7 +85,7 @@ def test_images_come_as_they_were_written(files: list[Path], kind: str, tmp_path
     assert second.rows.tolist() == [1]
     assert first.sizes.tolist() == [[1, 7], [9, 5], [12, 8]]
     assert first.factors.tolist() == [1, 1, 1]
-    assert first.flat.dtype == torch.uint8
+    assert first.pixels[0].dtype == torch.uint8
     for stack in (first, second):
         for row, image in zip(stack.rows.tolist(), stack.images(CPU), strict=True):
             assert torch.equal(image, noise(SIZES[row], row))
@@ -178,3 +180,10 @@ def test_all_unreadable_files_are_found(files: list[Path]) -> None:
     assert opened(sources).unreadable() == [3, 70, 128]
     assert opened(files).unreadable() == []
     assert opened([]).unreadable() == []
+
+
+def test_a_stack_leaves_a_worker_as_it_is_and_as_few_tensors() -> None:
+    (stack,) = stacks(opened([noise(size, row) for row, size in enumerate(SIZES)]), [2, 0, 3])
+    assert_same(pickle.loads(pickle.dumps(stack)), stack)
+    _, parts = stack.__reduce__()
+    assert sum(isinstance(part, Tensor) for part in parts) == 2

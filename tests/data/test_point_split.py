@@ -364,10 +364,9 @@ class Declared:
     def batches(self, rows: Iterable[Tensor]) -> Iterator[Stack]:
         for batch in rows:
             self.rows += batch.tolist()
-            shape = torch.Size([3, 2, 2])
-            flat = torch.zeros(len(batch) * 12, dtype=torch.uint8)
+            pixels = [torch.zeros(3, 2, 2, dtype=torch.uint8)] * len(batch)
             ones = torch.ones(len(batch), dtype=torch.int64)
-            yield Stack(batch, flat, [shape] * len(batch), ones, self.sizes[batch], [])
+            yield Stack(batch, pixels, ones, self.sizes[batch], [])
 
 
 @given(

@@ -1,4 +1,4 @@
-"""From image files to pixels, in worker processes: images of many sizes in one tensor a batch."""
+"""From image files to pixels, in worker processes."""
 
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -36,28 +36,62 @@ class Decoded(NamedTuple):
 
 
 class Stack(NamedTuple):
-    """The images of a batch, one after the other in one tensor.
+    """The images of a batch.
 
     Attributes:
         rows: (B,) int64, their numbers.
-        flat: uint8.
-        shapes: of the images in it.
+        pixels: (3, H, W) uint8 each.
         factors: (B,) int64, how many times smaller than their originals they are.
         sizes: (B, 2) int64, width and height of the originals.
         problems: what is wrong with some of them.
     """
 
     rows: Tensor
-    flat: Tensor
-    shapes: list[torch.Size]
+    pixels: list[Tensor]
     factors: Tensor
     sizes: Tensor
     problems: list[str]
 
     def images(self, device: torch.device) -> list[Tensor]:
-        """Return the images, (3, H, W) uint8 each."""
-        parts = torch.split(self.flat.to(device), [shape.numel() for shape in self.shapes])
-        return [part.view(shape) for part, shape in zip(parts, self.shapes, strict=True)]
+        """Return the images on a device, moved there all at once."""
+        if device.type == "cpu":
+            return self.pixels
+        return _apart(_together(self.pixels).to(device), _shapes(self.pixels))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Leave a worker as few tensors: each of them takes a file descriptor."""
+        numbers = torch.cat([self.rows[:, None], self.factors[:, None], self.sizes], dim=1)
+        return _unpickled, (
+            _together(self.pixels),
+            _shapes(self.pixels),
+            numbers,
+            self.problems,
+        )
+
+
+def _unpickled(
+    flat: Tensor, shapes: list[torch.Size], numbers: Tensor, problems: list[str]
+) -> Stack:
+    return Stack(
+        rows=numbers[:, 0],
+        pixels=_apart(flat, shapes),
+        factors=numbers[:, 1],
+        sizes=numbers[:, 2:],
+        problems=problems,
+    )
+
+
+def _shapes(images: Sequence[Tensor]) -> list[torch.Size]:
+    return [image.shape for image in images]
+
+
+def _together(images: Sequence[Tensor]) -> Tensor:
+    return torch.cat([image.flatten() for image in images])
+
+
+def _apart(flat: Tensor, shapes: Sequence[torch.Size]) -> list[Tensor]:
+    parts = torch.split(flat, [shape.numel() for shape in shapes])
+    return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
 class Images:
@@ -148,11 +182,9 @@ def _reduced(image: Image.Image, factor: int) -> Tensor:
 
 
 def _stack(images: Sequence[Decoded]) -> Stack:
-    """Return the images of a batch; each tensor that leaves a worker takes a file descriptor."""
     return Stack(
         rows=torch.tensor([image.row for image in images]),
-        flat=torch.cat([image.image.flatten() for image in images]),
-        shapes=[image.image.shape for image in images],
+        pixels=[image.image for image in images],
         factors=torch.tensor([image.factor for image in images]),
         sizes=torch.tensor([image.size for image in images]),
         problems=[image.problem for image in images if image.problem],
@@ -163,7 +195,7 @@ def _unstacked(stack: Stack) -> Iterator[Decoded]:
     """Yield the images of a stack, each with memory of its own."""
     columns = zip(
         stack.rows.tolist(),
-        stack.images(torch.device("cpu")),
+        stack.pixels,
         stack.factors.tolist(),
         stack.sizes.tolist(),
         strict=True,

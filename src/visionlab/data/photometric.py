@@ -84,4 +84,5 @@ def _blur(images: Tensor, width: int) -> Tensor:
 
 
 def _identities(like: Tensor) -> Tensor:
-    return torch.eye(4, dtype=torch.float64, device=like.device).repeat(len(like), 1, 1)
+    eye = torch.eye(4, dtype=torch.float64, device=like.device)
+    return eye.expand(len(like), 4, 4).clone()

@@ -15,7 +15,7 @@ def unchanged(count: int) -> Change:
     return Change(
         matrices=geometry.identities(count, device=torch.device("cpu")),
         bars=torch.zeros(count, 4),
-        colours=torch.eye(4, dtype=torch.float64).repeat(count, 1, 1),
+        colours=torch.eye(4, dtype=torch.float64).expand(count, 4, 4),
         blur_px=torch.ones(count, dtype=torch.int64),
     )
 
