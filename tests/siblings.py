@@ -161,7 +161,6 @@ def keypoints() -> Task:
         num_workers=0,
         in_memory=False,
         skip_unreadable=False,
-        missing=[],
         augmentation=PointAugment(
             choose="each",
             affine_prob=0.5,

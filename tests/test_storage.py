@@ -436,3 +436,13 @@ def test_json_is_written_and_replaced(tmp_path: Path) -> None:
         assert json.loads(path.read_text()) == content
         assert path.read_text().endswith("}\n")
     assert names_in(tmp_path) == ["run.json"]
+
+
+def test_json_has_null_where_a_number_is_not_finite(tmp_path: Path) -> None:
+    content = {"a": [1.5, float("nan")], "b": {"c": float("inf"), "d": None}, "e": "nan"}
+    write_json(tmp_path / "x.json", content)
+    assert json.loads((tmp_path / "x.json").read_text(), parse_constant=pytest.fail) == {
+        "a": [1.5, None],
+        "b": {"c": None, "d": None},
+        "e": "nan",
+    }

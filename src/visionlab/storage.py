@@ -7,6 +7,7 @@ them as they are. They hold tensors and plain containers only, so reading one ru
 
 import hashlib
 import json
+import math
 import os
 import pickle
 from collections.abc import Callable, Iterator, Mapping
@@ -101,8 +102,16 @@ def append_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file, replacing what was there in one step."""
-    write_text(path, json.dumps(content, indent=2) + "\n")
+    """Write a JSON file, replacing what was there in one step; numbers not finite become null."""
+    write_text(path, json.dumps(_finite(content), indent=2) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @contextmanager

@@ -169,6 +169,24 @@ def test_what_was_kept_of_something_else_is_made_anew(change: str, tmp_path: Pat
     run(task, tmp_path, views, model=Forbidden(task.model), about=about)
 
 
+def test_predictions_of_other_samples_are_made_anew(tmp_path: Path) -> None:
+    """Fewer images, or the same ones in another order, under the same settings."""
+    whole, fewer = keypoints(), keypoints()
+    split = fewer.splits["val"]
+    order = [5, 4, 3, 9, 0]
+    split.samples = split.samples.take(order)  # type: ignore[attr-defined]
+    images = split._images  # type: ignore[attr-defined]
+    decoder = images._workers._loader.dataset._read
+    decoder._sources = [decoder._sources[row] for row in order]
+    run(whole, tmp_path / "kept", THREE)
+    found = run(fewer, tmp_path / "kept", THREE)
+    expected = run(fewer, tmp_path / "anew", THREE)
+    assert found.alone == expected.alone
+    assert found.running == expected.running
+    for name, predictions in kept(tmp_path / "anew").items():
+        assert np.array_equal(kept(tmp_path / "kept")[name], predictions)
+
+
 def test_a_weight_of_nothing_counts_for_nothing(tmp_path: Path) -> None:
     task = keypoints()
     found = run(task, tmp_path, {"turned": view(rotation_degrees=20.0, weight=0.0), **THREE})

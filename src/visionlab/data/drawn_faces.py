@@ -71,7 +71,6 @@ class DrawnFaces:
             num_workers=0,
             in_memory=False,
             skip_unreadable=False,
-            missing=[],
             augmentation=augmentation,
             seed=seed,
             device=device,

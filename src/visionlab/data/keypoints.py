@@ -43,7 +43,6 @@ def from_points(
     num_workers: int,
     in_memory: bool,
     skip_unreadable: bool,
-    missing: Sequence[str],
     augmentation: PointAugment,
     seed: int,
     device: torch.device,
@@ -59,9 +58,8 @@ def from_points(
         std: likewise.
         num_workers: decoding processes for each split.
         in_memory: whether images are decoded once and kept.
-        skip_unreadable: whether images that cannot be decoded are left out, which takes reading all
-            of them once.
-        missing: paths of images that were left out already.
+        skip_unreadable: whether images that cannot be read are left out, which takes reading all of
+            them once; of a submission none may be left out.
         augmentation: what is done to training images.
         seed: of order and augmentation.
         device: where batches live.
@@ -80,12 +78,12 @@ def from_points(
         raise ValueError(f"dataset.size_px must be >= 1, got {size_px}")
     if num_workers < 0:
         raise ValueError(f"dataset.num_workers must be >= 0, got {num_workers}")
-    unreadable = list(missing)
+    _check_blur(augmentation, size_px=size_px)
+    unreadable: list[str] = []
     splits: dict[str, PointSplit] = {}
     for name, part in parts.items():
         images = Images(part.sources, factor=reduction(size_px), num_workers=num_workers)
-        may_skip = skip_unreadable and part.samples.asked is None  # a submission is whole
-        if may_skip and (bad := images.unreadable()):
+        if skip_unreadable and (bad := _rows_to_skip(part, images)):
             unreadable += [str(part.sources[row]) for row in bad]
             part = part.take(sorted(set(range(len(part.samples))) - set(bad)))
             images = Images(part.sources, factor=reduction(size_px), num_workers=num_workers)
@@ -121,6 +119,25 @@ def from_points(
         to_pixels=functools.partial(to_pixels, normalisation=normalisation),
         unreadable=unreadable,
     )
+
+
+def _rows_to_skip(part: Part, images: Images) -> list[int]:
+    bad = images.unreadable()
+    if bad and part.samples.asked is not None:
+        raise ValueError(
+            f"{part.sources[bad[0]]} must be an image, since a submission is whole, "
+            "got a file that cannot be decoded"
+        )
+    return bad
+
+
+def _check_blur(augmentation: PointAugment, *, size_px: int) -> None:
+    largest = max(augmentation.blur_px, default=1)
+    if augmentation.blur_prob and largest > 2 * size_px - 1:
+        raise ValueError(
+            f"augment.blur_px must be at most {2 * size_px - 1} for inputs of {size_px} px, "
+            f"got {largest}"
+        )
 
 
 def _mirror_order(mirror: Sequence[int] | None, *, num_points: int) -> Tensor | None:

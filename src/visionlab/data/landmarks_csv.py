@@ -62,7 +62,6 @@ class LandmarksCsv:
         root = root_folder(self.root)
         path = root / "train" / "landmarks.csv"
         table = read_points(path, delimiter="\t")
-        missing: list[str] = []
         parts = {
             "train": listed_part(
                 table,
@@ -70,7 +69,7 @@ class LandmarksCsv:
                 named_in=path,
                 prefix="train",
                 asked=None,
-                missing=missing if self.skip_unreadable else None,
+                may_skip=self.skip_unreadable,
             )
         }
         if self.test:
@@ -85,7 +84,6 @@ class LandmarksCsv:
             num_workers=self.num_workers,
             in_memory=self.in_memory,
             skip_unreadable=self.skip_unreadable,
-            missing=missing,
             augmentation=augmentation,
             seed=seed,
             device=device,
@@ -103,5 +101,5 @@ class LandmarksCsv:
             named_in=path,
             prefix="test",
             asked=asked,
-            missing=None,
+            may_skip=False,
         )

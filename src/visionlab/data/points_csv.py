@@ -57,7 +57,6 @@ class PointsCsv:
         """
         root = root_folder(self.root)
         parts: dict[str, Part] = {}
-        unreadable: list[str] = []
         point_names: Sequence[str] = []
         for split, name in configured(self.tables, setting="tables").items():
             path = existing(root / name, setting="tables", split=split)
@@ -77,7 +76,7 @@ class PointsCsv:
                 named_in=path,
                 prefix=split,
                 asked=None,
-                missing=unreadable if self.skip_unreadable else None,
+                may_skip=self.skip_unreadable,
             )
         return from_points(
             with_val(parts, val=self.val),
@@ -89,7 +88,6 @@ class PointsCsv:
             num_workers=self.num_workers,
             in_memory=self.in_memory,
             skip_unreadable=self.skip_unreadable,
-            missing=unreadable,
             augmentation=augmentation,
             seed=seed,
             device=device,

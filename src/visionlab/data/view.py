@@ -66,8 +66,17 @@ class View:
         return not moved and not recoloured
 
     def change(self, count: int, *, size: tuple[int, int]) -> Change:
-        """Return what the view does to `count` pictures of a height and width."""
+        """Return what the view does to `count` pictures of a height and width.
+
+        Raises:
+            ValueError: the pictures are too small for the blur.
+        """
         height, width = size
+        if self.blur_px > 2 * min(size) - 1:
+            raise ValueError(
+                f"blur_px must be at most {2 * min(size) - 1} for inputs of {width}x{height}, "
+                f"got {self.blur_px}"
+            )
         sides = torch.tensor([[width, height]], dtype=torch.float64)
         turn = geometry.rotations(torch.tensor([self.rotation_degrees]))
         enlarge = geometry.scalings(torch.full((1, 2), self.scale, dtype=torch.float64))

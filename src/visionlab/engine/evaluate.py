@@ -1,6 +1,7 @@
 """Evaluation: one model on one split, whatever the task and whatever the model is."""
 
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -72,9 +73,19 @@ def evaluate(
         keys.append(batch.keys)
     model.train(training)
     means = _weighted_means(losses, [len(batch_keys) for batch_keys in keys])
+    measured = task.metric.compute()
+    if all(map(math.isnan, measured.values())):  # nothing is known of these samples
+        means = [math.nan] * len(means)
     return Result(
-        numbers={**dict(zip(names, means, strict=True)), **task.metric.compute()},
-        samples={"keys": torch.cat(keys), **_joined(sample_losses), **task.metric.samples()},
+        numbers={**dict(zip(names, means, strict=True)), **measured},
+        samples={
+            name: values.cpu()
+            for name, values in {
+                "keys": torch.cat(keys),
+                **_joined(sample_losses),
+                **task.metric.samples(),
+            }.items()
+        },
     )
 
 

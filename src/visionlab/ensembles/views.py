@@ -90,8 +90,9 @@ def evaluate_views(
         model: called like the task's own, in eval mode.
         split: the samples.
         views: by name, in the order in which the running mean takes them in.
-        folder: where predictions are kept, one `<view>.npy` each, in the order of `keys.npy`.
-        about: what else the predictions depend on; kept ones are used where it is the same.
+        folder: where predictions are kept, one `<view>.npy` each, in the order of the split.
+        about: what else the predictions depend on; kept ones are used where it is the same and the
+            split has the same samples.
         batch_size: samples of one forward pass.
         autocast: makes the context of the forward pass.
         check: called between batches; may raise to end the evaluation.
@@ -101,26 +102,31 @@ def evaluate_views(
     """
     check_views(views)
     digests = {name: _digest(view, about, model) for name, view in views.items()}
-    missing = {
-        name: view
-        for name, view in views.items()
-        if not _is_kept(folder / f"{name}.npy", digests[name])
-    }
     was_training = model.training
-    model.eval()
-    written: dict[str, list[Tensor]] = {name: [] for name in missing}
-    targets, keys = [], []
-    shown = list(missing.values()) or list(views.values())[:1]  # for the targets alone
-    for batches in split.view_batches(batch_size=batch_size, views=shown):
-        check()
-        for name, batch in zip(missing, batches, strict=False):
-            written[name].append(_predict(task, model, batch, autocast))
-        targets.append(batches[0].targets)
-        keys.append(batches[0].keys)
-    model.train(was_training)
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, predictions in written.items():
-        _keep(folder / f"{name}.npy", torch.cat(predictions), digests[name])
+
+    def look(names: Sequence[str]) -> tuple[list[Any], list[Tensor]]:
+        """Keep predictions of some views, and return targets and keys."""
+        written: dict[str, list[Tensor]] = {name: [] for name in names}
+        targets, keys = [], []
+        shown = [views[name] for name in names] or list(views.values())[:1]  # for targets alone
+        model.eval()
+        for batches in split.view_batches(batch_size=batch_size, views=shown):
+            check()
+            for name, batch in zip(names, batches, strict=False):
+                written[name].append(_predict(task, model, batch, autocast))
+            targets.append(batches[0].targets)
+            keys.append(batches[0].keys)
+        model.train(was_training)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, predictions in written.items():
+            _keep(folder / f"{name}.npy", torch.cat(predictions), digests[name], keys)
+        return targets, keys
+
+    kept_of = {name: _kept_keys(folder / f"{name}.npy", digests[name]) for name in views}
+    targets, keys = look([name for name, kept in kept_of.items() if kept is None])
+    stale = [name for name, kept in kept_of.items() if kept not in (None, _digest_of(keys))]
+    if stale:
+        targets, keys = look(stale)
     return _combine(task, views, folder, targets=targets, keys=keys)
 
 
@@ -166,7 +172,7 @@ def _combine(
     return ViewResult(
         alone=alone,
         running=running,
-        samples={"keys": torch.cat(list(keys)), **task.metric.samples()},
+        samples={"keys": torch.cat(list(keys)).cpu(), **task.metric.samples()},
     )
 
 
@@ -181,14 +187,25 @@ def _digest(view: View, about: Mapping[str, Any], model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _is_kept(path: Path, digest: str) -> bool:
-    """Return whether predictions are there, whole, and of what the digest says."""
+def _digest_of(keys: Sequence[Tensor]) -> str:
+    """Return which samples come in which order, as one word."""
+    return hashlib.blake2b(torch.cat(list(keys)).cpu().numpy().tobytes()).hexdigest()[:32]
+
+
+def _kept_keys(path: Path, digest: str) -> str | None:
+    """Return the digest of the keys that kept predictions belong to.
+
+    None if they are not there, not whole, or of something else than the digest says.
+    """
     mark = path.with_suffix(".digest")
-    return path.is_file() and mark.is_file() and mark.read_text().strip() == digest
+    if not (path.is_file() and mark.is_file()):
+        return None
+    kept, *of_keys = mark.read_text().split()
+    return of_keys[0] if kept == digest and of_keys else None
 
 
-def _keep(path: Path, predictions: Tensor, digest: str) -> None:
+def _keep(path: Path, predictions: Tensor, digest: str, keys: Sequence[Tensor]) -> None:
     """Write predictions; the mark comes last, so that what is marked is whole."""
     path.with_suffix(".digest").unlink(missing_ok=True)
     np.save(path, predictions.numpy())
-    write_text(path.with_suffix(".digest"), digest + "\n")
+    write_text(path.with_suffix(".digest"), f"{digest} {_digest_of(keys)}\n")

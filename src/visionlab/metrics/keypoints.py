@@ -67,7 +67,9 @@ class PointErrors:
                 raise ValueError(f"eyes must be points in [0, {len(class_names)}), got {wrong[0]}")
         self._eyes = eyes
         self._thresholds = thresholds
-        self.names = ["mse", "error_px", "nme", *map(_pck, thresholds), "pck_area"]
+        self.names = ["mse", "error_px"]
+        if eyes is not None or len(class_names) > 1:  # the box around one point has no diagonal
+            self.names += ["nme", *map(_pck, thresholds), "pck_area"]
         self.reset()
 
     def reset(self) -> None:
@@ -77,8 +79,8 @@ class PointErrors:
 
     def update(self, predictions: Tensor, targets: PointTargets) -> None:
         """Take in points (B, K, 2) in original pixels."""
-        self._points.append(predictions)
-        self._originals.append(targets.original)
+        self._points.append(predictions.cpu())  # all of a data set may be much for a GPU
+        self._originals.append(targets.original.cpu())
 
     def compute(self) -> dict[str, float]:
         """Return the numbers by name.
