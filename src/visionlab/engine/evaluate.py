@@ -25,7 +25,7 @@ class Result:
     Attributes:
         numbers: `loss`, each named loss, and the metric's numbers.
         samples: `keys`, `loss` (N,) float32 where losses are per sample, and what the metric knows
-            of the samples, arrays by name.
+            of the samples, arrays by name; all on the CPU.
     """
 
     numbers: dict[str, float]
@@ -76,16 +76,10 @@ def evaluate(
     measured = task.metric.compute()
     if all(map(math.isnan, measured.values())):  # nothing is known of these samples
         means = [math.nan] * len(means)
+    samples = {"keys": torch.cat(keys), **_joined(sample_losses), **task.metric.samples()}
     return Result(
         numbers={**dict(zip(names, means, strict=True)), **measured},
-        samples={
-            name: values.cpu()
-            for name, values in {
-                "keys": torch.cat(keys),
-                **_joined(sample_losses),
-                **task.metric.samples(),
-            }.items()
-        },
+        samples={name: values.cpu() for name, values in samples.items()},
     )
 
 
