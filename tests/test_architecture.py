@@ -35,7 +35,6 @@ LAYERS = {
     "command_line": 4,
 }
 HYDRA_ALLOWED = {
-    "recipes.py",
     "experiment.py",
     "runs.py",
     "evaluations.py",

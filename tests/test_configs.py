@@ -18,8 +18,8 @@ from omegaconf import DictConfig, OmegaConf
 from visionlab import command_line
 from visionlab.data.view import View
 from visionlab.ensembles.views import check_views
-from visionlab.experiment import build_task
-from visionlab.recipes import Recipes, build_recipes
+from visionlab.experiment import build_recipes, build_task
+from visionlab.recipes import Recipes
 from visionlab.settings.parts import Model
 from visionlab.task import Data
 

@@ -9,8 +9,9 @@ from siblings import boxes, classification, two_views
 from torch import nn
 
 from visionlab import command_line
+from visionlab.experiment import build_recipes
 from visionlab.models.weights import freeze
-from visionlab.recipes import build_recipes, check_combinations
+from visionlab.recipes import check_combinations
 from visionlab.task import Task
 
 MONITORS = "model, ema_0.99, the number of loss, top1, got "
@@ -22,7 +23,8 @@ def check(task: Task, *overrides: str) -> None:
         config = compose("train", overrides=list(overrides))
     recipes = build_recipes(config)
     freeze(task.model, config.model.freeze)
-    check_combinations(config, recipes, task, recipes.averaged(task.model))
+    averages = recipes.averaged(task.model)
+    check_combinations(recipes, task, averages, model_freeze=config.model.freeze)
 
 
 def without_val() -> Task:

@@ -20,11 +20,11 @@ from visionlab.engine.progress import draw_table
 from visionlab.ensembles.views import check_views, evaluate_views
 from visionlab.experiment import (
     build_data,
+    build_recipes,
     build_task,
     check_classes,
     without_first_weights,
 )
-from visionlab.recipes import build_recipes
 from visionlab.storage import read_tensors, write_json
 from visionlab.task import Task
 

@@ -9,8 +9,9 @@ import functools
 import logging
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
@@ -27,7 +28,7 @@ from visionlab.engine.fit import steps_per_epoch
 from visionlab.engine.state import TrainState
 from visionlab.models.weights import backbone_of, freeze, load_exactly, load_matching
 from visionlab.plateau import Watch, watch_for
-from visionlab.recipes import Recipes, build_recipes, check_combinations
+from visionlab.recipes import Recipes, check_combinations
 from visionlab.task import Data, Task
 
 # what a resumed run may be given: nothing else changes how it goes on
@@ -41,6 +42,11 @@ FREE_ON_RESUME = (
     "tensorboard",
 )
 _MAX_NAMED = 10
+_WEIGHT_KEYS = ("checkpoint", "init_from", "freeze")
+# what the files of older runs do not say, and those runs did
+_OF_OLDER_RUNS: dict[str, dict[str, Any]] = {
+    "hparams": {"hard_examples": None, "freeze_backbone_epochs": 0}
+}
 _log = logging.getLogger(__name__)
 
 
@@ -99,7 +105,7 @@ def build_run(config: DictConfig, folder: Path) -> Run:
     task = build_task(parts, recipes, data, device)
     schedule, watch = _bind(recipes, task)
     optimizer, averages = recipes.optimizer(task.model), recipes.averaged(task.model)
-    check_combinations(config, recipes, task, averages)
+    check_combinations(recipes, task, averages, model_freeze=config.model.freeze)
     state = TrainState()
     if last is not None:
         state = restore(last, model=task.model, optimizer=optimizer, averages=averages)
@@ -148,6 +154,36 @@ def _named(class_names: Sequence[str]) -> str:
     """Return how many classes there are, and what the first ones are called."""
     shown = ", ".join(class_names[:_MAX_NAMED])
     return f"{len(class_names)} ({shown}{', ...' if len(class_names) > _MAX_NAMED else ''})"
+
+
+def build_recipes(config: DictConfig) -> Recipes:
+    """Build the parts whose settings can be checked before data is read, the quick ones first."""
+    recipes = Recipes(**{field.name: _recipe(config, field.name) for field in fields(Recipes)})
+    for key in ("dataset", "augment", "model", "loss"):
+        recipe = getattr(recipes, key)
+        if recipe.task != config.task.name:
+            raise ValueError(
+                f"{key} must be one for task {config.task.name}, "
+                f"got {type(recipe).__name__}, which is for {recipe.task}"
+            )
+    band = recipes.hparams.hard_examples
+    if band is not None and not recipes.loss.is_per_sample:  # type: ignore[attr-defined]
+        raise ValueError(
+            "hparams.hard_examples must be null for a loss that is not per sample, "
+            f"got {list(band)}"
+        )
+    return recipes
+
+
+def _recipe(config: DictConfig, key: str) -> Any:
+    """Build one part; the weights that go into a model are not part of its recipe."""
+    settings = OmegaConf.to_container(config[key], resolve=True)
+    assert isinstance(settings, dict)
+    if key == "model":
+        settings = {name: value for name, value in settings.items() if name not in _WEIGHT_KEYS}
+    settings = _OF_OLDER_RUNS.get(key, {}) | settings
+    # as the child of a parent, so that an error names the key
+    return instantiate(OmegaConf.create({key: settings})[key], _convert_="all")
 
 
 def build_task(config: DictConfig, recipes: Recipes, data: Data, device: torch.device) -> Task:

@@ -1,11 +1,9 @@
-"""The parts of a run as recipes, which check their settings without data, and how they fit."""
+"""The parts of a run as recipes, which have checked their settings, and whether they fit."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
-from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -16,12 +14,6 @@ from visionlab.engine.validation import named_models
 from visionlab.plateau import TRAIN_LOSS, Plateau
 from visionlab.schedules import Schedule
 from visionlab.task import Data, Task
-
-_WEIGHT_KEYS = ("checkpoint", "init_from", "freeze")
-# what the files of older runs do not say, and those runs did
-_OF_OLDER_RUNS: dict[str, dict[str, Any]] = {
-    "hparams": {"hard_examples": None, "freeze_backbone_epochs": 0}
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,29 +32,16 @@ class Recipes:
     model: Callable[..., nn.Module]
 
 
-def build_recipes(config: DictConfig) -> Recipes:
-    """Build the parts whose settings can be checked before data is read, the quick ones first."""
-    recipes = Recipes(**{field.name: _recipe(config, field.name) for field in fields(Recipes)})
-    for key in ("dataset", "augment", "model", "loss"):
-        recipe = getattr(recipes, key)
-        if recipe.task != config.task.name:
-            raise ValueError(
-                f"{key} must be one for task {config.task.name}, "
-                f"got {type(recipe).__name__}, which is for {recipe.task}"
-            )
-    band = recipes.hparams.hard_examples
-    if band is not None and not recipes.loss.is_per_sample:  # type: ignore[attr-defined]
-        raise ValueError(
-            "hparams.hard_examples must be null for a loss that is not per sample, "
-            f"got {list(band)}"
-        )
-    return recipes
-
-
 def check_combinations(
-    config: DictConfig, recipes: Recipes, task: Task, averages: Sequence[Average]
+    recipes: Recipes, task: Task, averages: Sequence[Average], *, model_freeze: Sequence[str]
 ) -> None:
     """Refuse settings that are each in range and do not fit together, or not the task.
+
+    Args:
+        recipes: the parts.
+        task: made of them.
+        averages: that ride on its model.
+        model_freeze: patterns of the names of parameters that are not trained.
 
     Raises:
         ValueError: the message names the key, the rule and the value.
@@ -76,7 +55,7 @@ def check_combinations(
         )
     frozen_epochs = recipes.hparams.freeze_backbone_epochs
     for key, is_set in (
-        ("model.freeze", config.model.freeze),
+        ("model.freeze", model_freeze),
         ("hparams.freeze_backbone_epochs", frozen_epochs),
     ):
         if is_set and recipes.averaged.buffers == "recomputed":
@@ -111,14 +90,3 @@ def _check_monitor(schedule: Schedule, task: Task, averages: Sequence[Average]) 
         rule += f" or val/<model>/<number>, the model of {', '.join(models)}"
         rule += f", the number of {', '.join(numbers)}"
     raise ValueError(f"scheduler.monitor must be {rule}, got {schedule.monitor!r}")
-
-
-def _recipe(config: DictConfig, key: str) -> Any:
-    """Build one part; the weights that go into a model are not part of its recipe."""
-    settings = OmegaConf.to_container(config[key], resolve=True)
-    assert isinstance(settings, dict)
-    if key == "model":
-        settings = {name: value for name, value in settings.items() if name not in _WEIGHT_KEYS}
-    settings = _OF_OLDER_RUNS.get(key, {}) | settings
-    # as the child of a parent, so that an error names the key
-    return instantiate(OmegaConf.create({key: settings})[key], _convert_="all")

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
+from viewing import view
 
 from visionlab import geometry
 from visionlab.data.augment import normalise
@@ -14,17 +15,6 @@ from visionlab.data.view import View, viewed
 from visionlab.task import Batch
 
 NORMALISATION = torch.tensor([[0.5, 0.4, 0.3], [0.2, 0.3, 0.4]])
-PLAIN: dict[str, Any] = {
-    "rotation_degrees": 0.0,
-    "scale": 1.0,
-    "shift": [0.0, 0.0],
-    "mirror": False,
-    "brightness": 0.0,
-    "contrast": 1.0,
-    "grey": False,
-    "blur_px": 1,
-    "weight": 1.0,
-}
 OTHER: dict[str, Any] = {
     "rotation_degrees": -5.0,
     "scale": 1.1,
@@ -36,10 +26,6 @@ OTHER: dict[str, Any] = {
     "blur_px": 3,
 }
 SIZE = (40, 80)  # height and width
-
-
-def view(**settings: Any) -> View:
-    return View(**PLAIN | settings)
 
 
 def noise(count: int) -> Tensor:

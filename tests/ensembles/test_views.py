@@ -10,6 +10,7 @@ import pytest
 import torch
 from siblings import boxes, classification, keypoints
 from torch import Tensor, nn
+from viewing import view
 
 from visionlab.data.view import View
 from visionlab.engine.evaluate import evaluate
@@ -17,21 +18,6 @@ from visionlab.ensembles.views import ViewResult, check_views, evaluate_views
 from visionlab.task import Task
 
 NO_AUTOCAST = partial(torch.autocast, "cpu", enabled=False)
-
-
-def view(**settings: Any) -> View:
-    plain: dict[str, Any] = {
-        "rotation_degrees": 0.0,
-        "scale": 1.0,
-        "shift": [0.0, 0.0],
-        "mirror": False,
-        "brightness": 0.0,
-        "contrast": 1.0,
-        "grey": False,
-        "blur_px": 1,
-        "weight": 1.0,
-    }
-    return View(**{**plain, **settings})
 
 
 THREE = {
