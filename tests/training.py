@@ -16,6 +16,7 @@ from visionlab.engine.fit import fit, steps_per_epoch
 from visionlab.engine.interrupt import Signals
 from visionlab.engine.observers import MetricsFile, Observer, read_rows
 from visionlab.engine.plan import Evaluation, Hparams, Stop
+from visionlab.engine.resuming import go_back, parties
 from visionlab.engine.state import TrainState
 from visionlab.optimizers import Sgd
 from visionlab.plateau import watch_for
@@ -103,9 +104,12 @@ def train(
     averages = (averages_of() if averaged is None else averaged)(task.model)
     state, epoch_steps = TrainState(), steps_per_epoch(task.splits["train"], hparams)
     if resume:
+        ((step, _),) = parties([folder / "checkpoints"])
+        go_back(folder / "checkpoints", step=step)
         last = load_last(folder / "checkpoints")
         assert last is not None
-        state = restore(last, model=task.model, optimizer=steps, averages=averages)
+        by_name = {average.name: average for average in averages}
+        state = restore(last, model=task.model, optimizer=steps, averages=by_name)
     fit(
         task,
         steps,

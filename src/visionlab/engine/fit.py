@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 
 from visionlab import seeding
 from visionlab.averaging import Average
-from visionlab.engine.checkpoints import Checkpoints
+from visionlab.engine.checkpoints import CheckpointWriter
 from visionlab.engine.evaluate import Autocast
 from visionlab.engine.freezing import train_mode, trained_parameters
 from visionlab.engine.interrupt import Interrupted, Signals
@@ -37,7 +37,7 @@ def fit(  # noqa: C901 - the one loop, read from top to bottom
     hparams: Hparams,
     stop: Stop,
     evaluation: Evaluation,
-    checkpoints: Checkpoints,
+    checkpoints: CheckpointWriter,
     signals: Signals,
     autocast: Autocast,
     seed: int,
