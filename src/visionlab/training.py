@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -99,19 +99,14 @@ def build_training(configs: Mapping[Path, DictConfig], *, going_on: bool) -> Tra
     last = [load_last(folder / "checkpoints") if going_on else None for folder in configs]
     config = next(iter(configs.values()))
     recipes = [build_recipes(each) for each in configs.values()]
-    device, autocast = _prepare_machine(config)
+    device, autocast = prepare_machine(config)
     for each in configs.values():
         each.threads, each.device = torch.get_num_threads(), str(device)
     data = build_data(config, recipes[0], device)
     if last[0] is not None:
         check_classes(data, last[0]["class_names"])
     parts = config if last[0] is None else without_first_weights(config)
-    task = build_task(parts, recipes[0], data, device)
-    schedule, watch = bind_schedule(recipes[0], task)
-    optimizer = recipes[0].optimizer(task.model)
-    averages = [each.averaged(task.model) for each in recipes]
-    for asked, riding in zip(recipes, averages, strict=True):
-        check_combinations(asked, task, riding, model_freeze=config.model.freeze)
+    task, optimizer, schedule, watch, averages = put_together(parts, recipes, data, device)
     runs = [
         Run(folder=folder, config=settings, recipes=asked, averages=riding)
         for (folder, settings), asked, riding in zip(
@@ -136,7 +131,41 @@ def build_training(configs: Mapping[Path, DictConfig], *, going_on: bool) -> Tra
     )
 
 
-def _prepare_machine(config: DictConfig) -> tuple[torch.device, Autocast]:
+class Together(NamedTuple):
+    """The parts of a training, which fit each other; `averages` are those of each run."""
+
+    task: Task
+    optimizer: Optimizer
+    schedule: Callable[[int], float]
+    watch: Watch
+    averages: list[list[Average]]
+
+
+def put_together(
+    config: DictConfig, recipes: Sequence[Recipes], data: Data, device: torch.device
+) -> Together:
+    """Build the parts of a training on data that was read.
+
+    Args:
+        config: resolved.
+        recipes: of all runs; the first one's are trained.
+        data: to train on.
+        device: where.
+
+    Raises:
+        ValueError: settings fit each other badly, or the data.
+        FileNotFoundError: weights are missing.
+    """
+    task = build_task(config, recipes[0], data, device)
+    schedule, watch = bind_schedule(recipes[0], task)
+    optimizer = recipes[0].optimizer(task.model)
+    averages = [each.averaged(task.model) for each in recipes]
+    for asked, riding in zip(recipes, averages, strict=True):
+        check_combinations(asked, task, riding, model_freeze=config.model.freeze)
+    return Together(task, optimizer, schedule, watch, averages)
+
+
+def prepare_machine(config: DictConfig) -> tuple[torch.device, Autocast]:
     """Set threads and determinism; return the device and what makes the forward context."""
     device = choose_device(config.device)
     autocast = make_autocast(config.precision, device)
