@@ -10,12 +10,14 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from visionlab.sweeps.processes import Slots
+
 
 class ProcessLauncher(Launcher):
     """Hands jobs to `visionlab.sweeps.launching`; see `visionlab.sweeps.processes.Slots`."""
 
     def __init__(self, **settings: Any) -> None:
-        self._settings = settings
+        self._slots = Slots(**settings)
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
@@ -34,7 +36,7 @@ class ProcessLauncher(Launcher):
         return launch(
             job_overrides,
             first_number=initial_job_idx,
-            settings=self._settings,
+            slots=self._slots,
             context=self._context,
             function=self._function,
             config=self._config,

@@ -4,7 +4,6 @@ Composing a configuration takes Hydra tens of milliseconds. Jobs that choose the
 groups are composed once; each then sets its values as Hydra would.
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -48,11 +47,14 @@ def compose_jobs(loader: ConfigLoader, master: DictConfig, arguments: Sequence[s
         arguments: overrides as on the command line; a list of values makes a job of each.
 
     Raises:
-        ValueError: a setting is unknown or not given, or two jobs are the same.
+        ValueError: a setting is unknown, not given, or has a value twice.
         HydraException: Hydra refuses an override.
     """
     parser = OverridesParser.create(config_loader=loader)
-    (grid,) = BasicSweeper.split_arguments(parser.parse_overrides(list(arguments)), None)
+    parsed = parser.parse_overrides(list(arguments))
+    for each in parsed:
+        _check_values(each)
+    (grid,) = BasicSweeper.split_arguments(parsed, None)
     values: dict[str, set[str]] = {}
     for overrides in grid:
         for override in overrides:
@@ -64,9 +66,6 @@ def compose_jobs(loader: ConfigLoader, master: DictConfig, arguments: Sequence[s
         config, name = compose(parser.parse_overrides(overrides), number, swept)
         by_key = {_key(each).lstrip("+"): each.partition("=")[2] for each in swept}
         jobs.append(Job(number=number, name=name, swept=by_key, config=config))
-    count = Counter(job.name for job in jobs)
-    if twice := [name for name, times in count.items() if times > 1]:
-        raise ValueError(f"hydra.sweep.subdir must differ between jobs, got {twice[0]} twice")
     return jobs
 
 
@@ -123,6 +122,14 @@ class _Composer:
             return False
         is_plain = not isinstance(override.value(), dict)
         return is_plain and not OmegaConf.is_dict(OmegaConf.select(self._master, key))
+
+
+def _check_values(override: Override) -> None:
+    values = list(override.sweep_string_iterator()) if override.is_discrete_sweep() else []
+    if len(set(values)) < len(values):
+        raise ValueError(
+            f"{override.key_or_group} must list each value once, got {','.join(values)}"
+        )
 
 
 def _key(override: str) -> str:

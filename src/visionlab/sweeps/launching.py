@@ -1,7 +1,7 @@
 """Hydra's jobs as processes on this machine."""
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ def launch(
     job_overrides: Sequence[Sequence[str]],
     *,
     first_number: int,
-    settings: Mapping[str, Any],
+    slots: Slots,
     context: HydraContext,
     function: TaskFunction,
     config: DictConfig,
@@ -29,16 +29,14 @@ def launch(
     Args:
         job_overrides: of each job.
         first_number: the number of the first job.
-        settings: of `Slots`.
+        slots: how many run at once, and on what.
         context: of Hydra.
         function: what a job does.
         config: of the multirun.
 
     Raises:
-        ValueError: a setting is out of range.
         Interrupted: a signal came; the jobs have saved their state.
     """
-    slots = Slots(**settings)
     importlib.import_module("visionlab.runs")  # once, and not in every process
     works, jobs = [], []
     for number, overrides in enumerate(job_overrides, start=first_number):

@@ -15,6 +15,7 @@ from hydra.core.utils import JobReturn, JobStatus, configure_log
 from omegaconf import DictConfig, OmegaConf
 
 from visionlab.command_line import Unfinished, explain
+from visionlab.engine.interrupt import Interrupted
 from visionlab.engine.lock import locked
 from visionlab.sweeps.jobs import Job, compose_jobs
 from visionlab.sweeps.standing import standing
@@ -53,10 +54,13 @@ def run_jobs(
         OmegaConf.save(config, sweep / "multirun.yaml")
         write_jobs(folder, [_listed(job) for job in jobs])
         write_table(sweep, folder, {})
-        reasons = _launch(trainings, config, folder, launch) if trainings else {}
-        rows = write_table(sweep, folder, reasons)
-    log_table(rows)
-    _log.info("%s; %s", count_states(rows), sweep / "sweep.csv")
+        reasons = {}
+        try:
+            reasons = _launch(trainings, config, folder, launch) if trainings else {}
+        finally:
+            rows = write_table(sweep, folder, reasons)
+            log_table(rows)
+            _log.info("%s; %s", count_states(rows), sweep / "sweep.csv")
     unfinished = sum(row["state"] != "finished" for row in rows)
     if unfinished:
         raise Unfinished(
@@ -78,10 +82,16 @@ def _plan(jobs: Sequence[Job], config: DictConfig) -> list[list[Job]]:
 
 
 def _announcement(num_jobs: int, num_pending: int, num_trainings: int) -> str:
+    jobs, trainings = _count(num_jobs, "job"), _count(num_trainings, "training")
     if num_pending == num_jobs:
-        return f"{num_jobs} jobs, {num_trainings} trainings"
-    finished = f"{num_jobs} jobs, {num_jobs - num_pending} finished before"
-    return f"{finished}, {num_pending} to do in {num_trainings} trainings"
+        return f"{jobs}, {trainings}"
+    if not num_pending:
+        return f"{jobs}, all finished before"
+    return f"{jobs}, {num_jobs - num_pending} finished before, {num_pending} to do in {trainings}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' if number != 1 else ''}"
 
 
 def _launch(
@@ -101,6 +111,8 @@ def _launch(
     try:
         returns: Sequence[JobReturn | None] = launch(overrides)
         reason = "it was lost"
+    except Interrupted:
+        raise
     except Exception as error:  # some launchers give up on all jobs when one is lost
         returns, reason = [None] * len(trainings), explain(error)
         _log.error("the launcher gave up: %s", reason)

@@ -49,15 +49,13 @@ class Slots:
 
     def __post_init__(self) -> None:
         if self.slots < 1:
-            raise ValueError(f"hydra.launcher.slots must be >= 1, got {self.slots}")
+            raise ValueError(f"slots must be >= 1, got {self.slots}")
         if self.devices is not None and not self.devices:
-            raise ValueError("hydra.launcher.devices must name one or be null, got []")
+            raise ValueError("devices must name one or be null, got []")
         if self.retries < 0:
-            raise ValueError(f"hydra.launcher.retries must be >= 0, got {self.retries}")
+            raise ValueError(f"retries must be >= 0, got {self.retries}")
         if self.timeout_minutes is not None and not self.timeout_minutes > 0:
-            raise ValueError(
-                f"hydra.launcher.timeout_minutes must be > 0 or null, got {self.timeout_minutes}"
-            )
+            raise ValueError(f"timeout_minutes must be > 0 or null, got {self.timeout_minutes}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +65,7 @@ class Work:
     Attributes:
         name: for the log.
         function: called without arguments; returns something small that can be pickled.
-        log: where the process writes what would go to the terminal, if several run at once.
+        log: where what would go to standard error is written, if several run at once.
     """
 
     name: str
@@ -224,7 +222,7 @@ def _work(sender: Connection, work: Work, slot: int, slots: Slots) -> None:
     if slots.devices is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = str(slots.devices[slot % len(slots.devices)])
     if slots.slots > 1:
-        _print_to(work.log)
+        _leave_the_terminal(work.log)
     from visionlab.engine.device import divide_threads  # torch, which takes seconds to import
 
     divide_threads(slots.slots)
@@ -243,9 +241,9 @@ def _end_with_parent() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _print_to(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
-            os.dup2(file.fileno(), stream.fileno())
+def _leave_the_terminal(log: Path) -> None:
+    """Print nowhere, as jobs log to files of their own; what is not logged goes there too."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    for number, path in ((1, Path(os.devnull)), (2, log)):
+        with path.open("a") as file:
+            os.dup2(file.fileno(), number)
