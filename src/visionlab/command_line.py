@@ -3,6 +3,7 @@
 Nothing here imports torch.
 """
 
+import argparse
 import dataclasses
 import difflib
 import functools
@@ -13,7 +14,7 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,9 @@ def run(main: Callable[[], Any]) -> None:
     traceback = _wants_traceback()
     os.environ[_FULL_ERROR] = "1"  # or Hydra prints several lines itself
     os.environ["VISIONLAB_TRACEBACK"] = "1" if traceback else ""
+    # a group that the defaults list is chosen without +; habit has it with one
+    sys.argv[1:] = [re.sub(r"^\+(?=experiment=)", "", each) for each in sys.argv[1:]]
+    argparse.ArgumentParser.error = _refuse  # type: ignore[assignment, method-assign]
     register()
     logging.raiseExceptions = False  # a full disk is reported once, not at every line of a log
     try:
@@ -161,7 +165,8 @@ def check_known(config: DictConfig) -> None:
         ValueError: there are such keys.
     """
     if unknown := _unknown_keys(config):
-        raise ValueError(f"{', '.join(unknown)} must be a setting; overrides need no leading +")
+        names = f"{', '.join(unknown)} must be a setting; overrides need no leading +"
+        raise ValueError(names + _nearest(unknown[0].split(".")[-1], _all_names()))
 
 
 def explain(error: BaseException) -> str:
@@ -191,10 +196,27 @@ def _explain_hydra(message: str) -> str:
     text = re.sub(r"\w+ raised while resolving interpolation: ", "", text.replace(":;", ":"))
     unknown = re.search(r"Could not override '([\w./@]+)'|Key '(\w+)' not in", message)
     if unknown:
-        key = (unknown[1] or unknown[2]).split(".")[-1]
-        close = difflib.get_close_matches(key, _all_names(), n=2)
-        text += f"; did you mean {' or '.join(close)}?" if close else ""
+        return text + _nearest((unknown[1] or unknown[2]).split(".")[-1], _all_names())
+    if choice := re.search(r"Could not find '(?:.*/)?(.*)'", message):
+        return text + _nearest(choice[1], re.findall(r"^\t(\S+)$", message, re.MULTILINE))
     return text
+
+
+def _nearest(name: str, names: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, names, n=2)
+    return f"; did you mean {' or '.join(close)}?" if close else ""
+
+
+def _refuse(parser: argparse.ArgumentParser, message: str) -> None:
+    """Make what argparse does not understand one line; it would print its usage too."""
+    options = [name for action in parser._actions for name in action.option_strings]
+    unknown = re.search(r"unrecognized arguments: (\S+)", message)
+    if unknown and not unknown[1].startswith("-"):
+        message = f"options must stand before or after all overrides, got {unknown[1]} after one"
+    elif unknown:
+        message += _nearest(unknown[1], options)
+    print(f"error: {message}", file=sys.stderr)  # noqa: T201 - logging is not set up
+    sys.exit(2)
 
 
 def _unknown_keys(config: DictConfig, prefix: str = "") -> list[str]:
@@ -213,9 +235,14 @@ def _unknown_keys(config: DictConfig, prefix: str = "") -> list[str]:
 
 
 def _all_names() -> list[str]:
-    """Return the names of all settings."""
+    """Return the names of all settings, of launchers and sweepers too."""
     schemas = [schema for group in SCHEMAS.values() for schema in group.values()]
-    return sorted({field.name for schema in schemas for field in dataclasses.fields(schema)})
+    names = {field.name for schema in schemas for field in dataclasses.fields(schema)}
+    of_hydra = ConfigStore.instance().repo.get("hydra", {})
+    for group in ("launcher", "sweeper"):
+        for stored in of_hydra.get(group, {}).values():
+            names |= {str(key) for key in getattr(stored, "node", {})}
+    return sorted(names)
 
 
 def is_users(error: BaseException) -> bool:
