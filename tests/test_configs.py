@@ -89,7 +89,7 @@ def _composed(*overrides: str, name: str) -> DictConfig:
 def test_the_number_of_files() -> None:
     found = [path for path in CONF.rglob("*.yaml") if "hydra" not in path.parts]
     others = ["train.yaml", "eval.yaml", "points/ibug68.yaml", *(CONF / "views").glob("*.yaml")]
-    assert len(found) == len(FILES) + len(others) == 100
+    assert len(found) == len(FILES) + len(others) == 103
 
 
 @pytest.mark.parametrize(("group", "name"), FILES, ids=[f"{g}-{n}" for g, n in FILES])

@@ -20,6 +20,7 @@ from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -119,8 +120,7 @@ def run(main: Callable[[], Any]) -> None:
     traceback = _wants_traceback()
     os.environ[_FULL_ERROR] = "1"  # or Hydra prints several lines itself
     os.environ["VISIONLAB_TRACEBACK"] = "1" if traceback else ""
-    # a group that the defaults list is chosen without +; habit has it with one
-    sys.argv[1:] = [re.sub(r"^\+(?=experiment=)", "", each) for each in sys.argv[1:]]
+    sys.argv[1:] = _for_hydra(sys.argv[1:])
     argparse.ArgumentParser.error = _refuse  # type: ignore[assignment, method-assign]
     register()
     logging.raiseExceptions = False  # a full disk is reported once, not at every line of a log
@@ -205,6 +205,33 @@ def _explain_hydra(message: str) -> str:
 def _nearest(name: str, names: Sequence[str]) -> str:
     close = difflib.get_close_matches(name, names, n=2)
     return f"; did you mean {' or '.join(close)}?" if close else ""
+
+
+def _for_hydra(arguments: Sequence[str]) -> list[str]:
+    """Return arguments as Hydra takes them.
+
+    A group that the defaults list is chosen without +, and habit has `experiment` with one. In a
+    multirun, Hydra would first set what all jobs have in common where no job has chosen yet, which
+    fails for `dataset=cifar10,cifar100 dataset.root=DIR`; a choice of one is left to the jobs.
+    """
+    arguments = [re.sub(r"^\+(?=experiment=)", "", each) for each in arguments]
+    if not {"--multirun", "-m"} & set(arguments):
+        return arguments
+    return [_as_choice(each) if _is_of_a_part(each) else each for each in arguments]
+
+
+def _is_of_a_part(argument: str) -> bool:
+    key = argument.partition("=")[0]
+    return bool(re.fullmatch(r"\w+(\.\w+)+", key)) and not key.startswith(("hydra.", "sweep."))
+
+
+def _as_choice(argument: str) -> str:
+    try:
+        (override,) = OverridesParser.create().parse_overrides([argument])
+    except HydraException:
+        return argument  # Hydra says what is wrong with it
+    key, _, value = argument.partition("=")
+    return argument if override.is_sweep_override() or not value else f"{key}=choice({value})"
 
 
 def _refuse(parser: argparse.ArgumentParser, message: str) -> None:
