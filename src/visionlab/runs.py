@@ -69,7 +69,7 @@ def train_together(configs: Mapping[Path, DictConfig], *, step: int) -> float | 
     training = build_training(configs, going_on=step > 0)
     records = [_begin(run, training) for run in training.runs]
     observers = [_observers(run, training) for run in training.runs]
-    with _recorded(training, records, observers), Signals() as signals:
+    with Signals() as signals, _recorded(training, records, observers):
         _fit(training, signals, observers)
         results = _final_results(training, signals)
         draw_table(_table(training.runs, results))

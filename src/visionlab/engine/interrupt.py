@@ -3,9 +3,9 @@
 import signal
 import threading
 from types import FrameType, TracebackType
-from typing import Self
+from typing import Any, Self
 
-_CAUGHT = (signal.SIGINT, signal.SIGTERM)
+_CAUGHT = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error of the run
@@ -13,18 +13,21 @@ class Interrupted(Exception):  # noqa: N818 - not an error of the run
 
     def __init__(self, number: int) -> None:
         super().__init__(f"ended by {signal.Signals(number).name}")
+        self.number = number
         self.exit_code = 128 + number
 
 
 class Signals:
-    """While active, SIGINT and SIGTERM are noted, and raised where the loop asks.
+    """While active, SIGINT, SIGTERM and SIGUSR2 are noted, and raised where the loop asks.
 
-    The second one takes effect at once, as without this class.
+    The second one takes effect at once, as without this class. Slurm warns with SIGUSR2 of a
+    preemption: whoever handles it besides, as submitit does to queue the job again, comes to it
+    once the state is saved and this class is left.
     """
 
     def __init__(self) -> None:
         self._number: int | None = None
-        self._previous: dict[int, object] = {}
+        self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
@@ -37,7 +40,10 @@ class Signals:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        theirs = self._previous.get(signal.SIGUSR2)
         self._restore()
+        if isinstance(error, Interrupted) and error.number == signal.SIGUSR2 and callable(theirs):
+            theirs(signal.SIGUSR2, None)
 
     def check(self) -> None:
         """Raise `Interrupted` if a signal came."""
@@ -46,9 +52,10 @@ class Signals:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._number = number
-        self._restore()
+        for caught, handler in self._previous.items():
+            signal.signal(caught, handler)
 
     def _restore(self) -> None:
         for number, handler in self._previous.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
+            signal.signal(number, handler)
         self._previous = {}
