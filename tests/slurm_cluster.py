@@ -21,7 +21,8 @@ PACKAGES = ["slurmctld", "slurmd", "slurm-client", "slurmdbd", "munge", "mariadb
 PROGRAMS = ["slurmctld", "slurmd", "sbatch", "slurmdbd", "munged", "mariadbd"]
 # each needs the ones before it
 DAEMONS = ["munged", "mariadbd", "slurmdbd", "slurmctld", "slurmd"]
-SECONDS = 8.0  # for a daemon to answer or to end; they take less than two
+SECONDS = 30.0  # for a daemon to answer or to end; they take less than two
+_AT_WORK = ("idle", "mix", "alloc")  # after a restart old jobs may hold it
 
 _SLURM = """\
 ClusterName=visionlab
@@ -56,7 +57,12 @@ AccountingStoragePort={slurmdbd_port}
 AccountingStoragePass={folder}/munge.socket
 JobAcctGatherType=jobacct_gather/linux
 NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={memory_mb} State=UNKNOWN
-PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP
+# a job in `urgent` takes the place of one in `main`, which gets its --signal, and is requeued
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+SlurmctldParameters=preempt_send_user_signal
+PartitionName=main Nodes={host} Default=YES State=UP GraceTime=60
+PartitionName=urgent Nodes={host} State=UP PriorityTier=10
 """
 _SLURMDBD = """\
 DbdHost=localhost
@@ -122,7 +128,7 @@ def start(folder: Path) -> None:
         _wait(lambda: _answers("sacctmgr", "show", "cluster", folder=folder), "slurmdbd")
         _run("slurmctld", folder=folder)
         _run("slurmd", folder=folder)
-        _wait(lambda: node_state(folder) == "idle", "the node")
+        _wait(lambda: node_state(folder) in _AT_WORK, "the node")
     except BaseException:
         stop(folder)
         raise
