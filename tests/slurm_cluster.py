@@ -47,7 +47,8 @@ def start(folder: Path) -> None:
     if reason := obstacle():
         raise RuntimeError(reason)
     folder = folder.resolve()
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)  # who reaches the sockets may do everything
     _install(folder)
     _write_settings(folder)
     try:
