@@ -3,9 +3,11 @@
 import os
 import random
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
+import slurm_cluster
 import torch
 from hydra.core.global_hydra import GlobalHydra
 from hypothesis import HealthCheck, settings
@@ -29,3 +31,14 @@ def _restore_global_state() -> Iterator[None]:
     torch.set_rng_state(states[2])
     torch.set_num_threads(1)
     GlobalHydra.instance().clear()
+
+
+@pytest.fixture(scope="session")
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of a running Slurm, see `slurm_cluster.variables`."""
+    if reason := slurm_cluster.obstacle():
+        pytest.skip(reason)
+    folder = tmp_path_factory.mktemp("slurm")
+    slurm_cluster.start(folder)
+    yield folder
+    slurm_cluster.stop(folder)
