@@ -47,6 +47,7 @@ HYDRA_ALLOWED = {
     "sweeps/checks.py",
     "sweeps/jobs.py",
     "sweeps/launching.py",
+    "sweeps/lost_jobs.py",
     "sweeps/multirun.py",
     "sweeps/trainings.py",
 }

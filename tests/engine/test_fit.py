@@ -320,6 +320,7 @@ def test_who_else_handles_a_preemption_comes_to_it_when_the_state_is_saved(tmp_p
         os.kill(os.getpid(), signal.SIGUSR2)
 
     before = signal.signal(signal.SIGUSR2, queue_again)
+    term = signal.getsignal(signal.SIGTERM)
     try:
         with pytest.raises(Interrupted, match="SIGUSR2"), Signals() as signals:
             train(boxes, tmp_path / "broken", observers=[At(4, warn)], signals=signals)
@@ -327,6 +328,7 @@ def test_who_else_handles_a_preemption_comes_to_it_when_the_state_is_saved(tmp_p
         assert signal.getsignal(signal.SIGUSR2) is queue_again
     finally:
         signal.signal(signal.SIGUSR2, before)
+        signal.signal(signal.SIGTERM, term)
 
 
 @pytest.mark.parametrize("step", [2, 7])

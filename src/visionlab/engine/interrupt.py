@@ -43,6 +43,8 @@ class Signals:
         theirs = self._previous.get(signal.SIGUSR2)
         self._restore()
         if isinstance(error, Interrupted) and error.number == signal.SIGUSR2 and callable(theirs):
+            # the SIGTERM of a preemption must not end the command that queues the job again
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
             theirs(signal.SIGUSR2, None)
 
     def check(self) -> None:

@@ -18,6 +18,7 @@ from visionlab.command_line import Unfinished, explain
 from visionlab.engine.interrupt import Interrupted
 from visionlab.engine.lock import locked
 from visionlab.sweeps.jobs import Job, compose_jobs
+from visionlab.sweeps.lost_jobs import lost_jobs_failed
 from visionlab.sweeps.standing import standing
 from visionlab.sweeps.table import Listed, count_states, log_table, write_jobs, write_table
 
@@ -109,7 +110,8 @@ def _launch(
         subdir, training = _quoted(jobs[0].name), _quoted(str(path))
         overrides.append([f"hydra.sweep.subdir={subdir}", f"sweep.training={training}"])
     try:
-        returns: Sequence[JobReturn | None] = launch(overrides)
+        with lost_jobs_failed(config.hydra.runtime.choices["hydra/launcher"]):
+            returns: Sequence[JobReturn | None] = launch(overrides)
         reason = "it was lost"
     except Interrupted:
         raise

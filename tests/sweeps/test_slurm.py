@@ -1,0 +1,94 @@
+"""Multiruns on a real Slurm: preempted, killed and queued again, they end as jobs do here."""
+
+import csv
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from processes import ENVIRONMENT, ROOT, differences, left_behind
+from slurm_cluster import variables
+
+pytestmark = pytest.mark.slow
+SMALL = ["model.depth=8", "hparams.epochs=6", "device=cpu", "threads=1", "tensorboard=false"]
+SMALL += ["checkpoint.every_minutes=null", "scheduler=cosine,linear", "averaged.decay=0.5,0.9"]
+SLURM = ["hydra/launcher=submitit_slurm", "hydra.launcher.partition=main"]
+SLURM += ["hydra.launcher.timeout_min=30", "hydra.launcher.max_num_timeout=3"]
+SLURM += ["hydra.launcher.cpus_per_task=1", "hydra.launcher.mem_gb=4"]
+FOLDER = "hydra.sweep.dir=grid"
+
+
+def start(*arguments: str, folder: Path, slurm: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, str(ROOT / "train.py"), "--multirun", *SMALL, *arguments, FOLDER]
+    environment = {**ENVIRONMENT, **variables(slurm)}
+    return subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    while not condition():
+        assert process.poll() is None, "the multirun ended"
+        time.sleep(0.1)
+
+
+def command(*words: str, slurm: Path) -> str:
+    environment = {**os.environ, **variables(slurm)}
+    return subprocess.run(words, env=environment, check=True, capture_output=True, text=True).stdout
+
+
+def jobs_of(slurm: Path) -> list[str]:
+    """Return the jobs that run, as Slurm names them."""
+    return command("squeue", "-h", "-t", "R", "-o", "%i", slurm=slurm).split()
+
+
+def states(folder: Path) -> list[str]:
+    with (folder / "grid" / "sweep.csv").open() as file:
+        return [row["state"] for row in csv.DictReader(file)]
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("here")
+    arguments = [sys.executable, str(ROOT / "train.py"), "--multirun", *SMALL, FOLDER]
+    subprocess.run(arguments, cwd=folder, env=ENVIRONMENT, check=True)
+    return folder
+
+
+def assert_same(ours: Path, theirs: Path) -> None:
+    names = [path.parent.name for path in theirs.glob("grid/*/run.json")]
+    assert len(names) == 4
+    for name in names:
+        runs = [left_behind(each / "grid" / name) for each in (ours, theirs)]
+        assert differences(*runs) == [], name
+
+
+def test_a_preempted_job_is_queued_again_and_goes_on(
+    here: Path, slurm: Path, tmp_path: Path
+) -> None:
+    process = start(*SLURM, folder=tmp_path, slurm=slurm)
+    wait_for(lambda: len(list(tmp_path.glob("grid/*/checkpoints/last.pt"))) >= 2, process)
+    preempted = jobs_of(slurm)[0]
+    command("scancel", "--signal=USR2", preempted, slurm=slurm)
+    assert process.wait(600) == 0
+    assert states(tmp_path) == ["finished"] * 4
+    assert_same(tmp_path, here)
+    logs = "".join(path.read_text() for path in tmp_path.glob("grid/.submitit/*/*_log.err"))
+    assert "Requeued job" in logs
+
+
+def test_a_job_that_is_killed_hard_is_told_and_the_others_end(
+    here: Path, slurm: Path, tmp_path: Path
+) -> None:
+    process = start(*SLURM, folder=tmp_path, slurm=slurm)
+    wait_for(lambda: len(list(tmp_path.glob("grid/*/checkpoints/last.pt"))) >= 2, process)
+    killed = jobs_of(slurm)[0]
+    command("scancel", "--signal=KILL", "--full", killed, slurm=slurm)
+    assert process.wait(600) == 1
+    assert sorted(states(tmp_path)) == ["finished", "finished", "killed", "killed"]
+    again = start(*SLURM, folder=tmp_path, slurm=slurm)
+    assert again.wait(600) == 0
+    assert again.stdout is not None
+    assert again.stdout.readline() == "4 jobs, 2 finished before, 2 to do in 1 training\n"
+    assert_same(tmp_path, here)
