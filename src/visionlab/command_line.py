@@ -226,12 +226,13 @@ def _is_of_a_part(argument: str) -> bool:
 
 
 def _as_choice(argument: str) -> str:
-    try:
-        (override,) = OverridesParser.create().parse_overrides([argument])
-    except HydraException:
-        return argument  # Hydra says what is wrong with it
     key, _, value = argument.partition("=")
-    return argument if override.is_sweep_override() or not value else f"{key}=choice({value})"
+    choice = f"{key}=choice({value})"
+    try:
+        override, _ = OverridesParser.create().parse_overrides([argument, choice])
+    except HydraException:  # a choice cannot be null; what else is wrong Hydra says itself
+        return argument
+    return argument if override.is_sweep_override() else choice
 
 
 def _refuse(parser: argparse.ArgumentParser, message: str) -> None:

@@ -1,6 +1,7 @@
 """Multiruns on a real Slurm: preempted, killed and queued again, they end as jobs do here."""
 
 import csv
+import json
 import os
 import subprocess
 import sys
@@ -74,8 +75,8 @@ def test_a_preempted_job_is_queued_again_and_goes_on(
     assert process.wait(600) == 0
     assert states(tmp_path) == ["finished"] * 4
     assert_same(tmp_path, here)
-    logs = "".join(path.read_text() for path in tmp_path.glob("grid/.submitit/*/*_log.err"))
-    assert "Requeued job" in logs
+    records = [json.loads(path.read_text()) for path in tmp_path.glob("grid/*/run.json")]
+    assert sorted(record["num_starts"] for record in records) == [1, 1, 2, 2]
 
 
 def test_a_job_that_is_killed_hard_is_told_and_the_others_end(
