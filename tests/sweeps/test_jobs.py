@@ -121,7 +121,14 @@ def test_hydra_says_what_it_refuses(loader: ConfigLoader, arguments: list[str]) 
 
 def test_what_is_common_to_all_jobs_is_left_to_them() -> None:
     arguments = ["--multirun", "dataset=a,b", "dataset.root=/x", "averaged.decay=[1,2]", "a.b=1,2"]
-    arguments += ["hydra.sweep.dir=y", "sweep.share=false", "+experiment=e", "a.b=c=d", "a.b=", "a.c=null"]
+    arguments += [
+        "hydra.sweep.dir=y",
+        "sweep.share=false",
+        "+experiment=e",
+        "a.b=c=d",
+        "a.b=",
+        "a.c=null",
+    ]
     assert command_line._for_hydra(arguments) == [
         "--multirun",
         "dataset=a,b",

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from processes import ENVIRONMENT, ROOT, differences, left_behind
-from slurm_cluster import variables
+from slurm_cluster import job_pids, variables
 
 pytestmark = pytest.mark.slow
 SMALL = ["model.depth=8", "hparams.epochs=6", "device=cpu", "threads=1", "tensorboard=false"]
@@ -25,7 +26,8 @@ FOLDER = "hydra.sweep.dir=grid"
 def start(*arguments: str, folder: Path, slurm: Path) -> subprocess.Popen[str]:
     command = [sys.executable, str(ROOT / "train.py"), "--multirun", *SMALL, *arguments, FOLDER]
     environment = {**ENVIRONMENT, **variables(slurm)}
-    return subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
+    with (folder / "said").open("w") as said:
+        return subprocess.Popen(command, cwd=folder, env=environment, stdout=said, text=True)
 
 
 def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
@@ -42,6 +44,13 @@ def command(*words: str, slurm: Path) -> str:
 def jobs_of(slurm: Path) -> list[str]:
     """Return the jobs that run, as Slurm names them."""
     return command("squeue", "-h", "-t", "R", "-o", "%i", slurm=slurm).split()
+
+
+def trainings_of(slurm: Path) -> list[int]:
+    """Return the processes that train."""
+    return [
+        pid for pid in job_pids(slurm) if Path(f"/proc/{pid}/comm").read_text().startswith("python")
+    ]
 
 
 def states(folder: Path) -> list[str]:
@@ -84,12 +93,11 @@ def test_a_job_that_is_killed_hard_is_told_and_the_others_end(
 ) -> None:
     process = start(*SLURM, folder=tmp_path, slurm=slurm)
     wait_for(lambda: len(list(tmp_path.glob("grid/*/checkpoints/last.pt"))) >= 2, process)
-    killed = jobs_of(slurm)[0]
-    command("scancel", "--signal=KILL", "--full", killed, slurm=slurm)
+    os.kill(trainings_of(slurm)[0], signal.SIGKILL)
     assert process.wait(600) == 1
     assert sorted(states(tmp_path)) == ["finished", "finished", "killed", "killed"]
     again = start(*SLURM, folder=tmp_path, slurm=slurm)
     assert again.wait(600) == 0
-    assert again.stdout is not None
-    assert again.stdout.readline() == "4 jobs, 2 finished before, 2 to do in 1 training\n"
+    said = (tmp_path / "said").read_text()
+    assert said.startswith("4 jobs, 2 finished before, 2 to do in 1 training\n")
     assert_same(tmp_path, here)
