@@ -18,6 +18,7 @@ LAYERS = {
     "terminal": 0,
     "geometry": 0,
     "boxes": 0,
+    "processes": 0,
     "plateau": 1,
     "task": 1,
     "outputs": 1,
@@ -53,6 +54,7 @@ LIGHT = [
     "schedules.py",
     "plateau.py",
     "terminal.py",
+    "processes.py",
     "engine/plan.py",
 ]
 MAX_LINES = 300

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from visionlab.averaging import Average, Averages
 from visionlab.engine.checkpoints import Checkpoints, load_last, restore
+from visionlab.engine.collectives import from_first, largest
 from visionlab.engine.fit import fit, steps_per_epoch
 from visionlab.engine.interrupt import Signals
 from visionlab.engine.observers import MetricsFile, Observer, read_rows
@@ -19,6 +20,7 @@ from visionlab.engine.plan import Evaluation, Hparams, Stop
 from visionlab.engine.state import TrainState
 from visionlab.optimizers import Sgd
 from visionlab.plateau import watch_for
+from visionlab.processes import rank
 from visionlab.schedules import Constant, Schedule
 from visionlab.task import Task
 
@@ -103,9 +105,10 @@ def train(
     averages = (averages_of() if averaged is None else averaged)(task.model)
     state, epoch_steps = TrainState(), steps_per_epoch(task.splits["train"], hparams)
     if resume:
-        last = load_last(folder / "checkpoints")
+        last = from_first(lambda: load_last(folder / "checkpoints"))
         assert last is not None
         state = restore(last, model=task.model, optimizer=steps, averages=averages)
+    rows = MetricsFile(folder / "metrics.jsonl", epoch=state.epoch)
     fit(
         task,
         steps,
@@ -117,7 +120,7 @@ def train(
         checkpoints=Checkpoints(
             folder / "checkpoints", about={"config": {}}, every_minutes=every_minutes
         ),
-        signals=signals or Signals(),
+        signals=signals or Signals(agree=largest),
         autocast=partial(torch.autocast, "cpu", enabled=False),
         seed=5,
         watch=watch_for(
@@ -127,7 +130,7 @@ def train(
             every_epochs=evaluation.every_epochs,
         ),
         averages=averages,
-        observers=[MetricsFile(folder / "metrics.jsonl", epoch=state.epoch), *observers],
+        observers=[] if rank() else [rows, *observers],
     )
     return Trained(task, averages, state, folder)
 

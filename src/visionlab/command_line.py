@@ -12,8 +12,9 @@ import os
 import re
 import signal
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,14 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from visionlab.engine.interrupt import Interrupted
+from visionlab.processes import num_processes, rank
 from visionlab.settings.scripts import SCHEMAS
 
 CONF = str(Path(__file__).parents[2] / "conf")
 _FULL_ERROR = "HYDRA_FULL_ERROR"
 _USER_ERRORS = (ValueError, OSError, FloatingPointError, InstantiationException)
 _MAX_FOLDER_NAME = 120
+_PATIENCE_SECONDS = 10.0
 _made: list[Path] = []  # run folders that this process made
 _log = logging.getLogger("visionlab")
 
@@ -50,9 +53,14 @@ def register() -> None:
 def run_folder(resume: str | None, task: str) -> str:
     """Return the folder of a resumed run, or make a new one that no other run has.
 
+    Of several processes that share a run only the first is given it.
+
     Raises:
         FileNotFoundError: `resume` is not the folder of a run.
     """
+    if rank() > 0:  # writes nothing, but Hydra wants one
+        _made.append(Path(tempfile.mkdtemp(prefix="visionlab_")))
+        return str(_made[-1])
     if resume:
         if not (Path(resume).expanduser() / "config.yaml").is_file():
             raise FileNotFoundError(f"resume must be the folder of a run, got {resume}")
@@ -82,18 +90,24 @@ def folder_name(overrides: str) -> str:
 def job(function: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
     """Make what a user got wrong one line and an exit code, and keep it in the run's log.
 
-    In a multirun the other jobs go on; a signal ends them all.
+    In a multirun the other jobs go on; a signal ends them all. Of several processes that share a
+    run the first speaks, and another one only if the first has nothing to say.
     """
 
     @functools.wraps(function)
     def reporting(config: DictConfig) -> Any:
+        if rank() > 0:
+            _write_nothing()
         try:
             check_keys(config)
             return function(config)
         except (*_USER_ERRORS, Interrupted, RuntimeError) as error:
+            if rank() > 0:
+                _let_the_first_speak(error)
             if _wants_traceback() or not _is_users(error):
                 raise
-            _log.error("error: %s", explain(error))
+            where = f"process {rank()}: " if rank() > 0 else ""
+            _log.error("error: %s%s", where, explain(error))
             is_job_of_many = HydraConfig.get().mode == RunMode.MULTIRUN
             if is_job_of_many and not isinstance(error, Interrupted):
                 raise  # to the launcher, which goes on with the next job
@@ -111,6 +125,7 @@ def run(main: Callable[[], Any]) -> None:
     register()
     logging.raiseExceptions = False  # a full disk is reported once, not at every line of a log
     try:
+        _check_mode(sys.argv)
         main()
     except BrokenPipeError:  # --help | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -118,6 +133,8 @@ def run(main: Callable[[], Any]) -> None:
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
     except (HydraException, OmegaConfBaseException, *_USER_ERRORS) as error:
+        if rank() > 0:
+            _let_the_first_speak(error)
         if traceback:
             raise
         print(f"error: {explain(error)}", file=sys.stderr)  # noqa: T201 - logging may not be set up
@@ -125,6 +142,34 @@ def run(main: Callable[[], Any]) -> None:
             error, InstantiationException
         )
         sys.exit(2 if refused else 1)
+
+
+def _check_mode(arguments: Sequence[str]) -> None:
+    """Refuse a sweep whose every job would be started by each process of torchrun."""
+    if num_processes() > 1 and {"-m", "--multirun"} & set(arguments):
+        raise ValueError(
+            f"--multirun must be run by one process, got {num_processes()} from torchrun"
+        )
+
+
+def _write_nothing() -> None:
+    """Leave files and words to the first process of the run; only errors are still said."""
+    root = logging.getLogger()
+    for handler in [each for each in root.handlers if isinstance(each, logging.FileHandler)]:
+        root.removeHandler(handler)
+        handler.close()
+    logging.disable(logging.WARNING)
+    _discard_unused()
+
+
+def _let_the_first_speak(error: BaseException) -> None:
+    """Wait until torchrun ends this process, as it does once the first has reported and ended.
+
+    What went wrong in this process alone leaves the first one waiting, and is reported afterwards.
+    """
+    if isinstance(error, Interrupted):
+        sys.exit(error.exit_code)
+    time.sleep(_PATIENCE_SECONDS)
 
 
 def check_keys(config: DictConfig) -> None:

@@ -22,7 +22,9 @@ from torch.optim import Optimizer
 from visionlab import seeding
 from visionlab.averaging import Average
 from visionlab.engine.checkpoints import Checkpoints, load_last, restore
+from visionlab.engine.collectives import from_first
 from visionlab.engine.device import choose_device, make_autocast, make_deterministic, set_threads
+from visionlab.engine.distributed import prepare
 from visionlab.engine.evaluate import Autocast
 from visionlab.engine.fit import steps_per_epoch
 from visionlab.engine.state import TrainState
@@ -87,10 +89,7 @@ def build_run(config: DictConfig, folder: Path) -> Run:
         ValueError: a setting is unknown, missing, out of range, or fits others badly.
         FileNotFoundError: data or weights are missing.
     """
-    if not config.resume and (folder / "config.yaml").exists():
-        raise ValueError(f"{folder} holds a run already; go on with it by resume={folder}")
-    last = load_last(folder / "checkpoints") if config.resume else None
-    config = _resumed(config, folder) if config.resume else _completed(config)
+    config, last = from_first(lambda: _first_state(config, folder))
     parts = config if last is None else without_first_weights(config)
     recipes = build_recipes(parts)
     device = choose_device(config.device)
@@ -103,6 +102,7 @@ def build_run(config: DictConfig, folder: Path) -> Run:
     if last is not None:
         check_classes(data, last["class_names"])
     task = build_task(parts, recipes, data, device)
+    prepare(task.model, sync_batch_norm=config.get("sync_batch_norm", True))  # not in older runs
     schedule, watch = _bind(recipes, task)
     optimizer, averages = recipes.optimizer(task.model), recipes.averaged(task.model)
     check_combinations(recipes, task, averages, model_freeze=config.model.freeze)
@@ -130,6 +130,15 @@ def build_run(config: DictConfig, folder: Path) -> Run:
         ),
         state=state,
     )
+
+
+def _first_state(config: DictConfig, folder: Path) -> tuple[DictConfig, dict[str, Any] | None]:
+    """Return the whole configuration of a run, and its last checkpoint if it is resumed."""
+    if config.resume:
+        return _resumed(config, folder), load_last(folder / "checkpoints")
+    if (folder / "config.yaml").exists():
+        raise ValueError(f"{folder} holds a run already; go on with it by resume={folder}")
+    return _completed(config), None
 
 
 def build_data(config: DictConfig, recipes: Recipes, device: torch.device) -> Data:

@@ -11,6 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from visionlab.command_line import run_folder
 from visionlab.engine.checkpoints import saved_models
+from visionlab.engine.collectives import from_first, largest
+from visionlab.engine.distributed import joined
 from visionlab.engine.evaluate import Numbers, evaluate_saved, export, label
 from visionlab.engine.fit import fit
 from visionlab.engine.interrupt import Interrupted, Signals
@@ -22,6 +24,7 @@ from visionlab.engine.record import Record
 from visionlab.engine.state import TrainState
 from visionlab.experiment import Run, build_run
 from visionlab.pictures.range_test import draw_range_test
+from visionlab.processes import rank
 from visionlab.schedules import RangeTest
 from visionlab.storage import write_text
 
@@ -36,9 +39,21 @@ def train(config: DictConfig) -> float | None:
         The best monitored number on validation, of the model or any average; None without
         validation.
     """
-    folder = Path(HydraConfig.get().runtime.output_dir)
-    with locked(folder):
-        return _train(config, folder)
+    with joined(config.device):
+        folder = from_first(lambda: Path(HydraConfig.get().runtime.output_dir))
+        if rank() > 0:
+            _train_along(config, folder)
+            return None
+        with locked(folder):
+            return _train(config, folder)
+
+
+def _train_along(config: DictConfig, folder: Path) -> None:
+    """Do the share of a process that is not the first: compute, and write nothing."""
+    run = build_run(config, folder)
+    with Signals(agree=largest) as signals:
+        _fit(run, signals, observers=[])
+        _final_results(run, signals)
 
 
 def _train(config: DictConfig, folder: Path) -> float | None:
@@ -57,7 +72,7 @@ def _train(config: DictConfig, folder: Path) -> float | None:
         _log.info("went on without %d unreadable files", len(run.data.unreadable))
     observers = _observers(run)
     try:
-        with Signals() as signals:
+        with Signals(agree=largest) as signals:
             _fit(run, signals, observers)
             results = _final_results(run, signals)
         _draw_results(results, observers, run.state)
@@ -119,13 +134,15 @@ def _final_results(run: Run, signals: Signals) -> Numbers:
     for split in test_splits + _TRAIN_SPLITS[evaluation.train]:
         results = evaluate_saved(
             run.task,
-            saved_models(run.folder / "checkpoints"),
+            from_first(lambda: saved_models(run.folder / "checkpoints")),
             split,
             batch_size=evaluation.batch_size,
             autocast=run.autocast,
             check=signals.check,
             epoch=run.recipes.hparams.epochs,
         )
+        if rank() > 0:
+            continue
         if split == "test":
             export(run.task, results, run.folder, split)
         else:

@@ -2,8 +2,11 @@
 
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Self
+
+from visionlab.processes import num_processes
 
 _CAUGHT = (signal.SIGINT, signal.SIGTERM)
 
@@ -19,11 +22,17 @@ class Interrupted(Exception):  # noqa: N818 - not an error of the run
 class Signals:
     """While active, SIGINT and SIGTERM are noted, and raised where the loop asks.
 
-    The second one takes effect at once, as without this class.
+    The second one takes effect at once, as without this class. Where several processes share a run,
+    a signal to one of them is raised in all, at the same place; further ones are only noted, as
+    both torchrun and a scheduler may send one.
+
+    Args:
+        agree: makes one number for all processes of those that were noted, 0 where none was.
     """
 
-    def __init__(self) -> None:
-        self._number: int | None = None
+    def __init__(self, agree: Callable[[int], int] = lambda number: number) -> None:
+        self._number = 0
+        self._agree = agree
         self._previous: dict[int, object] = {}
 
     def __enter__(self) -> Self:
@@ -40,13 +49,14 @@ class Signals:
         self._restore()
 
     def check(self) -> None:
-        """Raise `Interrupted` if a signal came."""
-        if self._number is not None:
-            raise Interrupted(self._number)
+        """Raise `Interrupted` if a signal came to any process of the run."""
+        if number := self._agree(self._number):
+            raise Interrupted(number)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._number = number
-        self._restore()
+        if num_processes() == 1:
+            self._restore()
 
     def _restore(self) -> None:
         for number, handler in self._previous.items():
