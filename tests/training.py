@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from visionlab.averaging import Average, Averages
 from visionlab.engine.checkpoints import Checkpoints, load_last, restore
 from visionlab.engine.collectives import from_first, largest
+from visionlab.engine.distributed import prepare
 from visionlab.engine.fit import fit, steps_per_epoch
 from visionlab.engine.interrupt import Signals
 from visionlab.engine.observers import MetricsFile, Observer, read_rows
@@ -93,6 +94,7 @@ def train(
     folder.mkdir(exist_ok=True)
     task = make_task()
     change(task)
+    prepare(task.model, sync_batch_norm=True)
     sgd = Sgd(
         lr=lr,
         weight_decay=1e-4,

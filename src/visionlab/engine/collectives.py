@@ -45,18 +45,19 @@ def gathered(items: Iterable[Made]) -> Iterator[Made]:
     if num_processes() == 1:
         yield from items
         return
-    boxes: list[Any] | None = [None] * num_processes() if rank() == 0 else None
-    dist.gather_object(_packed(list(items)), boxes)
-    for turn in itertools.zip_longest(*map(_unpacked, boxes or [])):
+    found: list[Any] | None = [None] * num_processes() if rank() == 0 else None
+    dist.gather_object(_packed(list(items)), found)
+    for turn in itertools.zip_longest(*map(_unpacked, found or [])):
         yield from (item for item in turn if item is not None)
 
 
 def _reduced(number: Number, operation: Any) -> Number:
     if num_processes() == 1:
         return number
-    box = torch.tensor(number).to(torch.float64 if isinstance(number, float) else torch.int64)
-    dist.all_reduce(box, operation)  # on the CPU: a GPU would have to be waited for
-    return type(number)(box.item())
+    dtype = torch.float64 if isinstance(number, float) else torch.int64
+    shared = torch.tensor(number, dtype=dtype)  # on the CPU: a GPU would have to be waited for
+    dist.all_reduce(shared, operation)
+    return type(number)(shared.item())
 
 
 def _packed(content: Any) -> bytes:
