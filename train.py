@@ -1,5 +1,7 @@
 """Train a model: `python train.py [key=value ...]`, see `python train.py --help`."""
 
+from pathlib import Path
+
 import hydra
 from omegaconf import DictConfig
 
@@ -9,7 +11,13 @@ from visionlab import command_line
 @hydra.main(version_base="1.3", config_path=command_line.CONF, config_name="train")
 @command_line.job
 def main(config: DictConfig) -> float | None:
-    from visionlab.runs import train  # here, so that a wrong command line need not wait for torch
+    # here, so that a wrong command line need not wait for torch
+    if config.sweep.training:
+        from visionlab.sweeps.trainings import train_planned
+
+        train_planned(Path(config.sweep.training))
+        return None
+    from visionlab.runs import train
 
     return train(config)
 

@@ -188,27 +188,6 @@ def test_runs_to_resume_cannot_be_swept(finished: Path, tmp_path: Path) -> None:
     assert "resume must be one run, not part of a multirun" in done.stderr
 
 
-def test_a_multirun_trains_each_job_in_a_readable_folder(tmp_path: Path) -> None:
-    arguments = [*SMALL, "stop.max_steps=2", "tensorboard=false"]
-    done = script("train.py", "--multirun", "scheduler=cosine,linear", *arguments, folder=tmp_path)
-    assert done.returncode == 0, done.stderr
-    runs = sorted(tmp_path.glob("multirun/*/*/"))
-    assert [re.findall(r"scheduler=\w+", run.name) for run in runs] == [
-        ["scheduler=cosine"],
-        ["scheduler=linear"],
-    ]
-    assert all((run / "run.json").exists() for run in runs)
-
-
-def test_a_failed_job_of_a_multirun_does_not_stop_the_others(tmp_path: Path) -> None:
-    arguments = [*SMALL, "stop.max_steps=2", "tensorboard=false"]
-    done = script("train.py", "--multirun", "optimizer.lr=-1,0.1", *arguments, folder=tmp_path)
-    assert done.returncode == 1
-    assert "optimizer.lr must be > 0, got -1.0" in done.stderr
-    (run,) = tmp_path.glob("multirun/*/1_*/")
-    assert json.loads((run / "run.json").read_text())["status"] == "finished"
-
-
 @pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job"], ["optimizer.lr=abc"], ["x=1"]])
 def test_torch_is_not_imported_to_answer(arguments: list[str], tmp_path: Path) -> None:
     code = (

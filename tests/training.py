@@ -18,6 +18,7 @@ from visionlab.engine.fit import fit, steps_per_epoch
 from visionlab.engine.interrupt import Signals
 from visionlab.engine.observers import MetricsFile, Observer, read_rows
 from visionlab.engine.plan import Evaluation, Hparams, Stop
+from visionlab.engine.resuming import go_back, parties
 from visionlab.engine.state import TrainState
 from visionlab.optimizers import Sgd
 from visionlab.plateau import watch_for
@@ -107,9 +108,10 @@ def train(
     averages = (averages_of() if averaged is None else averaged)(task.model)
     state, epoch_steps = TrainState(), steps_per_epoch(task.splits["train"], hparams)
     if resume:
-        last = from_first(lambda: load_last(folder / "checkpoints"))
+        last = from_first(lambda: _last(folder / "checkpoints"))
         assert last is not None
-        state = restore(last, model=task.model, optimizer=steps, averages=averages)
+        by_name = {average.name: average for average in averages}
+        state = restore(last, model=task.model, optimizer=steps, averages=by_name)
     rows = MetricsFile(folder / "metrics.jsonl", epoch=state.epoch)
     fit(
         task,
@@ -135,6 +137,12 @@ def train(
         observers=[] if rank() else [rows, *observers],
     )
     return Trained(task, averages, state, folder)
+
+
+def _last(folder: Path) -> dict[str, Any] | None:
+    ((step, _),) = parties([folder])
+    go_back(folder, step=step)
+    return load_last(folder)
 
 
 def assert_same(ours: Trained, theirs: Trained) -> None:

@@ -10,7 +10,7 @@ import copy
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -113,6 +113,14 @@ class Averages:
         ValueError: a decay outside [0, 1), a decay named twice, or a count out of range.
     """
 
+    riding: ClassVar[Sequence[str]] = (  # none of it feeds back into training
+        "decay",
+        "uniform",
+        "start_step",
+        "interval_steps",
+        "warmup_power",
+        "buffers",
+    )
     decay: float | Sequence[float]
     uniform: bool
     start_step: int

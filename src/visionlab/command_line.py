@@ -38,6 +38,13 @@ _made: list[Path] = []  # run folders that this process made
 _log = logging.getLogger("visionlab")
 
 
+class Unfinished(Exception):  # noqa: N818 - others finished
+    """Some jobs of a multirun did not finish."""
+
+
+_ENDS = (Unfinished, Interrupted)
+
+
 def register() -> None:
     """Tell Hydra the names and types of settings, and how run folders are named."""
     store = ConfigStore.instance()
@@ -80,9 +87,12 @@ def run_folder(resume: str | None, task: str) -> str:
 
 
 def folder_name(overrides: str) -> str:
-    """Return the overrides of a job as one folder's name, without separators and not too long."""
+    """Return the overrides of a job as one folder's name, without separators and not too long.
+
+    Where something had to go, a hash keeps the names of different jobs different.
+    """
     name = re.sub(r"[^\w.,=+\-\[\]]+", "-", overrides) or "defaults"
-    if len(name) <= _MAX_FOLDER_NAME:
+    if len(name) <= _MAX_FOLDER_NAME and name == (overrides or name):
         return name
     return f"{name[:_MAX_FOLDER_NAME]}-{hashlib.sha256(overrides.encode()).hexdigest()[:8]}"
 
@@ -104,7 +114,7 @@ def job(function: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
         except (*_USER_ERRORS, Interrupted, RuntimeError) as error:
             if rank() > 0:
                 _let_the_first_speak(error)
-            if _wants_traceback() or not _is_users(error):
+            if _wants_traceback() or not is_users(error):
                 raise
             where = f"process {rank()}: " if rank() > 0 else ""
             _log.error("error: %s%s", where, explain(error))
@@ -132,7 +142,13 @@ def run(main: Callable[[], Any]) -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
-    except (HydraException, OmegaConfBaseException, *_USER_ERRORS) as error:
+    except (
+        HydraException,
+        OmegaConfBaseException,
+        Unfinished,
+        Interrupted,
+        *_USER_ERRORS,
+    ) as error:
         if rank() > 0:
             _let_the_first_speak(error)
         if traceback:
@@ -141,7 +157,7 @@ def run(main: Callable[[], Any]) -> None:
         refused = isinstance(error, HydraException) and not isinstance(
             error, InstantiationException
         )
-        sys.exit(2 if refused else 1)
+        sys.exit(2 if refused else getattr(error, "exit_code", 1))
 
 
 def _check_mode(arguments: Sequence[str]) -> None:
@@ -178,10 +194,19 @@ def check_keys(config: DictConfig) -> None:
     Raises:
         ValueError: there are such keys.
     """
-    if unknown := _unknown_keys(config):
-        raise ValueError(f"{', '.join(unknown)} must be a setting; overrides need no leading +")
+    check_known(config)
     if missing := OmegaConf.missing_keys(config):
         raise ValueError(f"{', '.join(sorted(missing))} must be given, got nothing")
+
+
+def check_known(config: DictConfig) -> None:
+    """Refuse keys that a leading + put where the schema has none.
+
+    Raises:
+        ValueError: there are such keys.
+    """
+    if unknown := _unknown_keys(config):
+        raise ValueError(f"{', '.join(unknown)} must be a setting; overrides need no leading +")
 
 
 def explain(error: BaseException) -> str:
@@ -238,7 +263,7 @@ def _all_names() -> list[str]:
     return sorted({field.name for schema in schemas for field in dataclasses.fields(schema)})
 
 
-def _is_users(error: BaseException) -> bool:
+def is_users(error: BaseException) -> bool:
     """Return whether an error is one that a user can mend, not a fault of the program."""
     if isinstance(error, InstantiationException):
         return isinstance(error.__cause__, _USER_ERRORS)

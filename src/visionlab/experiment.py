@@ -7,42 +7,22 @@ data read, and a model made to fit it.
 import copy
 import functools
 import logging
-import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from torch.optim import Optimizer
 
 from visionlab import seeding
-from visionlab.averaging import Average
-from visionlab.engine.checkpoints import Checkpoints, load_last, restore
-from visionlab.engine.collectives import from_first
-from visionlab.engine.device import choose_device, make_autocast, make_deterministic, set_threads
-from visionlab.engine.distributed import prepare
-from visionlab.engine.evaluate import Autocast
 from visionlab.engine.fit import steps_per_epoch
-from visionlab.engine.state import TrainState
 from visionlab.models.weights import backbone_of, freeze, load_exactly, load_matching
 from visionlab.plateau import Watch, watch_for
-from visionlab.recipes import Recipes, check_combinations
+from visionlab.recipes import Recipes
 from visionlab.task import Data, Task
 
-# what a resumed run may be given: nothing else changes how it goes on
-FREE_ON_RESUME = (
-    "resume",
-    "device",
-    "stop.",
-    "checkpoint.",
-    "dataset.root",
-    "dataset.num_workers",
-    "tensorboard",
-)
 _MAX_NAMED = 10
 _WEIGHT_KEYS = ("checkpoint", "init_from", "freeze")
 # what the files of older runs do not say, and those runs did
@@ -50,95 +30,6 @@ _OF_OLDER_RUNS: dict[str, dict[str, Any]] = {
     "hparams": {"hard_examples": None, "freeze_backbone_epochs": 0}
 }
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """A training run, ready to go on from `state`."""
-
-    folder: Path
-    config: DictConfig
-    recipes: Recipes
-    device: torch.device
-    autocast: Autocast
-    data: Data
-    task: Task
-    optimizer: Optimizer
-    schedule: Callable[[int], float]
-    watch: Watch
-    averages: Sequence[Average]
-    checkpoints: Checkpoints
-    state: TrainState
-
-    @property
-    def total_steps(self) -> int:
-        """The steps of the whole run."""
-        return self.recipes.hparams.epochs * steps_per_epoch(
-            self.task.splits["train"], self.recipes.hparams
-        )
-
-
-def build_run(config: DictConfig, folder: Path) -> Run:
-    """Build everything a training run needs, from its last checkpoint if it is resumed.
-
-    Args:
-        config: as Hydra composed it.
-        folder: the run's folder; a resumed run's settings are read from it.
-
-    Raises:
-        ValueError: a setting is unknown, missing, out of range, or fits others badly.
-        FileNotFoundError: data or weights are missing.
-    """
-    config, last = from_first(lambda: _first_state(config, folder))
-    parts = config if last is None else without_first_weights(config)
-    recipes = build_recipes(parts)
-    device = choose_device(config.device)
-    autocast = make_autocast(config.precision, device)
-    if config.global_seed < 0:
-        raise ValueError(f"global_seed must be >= 0 or null, got {config.global_seed}")
-    config.threads, config.device = set_threads(config.threads), str(device)
-    make_deterministic(device)
-    data = build_data(config, recipes, device)
-    if last is not None:
-        check_classes(data, last["class_names"])
-    task = build_task(parts, recipes, data, device)
-    prepare(task.model, sync_batch_norm=config.get("sync_batch_norm", True))  # not in older runs
-    schedule, watch = _bind(recipes, task)
-    optimizer, averages = recipes.optimizer(task.model), recipes.averaged(task.model)
-    check_combinations(recipes, task, averages, model_freeze=config.model.freeze)
-    state = TrainState()
-    if last is not None:
-        state = restore(last, model=task.model, optimizer=optimizer, averages=averages)
-    if config.compile:
-        task.model.compile()
-    return Run(
-        folder=folder,
-        config=config,
-        recipes=recipes,
-        device=device,
-        autocast=autocast,
-        data=data,
-        task=task,
-        optimizer=optimizer,
-        schedule=schedule,
-        watch=watch,
-        averages=averages,
-        checkpoints=Checkpoints(
-            folder / "checkpoints",
-            about={"config": OmegaConf.to_container(config), "class_names": list(data.class_names)},
-            every_minutes=config.checkpoint.every_minutes,
-        ),
-        state=state,
-    )
-
-
-def _first_state(config: DictConfig, folder: Path) -> tuple[DictConfig, dict[str, Any] | None]:
-    """Return the whole configuration of a run, and its last checkpoint if it is resumed."""
-    if config.resume:
-        return _resumed(config, folder), load_last(folder / "checkpoints")
-    if (folder / "config.yaml").exists():
-        raise ValueError(f"{folder} holds a run already; go on with it by resume={folder}")
-    return _completed(config), None
 
 
 def build_data(config: DictConfig, recipes: Recipes, device: torch.device) -> Data:
@@ -234,7 +125,7 @@ def without_first_weights(config: DictConfig) -> DictConfig:
     return changed
 
 
-def _bind(recipes: Recipes, task: Task) -> tuple[Callable[[int], float], Watch]:
+def bind_schedule(recipes: Recipes, task: Task) -> tuple[Callable[[int], float], Watch]:
     """Return the schedule as a function of the step, and what looks at the run for it.
 
     Raises:
@@ -255,31 +146,3 @@ def _bind(recipes: Recipes, task: Task) -> tuple[Callable[[int], float], Watch]:
         )
     except ValueError as error:
         raise ValueError(f"scheduler.{error}") from error
-
-
-def _completed(config: DictConfig) -> DictConfig:
-    """Return a copy of a composed configuration, resolved, without schema, with a seed in it."""
-    plain = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
-    assert isinstance(plain, DictConfig)
-    if plain.global_seed is None:
-        plain.global_seed = secrets.randbelow(2**31)
-    return plain
-
-
-def _resumed(config: DictConfig, folder: Path) -> DictConfig:
-    """Return the configuration of the run in `folder`, with the overrides that change no weight."""
-    saved = OmegaConf.load(folder / "config.yaml")
-    assert isinstance(saved, DictConfig)
-    for override in HydraConfig.get().overrides.task:
-        key = override.lstrip("+~").partition("=")[0]
-        if key == "dataset" and config.dataset._target_ == saved.dataset._target_:
-            continue  # the group is named so that its root may be
-        if key == "task" and config.task.name == saved.task.name:
-            continue
-        if not key.startswith(FREE_ON_RESUME):
-            raise ValueError(
-                f"a resumed run keeps its settings but for {', '.join(FREE_ON_RESUME)}, "
-                f"got {override}"
-            )
-        OmegaConf.update(saved, key, OmegaConf.select(config, key))
-    return saved

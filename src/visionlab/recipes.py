@@ -1,7 +1,7 @@
 """The parts of a run as recipes, which have checked their settings, and whether they fit."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from torch import Tensor, nn
@@ -15,6 +15,9 @@ from visionlab.engine.validation import named_models
 from visionlab.plateau import TRAIN_LOSS, Plateau
 from visionlab.schedules import Schedule
 from visionlab.task import Data, Task
+
+_RIDING = ("tensorboard", "save_predictions")  # of settings that belong to no part
+_NOT_OF_AVERAGES = (TRAIN_LOSS, "val/model/")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +34,24 @@ class Recipes:
     optimizer: Callable[[nn.Module], Optimizer]
     dataset: Callable[..., Data]
     model: Callable[..., nn.Module]
+
+
+def riding_keys(recipes: Recipes) -> list[str]:
+    """Return the settings that do not change how a run trains, so that runs can share a training.
+
+    Each part names its own, as `riding`. Averages ride, unless something looks at them: a rule that
+    ends the run when no model gets better, or a plateau of a number of an average.
+    """
+    riding = [
+        f"{part.name}.{key}"
+        for part in fields(recipes)
+        for key in getattr(getattr(recipes, part.name), "riding", ())
+    ]
+    monitor = recipes.scheduler.monitor if isinstance(recipes.scheduler, Plateau) else TRAIN_LOSS
+    looks_at_averages = recipes.stop.patience_epochs or not monitor.startswith(_NOT_OF_AVERAGES)
+    if looks_at_averages:
+        riding = [key for key in riding if not key.startswith("averaged.")]
+    return [*riding, *_RIDING]
 
 
 def check_combinations(

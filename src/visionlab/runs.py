@@ -2,18 +2,21 @@
 
 import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
 
 from visionlab.command_line import run_folder
+from visionlab.configs import completed, resumed
 from visionlab.engine.checkpoints import saved_models
 from visionlab.engine.collectives import from_first, largest
 from visionlab.engine.distributed import joined
-from visionlab.engine.evaluate import Numbers, evaluate_saved, export, label
+from visionlab.engine.evaluate import Numbers, Result, evaluate_saved, export, label
 from visionlab.engine.fit import fit
 from visionlab.engine.interrupt import Interrupted, Signals
 from visionlab.engine.lock import locked
@@ -21,12 +24,14 @@ from visionlab.engine.observers import MetricsFile, Observer, Pictures, Predicti
 from visionlab.engine.progress import Terminal, draw_table
 from visionlab.engine.range_test import RangeCurve
 from visionlab.engine.record import Record
+from visionlab.engine.resuming import go_back, parties
+from visionlab.engine.sharing import RunObserver, of_run, saved_names, under_names
 from visionlab.engine.state import TrainState
-from visionlab.experiment import Run, build_run
 from visionlab.pictures.range_test import draw_range_test
 from visionlab.processes import rank
 from visionlab.schedules import RangeTest
 from visionlab.storage import write_text
+from visionlab.training import Run, Training, build_training
 
 _TRAIN_SPLITS = {"none": [], "plain": ["train_plain"], "augmented": ["train"]}
 _log = logging.getLogger(__name__)
@@ -39,147 +44,223 @@ def train(config: DictConfig) -> float | None:
         The best monitored number on validation, of the model or any average; None without
         validation.
     """
-    with joined(config.device):
-        folder = from_first(lambda: Path(HydraConfig.get().runtime.output_dir))
-        if rank() > 0:
-            _train_along(config, folder)
-            return None
-        with locked(folder):
-            return _train(config, folder)
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    with joined(config.device), locked(folder) if rank() == 0 else nullcontext():
+        configs, step = from_first(lambda: _start(config, folder))
+        return train_together(configs, step=step)
 
 
-def _train_along(config: DictConfig, folder: Path) -> None:
-    """Do the share of a process that is not the first: compute, and write nothing."""
-    run = build_run(config, folder)
-    with Signals(agree=largest) as signals:
-        _fit(run, signals, observers=[])
-        _final_results(run, signals)
-
-
-def _train(config: DictConfig, folder: Path) -> float | None:
-    if config.resume and folder.resolve() != Path(run_folder(config.resume, "")).resolve():
+def _start(config: DictConfig, folder: Path) -> tuple[dict[Path, DictConfig], int]:
+    """Return a run's whole configuration, by its folder, and the step from which it goes on."""
+    if not config.resume:
+        if (folder / "config.yaml").exists():
+            raise ValueError(f"{folder} holds a run already; go on with it by resume={folder}")
+        return {folder: completed(config)}, 0
+    if folder.resolve() != Path(run_folder(config.resume, "")).resolve():
         raise ValueError(f"resume must be one run, not part of a multirun, got {config.resume}")
-    run = build_run(config, folder)
-    write_text(folder / "config.yaml", OmegaConf.to_yaml(run.config))
-    record = Record(
-        folder / "run.json",
-        seed=run.config.global_seed,
-        class_names=run.data.class_names,
-        device=run.device,
-    )
-    _log.info("%s on %s, run folder %s", run.task.name, run.device, folder)
-    if run.data.unreadable:
-        _log.info("went on without %d unreadable files", len(run.data.unreadable))
-    observers = _observers(run)
-    try:
-        with Signals(agree=largest) as signals:
-            _fit(run, signals, observers)
-            results = _final_results(run, signals)
-        _draw_results(results, observers, run.state)
-        for observer in observers:
-            if isinstance(observer, Pictures):
-                observer.draw()
-    except BaseException as error:
-        status = "interrupted" if isinstance(error, Interrupted) else "failed"
-        record.update(
-            status=status, error=str(error), unreadable=run.data.unreadable, **_progress(run.state)
-        )
-        if status == "interrupted":
-            _log.info("go on with: python train.py resume=%s", folder)
-        raise
-    finally:
-        for observer in observers:
-            observer.close()
-    record.update(
-        status="finished",
-        error=None,
-        results=results,
-        unreadable=run.data.unreadable,
-        **_progress(run.state),
-    )
-    values = [best.value for best in run.state.best.values()]
-    pick = max if run.task.mode == "max" else min
+    ((step, _),) = parties([folder / "checkpoints"])
+    return {folder: resumed(config, folder)}, step
+
+
+def train_together(configs: Mapping[Path, DictConfig], *, step: int) -> float | None:
+    """Train runs that differ at most in what rides along, as one training.
+
+    Of several processes that share it the first writes files and returns something.
+
+    Args:
+        configs: of the runs, resolved, by folder; the folders are held by this process.
+        step: from which all can go on, as `parties` says.
+
+    Returns:
+        The best monitored number on validation, of the model or any average of any run; None
+        without validation.
+    """
+    if rank() == 0:
+        for folder in configs:
+            go_back(folder / "checkpoints", step=step)
+    training = build_training(configs, going_on=step > 0)
+    if rank() > 0:
+        _train_along(training)
+        return None
+    records = [_begin(run, training) for run in training.runs]
+    observers = [_observers(run, training) for run in training.runs]
+    with _recorded(training, records, observers), Signals(agree=largest) as signals:
+        _fit(training, signals, observers)
+        results = _final_results(training, signals)
+        draw_table(_table(training.runs, results))
+        for numbers, record, of_one in zip(results, records, observers, strict=True):
+            _draw(numbers, of_one, training.state)
+            record.update(results=numbers)
+    values = [best.value for best in training.state.best.values()]
+    pick = max if training.task.mode == "max" else min
     return pick(values) if values else None
 
 
-def _fit(run: Run, signals: Signals, observers: Sequence[Observer]) -> None:
-    fit(
-        run.task,
-        run.optimizer,
-        run.schedule,
-        state=run.state,
-        hparams=run.recipes.hparams,
-        stop=run.recipes.stop,
-        evaluation=run.recipes.evaluation,
-        checkpoints=run.checkpoints,
-        signals=signals,
-        autocast=run.autocast,
-        seed=run.config.global_seed,
-        watch=run.watch,
-        averages=run.averages,
-        observers=observers,
+def _train_along(training: Training) -> None:
+    """Do the share of a process that is not the first."""
+    with Signals(agree=largest) as signals:
+        _fit(training, signals, [[] for _ in training.runs])
+        _final_results(training, signals)
+
+
+def _begin(run: Run, training: Training) -> Record:
+    """Write down what the run is, before anything of it happens."""
+    write_text(run.folder / "config.yaml", OmegaConf.to_yaml(run.config))
+    record = Record(
+        run.folder / "run.json",
+        seed=training.seed,
+        class_names=training.data.class_names,
+        device=training.device,
     )
-    if run.state.stopped:
-        _log.info("stopped by %s", run.state.stopped)
+    others = [str(other.folder) for other in training.runs if other is not run]
+    if others:
+        record.update(shares_training_with=others)
+    _log.info("%s on %s, run folder %s", training.task.name, training.device, run.folder)
+    if training.data.unreadable:
+        _log.info("went on without %d unreadable files", len(training.data.unreadable))
+    return record
 
 
-def _final_results(run: Run, signals: Signals) -> Numbers:
-    """Return the numbers of every saved model on the test split, and on train when asked.
+@contextmanager
+def _recorded(
+    training: Training, records: Sequence[Record], observers: Sequence[Sequence[Observer]]
+) -> Iterator[None]:
+    """Write down how the runs end, and close their observers."""
+    try:
+        with ExitStack() as closing:
+            for observer in [each for of_one in observers for each in of_one]:
+                closing.callback(observer.close)
+            yield
+    except BaseException as error:
+        status = "interrupted" if isinstance(error, Interrupted) else "failed"
+        for run, record in zip(training.runs, records, strict=True):
+            record.update(status=status, error=str(error), **_progress(run, training))
+            if status == "interrupted":
+                _log.info("go on with: python train.py resume=%s", run.folder)
+        raise
+    for run, record in zip(training.runs, records, strict=True):
+        record.update(status="finished", error=None, **_progress(run, training))
+
+
+def _fit(training: Training, signals: Signals, observers: Sequence[Sequence[Observer]]) -> None:
+    recipes, state = training.recipes, training.state
+    terminal = Terminal(
+        state,
+        total_steps=training.total_steps,
+        epochs=recipes.hparams.epochs,
+        monitor=training.task.monitor,
+    )
+    try:
+        fit(
+            training.task,
+            training.optimizer,
+            training.schedule,
+            state=state,
+            hparams=recipes.hparams,
+            stop=recipes.stop,
+            evaluation=recipes.evaluation,
+            checkpoints=training.checkpoints,
+            signals=signals,
+            autocast=training.autocast,
+            seed=training.seed,
+            watch=training.watch,
+            averages=training.averages,
+            observers=[
+                terminal,
+                *(
+                    RunObserver(observer, run.names)
+                    for run, of_one in zip(training.runs, observers, strict=True)
+                    for observer in of_one
+                ),
+            ],
+        )
+    finally:
+        terminal.close()
+    if state.stopped:
+        _log.info("stopped by %s", state.stopped)
+
+
+def _final_results(training: Training, signals: Signals) -> list[Numbers]:
+    """Return for each run the numbers of its saved models on the test split, and on train if asked.
 
     What the last weights did with the training samples is drawn too.
     """
-    evaluation = run.recipes.evaluation
-    test_splits = ["test"] if "test" in run.data.splits else []
-    numbers: Numbers = {}
-    for split in test_splits + _TRAIN_SPLITS[evaluation.train]:
-        results = evaluate_saved(
-            run.task,
-            from_first(lambda: saved_models(run.folder / "checkpoints")),
-            split,
-            batch_size=evaluation.batch_size,
-            autocast=run.autocast,
-            check=signals.check,
-            epoch=run.recipes.hparams.epochs,
-        )
-        if rank() > 0:
-            continue
-        if split == "test":
-            export(run.task, results, run.folder, split)
-        else:
-            folder = run.folder / "pictures" / label(split)
-            run.task.draw(folder, results["model"].samples, run.task.splits[split])
-        numbers[label(split)] = {name: result.numbers for name, result in results.items()}
+    numbers: list[Numbers] = [{} for _ in training.runs]
+    for split in ("test", "train_plain", "train"):
+        asking = [run for run in training.runs if split in _asked_splits(run, training)]
+        results = _evaluate(asking, training, split, signals)
+        for run, of_one in zip(training.runs, numbers, strict=True):
+            if run in asking:
+                own = of_run(results, saved_names(run.names))
+                if rank() == 0:
+                    _keep(own, run, training, split)
+                of_one[label(split)] = {name: result.numbers for name, result in own.items()}
     return numbers
 
 
-def _observers(run: Run) -> list[Observer]:
+def _table(runs: Sequence[Run], results: Sequence[Numbers]) -> Numbers:
+    """Return the numbers of all runs together, by the training's names."""
+    table: Numbers = {}
+    for run, numbers in zip(runs, results, strict=True):
+        for split, models in numbers.items():
+            table.setdefault(split, {}).update(under_names(models, saved_names(run.names)))
+    return table
+
+
+def _asked_splits(run: Run, training: Training) -> list[str]:
+    test_splits = ["test"] if "test" in training.data.splits else []
+    return test_splits + _TRAIN_SPLITS[run.recipes.evaluation.train]
+
+
+def _evaluate(
+    runs: Sequence[Run], training: Training, split: str, signals: Signals
+) -> dict[str, Result]:
+    """Evaluate what some runs have saved, by the training's names; what they share once."""
+    weights: dict[str, Mapping[str, Tensor]] = {}
+    for run in runs:
+        saved = from_first(functools.partial(saved_models, run.folder / "checkpoints"))
+        weights = under_names(saved, saved_names(run.names)) | weights
+    return evaluate_saved(
+        training.task,
+        weights,
+        split,
+        batch_size=training.recipes.evaluation.batch_size,
+        autocast=training.autocast,
+        check=signals.check,
+        epoch=training.recipes.hparams.epochs,
+    )
+
+
+def _keep(results: Mapping[str, Result], run: Run, training: Training, split: str) -> None:
+    task = training.task
+    if split == "test":
+        export(task, results, run.folder, split)
+    else:
+        folder = run.folder / "pictures" / label(split)
+        task.draw(folder, results["model"].samples, task.splits[split])
+
+
+def _observers(run: Run, training: Training) -> list[Observer]:
     observers: list[Observer] = [
-        Terminal(
-            run.state,
-            total_steps=run.total_steps,
-            epochs=run.recipes.hparams.epochs,
-            monitor=run.task.monitor,
-        ),
-        MetricsFile(run.folder / "metrics.jsonl", epoch=run.state.epoch),
+        MetricsFile(run.folder / "metrics.jsonl", epoch=training.state.epoch),
     ]
-    if "val" in run.task.splits:
-        folder, val = run.folder / "pictures", run.task.splits["val"]
-        observers.append(Pictures(lambda samples: run.task.draw(folder, samples, val)))
+    if "val" in training.task.splits:
+        folder, val = run.folder / "pictures", training.task.splits["val"]
+        observers.append(Pictures(lambda samples: training.task.draw(folder, samples, val)))
     if run.config.save_predictions:
         observers.append(Predictions(run.folder / "predictions"))
     if run.config.tensorboard:
         yaml = OmegaConf.to_yaml(run.config)
-        observers.append(TensorBoard(run.folder, step=run.state.step, config=yaml))
+        observers.append(TensorBoard(run.folder, step=training.state.step, config=yaml))
     if isinstance(run.recipes.scheduler, RangeTest):
         draw = functools.partial(draw_range_test, run.folder / "pictures" / "range_test.png")
         path = run.folder / "range_test.csv"
-        observers.append(RangeCurve(path, step=run.state.step, draw=draw))
+        observers.append(RangeCurve(path, step=training.state.step, draw=draw))
     return observers
 
 
-def _draw_results(results: Numbers, observers: Sequence[Observer], state: TrainState) -> None:
-    """Print the final numbers, and draw them where there is TensorBoard."""
-    draw_table(results)
+def _draw(results: Numbers, observers: Sequence[Observer], state: TrainState) -> None:
+    """Draw the final numbers where there is TensorBoard, and pictures of validation samples."""
     row = {
         f"{split}/{model}/{number}": value
         for split, models in results.items()
@@ -189,13 +270,17 @@ def _draw_results(results: Numbers, observers: Sequence[Observer], state: TrainS
     for observer in observers:
         if isinstance(observer, TensorBoard):
             observer.on_epoch({**row, "step": state.step}, {})
+        if isinstance(observer, Pictures):
+            observer.draw()
 
 
-def _progress(state: TrainState) -> dict[str, Any]:
+def _progress(run: Run, training: Training) -> dict[str, Any]:
+    state = training.state
     return {
+        "unreadable": training.data.unreadable,
         "epoch": state.epoch,
         "step": state.step,
         "train_seconds": round(state.seconds, 3),
         "stopped": state.stopped,
-        "best": {name: vars(best) for name, best in state.best.items()},
+        "best": {name: vars(best) for name, best in of_run(state.best, run.names).items()},
     }

@@ -2,9 +2,9 @@
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -24,6 +24,25 @@ def best_name(name: str) -> str:
     return "best" if name == "model" else f"{name}_best"
 
 
+class CheckpointWriter(Protocol):
+    """What the loop asks to be saved; `Checkpoints` does it for one run."""
+
+    def due(self) -> bool:
+        """Return whether `last.pt` is older than it may be."""
+
+    def save_last(
+        self,
+        state: TrainState,
+        model: nn.Module,
+        optimizer: Optimizer,
+        averages: Sequence[Average],
+    ) -> None:
+        """Write what is needed to go on from here."""
+
+    def save_model(self, name: str, model: nn.Module, *, step: int) -> None:
+        """Write a model's weights."""
+
+
 class Checkpoints:
     """Writes the checkpoints of one run; of several processes that share it, the first does.
 
@@ -40,7 +59,6 @@ class Checkpoints:
             raise ValueError(f"checkpoint.every_minutes must be >= 0 or null, got {every_minutes}")
         self._folder = folder
         self._about = about
-        self._has_saved = False
         self._every_seconds = None if every_minutes is None else 60 * every_minutes
         self._saved_at = time.monotonic()
 
@@ -56,7 +74,7 @@ class Checkpoints:
         optimizer: Optimizer,
         averages: Sequence[Average],
     ) -> None:
-        """Write `last.pt`; the one before becomes `previous.pt`.
+        """Write `last.pt`; the one before, which must be good (see `resuming`), is `previous.pt`.
 
         Raises:
             FloatingPointError: a loss of this epoch is not finite; nothing was written.
@@ -72,10 +90,7 @@ class Checkpoints:
             "optimizer": optimizer.state_dict(),
             "averages": {average.name: average.state_dict() for average in averages},
         }
-        # not what an earlier process left: it may be damaged, and `previous.pt` the only good one
-        keep = self._folder / PREVIOUS if self._has_saved else None
-        write_tensors(self._folder / LAST, content, keep=keep)
-        self._has_saved = True
+        write_tensors(self._folder / LAST, content, keep=self._folder / PREVIOUS)
         self._saved_at = time.monotonic()
 
     def save_model(self, name: str, model: nn.Module, *, step: int) -> None:
@@ -87,30 +102,35 @@ class Checkpoints:
         write_tensors(self._folder / f"{name}.pt", content)
 
 
-def load_last(folder: Path) -> dict[str, Any] | None:
-    """Return the newest good checkpoint to go on from, or None if none was ever written.
-
-    A damaged `last.pt` is named in the log and `previous.pt` taken.
+def good_checkpoints(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the checkpoints to go on from, by file name, the newest first; log damaged ones.
 
     Raises:
         ValueError: there are checkpoints, and all are damaged.
     """
-    errors = []
-    for path in (folder / LAST, folder / PREVIOUS):
-        if not path.exists():
+    errors, num_good = [], 0
+    for name in (LAST, PREVIOUS):
+        if not (folder / name).exists():
             continue
         try:
-            content = read_tensors(path, sealed=True)
+            content = read_tensors(folder / name, sealed=True)
         except ValueError as error:
             _log.warning("%s", error)
             errors.append(str(error))
         else:
-            if errors:
-                _log.warning("going on from %s", path)
-            return content
-    if errors:
+            num_good += 1
+            yield name, content
+    if errors and not num_good:
         raise ValueError("; ".join(errors))
-    return None
+
+
+def load_last(folder: Path) -> dict[str, Any] | None:
+    """Return the newest good checkpoint to go on from, or None if none was ever written.
+
+    Raises:
+        ValueError: there are checkpoints, and all are damaged.
+    """
+    return next((content for _, content in good_checkpoints(folder)), None)
 
 
 def restore(
@@ -118,13 +138,13 @@ def restore(
     *,
     model: nn.Module,
     optimizer: Optimizer,
-    averages: Sequence[Average],
+    averages: Mapping[str, Average],
 ) -> TrainState:
     """Put a checkpoint of `Checkpoints.save_last` back into the parts of the run it came from."""
     model.load_state_dict(content["model"])
     optimizer.load_state_dict(content["optimizer"])
-    for average in averages:
-        average.load_state_dict(content["averages"][average.name])
+    for name, average in averages.items():
+        average.load_state_dict(content["averages"][name])
     return TrainState.from_state_dict(content["state"])
 
 

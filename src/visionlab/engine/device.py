@@ -10,7 +10,7 @@ import torch
 from visionlab.engine.evaluate import Autocast
 from visionlab.processes import num_processes
 
-_TORCHS_OWN_THREADS = torch.get_num_threads()  # an earlier job of a multirun may change it
+_own_threads = torch.get_num_threads()  # torch's; an earlier job of a multirun may change it
 
 
 def choose_device(name: str) -> torch.device:
@@ -40,8 +40,14 @@ def set_threads(threads: int | None) -> int:
     """
     if threads is not None and threads < 1:
         raise ValueError(f"threads must be >= 1 or null, got {threads}")
-    torch.set_num_threads(threads or _TORCHS_OWN_THREADS)
+    torch.set_num_threads(threads or _own_threads)
     return torch.get_num_threads()
+
+
+def divide_threads(num_processes: int) -> None:
+    """Let torch's own number of threads be this process's share, of several that run at once."""
+    global _own_threads
+    _own_threads = max(1, _own_threads // num_processes)
 
 
 def make_deterministic(device: torch.device) -> None:

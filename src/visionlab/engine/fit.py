@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 
 from visionlab import seeding
 from visionlab.averaging import Average
-from visionlab.engine.checkpoints import Checkpoints
+from visionlab.engine.checkpoints import CheckpointWriter
 from visionlab.engine.collectives import largest, total
 from visionlab.engine.distributed import add_up, own_seed, share_buffers
 from visionlab.engine.evaluate import Autocast
@@ -41,7 +41,7 @@ def fit(  # noqa: C901 - the one loop, read from top to bottom
     hparams: Hparams,
     stop: Stop,
     evaluation: Evaluation,
-    checkpoints: Checkpoints,
+    checkpoints: CheckpointWriter,
     signals: Signals,
     autocast: Autocast,
     seed: int,

@@ -1,22 +1,44 @@
 """One process at a time works in a run folder."""
 
 import fcntl
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
+
+_FILE = "run.log"
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, *, wait_seconds: float = 0.0) -> Iterator[None]:
     """Hold a run folder; the system lets go of it when the process ends, however it ends.
 
     Raises:
-        ValueError: another process holds it.
+        ValueError: another process holds it, for longer than the wait.
     """
-    with (folder / "run.log").open("a") as file:
-        try:
-            # not flock: loader workers would share it, and hold on for seconds after a kill
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError) as error:
-            raise ValueError(f"{folder} must not be in use, another process works in it") from error
+    until = time.monotonic() + wait_seconds
+    with (folder / _FILE).open("a") as file:
+        while not _lock(file):
+            if time.monotonic() >= until:
+                raise ValueError(f"{folder} must not be in use, another process works in it")
+            time.sleep(0.1)
         yield
+
+
+def is_held(folder: Path) -> bool:
+    """Return whether another process holds a run folder."""
+    if not (folder / _FILE).exists():
+        return False
+    with (folder / _FILE).open("a") as file:
+        return not _lock(file)
+
+
+def _lock(file: TextIO) -> bool:
+    """Try to hold a file until it is closed."""
+    try:
+        # not flock: loader workers would share it, and hold on for seconds after a kill
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    return True

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 TrainEvaluation = Literal["none", "plain", "augmented"]
 
@@ -92,6 +92,7 @@ class Evaluation:
         train: whether the end also measures the training part, `plain` or `augmented`; or `none`.
     """
 
+    riding: ClassVar[Sequence[str]] = ("train",)  # measured when training is over
     every_epochs: int
     batch_size: int
     train: TrainEvaluation

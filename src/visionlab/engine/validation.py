@@ -1,13 +1,14 @@
 """What is measured after an epoch: the model and each of its averages, and which was the best."""
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from torch import nn
 
 from visionlab import seeding
 from visionlab.averaging import Average, recompute_buffers, weight_distance, weight_norm
-from visionlab.engine.checkpoints import Checkpoints, best_name
+from visionlab.engine.checkpoints import CheckpointWriter, best_name
 from visionlab.engine.distributed import share_buffers
 from visionlab.engine.evaluate import Autocast, Result, evaluate
 from visionlab.engine.interrupt import Signals
@@ -15,6 +16,8 @@ from visionlab.engine.plan import Evaluation, Hparams
 from visionlab.engine.state import Best, TrainState
 from visionlab.processes import own_rows
 from visionlab.task import Batch, Task
+
+_OF_MODEL = re.compile(r"(norm/(?:model_minus_)?|val/)(?P<name>[^/]+)((?:/.*)?)")
 
 
 def named_models(model: nn.Module, averages: Sequence[Average]) -> dict[str, nn.Module]:
@@ -94,13 +97,30 @@ def metrics_row(
     return row
 
 
+def row_of(row: Mapping[str, float], names: Mapping[str, str]) -> dict[str, float]:
+    """Return what of a metrics row concerns some models, under other names.
+
+    Args:
+        row: from `metrics_row`.
+        names: of the models that stay, and what they are to be called.
+    """
+    kept = {}
+    for key, value in row.items():
+        of_model = _OF_MODEL.fullmatch(key)
+        if of_model is None:
+            kept[key] = value
+        elif of_model["name"] in names:
+            kept[of_model[1] + names[of_model["name"]] + of_model[3]] = value
+    return kept
+
+
 def keep_best(
     task: Task,
     averages: Sequence[Average],
     results: Mapping[str, Result],
     *,
     state: TrainState,
-    checkpoints: Checkpoints,
+    checkpoints: CheckpointWriter,
 ) -> None:
     """Save each model whose monitored number is its best so far; the first of equals stays."""
     models = named_models(task.model, averages)

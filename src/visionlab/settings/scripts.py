@@ -70,6 +70,21 @@ class Task:
 
 
 @dataclass
+class Sweep:
+    """How `--multirun` goes about its jobs.
+
+    Attributes:
+        share: let jobs that differ only in what never influences training share one.
+        fail_fast: begin no more jobs once one has failed.
+        training: a file that says which jobs to train; for what a multirun launches.
+    """
+
+    share: bool = MISSING
+    fail_fast: bool = MISSING
+    training: str | None = MISSING
+
+
+@dataclass
 class Train:
     """A training run.
 
@@ -99,6 +114,7 @@ class Train:
     stop: Stop = MISSING
     evaluation: Evaluation = MISSING
     checkpoint: Checkpoint = MISSING
+    sweep: Sweep = MISSING
     resume: str | None = MISSING
     global_seed: int | None = MISSING
     device: str = MISSING

@@ -1,0 +1,59 @@
+"""`hydra/launcher=process`: each job in a process of its own, several at once on one machine."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+from visionlab.sweeps.processes import Slots
+
+
+class ProcessLauncher(Launcher):
+    """Hands jobs to `visionlab.sweeps.launching`; see `visionlab.sweeps.processes.Slots`."""
+
+    def __init__(self, **settings: Any) -> None:
+        self._slots = Slots(**settings)
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        """Keep what Hydra hands over."""
+        self._context = hydra_context
+        self._function = task_function
+        self._config = config
+
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> Sequence[JobReturn]:
+        """Run jobs and return how they ended; what a job raised is a `RuntimeError` here."""
+        from visionlab.sweeps.launching import launch
+
+        return launch(
+            job_overrides,
+            first_number=initial_job_idx,
+            slots=self._slots,
+            context=self._context,
+            function=self._function,
+            config=self._config,
+        )
+
+
+@dataclass
+class ProcessLauncherConf:
+    """What may be set under `hydra.launcher`."""
+
+    _target_: str = "hydra_plugins.visionlab.process_launcher.ProcessLauncher"
+    slots: int = 1
+    devices: list[str] | None = None
+    retries: int = 0
+    timeout_minutes: float | None = None
+
+
+ConfigStore.instance().store(
+    group="hydra/launcher", name="process", node=ProcessLauncherConf, provider="visionlab"
+)

@@ -1,0 +1,58 @@
+"""`hydra/sweeper=sharing`: the grid of `--multirun`, in which jobs share trainings."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+
+class SharingSweeper(Sweeper):
+    """Hands a grid to `visionlab.sweeps`.
+
+    Args:
+        params: overrides by key, as they would stand on the command line.
+    """
+
+    def __init__(self, params: Mapping[str, str]) -> None:
+        self._params = params
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        """Keep what Hydra hands over."""
+        self._loader = hydra_context.config_loader
+        self._config = config
+        self._launcher: Launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Do what is missing of the grid."""
+        from visionlab.sweeps.multirun import run_jobs
+
+        run_jobs(
+            [*(f"{key}={value}" for key, value in self._params.items()), *arguments],
+            config=self._config,
+            loader=self._loader,
+            launch=partial(self._launcher.launch, initial_job_idx=0),
+        )
+
+
+@dataclass
+class SharingSweeperConf:
+    """What may be set under `hydra.sweeper`."""
+
+    _target_: str = "hydra_plugins.visionlab.sharing_sweeper.SharingSweeper"
+    params: dict[str, str] = field(default_factory=dict)
+
+
+ConfigStore.instance().store(
+    group="hydra/sweeper", name="sharing", node=SharingSweeperConf, provider="visionlab"
+)

@@ -1,0 +1,122 @@
+"""The configuration of a run: as it starts, as it goes on, and what may differ between the two."""
+
+import json
+import secrets
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+# what a resumed run may be given: nothing else changes how it goes on
+FREE_ON_RESUME = (
+    "resume",
+    "device",
+    "stop.",
+    "checkpoint.",
+    "dataset.root",
+    "dataset.num_workers",
+    "tensorboard",
+)
+_LEFT_TO_THE_RUN = ("global_seed", "threads")  # null says: the run's own
+_OF_THE_SWEEP = "sweep"
+_YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # 8 times as fast, where it is there
+
+
+def completed(config: DictConfig) -> DictConfig:
+    """Return a copy of a composed configuration, resolved, without schema, with a seed in it."""
+    plain = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
+    assert isinstance(plain, DictConfig)
+    plain.pop(_OF_THE_SWEEP, None)
+    if plain.global_seed is None:
+        plain.global_seed = secrets.randbelow(2**31)
+    return plain
+
+
+def resumed(config: DictConfig, folder: Path) -> DictConfig:
+    """Return the configuration of the run in `folder`, with the overrides that change no weight.
+
+    Raises:
+        ValueError: an override would change how the run goes on.
+    """
+    saved = OmegaConf.load(folder / "config.yaml")
+    assert isinstance(saved, DictConfig)
+    for override in HydraConfig.get().overrides.task:
+        key = override.lstrip("+~").partition("=")[0]
+        if key == "dataset" and config.dataset._target_ == saved.dataset._target_:
+            continue  # the group is named so that its root may be
+        if key == "task" and config.task.name == saved.task.name:
+            continue
+        if not key.startswith(FREE_ON_RESUME):
+            raise ValueError(
+                f"a resumed run keeps its settings but for {', '.join(FREE_ON_RESUME)}, "
+                f"got {override}"
+            )
+        OmegaConf.update(saved, key, OmegaConf.select(config, key))
+    return saved
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Return the settings of the run in a folder."""
+    text = (folder / "config.yaml").read_text(encoding="utf-8")
+    saved: dict[str, Any] = yaml.load(text, Loader=_YAML_LOADER)
+    return saved
+
+
+def going_on(asked: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Return the settings with which a job of a sweep goes on in a folder.
+
+    Args:
+        asked: by the sweep, resolved.
+        folder: holds the run; its settings stay but for those that change no weight.
+    """
+    saved = read_config(folder)
+    for key, value in leaves(asked).items():
+        if key.startswith(FREE_ON_RESUME):
+            _set(saved, key, value)
+    return saved
+
+
+def changes(asked: Mapping[str, Any], saved: Mapping[str, Any]) -> list[str]:
+    """Return the settings in which a run differs from what is asked for, and may not."""
+    new, old = leaves(asked), leaves(saved)
+    return [
+        f"{key}={new.get(key, 'nothing')} (it has {old.get(key, 'nothing')})"
+        for key in new | old
+        if new.get(key) != old.get(key)
+        and not key.startswith(FREE_ON_RESUME)
+        and not (key in _LEFT_TO_THE_RUN and new.get(key) is None)
+    ]
+
+
+def plain_settings(config: DictConfig) -> dict[str, Any]:
+    """Return a configuration as plain containers."""
+    return {str(key): value for key, value in OmegaConf.to_container(config).items()}  # type: ignore[union-attr]
+
+
+def training_key(config: Mapping[str, Any], riding: Sequence[str]) -> str:
+    """Return what runs must have in common to share a training: all settings but those riding."""
+    return json.dumps(
+        {key: value for key, value in leaves(config).items() if not key.startswith(tuple(riding))},
+        sort_keys=True,
+    )
+
+
+def leaves(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the settings by their dotted names; a list is one setting."""
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            found |= leaves(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value
+    return found
+
+
+def _set(config: dict[str, Any], dotted: str, value: Any) -> None:
+    *parents, last = dotted.split(".")
+    for name in parents:
+        config = config[name]
+    config[last] = value

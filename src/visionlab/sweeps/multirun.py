@@ -1,0 +1,141 @@
+"""What `train.py --multirun` does: find what is there, plan what is not, launch it, and tell.
+
+Jobs that train alike become one training. What is launched is a training, by whichever launcher: it
+finds its jobs in a file and writes down itself how they end.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.utils import JobReturn, JobStatus, configure_log
+from omegaconf import DictConfig, OmegaConf
+
+from visionlab.command_line import Unfinished, explain
+from visionlab.engine.interrupt import Interrupted
+from visionlab.engine.lock import locked
+from visionlab.sweeps.jobs import Job, compose_jobs
+from visionlab.sweeps.standing import standing
+from visionlab.sweeps.table import Listed, count_states, log_table, write_jobs, write_table
+
+_FOLDER = ".sweep"
+_LOCAL = ("basic", "process")
+_log = logging.getLogger(__name__)
+Launch = Callable[[Sequence[Sequence[str]]], Sequence[JobReturn]]
+
+
+def run_jobs(
+    arguments: Sequence[str], *, config: DictConfig, loader: ConfigLoader, launch: Launch
+) -> None:
+    """Do what is missing of a multirun.
+
+    Args:
+        arguments: overrides as on the command line; a list of values makes a job of each.
+        config: the multirun's own configuration.
+        loader: of Hydra.
+        launch: runs launched jobs, given the overrides of each, and returns how they ended.
+
+    Raises:
+        ValueError: a setting of a job is wrong, or its folder holds another run; none began.
+        Unfinished: not every job finished; the others did.
+    """
+    configure_log(config.hydra.hydra_logging, config.hydra.verbose)
+    sweep = Path(config.hydra.sweep.dir).absolute()
+    jobs = compose_jobs(loader, config, [each for each in arguments if not _is_own(each)])
+    pending = [job for job in jobs if standing(sweep / job.name, job.config) != "finished"]
+    trainings = _plan(pending, config) if pending else []
+    _log.info("%s", _announcement(len(jobs), len(pending), len(trainings)))
+    folder = sweep / _FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder):
+        OmegaConf.save(config, sweep / "multirun.yaml")
+        write_jobs(folder, [_listed(job) for job in jobs])
+        write_table(sweep, folder, {})
+        reasons = {}
+        try:
+            reasons = _launch(trainings, config, folder, launch) if trainings else {}
+        finally:
+            rows = write_table(sweep, folder, reasons)
+            log_table(rows)
+            _log.info("%s; %s", count_states(rows), sweep / "sweep.csv")
+    unfinished = sum(row["state"] != "finished" for row in rows)
+    if unfinished:
+        raise Unfinished(
+            f"{unfinished} of {len(rows)} jobs did not finish, see {sweep / 'sweep.csv'}; "
+            "the same command goes on with them"
+        )
+
+
+def _is_own(argument: str) -> bool:
+    return argument.lstrip("+").startswith("sweep.")
+
+
+def _plan(jobs: Sequence[Job], config: DictConfig) -> list[list[Job]]:
+    """Check jobs and return those that share a training together."""
+    from visionlab.sweeps.checks import plan_trainings  # torch takes seconds to import
+
+    is_local = config.hydra.runtime.choices["hydra/launcher"] in _LOCAL
+    return plan_trainings(jobs, share=config.sweep.share, reads_data=is_local)
+
+
+def _announcement(num_jobs: int, num_pending: int, num_trainings: int) -> str:
+    jobs, trainings = _count(num_jobs, "job"), _count(num_trainings, "training")
+    if num_pending == num_jobs:
+        return f"{jobs}, {trainings}"
+    if not num_pending:
+        return f"{jobs}, all finished before"
+    return f"{jobs}, {num_jobs - num_pending} finished before, {num_pending} to do in {trainings}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' if number != 1 else ''}"
+
+
+def _launch(
+    trainings: Sequence[Sequence[Job]], config: DictConfig, folder: Path, launch: Launch
+) -> dict[str, str]:
+    """Launch trainings; return for each job that did not finish why, as far as it is known."""
+    from visionlab.sweeps.trainings import Plan, write_plan
+
+    begun = time.strftime("%Y-%m-%d %H:%M:%S")
+    overrides = []
+    for jobs in trainings:
+        path = folder / f"training_{jobs[0].number}.json"
+        settings = {job.name: job.config for job in jobs}
+        write_plan(path, Plan(begun=begun, fail_fast=config.sweep.fail_fast, jobs=settings))
+        subdir, training = _quoted(jobs[0].name), _quoted(str(path))
+        overrides.append([f"hydra.sweep.subdir={subdir}", f"sweep.training={training}"])
+    try:
+        returns: Sequence[JobReturn | None] = launch(overrides)
+        reason = "it was lost"
+    except Interrupted:
+        raise
+    except Exception as error:  # some launchers give up on all jobs when one is lost
+        returns, reason = [None] * len(trainings), explain(error)
+        _log.error("the launcher gave up: %s", reason)
+    return {
+        job.name: _reason(ended) or reason
+        for jobs, ended in zip(trainings, returns, strict=True)
+        for job in jobs
+    }
+
+
+def _reason(ended: JobReturn | None) -> str | None:
+    if ended is None:
+        return None
+    if ended.status == JobStatus.FAILED:
+        return explain(ended._return_value)
+    return "it ended before its training"
+
+
+def _listed(job: Job) -> Listed:
+    task: Mapping[str, Any] = job.config["task"]
+    return Listed(name=job.name, swept=job.swept, monitor=task["monitor"], mode=task["mode"])
+
+
+def _quoted(text: str) -> str:
+    """Return text as a value that Hydra's grammar takes as it is."""
+    return "'" + text.replace("'", "\\'") + "'"

@@ -1,0 +1,46 @@
+"""What of a multirun is there already."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from visionlab.configs import changes, read_config
+
+Standing = Literal["new", "begun", "finished"]
+_MAX_NAMED = 3
+
+
+def standing(folder: Path, config: Mapping[str, Any]) -> Standing:
+    """Return how far the job in a folder has come.
+
+    A run that a rule ended early has not finished if it is now asked for with other rules.
+
+    Args:
+        folder: of the job, existing or not.
+        config: what is asked for, resolved.
+
+    Raises:
+        ValueError: the folder holds a run with other settings.
+    """
+    if not (folder / "config.yaml").exists():
+        return "new"
+    saved = read_config(folder)
+    if found := changes(config, saved):
+        more = f" and {len(found) - _MAX_NAMED} more" if len(found) > _MAX_NAMED else ""
+        raise ValueError(
+            f"{folder} must be a run with the settings that are asked for, "
+            f"got {', '.join(found[:_MAX_NAMED])}{more}; take another hydra.sweep.dir"
+        )
+    record = read_record(folder)
+    if record.get("status") != "finished":
+        return "begun"
+    has_new_rules = record.get("stopped") and saved["stop"] != config["stop"]
+    return "begun" if has_new_rules else "finished"
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """Return what a run wrote down of itself, or nothing."""
+    path = folder / "run.json"
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return content
