@@ -88,6 +88,22 @@ def test_a_killed_run_of_two_processes_resumes_exactly(unbroken: Path, tmp_path:
 
 
 @pytest.mark.slow
+def test_a_run_one_process_of_which_is_killed_says_so_and_resumes_exactly(
+    unbroken: Path, tmp_path: Path
+) -> None:
+    with scripts("train.py", *ARGUMENTS, folder=tmp_path, aside=tmp_path / "said") as group:
+        wait_for_checkpoint(tmp_path, group[0])
+        group[1].kill()
+        group[0].join(60)
+        assert group[0].exitcode == 1
+    said = (tmp_path / "said" / "0" / "stderr").read_text()
+    assert said == "error: a process of the run has ended before the others\n"
+    run = only_run(tmp_path)
+    run_shared(f"resume={run}", folder=tmp_path, aside=tmp_path / "said_then")
+    assert differences(left_behind(unbroken), left_behind(run)) == []
+
+
+@pytest.mark.slow
 def test_a_signal_to_one_process_ends_all_and_the_run_resumes_exactly(
     unbroken: Path, tmp_path: Path
 ) -> None:

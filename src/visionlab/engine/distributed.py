@@ -29,6 +29,7 @@ def joined(device: str) -> Iterator[None]:
 
     Raises:
         ValueError: there are fewer GPUs than processes, or one is asked for by its number.
+        ConnectionError: another process has ended, for example for want of memory.
     """
     if num_processes() == 1:
         yield
@@ -41,6 +42,10 @@ def joined(device: str) -> Iterator[None]:
         yield
     except Interrupted:
         largest(0)  # torchrun ends all when one has ended: not before the first has written it down
+        raise
+    except RuntimeError as error:
+        if isinstance(error, dist.DistError) or "gloo" in str(error):
+            raise ConnectionError("a process of the run has ended before the others") from error
         raise
     dist.destroy_process_group()
 
