@@ -181,3 +181,14 @@ def test_a_mistake_is_one_line_of_the_first_process(
         assert group[1].is_alive()  # until torchrun, which has seen the first one end, ends it
         assert (aside / "1" / "stderr").read_text() == ""
     assert not list(tmp_path.glob("multirun")) + list(tmp_path.glob("outputs/*/*"))
+
+
+@pytest.mark.slow
+def test_another_process_speaks_if_nobody_ends_it(tmp_path: Path) -> None:
+    arguments, aside = ["hparams.batch_size=33", "device=cpu"], tmp_path / "said"
+    with scripts("train.py", *arguments, folder=tmp_path, aside=aside) as group:
+        for process in group:
+            process.join(60)
+        assert [process.exitcode for process in group] == [1, 1]
+    first, second = ((aside / rank / "stderr").read_text() for rank in "01")
+    assert second == first.replace("error: ", "error: process 1: ")

@@ -273,7 +273,8 @@ def is_users(error: BaseException) -> bool:
 
 def _discard_unused() -> None:
     """Remove the new folder of a run that never began, so that mistakes leave nothing behind."""
-    for folder in _made:
+    while _made:
+        folder = _made.pop()
         if {path.name for path in folder.iterdir()} <= {"run.log"}:
             (folder / "run.log").unlink(missing_ok=True)
             folder.rmdir()

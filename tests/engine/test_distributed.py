@@ -48,10 +48,11 @@ class Seen:
 
 
 def _assert_replicas_equal(trained: Trained) -> None:
-    """Demand that all processes have the weights, buffers and averages of the first."""
+    """Demand that all processes have the weights, buffers, averages and clock of the first."""
     ours = trained.tensors()
     first = from_first(lambda: ours)
     assert [name for name, value in ours.items() if not torch.equal(value, first[name])] == []
+    assert trained.state.seconds == from_first(lambda: trained.state.seconds)
     assert vars(trained.state.plateau) == from_first(lambda: vars(trained.state.plateau))
     assert trained.state.best == from_first(lambda: trained.state.best)
 
