@@ -45,6 +45,11 @@ HYDRA_ALLOWED = {
     "runs.py",
     "evaluations.py",
     "command_line.py",
+    "sweeps/checks.py",
+    "sweeps/jobs.py",
+    "sweeps/launching.py",
+    "sweeps/multirun.py",
+    "sweeps/trainings.py",
 }
 LIGHT = [
     "command_line.py",
@@ -60,7 +65,14 @@ LIGHT = [
     "plateau.py",
     "terminal.py",
     "processes.py",
+    "engine/following.py",
+    "engine/interrupt.py",
     "engine/plan.py",
+    "engine/interrupt.py",
+    "configs.py",
+    "sweeps/jobs.py",
+    "sweeps/processes.py",
+    "sweeps/standing.py",
 ]
 MAX_LINES = 300
 

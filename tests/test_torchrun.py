@@ -191,4 +191,4 @@ def test_another_process_speaks_if_nobody_ends_it(tmp_path: Path) -> None:
             process.join(60)
         assert [process.exitcode for process in group] == [1, 1]
     first, second = ((aside / rank / "stderr").read_text() for rank in "01")
-    assert second == first.replace("error: ", "error: process 1: ")
+    assert second == f"process 1: {first}"

@@ -3,6 +3,7 @@
 Nothing here imports torch.
 """
 
+import argparse
 import dataclasses
 import difflib
 import functools
@@ -12,7 +13,6 @@ import os
 import re
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,20 +20,20 @@ from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from visionlab.engine.following import first_speaks, followers_folder
 from visionlab.engine.interrupt import Interrupted
-from visionlab.processes import num_processes, rank
 from visionlab.settings.scripts import SCHEMAS
 
 CONF = str(Path(__file__).parents[2] / "conf")
 _FULL_ERROR = "HYDRA_FULL_ERROR"
 _USER_ERRORS = (ValueError, OSError, FloatingPointError, InstantiationException)
 _MAX_FOLDER_NAME = 120
-_PATIENCE_SECONDS = 10.0
 _made: list[Path] = []  # run folders that this process made
 _log = logging.getLogger("visionlab")
 
@@ -60,14 +60,11 @@ def register() -> None:
 def run_folder(resume: str | None, task: str) -> str:
     """Return the folder of a resumed run, or make a new one that no other run has.
 
-    Of several processes that share a run only the first is given it.
-
     Raises:
         FileNotFoundError: `resume` is not the folder of a run.
     """
-    if rank() > 0:  # writes nothing, but Hydra wants one
-        _made.append(Path(tempfile.mkdtemp(prefix="visionlab_")))
-        return str(_made[-1])
+    if folder_aside := followers_folder():
+        return folder_aside
     if resume:
         if not (Path(resume).expanduser() / "config.yaml").is_file():
             raise FileNotFoundError(f"resume must be the folder of a run, got {resume}")
@@ -100,24 +97,19 @@ def folder_name(overrides: str) -> str:
 def job(function: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
     """Make what a user got wrong one line and an exit code, and keep it in the run's log.
 
-    In a multirun the other jobs go on; a signal ends them all. Of several processes that share a
-    run the first speaks, and another one only if the first has nothing to say.
+    In a multirun the other jobs go on; a signal ends them all.
     """
 
     @functools.wraps(function)
     def reporting(config: DictConfig) -> Any:
-        if rank() > 0:
-            _write_nothing()
         try:
-            check_keys(config)
-            return function(config)
+            with first_speaks():
+                check_keys(config)
+                return function(config)
         except (*_USER_ERRORS, Interrupted, RuntimeError) as error:
-            if rank() > 0:
-                _let_the_first_speak(error)
             if _wants_traceback() or not is_users(error):
                 raise
-            where = f"process {rank()}: " if rank() > 0 else ""
-            _log.error("error: %s%s", where, explain(error))
+            _log.error("error: %s", explain(error))
             is_job_of_many = HydraConfig.get().mode == RunMode.MULTIRUN
             if is_job_of_many and not isinstance(error, Interrupted):
                 raise  # to the launcher, which goes on with the next job
@@ -132,11 +124,13 @@ def run(main: Callable[[], Any]) -> None:
     traceback = _wants_traceback()
     os.environ[_FULL_ERROR] = "1"  # or Hydra prints several lines itself
     os.environ["VISIONLAB_TRACEBACK"] = "1" if traceback else ""
+    sys.argv[1:] = _for_hydra(sys.argv[1:])
+    argparse.ArgumentParser.error = _refuse  # type: ignore[assignment, method-assign]
     register()
     logging.raiseExceptions = False  # a full disk is reported once, not at every line of a log
     try:
-        _check_mode(sys.argv)
-        main()
+        with first_speaks():
+            main()
     except BrokenPipeError:  # --help | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
@@ -149,8 +143,6 @@ def run(main: Callable[[], Any]) -> None:
         Interrupted,
         *_USER_ERRORS,
     ) as error:
-        if rank() > 0:
-            _let_the_first_speak(error)
         if traceback:
             raise
         print(f"error: {explain(error)}", file=sys.stderr)  # noqa: T201 - logging may not be set up
@@ -158,34 +150,6 @@ def run(main: Callable[[], Any]) -> None:
             error, InstantiationException
         )
         sys.exit(2 if refused else getattr(error, "exit_code", 1))
-
-
-def _check_mode(arguments: Sequence[str]) -> None:
-    """Refuse a sweep whose every job would be started by each process of torchrun."""
-    if num_processes() > 1 and {"-m", "--multirun"} & set(arguments):
-        raise ValueError(
-            f"--multirun must be run by one process, got {num_processes()} from torchrun"
-        )
-
-
-def _write_nothing() -> None:
-    """Leave files and words to the first process of the run; only errors are still said."""
-    root = logging.getLogger()
-    for handler in [each for each in root.handlers if isinstance(each, logging.FileHandler)]:
-        root.removeHandler(handler)
-        handler.close()
-    logging.disable(logging.WARNING)
-    _discard_unused()
-
-
-def _let_the_first_speak(error: BaseException) -> None:
-    """Wait until torchrun ends this process, as it does once the first has reported and ended.
-
-    What went wrong in this process alone leaves the first one waiting, and is reported afterwards.
-    """
-    if isinstance(error, Interrupted):
-        sys.exit(error.exit_code)
-    time.sleep(_PATIENCE_SECONDS)
 
 
 def check_keys(config: DictConfig) -> None:
@@ -206,7 +170,8 @@ def check_known(config: DictConfig) -> None:
         ValueError: there are such keys.
     """
     if unknown := _unknown_keys(config):
-        raise ValueError(f"{', '.join(unknown)} must be a setting; overrides need no leading +")
+        names = f"{', '.join(unknown)} must be a setting; overrides need no leading +"
+        raise ValueError(names + _nearest(unknown[0].split(".")[-1], _all_names()))
 
 
 def explain(error: BaseException) -> str:
@@ -236,10 +201,54 @@ def _explain_hydra(message: str) -> str:
     text = re.sub(r"\w+ raised while resolving interpolation: ", "", text.replace(":;", ":"))
     unknown = re.search(r"Could not override '([\w./@]+)'|Key '(\w+)' not in", message)
     if unknown:
-        key = (unknown[1] or unknown[2]).split(".")[-1]
-        close = difflib.get_close_matches(key, _all_names(), n=2)
-        text += f"; did you mean {' or '.join(close)}?" if close else ""
+        return text + _nearest((unknown[1] or unknown[2]).split(".")[-1], _all_names())
+    if choice := re.search(r"Could not find '(?:.*/)?(.*)'", message):
+        return text + _nearest(choice[1], re.findall(r"^\t(\S+)$", message, re.MULTILINE))
     return text
+
+
+def _nearest(name: str, names: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, names, n=2)
+    return f"; did you mean {' or '.join(close)}?" if close else ""
+
+
+def _for_hydra(arguments: Sequence[str]) -> list[str]:
+    """Return arguments as Hydra takes them.
+
+    A group that the defaults list is chosen without +, and habit has `experiment` with one. In a
+    multirun, Hydra would first set what all jobs have in common where no job has chosen yet, which
+    fails for `dataset=cifar10,cifar100 dataset.root=DIR`; a choice of one is left to the jobs.
+    """
+    arguments = [re.sub(r"^\+(?=experiment=)", "", each) for each in arguments]
+    if not {"--multirun", "-m"} & set(arguments):
+        return arguments
+    return [_as_choice(each) if _is_of_a_part(each) else each for each in arguments]
+
+
+def _is_of_a_part(argument: str) -> bool:
+    key = argument.partition("=")[0]
+    return bool(re.fullmatch(r"\w+(\.\w+)+", key)) and not key.startswith(("hydra.", "sweep."))
+
+
+def _as_choice(argument: str) -> str:
+    try:
+        (override,) = OverridesParser.create().parse_overrides([argument])
+    except HydraException:
+        return argument  # Hydra says what is wrong with it
+    key, _, value = argument.partition("=")
+    return argument if override.is_sweep_override() or not value else f"{key}=choice({value})"
+
+
+def _refuse(parser: argparse.ArgumentParser, message: str) -> None:
+    """Make what argparse does not understand one line; it would print its usage too."""
+    options = [name for action in parser._actions for name in action.option_strings]
+    unknown = re.search(r"unrecognized arguments: (\S+)", message)
+    if unknown and not unknown[1].startswith("-"):
+        message = f"options must stand before or after all overrides, got {unknown[1]} after one"
+    elif unknown:
+        message += _nearest(unknown[1], options)
+    print(f"error: {message}", file=sys.stderr)  # noqa: T201 - logging is not set up
+    sys.exit(2)
 
 
 def _unknown_keys(config: DictConfig, prefix: str = "") -> list[str]:
@@ -258,9 +267,14 @@ def _unknown_keys(config: DictConfig, prefix: str = "") -> list[str]:
 
 
 def _all_names() -> list[str]:
-    """Return the names of all settings."""
+    """Return the names of all settings, of launchers and sweepers too."""
     schemas = [schema for group in SCHEMAS.values() for schema in group.values()]
-    return sorted({field.name for schema in schemas for field in dataclasses.fields(schema)})
+    names = {field.name for schema in schemas for field in dataclasses.fields(schema)}
+    of_hydra = ConfigStore.instance().repo.get("hydra", {})
+    for group in ("launcher", "sweeper"):
+        for stored in of_hydra.get(group, {}).values():
+            names |= {str(key) for key in getattr(stored, "node", {})}
+    return sorted(names)
 
 
 def is_users(error: BaseException) -> bool:
@@ -273,8 +287,7 @@ def is_users(error: BaseException) -> bool:
 
 def _discard_unused() -> None:
     """Remove the new folder of a run that never began, so that mistakes leave nothing behind."""
-    while _made:
-        folder = _made.pop()
+    for folder in _made:
         if {path.name for path in folder.iterdir()} <= {"run.log"}:
             (folder / "run.log").unlink(missing_ok=True)
             folder.rmdir()

@@ -84,7 +84,7 @@ def train_together(configs: Mapping[Path, DictConfig], *, step: int) -> float | 
         return None
     records = [_begin(run, training) for run in training.runs]
     observers = [_observers(run, training) for run in training.runs]
-    with _recorded(training, records, observers), Signals(agree=largest) as signals:
+    with Signals(agree=largest) as signals, _recorded(training, records, observers):
         _fit(training, signals, observers)
         results = _final_results(training, signals)
         draw_table(_table(training.runs, results))

@@ -313,6 +313,27 @@ def test_the_second_signal_is_not_caught(listening: None) -> None:
             os.kill(os.getpid(), signal.SIGINT)
 
 
+def test_who_else_handles_a_preemption_comes_to_it_when_the_state_is_saved(tmp_path: Path) -> None:
+    seen: list[int] = []
+
+    def queue_again(number: int, frame: object) -> None:
+        last = load_last(tmp_path / "broken" / "checkpoints")
+        assert last is not None
+        seen.append(last["state"]["step"])
+
+    def warn() -> None:
+        os.kill(os.getpid(), signal.SIGUSR2)
+
+    before = signal.signal(signal.SIGUSR2, queue_again)
+    try:
+        with pytest.raises(Interrupted, match="SIGUSR2"), Signals() as signals:
+            train(boxes, tmp_path / "broken", observers=[At(4, warn)], signals=signals)
+        assert seen == [4]
+        assert signal.getsignal(signal.SIGUSR2) is queue_again
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+
+
 @pytest.mark.parametrize("step", [2, 7])
 def test_last_is_written_within_an_epoch_when_it_is_old(step: int, tmp_path: Path) -> None:
     def crash() -> None:

@@ -14,14 +14,10 @@ from omegaconf import DictConfig
 
 
 class SharingSweeper(Sweeper):
-    """Hands a grid to `visionlab.sweeps`.
-
-    Args:
-        params: overrides by key, as they would stand on the command line.
-    """
+    """Hands a grid to `visionlab.sweeps`, which reads `params` itself: experiments bring them."""
 
     def __init__(self, params: Mapping[str, str]) -> None:
-        self._params = params
+        """Take what Hydra hands over."""
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
@@ -38,7 +34,7 @@ class SharingSweeper(Sweeper):
         from visionlab.sweeps.multirun import run_jobs
 
         run_jobs(
-            [*(f"{key}={value}" for key, value in self._params.items()), *arguments],
+            arguments,
             config=self._config,
             loader=self._loader,
             launch=partial(self._launcher.launch, initial_job_idx=0),
@@ -47,7 +43,7 @@ class SharingSweeper(Sweeper):
 
 @dataclass
 class SharingSweeperConf:
-    """What may be set under `hydra.sweeper`."""
+    """What may be set under `hydra.sweeper`: a grid, as overrides by key."""
 
     _target_: str = "hydra_plugins.visionlab.sharing_sweeper.SharingSweeper"
     params: dict[str, str] = field(default_factory=dict)

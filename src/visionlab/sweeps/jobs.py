@@ -4,6 +4,8 @@ Composing a configuration takes Hydra tens of milliseconds. Jobs that choose the
 groups are composed once; each then sets its values as Hydra would.
 """
 
+import copy
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,13 +14,14 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from visionlab.command_line import check_known
 from visionlab.configs import leaves
 
 _NOT_SETTINGS = ("hydra", "sweep")
+_EXPERIMENT = "experiment"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +44,9 @@ class Job:
 def compose_jobs(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) -> list[Job]:
     """Return the jobs of a grid.
 
+    An experiment may bring a grid of its own, as `hydra.sweeper.params`; several experiments are
+    several grids, one after another.
+
     Args:
         loader: of Hydra.
         master: the multirun's own configuration.
@@ -50,23 +56,32 @@ def compose_jobs(loader: ConfigLoader, master: DictConfig, arguments: Sequence[s
         ValueError: a setting is unknown, not given, or has a value twice.
         HydraException: Hydra refuses an override.
     """
-    parser = OverridesParser.create(config_loader=loader)
-    parsed = parser.parse_overrides(list(arguments))
-    for each in parsed:
-        _check_values(each)
-    (grid,) = BasicSweeper.split_arguments(parsed, None)
-    values: dict[str, set[str]] = {}
-    for overrides in grid:
-        for override in overrides:
-            values.setdefault(_key(override), set()).add(override)
     compose = _Composer(loader, master)
+    parser = OverridesParser.create(config_loader=loader)
+    grid: list[list[str]] = []
+    for experiment, others in _experiments(parser.parse_overrides(list(arguments))):
+        parsed = parser.parse_overrides([*experiment, *compose.params(experiment), *others])
+        for override in parsed:
+            _check_values(override)
+        grid += BasicSweeper.split_arguments(parsed, None)[0]
+    count = Counter(override for overrides in grid for override in overrides)
     jobs = []
     for number, overrides in enumerate(grid):
-        swept = [override for override in overrides if len(values[_key(override)]) > 1]
+        swept = [override for override in overrides if count[override] < len(grid)]
         config, name = compose(parser.parse_overrides(overrides), number, swept)
-        by_key = {_key(each).lstrip("+"): each.partition("=")[2] for each in swept}
+        by_key = {_key(each): each.partition("=")[2] for each in swept}
         jobs.append(Job(number=number, name=name, swept=by_key, config=config))
     return jobs
+
+
+def _experiments(overrides: Sequence[Override]) -> list[tuple[list[str], list[str]]]:
+    """Return each experiment that is chosen, as an override, with all other overrides."""
+    chosen = [each for each in overrides if each.key_or_group == _EXPERIMENT][-1:]
+    others = [str(each.input_line) for each in overrides if each.key_or_group != _EXPERIMENT]
+    if not chosen or not chosen[0].is_discrete_sweep():
+        return [([str(each.input_line) for each in chosen], others)]
+    _check_values(chosen[0])
+    return [([f"{_EXPERIMENT}={name}"], others) for name in chosen[0].sweep_string_iterator()]
 
 
 class _Composer:
@@ -106,11 +121,19 @@ class _Composer:
             raise ValueError(f"{', '.join(missing)} must be given, got nothing")
         return settings, str(config.hydra.sweep.subdir)
 
+    def params(self, overrides: Sequence[str]) -> list[str]:
+        """Return the grid that comes with some choices of files, as overrides."""
+        params = self._compose(overrides).hydra.sweeper.get("params") or {}
+        return [f"{key}={value}" for key, value in params.items()]
+
     def _compose(self, overrides: Sequence[str]) -> DictConfig:
         config = self._loader.load_sweep_config(self._master, list(overrides))
         OmegaConf.set_struct(config.hydra, False)
         OmegaConf.set_readonly(config.hydra, False)
-        check_known(OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]))
+        settings = copy.deepcopy(config)
+        with open_dict(settings):
+            settings.pop("hydra")
+        check_known(settings)
         return config
 
     def _sets_a_value(self, override: Override) -> bool:
@@ -133,4 +156,4 @@ def _check_values(override: Override) -> None:
 
 
 def _key(override: str) -> str:
-    return override.partition("=")[0]
+    return override.partition("=")[0].lstrip("+")
