@@ -87,6 +87,7 @@ def train(
     signals: Signals | None = None,
     every_minutes: float | None = None,
     resume: bool = False,
+    sync_batch_norm: bool = True,
     lr: float = 0.05,
     optimizer: Callable[[nn.Module], Optimizer] | None = None,
     change: Callable[[Task], None] = lambda task: None,
@@ -95,7 +96,7 @@ def train(
     folder.mkdir(exist_ok=True)
     task = make_task()
     change(task)
-    prepare(task.model, sync_batch_norm=True)
+    prepare(task.model, sync_batch_norm=sync_batch_norm)
     sgd = Sgd(
         lr=lr,
         weight_decay=1e-4,
