@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,8 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HYDRA_FULL_ERROR": "0"}
 
 # importing torch and timm takes longer than most of these runs: each process is forked from one
 # that has imported them and nothing else; `python train.py` itself runs in test_scripts.py
-_FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(
     [
         "visionlab.runs",
         "visionlab.evaluations",
@@ -50,18 +50,31 @@ def script(name: str, *arguments: str, folder: Path) -> subprocess.CompletedProc
     return subprocess.CompletedProcess([name, *arguments], process.exitcode, out, err)
 
 
-def start(name: str, *arguments: str, folder: Path, aside: Path | None = None) -> BaseProcess:
+def start(
+    name: str,
+    *arguments: str,
+    folder: Path,
+    aside: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> BaseProcess:
     """Start a script; what it prints goes to files in `aside`."""
-    process = _FORKS.Process(target=_run, args=(ROOT / name, arguments, folder, aside))
+    settings = {**ENVIRONMENT, **(environment or {})}
+    process = FORKS.Process(target=_run, args=(ROOT / name, arguments, folder, aside, settings))
     process.start()
     return process
 
 
-def _run(path: Path, arguments: Sequence[str], folder: Path, aside: Path | None) -> None:
+def _run(
+    path: Path,
+    arguments: Sequence[str],
+    folder: Path,
+    aside: Path | None,
+    environment: Mapping[str, str],
+) -> None:
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         target = os.devnull if aside is None or name == "stdin" else str(aside / name)
         os.dup2(os.open(target, os.O_RDWR | os.O_CREAT), number)
-    os.environ.update(ENVIRONMENT)
+    os.environ.update(environment)
     os.chdir(folder)
     torch.set_num_threads(1)
     sys.argv = [str(path), *arguments]

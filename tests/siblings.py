@@ -39,6 +39,7 @@ from visionlab.models.keypoints import KeypointRegressor
 from visionlab.models.resnet_cifar import ResNetCifar
 from visionlab.models.retinanet import Head, Pyramid, RetinaNet
 from visionlab.models.weights import backbone_of
+from visionlab.processes import Share, whole
 from visionlab.task import Batch, Task
 
 SEED = 7
@@ -296,11 +297,14 @@ class Squares:
     def num_batches(self, batch_size: int) -> int:
         return num_batches(len(self), batch_size)
 
-    def batches(self, *, batch_size: int, epoch: int, first_batch: int) -> Iterator[Batch]:
+    def batches(
+        self, *, batch_size: int, epoch: int, first_batch: int, share: Share = whole
+    ) -> Iterator[Batch]:
         order = seeding.derive(SEED, "order", epoch) if self.shift else None
-        for rows in batch_rows(
+        order_of_rows = batch_rows(
             len(self), batch_size=batch_size, first_batch=first_batch, order_seed=order
-        ):
+        )
+        for rows in share(order_of_rows):
             keys = torch.tensor(self.ids)[rows]
             yield self._batch(keys, epoch)
 
@@ -414,13 +418,14 @@ class Views:
     def num_batches(self, batch_size: int) -> int:
         return num_batches(len(self), batch_size)
 
-    def batches(self, *, batch_size: int, epoch: int, first_batch: int) -> Iterator[Batch]:
-        for rows in batch_rows(
-            len(self),
-            batch_size=batch_size,
-            first_batch=first_batch,
-            order_seed=seeding.derive(SEED, "order", epoch),
-        ):
+    def batches(
+        self, *, batch_size: int, epoch: int, first_batch: int, share: Share = whole
+    ) -> Iterator[Batch]:
+        order = seeding.derive(SEED, "order", epoch)
+        order_of_rows = batch_rows(
+            len(self), batch_size=batch_size, first_batch=first_batch, order_seed=order
+        )
+        for rows in share(order_of_rows):
             keys = torch.tensor(self.ids)[rows]
             patterns = 4 * seeding.uniform(keys, seed=5, num_draws=12)
             noise = seeding.uniform(keys, seed=seeding.derive(SEED, epoch), num_draws=24) - 0.5

@@ -12,6 +12,8 @@ from torch.optim import Optimizer
 
 from visionlab.averaging import Average, Averages
 from visionlab.engine.checkpoints import Checkpoints, load_last, restore
+from visionlab.engine.collectives import from_first, largest
+from visionlab.engine.distributed import prepare
 from visionlab.engine.fit import fit, steps_per_epoch
 from visionlab.engine.interrupt import Signals
 from visionlab.engine.observers import MetricsFile, Observer, read_rows
@@ -20,6 +22,7 @@ from visionlab.engine.resuming import go_back, parties
 from visionlab.engine.state import TrainState
 from visionlab.optimizers import Sgd
 from visionlab.plateau import watch_for
+from visionlab.processes import rank
 from visionlab.schedules import Constant, Schedule
 from visionlab.task import Task
 
@@ -84,6 +87,7 @@ def train(
     signals: Signals | None = None,
     every_minutes: float | None = None,
     resume: bool = False,
+    sync_batch_norm: bool = True,
     lr: float = 0.05,
     optimizer: Callable[[nn.Module], Optimizer] | None = None,
     change: Callable[[Task], None] = lambda task: None,
@@ -92,6 +96,7 @@ def train(
     folder.mkdir(exist_ok=True)
     task = make_task()
     change(task)
+    prepare(task.model, sync_batch_norm=sync_batch_norm)
     sgd = Sgd(
         lr=lr,
         weight_decay=1e-4,
@@ -104,12 +109,11 @@ def train(
     averages = (averages_of() if averaged is None else averaged)(task.model)
     state, epoch_steps = TrainState(), steps_per_epoch(task.splits["train"], hparams)
     if resume:
-        ((step, _),) = parties([folder / "checkpoints"])
-        go_back(folder / "checkpoints", step=step)
-        last = load_last(folder / "checkpoints")
+        last = from_first(lambda: _last(folder / "checkpoints"))
         assert last is not None
         by_name = {average.name: average for average in averages}
         state = restore(last, model=task.model, optimizer=steps, averages=by_name)
+    rows = MetricsFile(folder / "metrics.jsonl", epoch=state.epoch)
     fit(
         task,
         steps,
@@ -121,7 +125,7 @@ def train(
         checkpoints=Checkpoints(
             folder / "checkpoints", about={"config": {}}, every_minutes=every_minutes
         ),
-        signals=signals or Signals(),
+        signals=signals or Signals(agree=largest),
         autocast=partial(torch.autocast, "cpu", enabled=False),
         seed=5,
         watch=watch_for(
@@ -131,9 +135,15 @@ def train(
             every_epochs=evaluation.every_epochs,
         ),
         averages=averages,
-        observers=[MetricsFile(folder / "metrics.jsonl", epoch=state.epoch), *observers],
+        observers=[] if rank() else [rows, *observers],
     )
     return Trained(task, averages, state, folder)
+
+
+def _last(folder: Path) -> dict[str, Any] | None:
+    ((step, _),) = parties([folder])
+    go_back(folder, step=step)
+    return load_last(folder)
 
 
 def assert_same(ours: Trained, theirs: Trained) -> None:

@@ -26,6 +26,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from visionlab.engine.following import first_speaks, followers_folder
 from visionlab.engine.interrupt import Interrupted
 from visionlab.settings.scripts import SCHEMAS
 
@@ -62,6 +63,8 @@ def run_folder(resume: str | None, task: str) -> str:
     Raises:
         FileNotFoundError: `resume` is not the folder of a run.
     """
+    if folder_aside := followers_folder():
+        return folder_aside
     if resume:
         if not (Path(resume).expanduser() / "config.yaml").is_file():
             raise FileNotFoundError(f"resume must be the folder of a run, got {resume}")
@@ -100,8 +103,9 @@ def job(function: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
     @functools.wraps(function)
     def reporting(config: DictConfig) -> Any:
         try:
-            check_keys(config)
-            return function(config)
+            with first_speaks():
+                check_keys(config)
+                return function(config)
         except (*_USER_ERRORS, Interrupted, RuntimeError) as error:
             if _wants_traceback() or not is_users(error):
                 raise
@@ -125,7 +129,8 @@ def run(main: Callable[[], Any]) -> None:
     register()
     logging.raiseExceptions = False  # a full disk is reported once, not at every line of a log
     try:
-        main()
+        with first_speaks():
+            main()
     except BrokenPipeError:  # --help | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

@@ -25,6 +25,7 @@ from visionlab.experiment import (
     check_classes,
     without_first_weights,
 )
+from visionlab.processes import num_processes
 from visionlab.storage import read_tensors, write_json
 from visionlab.task import Task
 
@@ -51,6 +52,8 @@ class _Ready(NamedTuple):
 
 def evaluate_run(config: DictConfig) -> None:
     """Evaluate what a run left, print a table, and write beside the run what was found."""
+    if num_processes() > 1:
+        raise ValueError(f"torchrun must start one process of eval.py, got {num_processes()}")
     if bool(config.run) == bool(config.checkpoint):
         raise ValueError(
             "run or checkpoint must be given, and not both, "

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from visionlab.averaging import Average, Averages
+from visionlab.engine.distributed import check_division
 from visionlab.engine.freezing import trained_parameters
 from visionlab.engine.plan import Evaluation, Hparams, Stop
 from visionlab.engine.validation import named_models
@@ -83,6 +84,7 @@ def check_combinations(
             raise ValueError(
                 f"averaged.buffers must be averaged or copied with {key}, got recomputed"
             )
+    check_division(recipes.hparams, len(task.splits["train"]))
     if frozen_epochs:
         _check_backbone(task, frozen_epochs)
     _check_monitor(recipes.scheduler, task, averages)

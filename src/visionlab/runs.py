@@ -3,7 +3,7 @@
 import functools
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from torch import Tensor
 from visionlab.command_line import run_folder
 from visionlab.configs import completed, resumed
 from visionlab.engine.checkpoints import saved_models
+from visionlab.engine.collectives import from_first, largest
+from visionlab.engine.distributed import joined
 from visionlab.engine.evaluate import Numbers, Result, evaluate_saved, export, label
 from visionlab.engine.fit import fit
 from visionlab.engine.interrupt import Interrupted, Signals
@@ -26,6 +28,7 @@ from visionlab.engine.resuming import go_back, parties
 from visionlab.engine.sharing import RunObserver, of_run, saved_names, under_names
 from visionlab.engine.state import TrainState
 from visionlab.pictures.range_test import draw_range_test
+from visionlab.processes import rank
 from visionlab.schedules import RangeTest
 from visionlab.storage import write_text
 from visionlab.training import Run, Training, build_training
@@ -42,19 +45,27 @@ def train(config: DictConfig) -> float | None:
         validation.
     """
     folder = Path(HydraConfig.get().runtime.output_dir)
-    with locked(folder):
-        if not config.resume:
-            if (folder / "config.yaml").exists():
-                raise ValueError(f"{folder} holds a run already; go on with it by resume={folder}")
-            return train_together({folder: completed(config)}, step=0)
-        if folder.resolve() != Path(run_folder(config.resume, "")).resolve():
-            raise ValueError(f"resume must be one run, not part of a multirun, got {config.resume}")
-        ((step, _),) = parties([folder / "checkpoints"])
-        return train_together({folder: resumed(config, folder)}, step=step)
+    with joined(config.device), locked(folder) if rank() == 0 else nullcontext():
+        configs, step = from_first(lambda: _start(config, folder))
+        return train_together(configs, step=step)
+
+
+def _start(config: DictConfig, folder: Path) -> tuple[dict[Path, DictConfig], int]:
+    """Return a run's whole configuration, by its folder, and the step from which it goes on."""
+    if not config.resume:
+        if (folder / "config.yaml").exists():
+            raise ValueError(f"{folder} holds a run already; go on with it by resume={folder}")
+        return {folder: completed(config)}, 0
+    if folder.resolve() != Path(run_folder(config.resume, "")).resolve():
+        raise ValueError(f"resume must be one run, not part of a multirun, got {config.resume}")
+    ((step, _),) = parties([folder / "checkpoints"])
+    return {folder: resumed(config, folder)}, step
 
 
 def train_together(configs: Mapping[Path, DictConfig], *, step: int) -> float | None:
     """Train runs that differ at most in what rides along, as one training.
+
+    Of several processes that share it the first writes files and returns something.
 
     Args:
         configs: of the runs, resolved, by folder; the folders are held by this process.
@@ -64,12 +75,16 @@ def train_together(configs: Mapping[Path, DictConfig], *, step: int) -> float | 
         The best monitored number on validation, of the model or any average of any run; None
         without validation.
     """
-    for folder in configs:
-        go_back(folder / "checkpoints", step=step)
+    if rank() == 0:
+        for folder in configs:
+            go_back(folder / "checkpoints", step=step)
     training = build_training(configs, going_on=step > 0)
+    if rank() > 0:
+        _train_along(training)
+        return None
     records = [_begin(run, training) for run in training.runs]
     observers = [_observers(run, training) for run in training.runs]
-    with Signals() as signals, _recorded(training, records, observers):
+    with Signals(agree=largest) as signals, _recorded(training, records, observers):
         _fit(training, signals, observers)
         results = _final_results(training, signals)
         draw_table(_table(training.runs, results))
@@ -79,6 +94,13 @@ def train_together(configs: Mapping[Path, DictConfig], *, step: int) -> float | 
     values = [best.value for best in training.state.best.values()]
     pick = max if training.task.mode == "max" else min
     return pick(values) if values else None
+
+
+def _train_along(training: Training) -> None:
+    """Do the share of a process that is not the first."""
+    with Signals(agree=largest) as signals:
+        _fit(training, signals, [[] for _ in training.runs])
+        _final_results(training, signals)
 
 
 def _begin(run: Run, training: Training) -> Record:
@@ -170,7 +192,8 @@ def _final_results(training: Training, signals: Signals) -> list[Numbers]:
         for run, of_one in zip(training.runs, numbers, strict=True):
             if run in asking:
                 own = of_run(results, saved_names(run.names))
-                _keep(own, run, training, split)
+                if rank() == 0:
+                    _keep(own, run, training, split)
                 of_one[label(split)] = {name: result.numbers for name, result in own.items()}
     return numbers
 
@@ -195,7 +218,7 @@ def _evaluate(
     """Evaluate what some runs have saved, by the training's names; what they share once."""
     weights: dict[str, Mapping[str, Tensor]] = {}
     for run in runs:
-        saved = saved_models(run.folder / "checkpoints")
+        saved = from_first(functools.partial(saved_models, run.folder / "checkpoints"))
         weights = under_names(saved, saved_names(run.names)) | weights
     return evaluate_saved(
         training.task,

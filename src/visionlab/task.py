@@ -13,6 +13,8 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from torch import Tensor, nn
 
+from visionlab.processes import Share, whole
+
 
 class Batch(NamedTuple):
     """What a split yields, on the training device.
@@ -40,8 +42,13 @@ class Split(Protocol):
     def num_batches(self, batch_size: int) -> int:
         """Return how many batches one epoch has."""
 
-    def batches(self, *, batch_size: int, epoch: int, first_batch: int) -> Iterator[Batch]:
-        """Yield the batches of an epoch (counted from 0) from number `first_batch` on."""
+    def batches(
+        self, *, batch_size: int, epoch: int, first_batch: int, share: Share = whole
+    ) -> Iterator[Batch]:
+        """Yield the batches of an epoch (counted from 0) from number `first_batch` on.
+
+        Of these, and of each one's samples, only a share is made where processes share a run.
+        """
 
 
 class Metric(Protocol):

@@ -11,7 +11,9 @@ from torch.optim import Optimizer
 
 from visionlab.averaging import Average
 from visionlab.engine.checkpoints import Checkpoints, load_last, restore
+from visionlab.engine.collectives import from_first
 from visionlab.engine.device import choose_device, make_autocast, make_deterministic, set_threads
+from visionlab.engine.distributed import prepare
 from visionlab.engine.evaluate import Autocast
 from visionlab.engine.fit import steps_per_epoch
 from visionlab.engine.sharing import Names, SharedCheckpoints, under_names, unique_names
@@ -96,7 +98,9 @@ def build_training(configs: Mapping[Path, DictConfig], *, going_on: bool) -> Tra
         ValueError: a setting is missing, out of range, or fits others badly.
         FileNotFoundError: data or weights are missing.
     """
-    last = [load_last(folder / "checkpoints") if going_on else None for folder in configs]
+    last = from_first(
+        lambda: [load_last(folder / "checkpoints") if going_on else None for folder in configs]
+    )
     config = next(iter(configs.values()))
     recipes = [build_recipes(each) for each in configs.values()]
     device, autocast = prepare_machine(config)
@@ -157,6 +161,7 @@ def put_together(
         FileNotFoundError: weights are missing.
     """
     task = build_task(config, recipes[0], data, device)
+    prepare(task.model, sync_batch_norm=config.get("sync_batch_norm", True))  # not in older runs
     schedule, watch = bind_schedule(recipes[0], task)
     optimizer = recipes[0].optimizer(task.model)
     averages = [each.averaged(task.model) for each in recipes]

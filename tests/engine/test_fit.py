@@ -22,6 +22,7 @@ from visionlab.engine.interrupt import Interrupted, Signals
 from visionlab.engine.plan import Evaluation, Stop
 from visionlab.engine.state import TrainState
 from visionlab.models.weights import freeze
+from visionlab.processes import Share, whole
 from visionlab.task import Batch, Split, Task
 
 
@@ -270,11 +271,15 @@ class Interrupting:
     def num_batches(self, batch_size: int) -> int:
         return self.split.num_batches(batch_size)
 
-    def batches(self, *, batch_size: int, epoch: int, first_batch: int) -> Iterator[Batch]:
+    def batches(
+        self, *, batch_size: int, epoch: int, first_batch: int, share: Share = whole
+    ) -> Iterator[Batch]:
         self.reads.append(epoch)
         if len(self.reads) == 2:
             _terminate()
-        return self.split.batches(batch_size=batch_size, epoch=epoch, first_batch=first_batch)
+        return self.split.batches(
+            batch_size=batch_size, epoch=epoch, first_batch=first_batch, share=share
+        )
 
 
 def test_a_signal_in_validation_loses_no_step(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from visionlab.data.box_augment import BoxAugment, keep_visible
 from visionlab.data.decode import Images, Stack
 from visionlab.data.resize import Resize, padded
 from visionlab.outputs import Annotated, BoxTargets
+from visionlab.processes import Share, whole
 from visionlab.task import Batch
 
 PAD_MULTIPLE_PX = 32  # the stride of a backbone's last stage
@@ -76,7 +77,9 @@ class BoxSplit:
             return len(self._plain_batches(batch_size))
         return num_batches(len(self), batch_size)
 
-    def batches(self, *, batch_size: int, epoch: int, first_batch: int) -> Iterator[Batch]:
+    def batches(
+        self, *, batch_size: int, epoch: int, first_batch: int, share: Share = whole
+    ) -> Iterator[Batch]:
         """Yield batches with inputs (B, 3, H, W) float32 and targets `BoxTargets`.
 
         Raises:
@@ -91,7 +94,7 @@ class BoxSplit:
                 first_batch=first_batch,
                 order_seed=seeding.derive(self._seed, "order", epoch),
             )
-        for stack in self._images.batches(rows):
+        for stack in self._images.batches(share(rows)):
             self._check_sizes(stack)
             yield self._batch(stack, epoch)
 

@@ -14,6 +14,7 @@ from visionlab.data.augment import Augment, augment, centre, draw, pad
 from visionlab.data.batching import batch_rows, num_batches
 from visionlab.data.view import View, viewed
 from visionlab.data.workers import Workers
+from visionlab.processes import Share, whole
 from visionlab.task import Batch
 
 _Decoded = tuple[int, Tensor | None]  # row; image (3, size, size) uint8, or None if unreadable
@@ -68,7 +69,9 @@ class FileSplit:
         """Return how many batches one epoch has."""
         return num_batches(len(self), batch_size)
 
-    def batches(self, *, batch_size: int, epoch: int, first_batch: int) -> Iterator[Batch]:
+    def batches(
+        self, *, batch_size: int, epoch: int, first_batch: int, share: Share = whole
+    ) -> Iterator[Batch]:
         """Yield batches with inputs (B, 3, size, size) float32 and targets (B,) int64.
 
         Raises:
@@ -79,7 +82,7 @@ class FileSplit:
             len(self), batch_size=batch_size, first_batch=first_batch, order_seed=order_seed
         )
         device = self._normalisation.device
-        for rows, images, unreadable in self._workers.batches(order):
+        for rows, images, unreadable in self._workers.batches(share(order)):
             if images is None:
                 raise ValueError(
                     f"{self._paths[unreadable[0]]} cannot be read as an image; set "

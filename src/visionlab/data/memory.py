@@ -9,6 +9,7 @@ from visionlab import seeding
 from visionlab.data.augment import Augment, augment, centre, draw
 from visionlab.data.batching import num_batches, order_rows, split_batches
 from visionlab.data.view import View, viewed
+from visionlab.processes import Share, whole
 from visionlab.task import Batch
 
 
@@ -42,12 +43,15 @@ class MemorySplit:
         """Return how many batches one epoch has."""
         return num_batches(len(self), batch_size)
 
-    def batches(self, *, batch_size: int, epoch: int, first_batch: int) -> Iterator[Batch]:
+    def batches(
+        self, *, batch_size: int, epoch: int, first_batch: int, share: Share = whole
+    ) -> Iterator[Batch]:
         """Yield batches with inputs (B, C, H, W) float32 and targets (B,) int64."""
         order_seed = None if self.seed is None else seeding.derive(self.seed, "order", epoch)
         order = order_rows(len(self), order_seed=order_seed)
         keys_in_order = self.rows[order].to(self.padded.device)  # once: a GPU waits for each copy
-        for keys in split_batches(keys_in_order, batch_size=batch_size, first_batch=first_batch):
+        parts = split_batches(keys_in_order, batch_size=batch_size, first_batch=first_batch)
+        for keys in share(parts):
             yield Batch(self._inputs(keys, epoch), self.targets[keys], keys)
 
     def view_batches(self, *, batch_size: int, views: Sequence[View]) -> Iterator[list[Batch]]:

@@ -15,6 +15,7 @@ from visionlab.data.point_augment import Change, PointAugment
 from visionlab.data.render import render, unchanged
 from visionlab.data.view import View
 from visionlab.outputs import PointTargets
+from visionlab.processes import Share, whole
 from visionlab.task import Batch
 
 
@@ -118,7 +119,9 @@ class PointSplit:
         """Return how many batches one epoch has."""
         return num_batches(len(self), batch_size)
 
-    def batches(self, *, batch_size: int, epoch: int, first_batch: int) -> Iterator[Batch]:
+    def batches(
+        self, *, batch_size: int, epoch: int, first_batch: int, share: Share = whole
+    ) -> Iterator[Batch]:
         """Yield batches with inputs (B, 3, S, S) float32 and targets `PointTargets`.
 
         Raises:
@@ -128,7 +131,7 @@ class PointSplit:
         rows = batch_rows(
             len(self), batch_size=batch_size, first_batch=first_batch, order_seed=order_seed
         )
-        for stack in self._images.batches(rows):
+        for stack in self._images.batches(share(rows)):
             change = unchanged(len(stack.rows))
             if self._augmentation is not None and self._seed is not None:
                 keys = self.samples.keys[stack.rows]

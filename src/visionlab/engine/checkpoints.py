@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from visionlab.averaging import Average
 from visionlab.engine.state import TrainState
+from visionlab.processes import rank
 from visionlab.storage import read_tensors, write_tensors
 
 LAST = "last.pt"
@@ -43,7 +44,7 @@ class CheckpointWriter(Protocol):
 
 
 class Checkpoints:
-    """Writes the checkpoints of one run.
+    """Writes the checkpoints of one run; of several processes that share it, the first does.
 
     Args:
         folder: `checkpoints/` of the run.
@@ -79,6 +80,8 @@ class Checkpoints:
             FloatingPointError: a loss of this epoch is not finite; nothing was written.
             OSError: the file cannot be written; the old one is untouched.
         """
+        if rank() > 0:
+            return
         self._folder.mkdir(parents=True, exist_ok=True)
         content = {
             **self._about,
@@ -92,6 +95,8 @@ class Checkpoints:
 
     def save_model(self, name: str, model: nn.Module, *, step: int) -> None:
         """Write `<name>.pt` with a model's weights after optimizer step number `step`."""
+        if rank() > 0:
+            return
         self._folder.mkdir(parents=True, exist_ok=True)
         content = {**self._about, "name": name, "step": step, "model": model.state_dict()}
         write_tensors(self._folder / f"{name}.pt", content)

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from visionlab.engine.evaluate import Autocast
+from visionlab.processes import num_processes
 
 _own_threads = torch.get_num_threads()  # torch's; an earlier job of a multirun may change it
 
@@ -75,6 +76,7 @@ def describe_hardware(device: torch.device) -> dict[str, str | int | None]:
         "cpu": _cpu_name(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "processes": num_processes(),
     }
 
 

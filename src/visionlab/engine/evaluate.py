@@ -2,15 +2,18 @@
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from visionlab.engine.collectives import from_first, gathered
 from visionlab.engine.reduction import loss_per_sample, reduced
+from visionlab.processes import num_processes, own_batches, rank
 from visionlab.task import Split, Task
 
 _log = logging.getLogger(__name__)
@@ -45,6 +48,9 @@ def evaluate(
 ) -> Result:
     """Evaluate a model of a task on a split, in eval mode; its weights and buffers stay.
 
+    Processes that share a run evaluate batches by turns, so that nothing depends on their number.
+    All get the numbers; the samples are only in the first one, which writes them.
+
     Args:
         task: gives loss, prediction and metric.
         model: any module that is called like the task's own.
@@ -54,33 +60,74 @@ def evaluate(
         check: called between batches; may raise to end the evaluation.
         epoch: which epoch's augmentation to use, where the split has one.
     """
+    task.metric.reset()
+    parts = []
+    outputs = _outputs(
+        task, model, split, batch_size=batch_size, autocast=autocast, check=check, epoch=epoch
+    )
+    for part in gathered(outputs):
+        task.metric.update(part.predictions, part.targets)
+        parts.append(part._replace(predictions=None, targets=None))
+    numbers = from_first(lambda: _numbers(task, parts))
+    if rank() > 0:
+        return Result(numbers=numbers, samples={})
+    keys = torch.cat([part.keys for part in parts])
+    samples = {"keys": keys, **_joined([part.sample_losses for part in parts])}
+    samples |= task.metric.samples()
+    return Result(numbers=numbers, samples={name: values.cpu() for name, values in samples.items()})
+
+
+class _Part(NamedTuple):
+    """What a model makes of a batch."""
+
+    keys: Tensor
+    losses: dict[str, Tensor]
+    sample_losses: Tensor | None
+    predictions: Any
+    targets: Any
+
+
+def _outputs(
+    task: Task,
+    model: nn.Module,
+    split: Split,
+    *,
+    batch_size: int,
+    autocast: Autocast,
+    check: Callable[[], None],
+    epoch: int,
+) -> Iterator[_Part]:
+    """Yield what a model, in eval mode, makes of each batch."""
     training = model.training
     model.eval()
-    task.metric.reset()
-    names: list[str] = []
-    losses, sample_losses, keys = [], [], []
-    for batch in split.batches(batch_size=batch_size, epoch=epoch, first_batch=0):
+    num_turns = math.ceil(split.num_batches(batch_size) / num_processes())
+    batches = split.batches(batch_size=batch_size, epoch=epoch, first_batch=0, share=own_batches)
+    for batch in batches:
         check()
+        num_turns -= 1
         with autocast():
             outputs = model(batch.inputs)
         named = task.loss(outputs, batch.targets)
-        if named:
-            scalars = reduced(named)
-            names = list(scalars)
-            losses.append(torch.stack(list(scalars.values())))
-            sample_losses.append(loss_per_sample(named))
-        task.metric.update(task.predict(outputs, batch), batch.targets)
-        keys.append(batch.keys)
+        yield _Part(
+            keys=batch.keys,
+            losses=reduced(named) if named else {},
+            sample_losses=loss_per_sample(named),
+            predictions=task.predict(outputs, batch),
+            targets=batch.targets,
+        )
+    for _ in range(num_turns):
+        check()  # processes check together, though in the last turn not all have a batch
     model.train(training)
-    means = _weighted_means(losses, [len(batch_keys) for batch_keys in keys])
+
+
+def _numbers(task: Task, parts: Sequence[_Part]) -> dict[str, float]:
+    """Return the means of the losses and the metric's numbers."""
+    rows = [torch.stack(list(part.losses.values())) for part in parts if part.losses]
+    means = _weighted_means(rows, [len(part.keys) for part in parts])
     measured = task.metric.compute()
     if all(map(math.isnan, measured.values())):  # nothing is known of these samples
         means = [math.nan] * len(means)
-    samples = {"keys": torch.cat(keys), **_joined(sample_losses), **task.metric.samples()}
-    return Result(
-        numbers={**dict(zip(names, means, strict=True)), **measured},
-        samples={name: values.cpu() for name, values in samples.items()},
-    )
+    return {**dict(zip(parts[0].losses, means, strict=True)), **measured}
 
 
 def evaluate_saved(

@@ -2,7 +2,8 @@
 
 A step asks the task for named losses and sums them. What is random in a step follows from (seed,
 step), what is random in the data from (seed, epoch, sample): a run goes on from a checkpoint as if
-it had never stopped.
+it had never stopped. Where several processes share a run, each goes through the same steps with its
+share of every batch, and only the first has observers and writes checkpoints.
 """
 
 import math
@@ -16,6 +17,8 @@ from torch.optim import Optimizer
 from visionlab import seeding
 from visionlab.averaging import Average
 from visionlab.engine.checkpoints import CheckpointWriter
+from visionlab.engine.collectives import largest, total
+from visionlab.engine.distributed import add_up, own_seed, share_buffers
 from visionlab.engine.evaluate import Autocast
 from visionlab.engine.freezing import train_mode, trained_parameters
 from visionlab.engine.interrupt import Interrupted, Signals
@@ -25,6 +28,7 @@ from visionlab.engine.reduction import reduced
 from visionlab.engine.state import TrainState
 from visionlab.engine.validation import keep_best, metrics_row, validate
 from visionlab.plateau import NO_WATCH, Watch
+from visionlab.processes import own_rows
 from visionlab.task import Batch, Split, Task
 
 
@@ -70,6 +74,7 @@ def fit(  # noqa: C901 - the one loop, read from top to bottom
     """
     epoch_steps = steps_per_epoch(task.splits["train"], hparams)
     backbone = trained_parameters(task.backbone)
+    seed = own_seed(seed)
     started = time.monotonic() - state.seconds
     try:
         while not _is_over(state, stop, epochs=hparams.epochs):
@@ -80,10 +85,13 @@ def fit(  # noqa: C901 - the one loop, read from top to bottom
                     group["lr"] = group["initial_lr"] * schedule(state.step) * state.plateau.factor
                 optimizer.zero_grad()
                 scalars, num_samples = _backward(task, parts, autocast, hparams.hard_examples)
+                scalars = add_up(task.model, scalars)
                 if hparams.grad_clip_max_norm:
                     nn.utils.clip_grad_norm_(task.model.parameters(), hparams.grad_clip_max_norm)
                 optimizer.step()
-                state.finish_step(scalars, num_samples, seconds=time.monotonic() - started)
+                share_buffers(task.model)
+                seconds = largest(time.monotonic() - started)
+                state.finish_step(scalars, num_samples, seconds=seconds)
                 watch.after_step(state.plateau, scalars["loss"], step=state.step)
                 for average in averages:
                     average.update(state.step)
@@ -144,6 +152,7 @@ def _steps(train: Split, state: TrainState, hparams: Hparams) -> Iterator[list[B
         batch_size=hparams.batch_size // hparams.accumulate_steps,
         epoch=state.epoch,
         first_batch=state.epoch_step * hparams.accumulate_steps,
+        share=own_rows,
     )
     while parts := list(islice(batches, hparams.accumulate_steps)):
         yield parts
@@ -152,8 +161,11 @@ def _steps(train: Split, state: TrainState, hparams: Hparams) -> Iterator[list[B
 def _backward(
     task: Task, parts: Sequence[Batch], autocast: Autocast, band: Sequence[float] | None
 ) -> tuple[dict[str, Tensor], int]:
-    """Add up the gradients of one step; return its scalars and its number of samples."""
-    num_samples = sum(len(part.keys) for part in parts)
+    """Add up the gradients of one step; return its scalars and its number of samples.
+
+    Where processes share a step, gradients and scalars are this one's part of the sum over all.
+    """
+    num_samples = total(sum(len(part.keys) for part in parts))
     scalars: dict[str, Tensor] = {}
     for part in parts:
         with autocast():

@@ -2,8 +2,11 @@
 
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, Self
+
+from visionlab.processes import num_processes
 
 _CAUGHT = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
 
@@ -23,10 +26,17 @@ class Signals:
     The second one takes effect at once, as without this class. Slurm warns with SIGUSR2 of a
     preemption: whoever handles it besides, as submitit does to queue the job again, comes to it
     once the state is saved and this class is left.
+
+    Where several processes share a run, a signal to one of them is raised in all, at the same
+    place; further ones are only noted, as both torchrun and a scheduler may send one.
+
+    Args:
+        agree: makes one number for all processes of those that were noted, 0 where none was.
     """
 
-    def __init__(self) -> None:
-        self._number: int | None = None
+    def __init__(self, agree: Callable[[int], int] = lambda number: number) -> None:
+        self._number = 0
+        self._agree = agree
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -48,12 +58,14 @@ class Signals:
             theirs(signal.SIGUSR2, None)
 
     def check(self) -> None:
-        """Raise `Interrupted` if a signal came."""
-        if self._number is not None:
-            raise Interrupted(self._number)
+        """Raise `Interrupted` if a signal came to any process of the run."""
+        if number := self._agree(self._number):
+            raise Interrupted(number)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._number = number
+        if num_processes() > 1:
+            return
         for caught, handler in self._previous.items():
             signal.signal(caught, handler)
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from visionlab.engine.evaluate import Result
 from visionlab.engine.state import TrainState
+from visionlab.processes import rank
 
 _MAX_COLUMNS = 7  # of numbers, in a table 100 characters wide
 _log = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ class Terminal:
             TextColumn("{task.fields[speed]}"),
             TimeRemainingColumn(),
             console=Console(),
-            disable=not sys.stdout.isatty(),
+            disable=rank() > 0 or not sys.stdout.isatty(),
             transient=True,
             refresh_per_second=4,
         )

@@ -1,6 +1,7 @@
 """`run.json`: what a run is, on what it ran, how far it came, and its final numbers."""
 
 import json
+import logging
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -11,8 +12,10 @@ from typing import Any
 import torch
 
 from visionlab.engine.device import describe_hardware
+from visionlab.processes import num_processes
 from visionlab.storage import write_json
 
+_log = logging.getLogger(__name__)
 _PACKAGES = ("visionlab", "torch", "torchvision", "timm", "hydra-core", "numpy")
 
 
@@ -33,6 +36,12 @@ class Record:
         self._content: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
         self._content.setdefault("started", _now())
         self._content["num_starts"] = self._content.get("num_starts", 0) + 1
+        before = self._content.get("hardware", {}).get("processes", num_processes())
+        if before != num_processes():
+            _log.warning(
+                "going on with %d processes, %d so far: sums are rounded differently",
+                *(num_processes(), before),
+            )
         self.update(
             status="running",
             seed=seed,

@@ -9,10 +9,12 @@ from torch import nn
 from visionlab import seeding
 from visionlab.averaging import Average, recompute_buffers, weight_distance, weight_norm
 from visionlab.engine.checkpoints import CheckpointWriter, best_name
+from visionlab.engine.distributed import share_buffers
 from visionlab.engine.evaluate import Autocast, Result, evaluate
 from visionlab.engine.interrupt import Signals
 from visionlab.engine.plan import Evaluation, Hparams
 from visionlab.engine.state import Best, TrainState
+from visionlab.processes import own_rows
 from visionlab.task import Batch, Task
 
 _OF_MODEL = re.compile(r"(norm/(?:model_minus_)?|val/)(?P<name>[^/]+)((?:/.*)?)")
@@ -42,10 +44,11 @@ def validate(
         if average.buffers == "recomputed":
             seeding.seed_everything(seeding.derive(seed, "recompute", state.step))
             batches = task.splits["train"].batches(
-                batch_size=hparams.batch_size, epoch=state.epoch, first_batch=0
+                batch_size=hparams.batch_size, epoch=state.epoch, first_batch=0, share=own_rows
             )
             with autocast():
                 recompute_buffers(average.module, _checked(batches, signals))
+            share_buffers(average.module)
     if "val" not in task.splits:
         return {}
     return {

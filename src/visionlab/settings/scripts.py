@@ -94,6 +94,8 @@ class Train:
         device: auto, cpu, cuda or cuda:N.
         precision: fp32, or bf16 for forward passes in bfloat16.
         compile: compile the model with torch.compile.
+        sync_batch_norm: let batch norms in training see the whole batch, of all processes; without
+            effect on a single one.
         channels_last: keep weights, and with them activations, in channels-last memory order.
         threads: of torch on the CPU; null leaves torch's own number.
         tensorboard: write event files.
@@ -118,6 +120,7 @@ class Train:
     device: str = MISSING
     precision: str = MISSING
     compile: bool = MISSING
+    sync_batch_norm: bool = MISSING
     channels_last: bool = MISSING
     threads: int | None = MISSING
     tensorboard: bool = MISSING

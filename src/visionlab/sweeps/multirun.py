@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from visionlab.command_line import Unfinished, explain
 from visionlab.engine.interrupt import Interrupted
 from visionlab.engine.lock import locked
+from visionlab.processes import num_processes
 from visionlab.sweeps.jobs import Job, compose_jobs
 from visionlab.sweeps.lost_jobs import lost_jobs_failed
 from visionlab.sweeps.standing import standing
@@ -43,6 +44,10 @@ def run_jobs(
         ValueError: a setting of a job is wrong, or its folder holds another run; none began.
         Unfinished: not every job finished; the others did.
     """
+    if num_processes() > 1:
+        raise ValueError(
+            f"--multirun must be run by one process, got {num_processes()} from torchrun"
+        )
     configure_log(config.hydra.hydra_logging, config.hydra.verbose)
     sweep = Path(config.hydra.sweep.dir).absolute()
     jobs = compose_jobs(loader, config, [each for each in arguments if not _is_own(each)])

@@ -1,0 +1,194 @@
+"""`train.py` under torchrun. Most tests fork two processes as torchrun would start them."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from groups import scripts
+from processes import (
+    ENVIRONMENT,
+    ROOT,
+    SMALL,
+    differences,
+    left_behind,
+    only_run,
+    script,
+    wait_for_checkpoint,
+)
+
+from visionlab.storage import read_tensors
+
+# torch's own batch norm on the CPU adds up coarsely in channels-last order, that of two does not
+ARGUMENTS = [*SMALL, "channels_last=false", "checkpoint.every_minutes=0", "tensorboard=false"]
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+
+
+def run_shared(*arguments: str, folder: Path, aside: Path) -> None:
+    """Run `train.py` in two processes to its end."""
+    with scripts("train.py", *arguments, folder=folder, aside=aside) as group:
+        for process in group:
+            process.join(120)
+        errors = [(aside / str(rank) / "stderr").read_text() for rank in range(2)]
+        assert [process.exitcode for process in group] == [0, 0], errors
+        assert errors == ["", ""]
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("unbroken")
+    run_shared(*ARGUMENTS, folder=folder, aside=folder / "said")
+    return only_run(folder)
+
+
+def test_only_the_first_process_writes_and_speaks(unbroken: Path) -> None:
+    folder = unbroken.parents[2]
+    assert {path.name for path in folder.iterdir()} == {"outputs", "said"}
+    assert (folder / "said" / "1" / "stdout").read_text() == ""
+    said = (folder / "said" / "0" / "stdout").read_text()
+    assert len(re.findall(r"^epoch \d/2  lr .* images/s$", said, re.MULTILINE)) == 2
+    record = json.loads((unbroken / "run.json").read_text())
+    assert record["status"] == "finished"
+    assert record["hardware"]["processes"] == 2
+    assert record["num_starts"] == 1
+
+
+def test_every_sample_is_seen_once_and_evaluated_once(unbroken: Path, tmp_path: Path) -> None:
+    assert script("train.py", *ARGUMENTS, folder=tmp_path).returncode == 0
+    alone = only_run(tmp_path)
+    for name in ("0001_model.npz", "0002_ema_0.9.npz"):
+        ours, theirs = (np.load(run / "predictions" / name) for run in (unbroken, alone))
+        assert ours["keys"].tolist() == theirs["keys"].tolist()
+        assert ours["label"].tolist() == theirs["label"].tolist()
+    ours, theirs = (left_behind(each)["rows"] for each in (unbroken, alone))
+    for row, other in zip(ours, theirs, strict=True):
+        assert row.keys() == other.keys()
+        assert [row[key] for key in ("step", "lr")] == [other[key] for key in ("step", "lr")]
+    assert ours[0]["train/loss"] == pytest.approx(theirs[0]["train/loss"], rel=1e-3)
+
+
+def test_a_killed_run_of_two_processes_resumes_exactly(unbroken: Path, tmp_path: Path) -> None:
+    seconds = json.loads((unbroken / "run.json").read_text())["train_seconds"]
+    with scripts("train.py", *ARGUMENTS, folder=tmp_path) as group:
+        wait_for_checkpoint(tmp_path, group[0])
+        time.sleep(0.5 * seconds)
+        for process in group:
+            process.kill()
+            process.join()
+        assert [process.exitcode for process in group] == [-signal.SIGKILL] * 2
+    run = only_run(tmp_path)
+    run_shared(f"resume={run}", folder=tmp_path, aside=tmp_path / "said")
+    assert differences(left_behind(unbroken), left_behind(run)) == []
+
+
+@pytest.mark.slow
+def test_a_run_one_process_of_which_is_killed_says_so_and_resumes_exactly(
+    unbroken: Path, tmp_path: Path
+) -> None:
+    with scripts("train.py", *ARGUMENTS, folder=tmp_path, aside=tmp_path / "said") as group:
+        wait_for_checkpoint(tmp_path, group[0])
+        group[1].kill()
+        group[0].join(60)
+        assert group[0].exitcode == 1
+    said = (tmp_path / "said" / "0" / "stderr").read_text()
+    assert said == "error: a process of the run has ended before the others\n"
+    run = only_run(tmp_path)
+    run_shared(f"resume={run}", folder=tmp_path, aside=tmp_path / "said_then")
+    assert differences(left_behind(unbroken), left_behind(run)) == []
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_process_ends_all_and_the_run_resumes_exactly(
+    unbroken: Path, tmp_path: Path
+) -> None:
+    with scripts("train.py", *ARGUMENTS, folder=tmp_path, aside=tmp_path / "said") as group:
+        wait_for_checkpoint(tmp_path, group[0])
+        assert group[1].pid is not None
+        os.kill(group[1].pid, signal.SIGTERM)
+        for process in group:
+            process.join(60)
+        assert [process.exitcode for process in group] == [128 + signal.SIGTERM] * 2
+    assert (tmp_path / "said" / "0" / "stderr").read_text() == "error: ended by SIGTERM\n"
+    assert (tmp_path / "said" / "1" / "stderr").read_text() == ""
+    run = only_run(tmp_path)
+    assert json.loads((run / "run.json").read_text())["status"] == "interrupted"
+    run_shared(f"resume={run}", folder=tmp_path, aside=tmp_path / "said_then")
+    assert differences(left_behind(unbroken), left_behind(run)) == []
+
+
+def test_torchrun_sees_what_one_process_sees_and_resumes_exactly(
+    unbroken: Path, tmp_path: Path
+) -> None:
+    arguments = [*ARGUMENTS, "stop.max_steps=4"]
+    done = subprocess.run(
+        [*TORCHRUN, str(ROOT / "train.py"), *arguments],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    shared = only_run(tmp_path)
+    assert script("train.py", *arguments, folder=shared).returncode == 0
+    ours, theirs = (
+        read_tensors(run / "checkpoints" / "last.pt", sealed=True)["state"]
+        for run in (shared, only_run(shared))
+    )
+    assert ours["step"] == theirs["step"] == 4
+    assert ours["means"]["num_samples"] == theirs["means"]["num_samples"] == 4 * 128
+    assert ours["means"]["sums"]["loss"] == pytest.approx(theirs["means"]["sums"]["loss"], rel=1e-5)
+    again = ["stop.max_steps=null", f"resume={shared}"]
+    run_shared(*again, folder=tmp_path, aside=tmp_path / "said")
+    found, expected = left_behind(shared), left_behind(unbroken)
+    assert differences(expected["last"], found["last"]) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "code", "message"),
+    [
+        (
+            "train.py",
+            ["hparams.batch_size=33"],
+            1,
+            "hparams.batch_size must be a multiple of 2 processes times accumulate_steps 1, got 33",
+        ),
+        ("train.py", ["optimizer.lr=-1"], 1, "optimizer.lr must be .*, got -1.*"),
+        ("train.py", ["optimizer.lt=1"], 2, "Could not override 'optimizer.lt'; .*"),
+        (
+            "train.py",
+            ["--multirun", "optimizer.lr=1,2"],
+            1,
+            "--multirun must be run by one process, got 2 from torchrun",
+        ),
+        ("eval.py", ["run=somewhere"], 1, "torchrun must start one process of eval.py, got 2"),
+    ],
+)
+def test_a_mistake_is_one_line_of_the_first_process(
+    name: str, arguments: list[str], code: int, message: str, tmp_path: Path
+) -> None:
+    aside = tmp_path / "said"
+    with scripts(name, *arguments, folder=tmp_path, aside=aside) as group:
+        group[0].join(60)
+        assert group[0].exitcode == code
+        assert re.fullmatch(f"error: {message}\n", (aside / "0" / "stderr").read_text())
+        assert group[1].is_alive()  # until torchrun, which has seen the first one end, ends it
+        assert (aside / "1" / "stderr").read_text() == ""
+    assert not list(tmp_path.glob("multirun")) + list(tmp_path.glob("outputs/*/*"))
+
+
+@pytest.mark.slow
+def test_another_process_speaks_if_nobody_ends_it(tmp_path: Path) -> None:
+    arguments, aside = ["hparams.batch_size=33", "device=cpu"], tmp_path / "said"
+    with scripts("train.py", *arguments, folder=tmp_path, aside=aside) as group:
+        for process in group:
+            process.join(60)
+        assert [process.exitcode for process in group] == [1, 1]
+    first, second = ((aside / rank / "stderr").read_text() for rank in "01")
+    assert second == f"process 1: {first}"
