@@ -44,6 +44,8 @@ def register() -> None:
             store.store(group=group, name=name, node=schema, package=package)
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
     OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
+    OmegaConf.register_new_resolver("study_url", study_url, replace=True)
+    OmegaConf.register_new_resolver("study_direction", study_direction, replace=True)
 
 
 @functools.cache  # Hydra resolves it more than once
@@ -77,6 +79,16 @@ def folder_name(overrides: str) -> str:
     if len(name) <= _MAX_FOLDER_NAME:
         return name
     return f"{name[:_MAX_FOLDER_NAME]}-{hashlib.sha256(overrides.encode()).hexdigest()[:8]}"
+
+
+def study_url(study: str | None, folder: str) -> str:
+    """Return the storage URL of a study: the one given, or a file in the sweep's folder."""
+    return study or f"sqlite:///{Path(folder).absolute() / 'study.db'}"
+
+
+def study_direction(mode: str) -> str:
+    """Return what Optuna calls the mode of a task."""
+    return {"max": "maximize", "min": "minimize"}[mode]
 
 
 def job(function: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:

@@ -13,7 +13,7 @@ from visionlab.command_line import run_folder
 from visionlab.engine.checkpoints import saved_models
 from visionlab.engine.evaluate import Numbers, evaluate_saved, export, label
 from visionlab.engine.fit import fit
-from visionlab.engine.interrupt import Interrupted, Signals
+from visionlab.engine.interrupt import Interrupted, Pruned, Signals
 from visionlab.engine.lock import locked
 from visionlab.engine.observers import MetricsFile, Observer, Pictures, Predictions, TensorBoard
 from visionlab.engine.progress import Terminal, draw_table
@@ -26,11 +26,16 @@ from visionlab.schedules import RangeTest
 from visionlab.storage import write_text
 
 _TRAIN_SPLITS = {"none": [], "plain": ["train_plain"], "augmented": ["train"]}
+_ENDINGS: dict[type[BaseException], str] = {Interrupted: "interrupted", Pruned: "pruned"}
 _log = logging.getLogger(__name__)
 
 
-def train(config: DictConfig) -> float | None:
+def train(config: DictConfig, *, watchers: Sequence[Observer] = ()) -> float | None:
     """Train as a composed configuration says, in Hydra's output folder.
+
+    Args:
+        config: as Hydra composed it.
+        watchers: see what the run's own observers see, after them; one may raise `Pruned`.
 
     Returns:
         The best monitored number on validation, of the model or any average; None without
@@ -38,10 +43,10 @@ def train(config: DictConfig) -> float | None:
     """
     folder = Path(HydraConfig.get().runtime.output_dir)
     with locked(folder):
-        return _train(config, folder)
+        return _train(config, folder, watchers)
 
 
-def _train(config: DictConfig, folder: Path) -> float | None:
+def _train(config: DictConfig, folder: Path, watchers: Sequence[Observer]) -> float | None:
     if config.resume and folder.resolve() != Path(run_folder(config.resume, "")).resolve():
         raise ValueError(f"resume must be one run, not part of a multirun, got {config.resume}")
     run = build_run(config, folder)
@@ -55,7 +60,7 @@ def _train(config: DictConfig, folder: Path) -> float | None:
     _log.info("%s on %s, run folder %s", run.task.name, run.device, folder)
     if run.data.unreadable:
         _log.info("went on without %d unreadable files", len(run.data.unreadable))
-    observers = _observers(run)
+    observers = [*_observers(run), *watchers]
     try:
         with Signals() as signals:
             _fit(run, signals, observers)
@@ -65,7 +70,7 @@ def _train(config: DictConfig, folder: Path) -> float | None:
             if isinstance(observer, Pictures):
                 observer.draw()
     except BaseException as error:
-        status = "interrupted" if isinstance(error, Interrupted) else "failed"
+        status = _ENDINGS.get(type(error), "failed")
         record.update(
             status=status, error=str(error), unreadable=run.data.unreadable, **_progress(run.state)
         )

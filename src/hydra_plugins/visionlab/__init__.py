@@ -1,0 +1,1 @@
+"""Where Hydra looks for plugins; everything here is imported at every start of a script."""

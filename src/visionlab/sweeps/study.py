@@ -1,0 +1,178 @@
+"""A study in its storage, which several controllers and their jobs share."""
+
+import fcntl
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.pruners import BasePruner
+from optuna.samplers import BaseSampler
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
+
+_ABOUT = "about"
+_ATTEMPTS, _WAIT_SECONDS = 12, 0.25
+_LOCK_SECONDS = 100
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)  # the controller says what happened
+
+
+class Study:
+    """A study by its storage's URL and its name.
+
+    Every look at it is a new one: what Optuna keeps in memory of a trial that it handed out does
+    not show what a job in another process wrote.
+
+    Args:
+        url: of a database, as SQLAlchemy has it.
+        name: of the study in it.
+
+    Raises:
+        ValueError: the database cannot be used.
+    """
+
+    def __init__(self, url: str, name: str) -> None:
+        self._file = _database_file(url)
+        self._name = name
+        with self.turn():
+            self._storage = _persistently(lambda: _open(url), url)
+
+    def create(self, *, direction: str, about: Mapping[str, Any]) -> None:
+        """Create the study unless it is there.
+
+        Args:
+            direction: minimize or maximize.
+            about: what must stay as it is, or values cannot be compared.
+
+        Raises:
+            ValueError: the study is there, and about something else.
+        """
+        about = {**about, "direction": direction}
+        with self.turn():
+            study = optuna.create_study(
+                study_name=self._name,
+                storage=self._storage,
+                direction=direction,
+                load_if_exists=True,
+            )
+            known = study.user_attrs.get(_ABOUT)
+            if known is None:
+                study.set_user_attr(_ABOUT, about)
+                known = about
+        for key in sorted(known.keys() | about.keys()):
+            if known.get(key) != about.get(key):
+                raise ValueError(
+                    f"{key} must be {known.get(key)} as the study {self._name} has it, "
+                    f"got {about.get(key)}; another study_name begins another study"
+                )
+
+    def load(
+        self, *, sampler: BaseSampler | None = None, pruner: BasePruner | None = None
+    ) -> optuna.Study:
+        """Return Optuna's study as it is now."""
+        return optuna.load_study(
+            study_name=self._name, storage=self._storage, sampler=sampler, pruner=pruner
+        )
+
+    def trials(self) -> list[FrozenTrial]:
+        """Return all trials as they are now, by number."""
+        return self.load().get_trials(deepcopy=False)
+
+    def trial(self, number: int, *, pruner: BasePruner | None = None) -> Trial:
+        """Return a trial under way, to report to."""
+        study = self.load(pruner=pruner)
+        return Trial(study, study.get_trials(deepcopy=False)[number]._trial_id)
+
+    def end(
+        self, number: int, state: TrialState, *, value: float | None = None, reason: str = ""
+    ) -> bool:
+        """End a trial, and return whether it was under way.
+
+        Args:
+            number: of the trial.
+            state: complete, pruned or failed.
+            value: of the objective, if the trial is complete.
+            reason: why, if its state does not say so; one that it gave itself stays.
+        """
+        trial = self.trials()[number]
+        if trial.state != TrialState.RUNNING:
+            return False
+        if reason and "reason" not in trial.user_attrs:
+            self.trial(number).set_user_attr("reason", reason)
+        self.load().tell(number, value, state)
+        return True
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Wait until no other process has its turn, where the database is a file.
+
+        A server keeps order itself; SQLite lets two processes create one table, or take one trial.
+        """
+        if self._file is None:
+            yield
+            return
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        with self._file.with_name(f"{self._file.name}.lock").open("a") as file:
+            fcntl.lockf(file, fcntl.LOCK_EX)
+            yield
+
+
+def masked(url: str) -> str:
+    """Return a URL without its password."""
+    return str(make_url(url).render_as_string(hide_password=True))
+
+
+def _database_file(url: str) -> Path | None:
+    """Return the file of an SQLite database, None for a server.
+
+    Raises:
+        ValueError: the URL is none, or the database would be in the memory of one process.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise ValueError(f"study must be a storage URL, sqlite:///FILE say, got {url}") from error
+    if parsed.get_backend_name() != "sqlite":
+        return None
+    if parsed.database in (None, "", ":memory:"):
+        raise ValueError(f"study must be a storage that jobs can open too, got {url}")
+    return Path(parsed.database)
+
+
+def _open(url: str) -> RDBStorage:
+    # no connection outlives its use: a job may be a fork, an epoch longer than a server waits
+    kwargs: dict[str, Any] = {"poolclass": NullPool}
+    if url.startswith("sqlite"):
+        kwargs["connect_args"] = {"timeout": _LOCK_SECONDS}
+    try:
+        return RDBStorage(url, engine_kwargs=kwargs)
+    except ImportError as error:
+        raise ValueError(
+            f"study must be in a database whose driver is installed, got {masked(url)}: "
+            f"{error.__cause__ or error}"
+        ) from error
+
+
+def _persistently(open_storage: Callable[[], RDBStorage], url: str) -> RDBStorage:
+    """Open a storage, again if several processes create its tables at once.
+
+    Raises:
+        ValueError: it cannot be opened.
+    """
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            return open_storage()
+        except (SQLAlchemyError, AssertionError, RuntimeError) as error:
+            if attempt == _ATTEMPTS:
+                reason = str(getattr(error, "orig", None) or error).splitlines() or [repr(error)]
+                raise ValueError(
+                    f"study must be in a database that can be used, got {masked(url)}: {reason[0]}"
+                ) from error
+        time.sleep(_WAIT_SECONDS)
+    raise AssertionError("unreachable")
