@@ -34,7 +34,7 @@ def is_alive(controller: Mapping[str, Any], now: float) -> bool:
     A number of a process alone does not say so: the system gives it to another one later.
     """
     if controller["host"] == socket.gethostname() and controller["started"] is not None:
-        return _started(controller["pid"]) == controller["started"]
+        return bool(_started(controller["pid"]) == controller["started"])
     return bool(now - controller["beat"] < SILENT_SECONDS)
 
 

@@ -13,7 +13,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, open_dict
 
 from visionlab.command_line import check_keys, folder_name
-from visionlab.sweeps.space import Space, as_override, split_overrides
+from visionlab.settings.scripts import OF_TUNE
+from visionlab.sweeps.space import Interval, Space, as_override, split_overrides
+from visionlab.sweeps.storage_url import database_file
 
 _OBJECTIVES = ("raw", "averaged")
 # said to the controller only: a job is told by the sweeper, and a URL may hold a password
@@ -21,6 +23,7 @@ _OF_CONTROLLER = ("n_trials", "study", "study_name", "max_failures")
 # what may differ between the starts and processes of one study
 _FREE = (
     *_OF_CONTROLLER,
+    "objective",  # is looked at by itself
     "pruner",
     "device",
     "threads",
@@ -68,6 +71,7 @@ class Plan:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ValueError(f"{name} must be >= {least}, got {value}")
+        database_file(self.url)
         if not self.space:
             raise ValueError("a key must be given a space to search, optimizer.lr=0.1,1 say")
         if self.sampler.get("_partial_"):
@@ -93,9 +97,11 @@ def plan_study(config: DictConfig, arguments: Sequence[str], loader: ConfigLoade
     params = [f"{key}={value}" for key, value in sweeper.params.items() if value is not None]
     parser = OverridesParser.create(config_loader=loader)
     space, fixed = split_overrides(parser.parse_overrides([*params, *arguments]))
-    for key in (*_OF_CONTROLLER, "objective", "pruner"):
-        if key in space:
-            raise ValueError(f"{key} must be one value, got {space[key]}")
+    for key, axis in space.items():
+        if key.partition(".")[0] in OF_TUNE:
+            raise ValueError(f"{key} must be one value, got a space")
+        if isinstance(axis, Interval) and loader.get_group_options(key):
+            raise ValueError(f"{key} must be a choice of the files in conf/{key}, got numbers")
     plan = Plan(
         n_trials=sweeper.n_trials,
         n_jobs=sweeper.n_jobs,
@@ -110,8 +116,10 @@ def plan_study(config: DictConfig, arguments: Sequence[str], loader: ConfigLoade
         about={
             "objective": config.objective,
             "monitor": config.task.monitor,
-            "settings": sorted(
-                as_override(*each) for each in fixed.items() if not each[0].startswith(_FREE)
+            "settings": " ".join(
+                sorted(
+                    as_override(*each) for each in fixed.items() if not each[0].startswith(_FREE)
+                )
             ),
         },
         folder=Path(config.hydra.sweep.dir),

@@ -6,7 +6,7 @@ Nothing here imports Optuna or torch, so that a wrong space is answered at once.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 
@@ -14,7 +14,7 @@ from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 class Suggester(Protocol):
     """The part of Optuna's `Trial` that draws values."""
 
-    def suggest_categorical(self, name: str, choices: Sequence[str]) -> str:
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
         """Draw one of several."""
 
     def suggest_int(self, name: str, low: int, high: int, step: int = 1, log: bool = False) -> int:
@@ -34,7 +34,7 @@ class Choices:
 
     def suggest(self, trial: Suggester, key: str) -> str:
         """Draw a value, as it stands on a command line."""
-        return trial.suggest_categorical(key, self.values)
+        return str(trial.suggest_categorical(key, self.values))
 
     def extremes(self) -> Sequence[str]:
         """Return the values that show whether all of them may be set."""

@@ -1,10 +1,10 @@
 """A study in its storage, which several controllers and their jobs share."""
 
 import fcntl
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import optuna
@@ -12,15 +12,16 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
+
+from visionlab.sweeps.storage_url import database_file, masked
 
 _ABOUT = "about"
 _ATTEMPTS, _WAIT_SECONDS = 12, 0.25
 _LOCK_SECONDS = 100
 
-optuna.logging.set_verbosity(optuna.logging.WARNING)  # the controller says what happened
+optuna.logging.set_verbosity(logging.WARNING)  # the controller says what happened
 
 
 class Study:
@@ -38,7 +39,7 @@ class Study:
     """
 
     def __init__(self, url: str, name: str) -> None:
-        self._file = _database_file(url)
+        self._file = database_file(url)
         self._name = name
         with self.turn():
             self._storage = _persistently(lambda: _open(url), url)
@@ -121,28 +122,6 @@ class Study:
         with self._file.with_name(f"{self._file.name}.lock").open("a") as file:
             fcntl.lockf(file, fcntl.LOCK_EX)
             yield
-
-
-def masked(url: str) -> str:
-    """Return a URL without its password."""
-    return str(make_url(url).render_as_string(hide_password=True))
-
-
-def _database_file(url: str) -> Path | None:
-    """Return the file of an SQLite database, None for a server.
-
-    Raises:
-        ValueError: the URL is none, or the database would be in the memory of one process.
-    """
-    try:
-        parsed = make_url(url)
-    except ArgumentError as error:
-        raise ValueError(f"study must be a storage URL, sqlite:///FILE say, got {url}") from error
-    if parsed.get_backend_name() != "sqlite":
-        return None
-    if parsed.database in (None, "", ":memory:"):
-        raise ValueError(f"study must be a storage that jobs can open too, got {url}")
-    return Path(parsed.database)
 
 
 def _open(url: str) -> RDBStorage:

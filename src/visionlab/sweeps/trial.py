@@ -5,7 +5,7 @@ border to the process that launched it. A trial still under way when its job is 
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from hydra.core.hydra_config import HydraConfig
@@ -31,7 +31,7 @@ class Train(Protocol):
         """Train as a configuration says; `watchers` see every epoch."""
 
 
-class Unmeasured(ValueError):
+class UnmeasuredError(ValueError):
     """A run came to its end without a finite objective."""
 
 
@@ -85,10 +85,10 @@ class Objective:
         """Return the best number of all epochs.
 
         Raises:
-            Unmeasured: there is none.
+            UnmeasuredError: there is none.
         """
         if self._best is None:
-            raise Unmeasured(
+            raise UnmeasuredError(
                 f"objective must be a finite {self._monitor} on validation in some epoch, "
                 f"got {self._latest}"
             )
@@ -124,21 +124,37 @@ def run_trial(config: DictConfig, train: Train) -> float | None:
         return _run(config, train, None)
     study = Study(sweeper.storage, sweeper.study_name)
     trial = study.trial(number, pruner=instantiate(config.pruner))
+    return ended(study, trial, lambda: _run(config, train, trial))
+
+
+def ended(study: Study, trial: Trial, run: Callable[[], float]) -> float | None:
+    """Run a trial to its end, and write into the study what came of it.
+
+    Losses that are not finite count as pruned, so that the sampler keeps away from where they were.
+
+    Args:
+        study: of the trial.
+        trial: under way.
+        run: returns the objective.
+
+    Returns:
+        The objective, or None if the trial was pruned.
+    """
     try:
-        value = _run(config, train, trial)
+        value = run()
     except Pruned:
-        study.end(number, TrialState.PRUNED)
+        study.end(trial.number, TrialState.PRUNED)
         return None
-    except FloatingPointError as error:  # it counts, so that the sampler keeps away from here
-        study.end(number, TrialState.PRUNED, reason=explain(error))
+    except FloatingPointError as error:
+        study.end(trial.number, TrialState.PRUNED, reason=explain(error))
         raise
     except Interrupted:
         raise
     except Exception as error:
         trial.set_user_attr("reason", explain(error))
-        trial.set_user_attr("unmeasured", isinstance(error, Unmeasured))
+        trial.set_user_attr("unmeasured", isinstance(error, UnmeasuredError))
         raise
-    study.end(number, TrialState.COMPLETE, value=value)
+    study.end(trial.number, TrialState.COMPLETE, value=value)
     return value
 
 

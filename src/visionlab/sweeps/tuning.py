@@ -24,7 +24,8 @@ from visionlab.sweeps.queue import (
     queue_lost_again,
 )
 from visionlab.sweeps.report import best_trial, describe, pasteable, summary, write_files
-from visionlab.sweeps.study import Study, masked
+from visionlab.sweeps.storage_url import masked
+from visionlab.sweeps.study import Study
 
 Launch = Callable[[Sequence[Sequence[str]], int], object]
 LOOK_SECONDS = 2.0  # between looks at what others are doing
