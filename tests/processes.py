@@ -28,8 +28,8 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HYDRA_FULL_ERROR": "0"}
 
 # importing torch and timm takes longer than most of these runs: each process is forked from one
 # that has imported them and nothing else; `python train.py` itself runs in test_scripts.py
-_FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(
     [
         "visionlab.runs",
         "visionlab.evaluations",
@@ -53,7 +53,7 @@ def script(name: str, *arguments: str, folder: Path) -> subprocess.CompletedProc
 
 def start(name: str, *arguments: str, folder: Path, aside: Path | None = None) -> BaseProcess:
     """Start a script; what it prints goes to files in `aside`."""
-    process = _FORKS.Process(target=_run, args=(ROOT / name, arguments, folder, aside))
+    process = FORKS.Process(target=_run, args=(ROOT / name, arguments, folder, aside))
     process.start()
     return process
 

@@ -1,4 +1,4 @@
-"""One process at a time works in a run folder."""
+"""One process at a time works in a run folder, or on a file that several share."""
 
 import fcntl
 from collections.abc import Iterator
@@ -19,4 +19,13 @@ def locked(folder: Path) -> Iterator[None]:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError) as error:
             raise ValueError(f"{folder} must not be in use, another process works in it") from error
+        yield
+
+
+@contextmanager
+def turn(path: Path) -> Iterator[None]:
+    """Hold a file that is there for this, as soon as no other process does."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        fcntl.lockf(file, fcntl.LOCK_EX)
         yield

@@ -3,6 +3,7 @@
 Nothing here imports Optuna or torch, so that a wrong command line is answered at once.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,7 +157,8 @@ def job_overrides(plan: Plan, number: int, drawn: Sequence[str]) -> tuple[list[s
         number: of the trial.
         drawn: the overrides that the trial tries.
     """
-    folder = f"{number}_{folder_name(','.join(map(_shortened, drawn)))}"
+    folder = f"{number}_{folder_name('_'.join(map(_shortened, drawn)))}"
+    folder = re.sub(r"[=,\[\]]", "-", folder)  # so that eval.py run=FOLDER needs no quotes
     for_hydra = {"trial": number, "storage": _quoted(plan.url)}
     return [
         *plan.fixed,

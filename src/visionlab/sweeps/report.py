@@ -9,6 +9,7 @@ from pathlib import Path
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from visionlab.engine.lock import turn
 from visionlab.settings.scripts import OF_TUNE
 from visionlab.storage import write_text
 from visionlab.sweeps.study import Study
@@ -18,11 +19,11 @@ _COLUMNS = ["number", "state", "value", "epochs", "seconds"]
 
 def write_files(study: Study, folder: Path) -> None:
     """Write `trials.csv`, and `best_overrides.txt` once there is a best trial."""
-    trials = study.trials()
-    write_text(folder / "trials.csv", _table(trials))
-    best = best_trial(study)
-    if best is not None:
-        write_text(folder / "best_overrides.txt", f"{pasteable(best)}\n")
+    with turn(folder / "trials.csv.lock"):  # several processes may share the folder
+        write_text(folder / "trials.csv", _table(study.trials()))
+        best = best_trial(study)
+        if best is not None:
+            write_text(folder / "best_overrides.txt", f"{pasteable(best)}\n")
 
 
 def best_trial(study: Study) -> FrozenTrial | None:
@@ -34,9 +35,10 @@ def best_trial(study: Study) -> FrozenTrial | None:
 
 def pasteable(trial: FrozenTrial) -> str:
     """Return the overrides of a trial, as a shell takes them, for train.py."""
+    drawn = [f"{key}={value}" for key, value in trial.params.items()]
     overrides = [
         override
-        for override in trial.user_attrs["overrides"]
+        for override in trial.user_attrs.get("overrides", drawn)  # Hydra's own sweeper has none
         if override.lstrip("+").partition("=")[0].partition(".")[0] not in OF_TUNE
     ]
     return " ".join(map(shlex.quote, overrides))

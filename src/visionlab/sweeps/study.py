@@ -1,10 +1,9 @@
 """A study in its storage, which several controllers and their jobs share."""
 
-import fcntl
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import optuna
@@ -15,6 +14,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
+from visionlab.engine.lock import turn
 from visionlab.sweeps.storage_url import database_file, masked
 
 _ABOUT = "about"
@@ -27,8 +27,9 @@ optuna.logging.set_verbosity(logging.WARNING)  # the controller says what happen
 class Study:
     """A study by its storage's URL and its name.
 
-    Every look at it is a new one: what Optuna keeps in memory of a trial that it handed out does
-    not show what a job in another process wrote.
+    Optuna keeps trials in memory: those that are over, which is well, and those that it handed out
+    itself, which is not, since a job in another process writes to them. So one view of the study
+    is for reading only, and what is written goes through new ones.
 
     Args:
         url: of a database, as SQLAlchemy has it.
@@ -43,6 +44,7 @@ class Study:
         self._name = name
         with self.turn():
             self._storage = _persistently(lambda: _open(url), url)
+        self._reader: optuna.Study | None = None
 
     def create(self, *, direction: str, about: Mapping[str, Any]) -> None:
         """Create the study unless it is there.
@@ -76,19 +78,19 @@ class Study:
     def load(
         self, *, sampler: BaseSampler | None = None, pruner: BasePruner | None = None
     ) -> optuna.Study:
-        """Return Optuna's study as it is now."""
+        """Return a new view of the study."""
         return optuna.load_study(
             study_name=self._name, storage=self._storage, sampler=sampler, pruner=pruner
         )
 
     def trials(self) -> list[FrozenTrial]:
         """Return all trials as they are now, by number."""
-        return self.load().get_trials(deepcopy=False)
+        self._reader = self._reader or self.load()
+        return self._reader.get_trials(deepcopy=False)
 
     def trial(self, number: int, *, pruner: BasePruner | None = None) -> Trial:
         """Return a trial under way, to report to."""
-        study = self.load(pruner=pruner)
-        return Trial(study, study.get_trials(deepcopy=False)[number]._trial_id)
+        return Trial(self.load(pruner=pruner), self.trials()[number]._trial_id)
 
     def end(
         self, number: int, state: TrialState, *, value: float | None = None, reason: str = ""
@@ -105,23 +107,24 @@ class Study:
         if trial.state != TrialState.RUNNING:
             return False
         if reason and "reason" not in trial.user_attrs:
-            self.trial(number).set_user_attr("reason", reason)
+            self.note(number, reason=reason)
         self.load().tell(number, value, state)
         return True
 
-    @contextmanager
-    def turn(self) -> Iterator[None]:
+    def note(self, number: int, **attributes: Any) -> None:
+        """Write something down about a trial, if it is under way."""
+        if self.trials()[number].state == TrialState.RUNNING:
+            for name, value in attributes.items():
+                self.trial(number).set_user_attr(name, value)
+
+    def turn(self) -> AbstractContextManager[None]:
         """Wait until no other process has its turn, where the database is a file.
 
         A server keeps order itself; SQLite lets two processes create one table, or take one trial.
         """
         if self._file is None:
-            yield
-            return
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        with self._file.with_name(f"{self._file.name}.lock").open("a") as file:
-            fcntl.lockf(file, fcntl.LOCK_EX)
-            yield
+            return nullcontext()
+        return turn(self._file.with_name(f"{self._file.name}.lock"))
 
 
 def _open(url: str) -> RDBStorage:

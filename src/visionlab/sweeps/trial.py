@@ -5,6 +5,7 @@ border to the process that launched it. A trial still under way when its job is 
 """
 
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
@@ -97,7 +98,9 @@ class Objective:
     def _report(self, epoch: int, value: float) -> None:
         if self._trial is None:
             return
-        self._trial.report(value, epoch)
+        with warnings.catch_warnings():  # a job that was requeued tells some epochs again
+            warnings.filterwarnings("ignore", message=".* is already reported")
+            self._trial.report(value, epoch)
         if epoch < self._epochs and self._trial.should_prune():
             raise Pruned(f"pruned after epoch {epoch}")
 
@@ -151,8 +154,8 @@ def ended(study: Study, trial: Trial, run: Callable[[], float]) -> float | None:
     except Interrupted:
         raise
     except Exception as error:
-        trial.set_user_attr("reason", explain(error))
-        trial.set_user_attr("unmeasured", isinstance(error, UnmeasuredError))
+        unmeasured = isinstance(error, UnmeasuredError)
+        study.note(trial.number, reason=explain(error), unmeasured=unmeasured)
         raise
     study.end(trial.number, TrialState.COMPLETE, value=value)
     return value
