@@ -89,7 +89,7 @@ class Launcher:
             self.rates.append(float(given["optimizer.lr"]))
             with contextlib.suppress(Exception):
                 time.sleep(self._seconds)
-                number = int(given["hydra.sweeper.trial"])
+                number = int(given["trial"])
                 run(self._tuning, number, self.rates[-1], self._curve, self._pruner)
 
 

@@ -119,6 +119,7 @@ class Tune(Train):
         objective: raw or averaged: whose best monitored number on validation is tuned.
         max_failures: so many trials of one start may fail; one more ends it.
         pruner: of Optuna.
+        trial: the number of the trial that a job is; set by the sweeper.
     """
 
     n_trials: int = MISSING
@@ -127,6 +128,7 @@ class Tune(Train):
     objective: str = MISSING
     max_failures: int = MISSING
     pruner: Any = MISSING
+    trial: int | None = MISSING
 
 
 OF_TUNE = {field.name for field in fields(Tune)} - {field.name for field in fields(Train)}

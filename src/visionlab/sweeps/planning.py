@@ -19,13 +19,9 @@ from visionlab.sweeps.space import Interval, Space, as_override, split_overrides
 from visionlab.sweeps.storage_url import database_file
 
 _OBJECTIVES = ("raw", "averaged")
-# said to the controller only: a job is told by the sweeper, and a URL may hold a password
-_OF_CONTROLLER = ("n_trials", "study", "study_name", "max_failures")
 # what may differ between the starts and processes of one study
 _FREE = (
-    *_OF_CONTROLLER,
-    "objective",  # is looked at by itself
-    "pruner",
+    *OF_TUNE,  # the objective is looked at by itself
     "device",
     "threads",
     "tensorboard",
@@ -103,6 +99,8 @@ def plan_study(config: DictConfig, arguments: Sequence[str], loader: ConfigLoade
             raise ValueError(f"{key} must be one value, got a space")
         if isinstance(axis, Interval) and loader.get_group_options(key):
             raise ValueError(f"{key} must be a choice of the files in conf/{key}, got numbers")
+    if config.trial is not None:
+        raise ValueError(f"trial must be left to the sweeper, got {config.trial}")
     plan = Plan(
         n_trials=sweeper.n_trials,
         n_jobs=sweeper.n_jobs,
@@ -113,7 +111,7 @@ def plan_study(config: DictConfig, arguments: Sequence[str], loader: ConfigLoade
         sampler=sweeper.sampler,
         seed=sweeper.seed,
         space=space,
-        fixed=[as_override(*each) for each in fixed.items() if each[0] not in _OF_CONTROLLER],
+        fixed=[as_override(*each) for each in fixed.items()],
         about={
             "objective": config.objective,
             "monitor": config.task.monitor,
@@ -158,14 +156,9 @@ def job_overrides(plan: Plan, number: int, drawn: Sequence[str]) -> tuple[list[s
         drawn: the overrides that the trial tries.
     """
     folder = f"{number}_{folder_name('_'.join(map(_shortened, drawn)))}"
-    folder = re.sub(r"[=,\[\]]", "-", folder)  # so that eval.py run=FOLDER needs no quotes
-    for_hydra = {"trial": number, "storage": _quoted(plan.url)}
-    return [
-        *plan.fixed,
-        *drawn,
-        f"hydra.sweep.subdir={_quoted(folder)}",
-        *(f"hydra.sweeper.{key}={value}" for key, value in for_hydra.items()),
-    ], folder
+    folder = re.sub(r"[=,\[\]]+", "-", folder).rstrip("-")  # eval.py run=FOLDER needs no quotes
+    own = [f"trial={number}", f"hydra.sweep.subdir={folder}"]
+    return [*plan.fixed, *drawn, *own], folder
 
 
 def _extremes(space: Space) -> Iterator[list[str]]:
@@ -184,8 +177,3 @@ def _shortened(override: str) -> str:
         return f"{key}={float(value):.4g}" if "." in value or "e" in value else override
     except ValueError:
         return override
-
-
-def _quoted(text: str) -> str:
-    """Return a text that Hydra takes for a string whatever is in it."""
-    return "'" + text.replace("'", r"\'") + "'"

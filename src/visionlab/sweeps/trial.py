@@ -11,7 +11,7 @@ from typing import Protocol
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, open_dict
 from optuna.trial import Trial, TrialState
 from torch import Tensor
 
@@ -121,12 +121,11 @@ def run_trial(config: DictConfig, train: Train) -> float | None:
         ValueError: the run has no finite objective.
     """
     check_trial(config)
-    sweeper = HydraConfig.get().sweeper
-    number = OmegaConf.select(sweeper, "trial")
-    if number is None:
+    if config.trial is None:
         return _run(config, train, None)
+    sweeper = HydraConfig.get().sweeper
     study = Study(sweeper.storage, sweeper.study_name)
-    trial = study.trial(number, pruner=instantiate(config.pruner))
+    trial = study.trial(config.trial, pruner=instantiate(config.pruner))
     return ended(study, trial, lambda: _run(config, train, trial))
 
 
