@@ -31,6 +31,7 @@ def plan(folder: Path, **changes: Any) -> Plan:
         "study_name": "tune",
         "direction": "maximize",
         "sampler": OmegaConf.create({"_target_": "optuna.samplers.TPESampler"}),
+        "pruner": OmegaConf.create({"_target_": "optuna.pruners.NopPruner"}),
         "seed": 0,
         "space": {"optimizer.lr": Interval(low=0.001, high=1.0, log=True)},
         "fixed": ["model.depth=8"],

@@ -28,7 +28,11 @@ class TuningSweeper(Sweeper):
         """Run a study's trials; `arguments` are the overrides of the command line."""
         from visionlab.sweeps.planning import plan_study
 
-        plan = plan_study(self._config, arguments, self._loader)
-        from visionlab.sweeps.tuning import tune  # here, so that a wrong plan is refused at once
+        plan, jobs = plan_study(self._config, arguments, self._loader)
+        # below, so that a wrong plan is refused at once
+        from visionlab.experiment import build_recipes
+        from visionlab.sweeps.tuning import tune
 
+        for job in jobs:
+            build_recipes(job)
         return tune(plan, self._launcher.launch)

@@ -43,6 +43,7 @@ class Plan:
         study_name: in the storage.
         direction: minimize or maximize.
         sampler: settings of Optuna's sampler.
+        pruner: settings of Optuna's pruner.
         seed: of the sampler, or None for another one each time.
         space: what is searched.
         fixed: overrides of every trial.
@@ -57,6 +58,7 @@ class Plan:
     study_name: str
     direction: str
     sampler: DictConfig
+    pruner: DictConfig
     seed: int | None
     space: Space
     fixed: Sequence[str]
@@ -78,8 +80,10 @@ class Plan:
             )
 
 
-def plan_study(config: DictConfig, arguments: Sequence[str], loader: ConfigLoader) -> Plan:
-    """Return what a command line asks for.
+def plan_study(
+    config: DictConfig, arguments: Sequence[str], loader: ConfigLoader
+) -> tuple[Plan, list[DictConfig]]:
+    """Return what a command line asks for, and jobs at the ends of its space.
 
     Args:
         config: as Hydra composed it, without what is searched.
@@ -109,6 +113,7 @@ def plan_study(config: DictConfig, arguments: Sequence[str], loader: ConfigLoade
         study_name=sweeper.study_name,
         direction=sweeper.direction,
         sampler=sweeper.sampler,
+        pruner=config.pruner,
         seed=sweeper.seed,
         space=space,
         fixed=[as_override(*each) for each in fixed.items()],
@@ -123,13 +128,13 @@ def plan_study(config: DictConfig, arguments: Sequence[str], loader: ConfigLoade
         },
         folder=Path(config.hydra.sweep.dir),
     )
-    for drawn in _extremes(space):
-        job = loader.load_sweep_config(config, [*plan.fixed, *drawn])
+    jobs = [loader.load_sweep_config(config, [*plan.fixed, *drawn]) for drawn in _extremes(space)]
+    for job in jobs:
         with open_dict(job):
             del job["hydra"]
         check_keys(job)
         check_trial(job)
-    return plan
+    return plan, jobs
 
 
 def check_trial(config: DictConfig) -> None:

@@ -45,6 +45,7 @@ def tune(plan: Plan, launch: Launch) -> float | None:
     Raises:
         ValueError: trials have no objective, too many have failed, or none is complete.
     """
+    instantiate(plan.pruner)  # which is the jobs' business, but may be wrong
     plan.folder.mkdir(parents=True, exist_ok=True)
     study = Study(plan.url, plan.study_name)
     study.create(direction=plan.direction, about=plan.about)
