@@ -92,7 +92,7 @@ def test_the_number_of_files() -> None:
     found = [path for path in CONF.rglob("*.yaml") if "hydra" not in path.parts]
     others = ["train.yaml", "eval.yaml", "tune.yaml", "points/ibug68.yaml"]
     others += [path for name in ("views", "pruner", "search") for path in (CONF / name).iterdir()]
-    assert len(found) == len(FILES) + len(others) == 106
+    assert len(found) == len(FILES) + len(others) == 105
 
 
 @pytest.mark.parametrize(("group", "name"), FILES, ids=[f"{g}-{n}" for g, n in FILES])
@@ -152,13 +152,6 @@ def test_every_search_composes_and_builds(name: str) -> None:
     config = composed(f"search={name}", name="tune")
     build_recipes(config)
     assert set(config) == {field.name for field in dataclasses.fields(Tune)}
-
-
-def test_the_length_of_a_shipped_search_gives_way_to_that_of_the_user() -> None:
-    assert composed(name="tune").hparams.epochs == 6
-    assert composed("hparams=he", name="tune").hparams.epochs == 180
-    detection = composed("task=detection", name="tune").hparams
-    assert detection == composed("task=detection").hparams
 
 
 def test_the_views_of_the_contest_entry_add_up_to_one() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, open_dict
 
 from visionlab.command_line import check_keys, folder_name
@@ -95,9 +96,10 @@ def plan_study(
         HydraException: a value that may be drawn cannot be composed.
     """
     sweeper = config.hydra.sweeper
-    params = [f"{key}={value}" for key, value in sweeper.params.items() if value is not None]
     parser = OverridesParser.create(config_loader=loader)
-    space, fixed = split_overrides(parser.parse_overrides([*params, *arguments]))
+    given = parser.parse_overrides(list(arguments))
+    shipped = parser.parse_overrides([f"{key}={value}" for key, value in sweeper.params.items()])
+    space, fixed = split_overrides([*_without(shipped, given), *given])
     for key, axis in space.items():
         if key.partition(".")[0] in OF_TUNE:
             raise ValueError(f"{key} must be one value, got a space")
@@ -164,6 +166,16 @@ def job_overrides(plan: Plan, number: int, drawn: Sequence[str]) -> tuple[list[s
     folder = re.sub(r"[=,\[\]]+", "-", folder).rstrip("-")  # eval.py run=FOLDER needs no quotes
     own = [f"trial={number}", f"hydra.sweep.subdir={folder}"]
     return [*plan.fixed, *drawn, *own], folder
+
+
+def _without(shipped: Sequence[Override], given: Sequence[Override]) -> list[Override]:
+    """Return the overrides of a file of which, and of whose groups, the user says nothing."""
+    keys = {override.key_or_group for override in given}
+    return [
+        override
+        for override in shipped
+        if not any(f"{override.key_or_group}.".startswith(f"{key}.") for key in keys)
+    ]
 
 
 def _extremes(space: Space) -> Iterator[list[str]]:
