@@ -12,6 +12,7 @@ from optuna.trial import TrialState
 from processes import FORKS
 from studies import Launcher, plan, started, study_of
 
+from visionlab.engine.lock import turn
 from visionlab.sweeps import controllers
 from visionlab.sweeps.controllers import SILENT_SECONDS, beating, is_alive, this_process
 from visionlab.sweeps.queue import queue_lost_again
@@ -87,6 +88,21 @@ def test_the_trial_of_a_dead_controller_runs_again_with_its_parameters(tmp_path:
     assert lost.user_attrs["reason"] == "its controller died; queued again"
     assert launcher.rates[0] == lost.params["optimizer.lr"]
     assert [trial.state.name for trial in study.trials()] == ["FAIL", "COMPLETE", "COMPLETE"]
+
+
+def _wait_for_turn(path: Path, has_it: Any) -> None:
+    with turn(path):
+        has_it.set()
+
+
+def test_a_turn_is_waited_for(tmp_path: Path) -> None:
+    has_it = FORKS.Event()
+    process = FORKS.Process(target=_wait_for_turn, args=(tmp_path / "lock", has_it))
+    with turn(tmp_path / "lock"):
+        process.start()
+        assert not has_it.wait(0.5)
+    assert has_it.wait(60)
+    process.join(60)
 
 
 def _tune(folder: Path, n_trials: int, start: Any) -> None:

@@ -187,6 +187,7 @@ def test_trials_launched_at_once_are_no_more_than_are_left(tmp_path: Path) -> No
     launcher = Launcher(tuning)
     tune(tuning, launcher)
     assert [len(batch) for batch in launcher.batches] == [3, 2]
+    assert states(tuning) == ["COMPLETE"] * 5
     assert len(set(launcher.rates)) == 5
 
 
