@@ -33,6 +33,7 @@ FORKS.set_forkserver_preload(
     [
         "visionlab.runs",
         "visionlab.evaluations",
+        "visionlab.sweeps.trial",
         "torch.utils.tensorboard",
         "sklearn.datasets",
         "timm",

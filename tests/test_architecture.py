@@ -69,11 +69,13 @@ LIGHT = [
     "engine/following.py",
     "engine/interrupt.py",
     "engine/plan.py",
-    "engine/interrupt.py",
     "configs.py",
     "sweeps/jobs.py",
     "sweeps/processes.py",
     "sweeps/standing.py",
+    "sweeps/planning.py",
+    "sweeps/space.py",
+    "sweeps/storage_url.py",
 ]
 MAX_LINES = 300
 
@@ -112,7 +114,7 @@ def test_hydra_stays_at_the_edge_and_nothing_prints(module: str) -> None:
     calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
     printing = [call for call in calls if isinstance(call, ast.Name) and call.id == "print"]
     assert not printing or module == "command_line.py"
-    if module not in HYDRA_ALLOWED:
+    if module not in HYDRA_ALLOWED and _room(module) != "sweeps":
         assert not [name for name in _imports(module) if name.startswith(("hydra", "omegaconf"))]
 
 
@@ -123,7 +125,7 @@ def test_a_module_is_not_too_long(module: str) -> None:
 
 @pytest.mark.parametrize("module", LIGHT)
 def test_what_answers_a_wrong_command_line_imports_no_torch(module: str) -> None:
-    heavy = ("torch", "timm", "numpy", "sklearn")
+    heavy = ("torch", "timm", "numpy", "sklearn", "optuna")
     assert not [name for name in _imports(module) if name.split(".")[0] in heavy]
 
 

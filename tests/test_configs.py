@@ -14,6 +14,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
+from optuna.pruners import BasePruner
 
 from visionlab import command_line
 from visionlab.data.view import View
@@ -21,6 +22,7 @@ from visionlab.ensembles.views import check_views
 from visionlab.experiment import build_recipes, build_task
 from visionlab.recipes import Recipes
 from visionlab.settings.parts import Model
+from visionlab.settings.scripts import Tune
 from visionlab.task import Data
 
 CONF = Path(command_line.CONF)
@@ -88,8 +90,9 @@ def _composed(*overrides: str, name: str) -> DictConfig:
 
 def test_the_number_of_files() -> None:
     found = [path for path in CONF.rglob("*.yaml") if "hydra" not in path.parts]
-    others = ["train.yaml", "eval.yaml", "points/ibug68.yaml", *(CONF / "views").glob("*.yaml")]
-    assert len(found) == len(FILES) + len(others) == 103
+    others = ["train.yaml", "eval.yaml", "tune.yaml", "points/ibug68.yaml"]
+    others += [path for name in ("views", "pruner", "search") for path in (CONF / name).iterdir()]
+    assert len(found) == len(FILES) + len(others) == 108
 
 
 @pytest.mark.parametrize(("group", "name"), FILES, ids=[f"{g}-{n}" for g, n in FILES])
@@ -135,6 +138,20 @@ def test_every_list_of_views_composes_and_builds(name: str) -> None:
     check_views({key: View(**settings) for key, settings in views.items()})
     fields = {field.name for field in dataclasses.fields(View)}
     assert all(set(settings) == fields for settings in views.values())
+
+
+@pytest.mark.parametrize("name", [path.stem for path in (CONF / "pruner").glob("*.yaml")])
+def test_every_pruner_composes_and_builds(name: str) -> None:
+    config = composed(f"pruner={name}", name="tune")
+    command_line.check_keys(config)
+    assert isinstance(instantiate(config.pruner), BasePruner)
+
+
+@pytest.mark.parametrize("name", [path.stem for path in (CONF / "search").glob("*.yaml")])
+def test_every_search_composes_and_builds(name: str) -> None:
+    config = composed(f"search={name}", name="tune")
+    build_recipes(config)
+    assert set(config) == {field.name for field in dataclasses.fields(Tune)}
 
 
 def test_the_views_of_the_contest_entry_add_up_to_one() -> None:

@@ -34,7 +34,7 @@ CONF = str(Path(__file__).parents[2] / "conf")
 _FULL_ERROR = "HYDRA_FULL_ERROR"
 _USER_ERRORS = (ValueError, OSError, FloatingPointError, InstantiationException)
 _MAX_FOLDER_NAME = 120
-_made: list[Path] = []  # run folders that this process made
+_made: list[Path] = []  # folders of runs and studies that this process made
 _log = logging.getLogger("visionlab")
 
 
@@ -54,6 +54,8 @@ def register() -> None:
             store.store(group=group, name=name, node=schema, package=package)
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
     OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
+    OmegaConf.register_new_resolver("study_url", study_url, replace=True)
+    OmegaConf.register_new_resolver("study_direction", study_direction, replace=True)
 
 
 @functools.cache  # Hydra resolves it more than once
@@ -92,6 +94,24 @@ def folder_name(overrides: str) -> str:
     if len(name) <= _MAX_FOLDER_NAME and name == (overrides or name):
         return name
     return f"{name[:_MAX_FOLDER_NAME]}-{hashlib.sha256(overrides.encode()).hexdigest()[:8]}"
+
+
+def study_url(study: str | None, folder: str) -> str:
+    """Return the storage URL of a study: the one given, or a file in the sweep's folder.
+
+    The folder is made, since Hydra's own sweeper opens the file before it does so.
+    """
+    if study:
+        return study
+    if not Path(folder).exists():
+        Path(folder).mkdir(parents=True)
+        _made.append(Path(folder))
+    return f"sqlite:///{Path(folder).absolute() / 'study.db'}"
+
+
+def study_direction(mode: str) -> str:
+    """Return what Optuna calls the mode of a task."""
+    return {"max": "maximize", "min": "minimize"}[mode]
 
 
 def job(function: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
@@ -146,6 +166,7 @@ def run(main: Callable[[], Any]) -> None:
         if traceback:
             raise
         print(f"error: {explain(error)}", file=sys.stderr)  # noqa: T201 - logging may not be set up
+        _discard_unused()
         refused = isinstance(error, HydraException) and not isinstance(
             error, InstantiationException
         )
@@ -287,9 +308,9 @@ def is_users(error: BaseException) -> bool:
 
 
 def _discard_unused() -> None:
-    """Remove the new folder of a run that never began, so that mistakes leave nothing behind."""
+    """Remove the new folder of what never began, so that mistakes leave nothing behind."""
     for folder in _made:
-        if {path.name for path in folder.iterdir()} <= {"run.log"}:
+        if folder.is_dir() and {path.name for path in folder.iterdir()} <= {"run.log"}:
             (folder / "run.log").unlink(missing_ok=True)
             folder.rmdir()
 

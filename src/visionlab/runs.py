@@ -18,7 +18,7 @@ from visionlab.engine.collectives import from_first, largest
 from visionlab.engine.distributed import joined
 from visionlab.engine.evaluate import Numbers, Result, evaluate_saved, export, label
 from visionlab.engine.fit import fit
-from visionlab.engine.interrupt import Interrupted, Signals
+from visionlab.engine.interrupt import Interrupted, Pruned, Signals
 from visionlab.engine.lock import locked
 from visionlab.engine.observers import MetricsFile, Observer, Pictures, Predictions, TensorBoard
 from visionlab.engine.progress import Terminal, draw_table
@@ -34,11 +34,16 @@ from visionlab.storage import write_text
 from visionlab.training import Run, Training, build_training
 
 _TRAIN_SPLITS = {"none": [], "plain": ["train_plain"], "augmented": ["train"]}
+_ENDINGS: dict[type[BaseException], str] = {Interrupted: "interrupted", Pruned: "pruned"}
 _log = logging.getLogger(__name__)
 
 
-def train(config: DictConfig) -> float | None:
+def train(config: DictConfig, *, watchers: Sequence[Observer] = ()) -> float | None:
     """Train as a composed configuration says, in Hydra's output folder.
+
+    Args:
+        config: as Hydra composed it.
+        watchers: see what the run's own observers see, after them; one may raise `Pruned`.
 
     Returns:
         The best monitored number on validation, of the model or any average; None without
@@ -47,7 +52,7 @@ def train(config: DictConfig) -> float | None:
     folder = Path(HydraConfig.get().runtime.output_dir)
     with joined(config.device), locked(folder) if rank() == 0 else nullcontext():
         configs, step = from_first(lambda: _start(config, folder))
-        return train_together(configs, step=step)
+        return train_together(configs, step=step, watchers=watchers)
 
 
 def _start(config: DictConfig, folder: Path) -> tuple[dict[Path, DictConfig], int]:
@@ -62,7 +67,9 @@ def _start(config: DictConfig, folder: Path) -> tuple[dict[Path, DictConfig], in
     return {folder: resumed(config, folder)}, step
 
 
-def train_together(configs: Mapping[Path, DictConfig], *, step: int) -> float | None:
+def train_together(
+    configs: Mapping[Path, DictConfig], *, step: int, watchers: Sequence[Observer] = ()
+) -> float | None:
     """Train runs that differ at most in what rides along, as one training.
 
     Of several processes that share it the first writes files and returns something.
@@ -70,6 +77,7 @@ def train_together(configs: Mapping[Path, DictConfig], *, step: int) -> float | 
     Args:
         configs: of the runs, resolved, by folder; the folders are held by this process.
         step: from which all can go on, as `parties` says.
+        watchers: see what the observers of each run see, after them; one may raise `Pruned`.
 
     Returns:
         The best monitored number on validation, of the model or any average of any run; None
@@ -83,7 +91,7 @@ def train_together(configs: Mapping[Path, DictConfig], *, step: int) -> float | 
         _train_along(training)
         return None
     records = [_begin(run, training) for run in training.runs]
-    observers = [_observers(run, training) for run in training.runs]
+    observers = [[*_observers(run, training), *watchers] for run in training.runs]
     with Signals(agree=largest) as signals, _recorded(training, records, observers):
         _fit(training, signals, observers)
         results = _final_results(training, signals)
@@ -132,7 +140,7 @@ def _recorded(
                 closing.callback(observer.close)
             yield
     except BaseException as error:
-        status = "interrupted" if isinstance(error, Interrupted) else "failed"
+        status = _ENDINGS.get(type(error), "failed")
         for run, record in zip(training.runs, records, strict=True):
             record.update(status=status, error=str(error), **_progress(run, training))
             if status == "interrupted":

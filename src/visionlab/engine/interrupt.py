@@ -1,4 +1,7 @@
-"""Signals that end a run: the step in progress is finished, the state saved, then the run ends."""
+"""What ends a run from outside: a signal, or somebody who found it not worth going on.
+
+After a signal the step in progress is finished and the state saved, then the run ends.
+"""
 
 import signal
 import threading
@@ -18,6 +21,10 @@ class Interrupted(Exception):  # noqa: N818 - not an error of the run
         super().__init__(f"ended by {signal.Signals(number).name}")
         self.number = number
         self.exit_code = 128 + number
+
+
+class Pruned(Exception):  # noqa: N818 - not an error of the run
+    """A watcher ended the run after an epoch; the checkpoints written so far stay."""
 
 
 class Signals:

@@ -1,4 +1,4 @@
-"""One process at a time works in a run folder."""
+"""One process at a time works in a run folder, or on a file that several share."""
 
 import fcntl
 import time
@@ -23,6 +23,15 @@ def locked(folder: Path, *, wait_seconds: float = 0.0) -> Iterator[None]:
             if time.monotonic() >= until:
                 raise ValueError(f"{folder} must not be in use, another process works in it")
             time.sleep(0.1)
+        yield
+
+
+@contextmanager
+def turn(path: Path) -> Iterator[None]:
+    """Hold a file that is there for this, as soon as no other process does."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        fcntl.lockf(file, fcntl.LOCK_EX)
         yield
 
 

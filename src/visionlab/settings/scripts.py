@@ -1,6 +1,6 @@
-"""Names and types of the settings of `train.py` and `eval.py`, and the list of all schemas."""
+"""Names and types of the settings of the scripts, and the list of all schemas."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from visionlab.settings import detection, keypoints, parts
@@ -128,6 +128,32 @@ class Train:
 
 
 @dataclass
+class Tune(Train):
+    """A study: many training runs, one for each point of a space.
+
+    Attributes:
+        n_trials: how many are to be complete or pruned, over all starts and processes.
+        study: the storage URL of the study; null is `study.db` in the sweep's folder.
+        study_name: of the study in its storage.
+        objective: raw or averaged: whose best monitored number on validation is tuned.
+        max_failures: so many trials of one start may fail; one more ends it.
+        pruner: of Optuna.
+        trial: the number of the trial that a job is; set by the sweeper.
+    """
+
+    n_trials: int = MISSING
+    study: str | None = MISSING
+    study_name: str = MISSING
+    objective: str = MISSING
+    max_failures: int = MISSING
+    pruner: Any = MISSING
+    trial: int | None = MISSING
+
+
+OF_TUNE = {field.name for field in fields(Tune)} - {field.name for field in fields(Train)}
+
+
+@dataclass
 class EvalDataset:
     """Where the data is now, if not where the run found it."""
 
@@ -179,7 +205,7 @@ class Eval:
 
 
 SCHEMAS: dict[str, dict[str, type]] = {
-    "schema": {"train": Train, "eval": Eval},
+    "schema": {"train": Train, "eval": Eval, "tune": Tune},
     "schema/task": {"task": Task},
     "schema/dataset": {
         "digits": parts.Digits,

@@ -1,1 +1,1 @@
-"""Multiruns: what they ask for, what of it is there, what can share a training, and how it ends."""
+"""Many runs at once: what is tried, how it is shared out, and what became of it."""

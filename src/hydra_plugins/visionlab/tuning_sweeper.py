@@ -1,0 +1,38 @@
+"""The sweeper of `tune.py`, as Hydra finds it; the work is done in `visionlab.sweeps`."""
+
+from typing import Any
+
+from hydra.core.plugins import Plugins
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+
+class TuningSweeper(Sweeper):
+    """Runs the trials of a study; its settings are those of `conf/hydra/sweeper/tuning.yaml`."""
+
+    def __init__(self, **settings: Any) -> None:
+        """Take the settings, which are read where they are checked."""
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        """Keep what a sweep needs."""
+        self._config = config
+        self._loader = hydra_context.config_loader
+        self._launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Run a study's trials; `arguments` are the overrides of the command line."""
+        from visionlab.sweeps.planning import plan_study
+
+        plan, jobs = plan_study(self._config, arguments, self._loader)
+        # below, so that a wrong plan is refused at once
+        from visionlab.experiment import build_recipes
+        from visionlab.sweeps.tuning import tune
+
+        for job in jobs:
+            build_recipes(job)
+        return tune(plan, self._launcher.launch)

@@ -1,0 +1,66 @@
+"""Who works on a study, and whether it still lives.
+
+A controller is a process that asks a study for trials and launches them. On its own machine the
+system knows whether it lives; elsewhere a heartbeat says so.
+"""
+
+import os
+import socket
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+BEAT_SECONDS = 30.0
+SILENT_SECONDS = 180.0  # so long without a beat is dead: some beats, and clocks that differ
+
+
+def new_name() -> str:
+    """Return a name that no other controller has."""
+    return f"controller_{uuid.uuid4().hex[:12]}"
+
+
+def this_process(now: float) -> dict[str, Any]:
+    """Return what others need to see whether this process lives; `now` is in Unix seconds."""
+    pid = os.getpid()
+    return {"host": socket.gethostname(), "pid": pid, "started": _started(pid), "beat": now}
+
+
+def is_alive(controller: Mapping[str, Any], now: float) -> bool:
+    """Return whether a controller lives, at `now` in Unix seconds.
+
+    A number of a process alone does not say so: the system gives it to another one later.
+    """
+    if controller["host"] == socket.gethostname() and controller["started"] is not None:
+        return bool(_started(controller["pid"]) == controller["started"])
+    return bool(now - controller["beat"] < SILENT_SECONDS)
+
+
+@contextmanager
+def beating(beat: Callable[[], None], *, every_seconds: float = BEAT_SECONDS) -> Iterator[None]:
+    """Call `beat` now and then, beside what is done within."""
+    done = threading.Event()
+
+    def work() -> None:
+        while not done.wait(every_seconds):
+            beat()
+
+    thread = threading.Thread(target=work, daemon=True)
+    beat()
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _started(pid: int) -> str | None:
+    """Return when a process began, in ticks since the system did; None if there is none such."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:  # gone, or a system without /proc
+        return None
+    return stat.rpartition(")")[2].split()[19]

@@ -1,0 +1,132 @@
+"""What is searched: overrides in the syntax of Hydra's Optuna sweeper, as plain records.
+
+Nothing here imports Optuna or torch, so that a wrong space is answered at once.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+
+
+class Suggester(Protocol):
+    """The part of Optuna's `Trial` that draws values."""
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        """Draw one of several."""
+
+    def suggest_int(self, name: str, low: int, high: int, step: int = 1, log: bool = False) -> int:
+        """Draw a whole number."""
+
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float:
+        """Draw a number."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """One of several values, each as it stands on a command line."""
+
+    values: Sequence[str]
+
+    def suggest(self, trial: Suggester, key: str) -> str:
+        """Draw a value, as it stands on a command line."""
+        return str(trial.suggest_categorical(key, self.values))
+
+    def extremes(self) -> Sequence[str]:
+        """Return the values that show whether all of them may be set."""
+        return self.values
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """Numbers from `low` to `high`, both included; whole ones if both are.
+
+    Attributes:
+        low: the smallest.
+        high: the largest.
+        step: between two of them, or None for any.
+        log: whether equal ratios are equally likely, not equal differences.
+    """
+
+    low: float
+    high: float
+    step: float | None = None
+    log: bool = False
+
+    def suggest(self, trial: Suggester, key: str) -> str:
+        """Draw a value, as it stands on a command line."""
+        if isinstance(self.low, int) and isinstance(self.high, int):
+            step = 1 if self.step is None else int(self.step)
+            return str(trial.suggest_int(key, self.low, self.high, step=step, log=self.log))
+        return str(trial.suggest_float(key, self.low, self.high, step=self.step, log=self.log))
+
+    def extremes(self) -> Sequence[str]:
+        """Return the values that show whether all of them may be set."""
+        return [str(self.low), str(self.high)]
+
+
+Space = Mapping[str, Choices | Interval]
+
+
+def split_overrides(overrides: Sequence[Override]) -> tuple[Space, dict[str, str]]:
+    """Return what is searched and what is fixed, by key; of a key given twice the last counts.
+
+    Raises:
+        ValueError: a space is empty, upside down, or of a kind that cannot be searched.
+    """
+    space: dict[str, Choices | Interval] = {}
+    fixed: dict[str, str] = {}
+    for override in overrides:
+        key = override.get_key_element()
+        for earlier in [each for each in (*space, *fixed) if each.lstrip("+") == key.lstrip("+")]:
+            space.pop(earlier, None)
+            fixed.pop(earlier, None)
+        if override.is_sweep_override():
+            space[key] = _axis(key, override)
+        else:
+            fixed[key] = "" if override.is_delete() else override.get_value_element_as_str()
+    return space, fixed
+
+
+def as_override(key: str, value: str) -> str:
+    """Return one override of a job, as it stands on a command line."""
+    return key if key.startswith("~") else f"{key}={value}"
+
+
+def _axis(key: str, override: Override) -> Choices | Interval:
+    sweep, text = override.value(), override.get_value_string()
+    if "log" in getattr(sweep, "tags", ()) and not isinstance(sweep, IntervalSweep):
+        raise ValueError(f"{key} must be an interval to be tagged log, got {text}")
+    if isinstance(sweep, IntervalSweep):
+        return _interval(key, sweep, text)
+    if isinstance(sweep, RangeSweep):
+        return _range(key, sweep, text)
+    values = list(override.sweep_string_iterator())
+    if not values or len(set(values)) < len(values):
+        raise ValueError(f"{key} must be a choice of different values, got {text}")
+    return Choices(values=values)
+
+
+def _interval(key: str, sweep: IntervalSweep, text: str) -> Interval:
+    low, high, log = sweep.start, sweep.end, "log" in sweep.tags
+    if low is None or high is None or not low < high:
+        raise ValueError(f"{key} must be an interval from a lower to a higher number, got {text}")
+    if log and low <= 0:
+        raise ValueError(f"{key} must be an interval above 0 to be tagged log, got {text}")
+    return Interval(low=low, high=high, log=log)
+
+
+def _range(key: str, sweep: RangeSweep, text: str) -> Interval:
+    """Return a range without its stop, as everywhere in Hydra and Python."""
+    start, stop, step = sweep.start or 0, sweep.stop, sweep.step
+    if stop is None or step <= 0 or not start < stop:
+        raise ValueError(f"{key} must be a range from a lower to a higher number, got {text}")
+    num_steps = math.ceil((stop - start) / step - 1e-9) - 1  # 0.3 / 0.1 is a little below 3
+    high = start + num_steps * step
+    if not isinstance(high, int):
+        start, high = float(start), float(f"{high:.12g}")
+    return Interval(low=start, high=high, step=step)

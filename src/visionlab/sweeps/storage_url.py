@@ -1,0 +1,28 @@
+"""URLs of databases, as SQLAlchemy has them."""
+
+from pathlib import Path
+
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+
+def database_file(url: str) -> Path | None:
+    """Return the file of an SQLite database, None for a server.
+
+    Raises:
+        ValueError: the URL is none, or the database would be in the memory of one process.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise ValueError(f"study must be a storage URL, sqlite:///FILE say, got {url}") from error
+    if parsed.get_backend_name() != "sqlite":
+        return None
+    if parsed.database in (None, "", ":memory:"):
+        raise ValueError(f"study must be a storage that jobs can open too, got {url}")
+    return Path(parsed.database)
+
+
+def masked(url: str) -> str:
+    """Return a URL without its password."""
+    return str(make_url(url).render_as_string(hide_password=True))
