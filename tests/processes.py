@@ -18,7 +18,8 @@ import numpy as np
 import torch
 
 from visionlab.engine.observers import read_rows
-from visionlab.storage import read_tensors
+from visionlab.sweeps import processes
+from visionlab.tensor_files import read_tensors
 
 ROOT = Path(__file__).parents[1]
 # two epochs of 11 steps on the embedded digits, a few seconds
@@ -78,6 +79,9 @@ def _run(
     os.environ.update(environment)
     os.chdir(folder)
     torch.set_num_threads(1)
+    # what a multirun starts is forked from this process, which has imported torch; the real way is
+    # tested in test_scripts.py
+    processes._CONTEXT = multiprocessing.get_context("fork")
     sys.argv = [str(path), *arguments]
     sys.path[0] = str(path.parent)
     try:

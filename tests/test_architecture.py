@@ -13,6 +13,7 @@ LAYERS = {
     "schedules": 0,
     "averaging": 0,
     "storage": 0,
+    "tensor_files": 1,
     "optimizers": 0,
     "settings": 0,
     "terminal": 0,
@@ -30,7 +31,8 @@ LAYERS = {
     "engine": 3,
     "ensembles": 4,
     "recipes": 4,
-    "command_line": 4,
+    "messages": 4,
+    "command_line": 5,
     "configs": 4,
     "experiment": 5,
     "training": 6,
@@ -45,6 +47,7 @@ HYDRA_ALLOWED = {
     "runs.py",
     "evaluations.py",
     "command_line.py",
+    "messages.py",
     "sweeps/checks.py",
     "sweeps/jobs.py",
     "sweeps/launching.py",
@@ -53,6 +56,7 @@ HYDRA_ALLOWED = {
     "sweeps/trainings.py",
 }
 LIGHT = [
+    "messages.py",
     "command_line.py",
     "settings/parts.py",
     "settings/scripts.py",
@@ -63,6 +67,7 @@ LIGHT = [
     "data/check_submission.py",
     "data/submission_report.py",
     "schedules.py",
+    "storage.py",
     "plateau.py",
     "terminal.py",
     "processes.py",
@@ -113,7 +118,7 @@ def test_hydra_stays_at_the_edge_and_nothing_prints(module: str) -> None:
     tree = ast.parse((SOURCE / module).read_text())
     calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
     printing = [call for call in calls if isinstance(call, ast.Name) and call.id == "print"]
-    assert not printing or module == "command_line.py"
+    assert not printing or module in ("command_line.py", "messages.py")
     if module not in HYDRA_ALLOWED and _room(module) != "sweeps":
         assert not [name for name in _imports(module) if name.startswith(("hydra", "omegaconf"))]
 

@@ -16,7 +16,7 @@ from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 from optuna.pruners import BasePruner
 
-from visionlab import command_line
+from visionlab import command_line, messages
 from visionlab.data.view import View
 from visionlab.ensembles.views import check_views
 from visionlab.experiment import build_recipes, build_task
@@ -98,7 +98,7 @@ def test_the_number_of_files() -> None:
 @pytest.mark.parametrize(("group", "name"), FILES, ids=[f"{g}-{n}" for g, n in FILES])
 def test_every_file_composes_and_builds(group: str, name: str) -> None:
     config = composed(f"{group}={name}", *NEEDED.get((group, name), []))
-    command_line.check_keys(config)
+    messages.check_keys(config)
     recipes = build_recipes(config)
     if group == "model":
         task = build_task(
@@ -143,7 +143,7 @@ def test_every_list_of_views_composes_and_builds(name: str) -> None:
 @pytest.mark.parametrize("name", [path.stem for path in (CONF / "pruner").glob("*.yaml")])
 def test_every_pruner_composes_and_builds(name: str) -> None:
     config = composed(f"pruner={name}", name="tune")
-    command_line.check_keys(config)
+    messages.check_keys(config)
     assert isinstance(instantiate(config.pruner), BasePruner)
 
 
@@ -226,7 +226,7 @@ def test_a_list_of_decays_is_one_average_each() -> None:
 def test_a_range_error_names_key_rule_and_value(overrides: list[str], message: str) -> None:
     with pytest.raises(Exception, match="full_key") as caught:
         build_recipes(composed(*overrides))
-    assert re.search(message, command_line.explain(caught.value))
+    assert re.search(message, messages.explain(caught.value))
 
 
 def test_a_band_needs_a_loss_for_each_sample() -> None:
@@ -242,12 +242,12 @@ def test_a_band_needs_a_loss_for_each_sample() -> None:
 @pytest.mark.parametrize("override", ["+foo=1", "+optimizer.foo=1", "+dataset.val.foo=1"])
 def test_a_plus_does_not_smuggle_a_key_in(override: str) -> None:
     with pytest.raises(ValueError, match=r"foo must be a setting; overrides need no leading \+"):
-        command_line.check_keys(composed(override))
+        messages.check_keys(composed(override))
 
 
 def test_a_setting_without_value_must_be_given() -> None:
     with pytest.raises(ValueError, match=r"dataset\.root must be given"):
-        command_line.check_keys(composed("dataset=imagefolder"))
+        messages.check_keys(composed("dataset=imagefolder"))
 
 
 def test_a_saved_configuration_builds_the_same() -> None:

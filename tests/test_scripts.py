@@ -182,6 +182,27 @@ def test_a_range_test_that_diverges_leaves_what_was_before(tmp_path: Path) -> No
     assert json.loads((run / "run.json").read_text())["status"] == "failed"
 
 
+def test_a_real_multirun_trains_each_job_in_a_process_of_its_own(tmp_path: Path) -> None:
+    arguments = [*SMALL, "scheduler=cosine,linear", "stop.max_steps=2", "tensorboard=false"]
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "train.py"), "--multirun", *arguments],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("2 jobs, 2 trainings\n[1/2] scheduler=cosine: begins\n")
+    runs = sorted(tmp_path.glob("multirun/*/*/"))
+    assert [run.name for run in runs if run.name != ".sweep"] == [
+        "scheduler=cosine",
+        "scheduler=linear",
+    ]
+    done = script("eval.py", f"run={runs[-1]}", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
 def test_runs_to_resume_cannot_be_swept(finished: Path, tmp_path: Path) -> None:
     done = script("train.py", "--multirun", f"resume={finished},x", folder=tmp_path)
     assert done.returncode == 1

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 import torch
 
-from visionlab.storage import read_tensors, write_json, write_tensors, write_text
+from visionlab.storage import write_json, write_text
+from visionlab.tensor_files import read_tensors, write_tensors
 
 CONTENT = {
     "model": OrderedDict(weight=torch.arange(12.0).reshape(3, 4), counter=torch.tensor(3)),
@@ -34,7 +35,8 @@ LIMITED_WRITER = """
 import json, resource, signal, sys
 from pathlib import Path
 import torch
-from visionlab.storage import write_tensors, write_text
+from visionlab.storage import write_text
+from visionlab.tensor_files import write_tensors
 
 folder = Path(sys.argv[1])
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # so that a write fails, as on a full disk
@@ -60,7 +62,7 @@ KILLED_WRITERS = """
 import json, os, random, signal, sys, time
 from pathlib import Path
 import torch
-from visionlab.storage import read_tensors, write_tensors
+from visionlab.tensor_files import read_tensors, write_tensors
 
 folder = Path(sys.argv[1])
 path, kept = folder / "last.pt", folder / "kept.pt"

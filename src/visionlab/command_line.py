@@ -4,8 +4,6 @@ Nothing here imports torch.
 """
 
 import argparse
-import dataclasses
-import difflib
 import functools
 import hashlib
 import logging
@@ -28,11 +26,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from visionlab.engine.following import first_speaks, followers_folder
 from visionlab.engine.interrupt import Interrupted
+from visionlab.messages import USER_ERRORS, check_keys, explain, is_users, refuse
 from visionlab.settings.scripts import SCHEMAS
 
 CONF = str(Path(__file__).parents[2] / "conf")
 _FULL_ERROR = "HYDRA_FULL_ERROR"
-_USER_ERRORS = (ValueError, OSError, FloatingPointError, InstantiationException)
 _MAX_FOLDER_NAME = 120
 _made: list[Path] = []  # folders of runs and studies that this process made
 _log = logging.getLogger("visionlab")
@@ -126,7 +124,7 @@ def job(function: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
             with first_speaks():
                 check_keys(config)
                 return function(config)
-        except (*_USER_ERRORS, Interrupted, RuntimeError) as error:
+        except (*USER_ERRORS, Interrupted, RuntimeError) as error:
             if _wants_traceback() or not is_users(error):
                 raise
             _log.error("error: %s", explain(error))
@@ -145,7 +143,7 @@ def run(main: Callable[[], Any]) -> None:
     os.environ[_FULL_ERROR] = "1"  # or Hydra prints several lines itself
     os.environ["VISIONLAB_TRACEBACK"] = "1" if traceback else ""
     sys.argv[1:] = _for_hydra(sys.argv[1:])
-    argparse.ArgumentParser.error = _refuse  # type: ignore[assignment, method-assign]
+    argparse.ArgumentParser.error = refuse  # type: ignore[assignment, method-assign]
     register()
     logging.raiseExceptions = False  # a full disk is reported once, not at every line of a log
     try:
@@ -161,7 +159,7 @@ def run(main: Callable[[], Any]) -> None:
         OmegaConfBaseException,
         Unfinished,
         Interrupted,
-        *_USER_ERRORS,
+        *USER_ERRORS,
     ) as error:
         if traceback:
             raise
@@ -173,77 +171,24 @@ def run(main: Callable[[], Any]) -> None:
         sys.exit(2 if refused else getattr(error, "exit_code", 1))
 
 
-def check_keys(config: DictConfig) -> None:
-    """Refuse keys that a leading + put where the schema has none, and values not given.
-
-    Raises:
-        ValueError: there are such keys.
-    """
-    check_known(config)
-    if missing := OmegaConf.missing_keys(config):
-        raise ValueError(f"{', '.join(sorted(missing))} must be given, got nothing")
-
-
-def check_known(config: DictConfig) -> None:
-    """Refuse keys that a leading + put where the schema has none.
-
-    Raises:
-        ValueError: there are such keys.
-    """
-    if unknown := _unknown_keys(config):
-        names = f"{', '.join(unknown)} must be a setting; overrides need no leading +"
-        raise ValueError(names + _nearest(unknown[0].split(".")[-1], _all_names()))
-
-
-def explain(error: BaseException) -> str:
-    """Return an error as one line: what, the rule, the value got."""
-    if isinstance(error, InstantiationException) and isinstance(error.__cause__, _USER_ERRORS):
-        key = re.search(r"^full_key: (.*)$", str(error), re.MULTILINE)
-        return f"{key[1]}.{error.__cause__}" if key else str(error.__cause__)
-    if type(error).__name__ == "OutOfMemoryError":
-        return "the device's memory must hold a batch; raise hparams.accumulate_steps"
-    if isinstance(error, HydraException | OmegaConfBaseException):
-        causes = [error.__cause__] if isinstance(error.__cause__, OmegaConfBaseException) else []
-        return _explain_hydra("\n".join(str(part) for part in (error, *causes)))
-    return " ".join(str(error).split())
-
-
-def _explain_hydra(message: str) -> str:
-    message = message.split("Config search path")[0]
-    noise = (
-        "To append to your config",
-        "full_key:",
-        "object_type=",
-        "reference_type=",
-        "See https",
-    )
-    lines = [line.strip().removesuffix(".") for line in message.splitlines()]
-    text = "; ".join(line for line in lines if line and not line.startswith(noise))
-    text = re.sub(r"\w+ raised while resolving interpolation: ", "", text.replace(":;", ":"))
-    unknown = re.search(r"Could not override '([\w./@]+)'|Key '(\w+)' not in", message)
-    if unknown:
-        return text + _nearest((unknown[1] or unknown[2]).split(".")[-1], _all_names())
-    if choice := re.search(r"Could not find '(?:.*/)?(.*)'", message):
-        return text + _nearest(choice[1], re.findall(r"^\t(\S+)$", message, re.MULTILINE))
-    return text
-
-
-def _nearest(name: str, names: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, names, n=2)
-    return f"; did you mean {' or '.join(close)}?" if close else ""
-
-
 def _for_hydra(arguments: Sequence[str]) -> list[str]:
     """Return arguments as Hydra takes them.
 
     A group that the defaults list is chosen without +, and habit has `experiment` with one. In a
     multirun, Hydra would first set what all jobs have in common where no job has chosen yet, which
-    fails for `dataset=cifar10,cifar100 dataset.root=DIR`; a choice of one is left to the jobs.
+    fails for `dataset=cifar10,cifar100 dataset.root=DIR`; a choice of one is left to the jobs. The
+    path of a job's folder would have to be quoted, for its = and commas.
     """
-    arguments = [re.sub(r"^\+(?=experiment=)", "", each) for each in arguments]
+    arguments = [re.sub(r"^\+(?=experiment=)", "", _quoted_path(each)) for each in arguments]
     if not {"--multirun", "-m"} & set(arguments):
         return arguments
     return [_as_choice(each) if _is_of_a_part(each) else each for each in arguments]
+
+
+def _quoted_path(argument: str) -> str:
+    key, _, value = argument.partition("=")
+    is_path = "/" in value and re.search(r"[=,\[\]]", value) and Path(value).expanduser().exists()
+    return f"{key}='{value}'" if is_path else argument
 
 
 def _is_of_a_part(argument: str) -> bool:
@@ -259,52 +204,6 @@ def _as_choice(argument: str) -> str:
     except HydraException:  # a choice cannot be null; what else is wrong Hydra says itself
         return argument
     return argument if override.is_sweep_override() else choice
-
-
-def _refuse(parser: argparse.ArgumentParser, message: str) -> None:
-    """Make what argparse does not understand one line; it would print its usage too."""
-    options = [name for action in parser._actions for name in action.option_strings]
-    unknown = re.search(r"unrecognized arguments: (\S+)", message)
-    if unknown and not unknown[1].startswith("-"):
-        message = f"options must stand before or after all overrides, got {unknown[1]} after one"
-    elif unknown:
-        message += _nearest(unknown[1], options)
-    print(f"error: {message}", file=sys.stderr)  # noqa: T201 - logging is not set up
-    sys.exit(2)
-
-
-def _unknown_keys(config: DictConfig, prefix: str = "") -> list[str]:
-    schema = OmegaConf.get_type(config)
-    known = None
-    if schema is not None and dataclasses.is_dataclass(schema):
-        known = {field.name for field in dataclasses.fields(schema)}
-    unknown = []
-    for key, value in config.items_ex(resolve=False):
-        key = str(key)
-        if known is not None and key not in known:
-            unknown.append(f"{prefix}{key}")
-        elif isinstance(value, DictConfig) and not (value._is_missing() or value._is_none()):
-            unknown += _unknown_keys(value, f"{prefix}{key}.")
-    return unknown
-
-
-def _all_names() -> list[str]:
-    """Return the names of all settings, of launchers and sweepers too."""
-    schemas = [schema for group in SCHEMAS.values() for schema in group.values()]
-    names = {field.name for schema in schemas for field in dataclasses.fields(schema)}
-    of_hydra = ConfigStore.instance().repo.get("hydra", {})
-    for group in ("launcher", "sweeper"):
-        for stored in of_hydra.get(group, {}).values():
-            names |= {str(key) for key in getattr(stored, "node", {})}
-    return sorted(names)
-
-
-def is_users(error: BaseException) -> bool:
-    """Return whether an error is one that a user can mend, not a fault of the program."""
-    if isinstance(error, InstantiationException):
-        return isinstance(error.__cause__, _USER_ERRORS)
-    named = type(error).__name__ == "OutOfMemoryError"
-    return named or isinstance(error, (*_USER_ERRORS, Interrupted))
 
 
 def _discard_unused() -> None:

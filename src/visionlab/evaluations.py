@@ -26,8 +26,9 @@ from visionlab.experiment import (
     without_first_weights,
 )
 from visionlab.processes import num_processes
-from visionlab.storage import read_tensors, write_json
+from visionlab.storage import write_json
 from visionlab.task import Task
+from visionlab.tensor_files import read_tensors
 
 _log = logging.getLogger(__name__)
 

@@ -1,76 +1,15 @@
-"""Files that are either whole or recognised as broken, and never half replaced.
+"""Files that are never half replaced: written aside, flushed to the disk, renamed over the old one.
 
-A file is written aside, flushed to the disk and renamed over the old one. Tensor files are torch's
-zip format with a SHA-256 of their content in the zip's comment: `torch.load` and `unzip -z` read
-them as they are. They hold tensors and plain containers only, so reading one runs no code.
+Imports no torch; files of tensors are in `tensor_files`.
 """
 
-import hashlib
 import json
 import math
 import os
-import pickle
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
-
-import torch
-
-_PREFIX = b"sha256:"
-_COMMENT_LENGTH = len(_PREFIX) + 64
-_CHUNK = 1 << 20
-
-
-def write_tensors(path: Path, content: Mapping[str, Any], *, keep: Path | None = None) -> None:
-    """Write tensors and plain containers to `path`, replacing what was there in one step.
-
-    Args:
-        path: the file to write.
-        content: what to write.
-        keep: where the file that `path` held until now stays, if it is to stay.
-
-    Raises:
-        OSError: the disk is full or refuses; the old file is untouched.
-    """
-
-    def write(file: BinaryIO) -> None:
-        torch.save(dict(content), file)
-        _seal(file)
-
-    with _written_aside(path, write) as aside:
-        if keep is not None and path.exists():
-            _replace_by_link(path, keep)
-        aside.replace(path)
-    _flush_folder(path.parent)
-
-
-def read_tensors(path: Path, *, sealed: bool) -> dict[str, Any]:
-    """Read a tensor file on the CPU.
-
-    Args:
-        path: a file of `write_tensors`, or if not `sealed` any file of `torch.save`.
-        sealed: whether a file without a checksum is refused.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: the file is cut short, altered, or holds more than tensors and containers.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist")
-    _check_seal(path, required=sealed)
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ValueError(
-            f"{path} must hold tensors and plain containers only; it holds other objects, or is "
-            "not a checkpoint, and was not run"
-        ) from error
-    except Exception as error:  # a damaged file can raise anything
-        raise ValueError(f"{path} is not a whole checkpoint file") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} must hold a dictionary, got {type(content).__name__}")
-    return content
 
 
 def write_text(path: Path, text: str) -> None:
@@ -84,7 +23,7 @@ def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
     Raises:
         OSError: the disk is full or refuses; the old file is untouched.
     """
-    with _written_aside(path, write) as aside:
+    with written_aside(path, write) as aside:
         aside.replace(path)
 
 
@@ -115,7 +54,7 @@ def _finite(value: Any) -> Any:
 
 
 @contextmanager
-def _written_aside(path: Path, write: Callable[[BinaryIO], object]) -> Iterator[Path]:
+def written_aside(path: Path, write: Callable[[BinaryIO], object]) -> Iterator[Path]:
     """Write a file beside `path` and flush it; it is gone afterwards unless it was renamed."""
     aside = _aside(path)
     try:
@@ -135,44 +74,7 @@ def _aside(path: Path) -> Path:
     return path.with_name(f".{path.name}.tmp")
 
 
-def _seal(file: BinaryIO) -> None:
-    """Put the checksum of everything before the zip's comment into that comment."""
-    file.flush()
-    file.seek(-2, os.SEEK_END)
-    if file.read(2) != b"\0\0":
-        raise RuntimeError("torch.save no longer ends its zip with an empty comment")
-    end = file.tell() - 2
-    digest = _digest(file, end)
-    file.seek(end)
-    file.write(_COMMENT_LENGTH.to_bytes(2, "little") + _PREFIX + digest)
-    file.flush()
-
-
-def _check_seal(path: Path, *, required: bool) -> None:
-    with path.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        end = size - _COMMENT_LENGTH - 2
-        file.seek(max(0, end))
-        tail = file.read()
-        if end < 0 or not tail.startswith(_COMMENT_LENGTH.to_bytes(2, "little") + _PREFIX):
-            if required:
-                raise ValueError(f"{path} is cut short: its checksum is missing")
-            return
-        if _digest(file, end) != tail[2 + len(_PREFIX) :]:
-            raise ValueError(f"{path} was altered: its checksum does not match its content")
-
-
-def _digest(file: BinaryIO, end: int) -> bytes:
-    """Return the hexadecimal SHA-256 of the first `end` bytes."""
-    file.seek(0)
-    digest = hashlib.sha256()
-    while end > 0 and (chunk := file.read(min(_CHUNK, end))):
-        digest.update(chunk)
-        end -= len(chunk)
-    return digest.hexdigest().encode()
-
-
-def _replace_by_link(path: Path, link: Path) -> None:
+def replace_by_link(path: Path, link: Path) -> None:
     """Make `link` a second name of `path`; `path` never disappears meanwhile."""
     aside = _aside(link)
     aside.unlink(missing_ok=True)
@@ -184,7 +86,8 @@ def _replace_by_link(path: Path, link: Path) -> None:
         aside.replace(link)
 
 
-def _flush_folder(folder: Path) -> None:
+def flush_folder(folder: Path) -> None:
+    """Flush to the disk which files a folder holds."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -15,8 +15,8 @@ from visionlab.engine.checkpoints import LAST, load_last
 from visionlab.engine.evaluate import Result
 from visionlab.engine.state import TrainState
 from visionlab.plateau import Plateau, PlateauState
-from visionlab.storage import read_tensors, write_tensors
 from visionlab.task import Task
+from visionlab.tensor_files import read_tensors, write_tensors
 
 BY_STEP = Plateau(
     monitor="train/loss",

@@ -20,7 +20,7 @@ from visionlab.models.weights import (
     load_matching,
     read_weights,
 )
-from visionlab.storage import write_tensors
+from visionlab.tensor_files import write_tensors
 
 
 def network(width: int = 4, num_classes: int = 3, seed: int = 0) -> nn.Sequential:

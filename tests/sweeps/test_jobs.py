@@ -1,6 +1,7 @@
 """The jobs of a grid: composed as Hydra composes them, and named by what differs."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -143,3 +144,12 @@ def test_what_is_common_to_all_jobs_is_left_to_them() -> None:
         "a.c=null",
     ]
     assert command_line._for_hydra(["dataset.root=/x"]) == ["dataset.root=/x"]
+
+
+def test_paths_that_exist_need_no_quotes(tmp_path: Path) -> None:
+    run = tmp_path / "scheduler=cosine,averaged.decay=[0.5,0.9]"
+    run.mkdir()
+    assert command_line._for_hydra([f"run={run}", "x=/no=where,y"]) == [
+        f"run='{run}'",
+        "x=/no=where,y",
+    ]

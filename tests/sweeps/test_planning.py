@@ -66,7 +66,7 @@ def test_what_must_stay_as_it_is_leaves_out_what_may_change(tmp_path: Path) -> N
             ["scheduler=cosine", "averaged.decay=[0.9,0.99]"],
             "7_scheduler-cosine_averaged.decay-0.9-0.99",
         ),
-        (["dataset.root='a b/c'"], "7_dataset.root--a-b-c"),
+        (["dataset.root='a b/c'"], "7_dataset.root--a-b-c--7f158f31"),
     ],
 )
 def test_a_folder_can_be_typed_without_quotes(

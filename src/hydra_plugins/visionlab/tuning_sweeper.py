@@ -1,5 +1,7 @@
 """The sweeper of `tune.py`, as Hydra finds it; the work is done in `visionlab.sweeps`."""
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from hydra.core.plugins import Plugins
@@ -27,12 +29,20 @@ class TuningSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> Any:
         """Run a study's trials; `arguments` are the overrides of the command line."""
         from visionlab.sweeps.planning import plan_study
+        from visionlab.sweeps.processes import call_in_process, get_ready
 
         plan, jobs = plan_study(self._config, arguments, self._loader)
+        get_ready()
         # below, so that a wrong plan is refused at once
-        from visionlab.experiment import build_recipes
         from visionlab.sweeps.tuning import tune
 
-        for job in jobs:
-            build_recipes(job)
+        call_in_process(partial(_check, jobs))
         return tune(plan, self._launcher.launch)
+
+
+def _check(jobs: Sequence[DictConfig]) -> None:
+    """Build recipes, in a process of its own: torch is not imported in this one."""
+    from visionlab.experiment import build_recipes
+
+    for job in jobs:
+        build_recipes(job)

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from visionlab.averaging import Average
 from visionlab.engine.state import TrainState
 from visionlab.processes import rank
-from visionlab.storage import read_tensors, write_tensors
+from visionlab.tensor_files import read_tensors, write_tensors
 
 LAST = "last.pt"
 PREVIOUS = "previous.pt"  # the `last.pt` before, should the newest be damaged

@@ -8,7 +8,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from visionlab.storage import read_tensors
+from visionlab.tensor_files import read_tensors
 
 _MAX_NAMED = 5
 _PREFIXES = ("module.", "_orig_mod.")  # of data-parallel training, of torch.compile

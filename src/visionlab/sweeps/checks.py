@@ -2,26 +2,25 @@
 
 import json
 import logging
-import multiprocessing
 from collections.abc import Sequence
-from multiprocessing.connection import Connection
 
 from omegaconf import DictConfig, OmegaConf
 
-from visionlab.command_line import explain, is_users
 from visionlab.configs import completed, training_key
 from visionlab.experiment import build_data, build_recipes
+from visionlab.messages import explain, is_users
 from visionlab.recipes import Recipes, riding_keys
 from visionlab.sweeps.jobs import Job
 from visionlab.task import Data
 from visionlab.training import prepare_machine, put_together
 
 Checked = tuple[Job, DictConfig, Recipes]
-_log = logging.getLogger(__name__)
 
 
 def plan_trainings(jobs: Sequence[Job], *, share: bool, reads_data: bool) -> list[list[Job]]:
     """Check jobs, and return those together that can share a training.
+
+    To be called in a process of its own: data and models stay in memory, GPUs in use.
 
     Args:
         jobs: to be trained.
@@ -37,7 +36,8 @@ def plan_trainings(jobs: Sequence[Job], *, share: bool, reads_data: bool) -> lis
         riding = riding_keys(checked[-1]) if share else []
         shares.setdefault(training_key(job.config, riding), []).append(checked)
     if reads_data:
-        _try_in_a_process(list(shares.values()))
+        logging.disable()
+        _try(list(shares.values()))
     return [[job for job, *_ in checked] for checked in shares.values()]
 
 
@@ -54,43 +54,19 @@ def _named(error: Exception, job: Job) -> Exception:
     return ValueError(f"{explain(error)} (job {job.name})") if is_users(error) else error
 
 
-def _try_in_a_process(shares: Sequence[Sequence[Checked]]) -> None:
-    """Build what trainings need, but for their seeds, in a process that then ends.
-
-    This one stays as it is: it will be forked, and must have started no threads and no GPU.
-    """
-    receiver, sender = multiprocessing.Pipe(duplex=False)
-    process = multiprocessing.get_context("fork").Process(target=_try, args=(shares, sender))
-    process.start()
-    sender.close()
-    try:
-        message = receiver.recv()
-    except EOFError:
-        message = None
-        _log.warning("the jobs could not be tried out; each will say itself what is wrong with it")
-    process.join()
-    if message:
-        raise ValueError(message)
-
-
-def _try(shares: Sequence[Sequence[Checked]], sender: Connection) -> None:
-    logging.disable()
+def _try(shares: Sequence[Sequence[Checked]]) -> None:
+    """Build what trainings need; those that differ in their seeds are alike in this."""
     tried: set[str] = set()
     data: dict[str, Data] = {}  # what was read last
     for share in shares:
         job, config, _ = share[0]
         key = training_key(job.config, ["global_seed"])
-        if key in tried:
-            continue
-        tried.add(key)
-        try:
-            _build(config, [recipes for *_, recipes in share], data)
-        except Exception as error:
-            if not is_users(error):
-                raise
-            sender.send(f"{explain(error)} (job {job.name})")
-            return
-    sender.send(None)
+        if key not in tried:
+            tried.add(key)
+            try:
+                _build(config, [recipes for *_, recipes in share], data)
+            except Exception as error:
+                raise _named(error, job) from error
 
 
 def _build(config: DictConfig, recipes: Sequence[Recipes], data: dict[str, Data]) -> None:

@@ -17,8 +17,8 @@ from hydra.core.override_parser.types import Override, OverrideType
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from visionlab.command_line import check_known
 from visionlab.configs import leaves
+from visionlab.messages import check_known
 
 _NOT_SETTINGS = ("hydra", "sweep")
 _EXPERIMENT = "experiment"
@@ -117,6 +117,11 @@ class _Composer:
             for name in config
             if name not in _NOT_SETTINGS
         }
+        if settings["resume"]:
+            raise ValueError(
+                "resume must be one run, not part of a multirun, which goes on by itself, "
+                f"got {settings['resume']}"
+            )
         if missing := [key for key, value in leaves(settings).items() if value == "???"]:
             raise ValueError(f"{', '.join(missing)} must be given, got nothing")
         return settings, str(config.hydra.sweep.subdir)

@@ -1,18 +1,19 @@
 """Hydra's jobs as processes on this machine."""
 
-import importlib
+import pickle
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from visionlab.command_line import register
-from visionlab.sweeps.processes import Ended, Slots, Work, run_in_processes
+from visionlab.sweeps.processes import Ended, Slots, Work, get_ready, run_in_processes
 
 
 def launch(
@@ -37,24 +38,27 @@ def launch(
     Raises:
         Interrupted: a signal came; the jobs have saved their state.
     """
-    importlib.import_module("visionlab.runs")  # once, and not in every process
+    get_ready()
     works, jobs = [], []
     for number, overrides in enumerate(job_overrides, start=first_number):
         job = context.config_loader.load_sweep_config(config, list(overrides))
         with open_dict(job):
             job.hydra.job.id = job.hydra.job.num = number
         folder = Path(str(job.hydra.sweep.dir), str(job.hydra.sweep.subdir))
-        run = partial(_run, Singleton.get_state(), context, function, job)
+        # Hydra's objects hold functions of functions, which pickle itself cannot
+        packed = cloudpickle.dumps((Singleton.get_state(), context, function, job))
+        run = partial(_run, packed)
         works.append(Work(name=folder.name, function=run, log=folder / "run.log"))
         jobs.append(job)
     ended = run_in_processes(works, slots)
     return [_as_return(each, job) for each, job in zip(ended, jobs, strict=True)]
 
 
-def _run(state: Any, context: HydraContext, function: TaskFunction, job: DictConfig) -> Any:
+def _run(packed: bytes) -> Any:
     """Run a job; in its process."""
     setup_globals()
     register()
+    state, context, function, job = pickle.loads(packed)
     Singleton.set_state(state)
     return run_job(
         hydra_context=context,

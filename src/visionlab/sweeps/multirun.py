@@ -7,6 +7,7 @@ finds its jobs in a file and writes down itself how they end.
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,15 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.utils import JobReturn, JobStatus, configure_log
 from omegaconf import DictConfig, OmegaConf
 
-from visionlab.command_line import Unfinished, explain
+from visionlab.command_line import Unfinished
 from visionlab.engine.interrupt import Interrupted
 from visionlab.engine.lock import locked
+from visionlab.messages import explain
 from visionlab.processes import num_processes
 from visionlab.sweeps.jobs import Job, compose_jobs
 from visionlab.sweeps.lost_jobs import lost_jobs_failed
+from visionlab.sweeps.plan_files import Plan, write_plan
+from visionlab.sweeps.processes import call_in_process, get_ready
 from visionlab.sweeps.standing import standing
 from visionlab.sweeps.table import Listed, count_states, log_table, write_jobs, write_table
 
@@ -52,6 +56,8 @@ def run_jobs(
     sweep = Path(config.hydra.sweep.dir).absolute()
     jobs = compose_jobs(loader, config, [each for each in arguments if not _is_own(each)])
     pending = [job for job in jobs if standing(sweep / job.name, job.config) != "finished"]
+    if pending:
+        get_ready()
     trainings = _plan(pending, config) if pending else []
     _log.info("%s", _announcement(len(jobs), len(pending), len(trainings)))
     folder = sweep / _FOLDER
@@ -81,10 +87,17 @@ def _is_own(argument: str) -> bool:
 
 def _plan(jobs: Sequence[Job], config: DictConfig) -> list[list[Job]]:
     """Check jobs and return those that share a training together."""
-    from visionlab.sweeps.checks import plan_trainings  # torch takes seconds to import
-
     is_local = config.hydra.runtime.choices["hydra/launcher"] in _LOCAL
-    return plan_trainings(jobs, share=config.sweep.share, reads_data=is_local)
+    return call_in_process(
+        partial(_plan_trainings, jobs, share=config.sweep.share, reads_data=is_local)
+    )
+
+
+def _plan_trainings(jobs: Sequence[Job], *, share: bool, reads_data: bool) -> list[list[Job]]:
+    """In a process of its own: torch is not imported in this one."""
+    from visionlab.sweeps.checks import plan_trainings
+
+    return plan_trainings(jobs, share=share, reads_data=reads_data)
 
 
 def _announcement(num_jobs: int, num_pending: int, num_trainings: int) -> str:
@@ -104,8 +117,6 @@ def _launch(
     trainings: Sequence[Sequence[Job]], config: DictConfig, folder: Path, launch: Launch
 ) -> dict[str, str]:
     """Launch trainings; return for each job that did not finish why, as far as it is known."""
-    from visionlab.sweeps.trainings import Plan, write_plan
-
     begun = time.strftime("%Y-%m-%d %H:%M:%S")
     overrides = []
     for jobs in trainings:

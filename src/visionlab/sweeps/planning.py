@@ -14,7 +14,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, open_dict
 
-from visionlab.command_line import check_keys, folder_name
+from visionlab.command_line import folder_name
+from visionlab.messages import check_keys
 from visionlab.settings.scripts import OF_TUNE
 from visionlab.sweeps.space import Interval, Space, as_override, split_overrides
 from visionlab.sweeps.storage_url import database_file

@@ -1,7 +1,7 @@
 """Jobs in processes of their own on this machine: a job that dies or hangs touches no other.
 
-Processes are forked from this one, which has imported torch and done nothing with it, so a job does
-not wait seconds for imports. Where forking is not safe they are started anew.
+Processes are forked from one that has imported torch and done nothing with it, so a job does not
+wait seconds for imports. Where forking is not safe they are started anew.
 """
 
 import logging
@@ -14,17 +14,59 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from visionlab.engine.interrupt import Interrupted, Signals
+from visionlab.messages import explain, is_users
 
-_CONTEXT: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+_CONTEXT: Any = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
+_PRELOADED = ["visionlab.runs", "visionlab.sweeps.trainings", "timm"]
 _GRACE_SECONDS = 30.0  # for a process that is told to end: it saves its state
 _LOOK_SECONDS = 0.5
+Value = TypeVar("Value")
 _log = logging.getLogger(__name__)
+
+
+def get_ready() -> None:
+    """Begin to import what processes need, so that the first does not wait long for it."""
+    if _CONTEXT.get_start_method() == "forkserver":
+        _CONTEXT.set_forkserver_preload(_PRELOADED)
+        forkserver.ensure_running()
+
+
+def call_in_process(function: Callable[[], Value]) -> Value:
+    """Return what a function returns in a process of its own, which then ends.
+
+    Raises:
+        ValueError: it raised one, or another error that a user can mend.
+        RuntimeError: the process died.
+    """
+    receiver, sender = _CONTEXT.Pipe(duplex=False)
+    process = _CONTEXT.Process(target=_call, args=(sender, function))
+    process.start()
+    sender.close()
+    try:
+        value, error = receiver.recv()
+    except EOFError as dead:
+        process.join()
+        raise RuntimeError(f"the process {_death(process)}") from dead
+    process.join()
+    if error:
+        raise error
+    returned: Value = value
+    return returned
+
+
+def _call(sender: Connection, function: Callable[[], Any]) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        sender.send((function(), None))
+    except Exception as error:  # its cause would be lost on the way
+        sender.send((None, ValueError(explain(error)) if is_users(error) else error))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,12 +247,15 @@ def _collect(each: _Running) -> Ended:
         ended: Ended = each.receiver.recv()
     except (EOFError, OSError):
         each.process.join()
-        code = each.process.exitcode or 0
-        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
-        ended = Ended(value=None, reason=f"the process was {how}" if code < 0 else f"it {how}")
+        ended = Ended(value=None, reason=f"its process {_death(each.process)}")
     each.process.join()
     each.receiver.close()
     return ended
+
+
+def _death(process: BaseProcess) -> str:
+    code = process.exitcode or 0
+    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
 
 
 def _work(sender: Connection, work: Work, slot: int, slots: Slots) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from visionlab.engine.lock import turn
 from visionlab.storage import write_text
 from visionlab.sweeps.standing import read_record
 
@@ -64,14 +65,19 @@ def write_table(sweep: Path, folder: Path, reasons: Mapping[str, str]) -> list[d
             still says that it runs counts as killed.
     """
     listed = listed_jobs(folder)
-    rows = [_row(job, sweep / job.name, reasons.get(job.name)) for job in listed]
+    with turn(folder / "table.lock"):
+        rows = [_row(job, sweep / job.name, reasons.get(job.name)) for job in listed]
+        write_text(sweep / "sweep.csv", _as_csv(rows, listed))
+    return rows
+
+
+def _as_csv(rows: Sequence[Mapping[str, Any]], listed: Sequence[Listed]) -> str:
     swept = list(dict.fromkeys(key for job in listed for key in job.swept))
     text = io.StringIO()
     writer = csv.DictWriter(text, [*_COLUMNS, *swept], restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows({**row, **job.swept} for row, job in zip(rows, listed, strict=True))
-    write_text(sweep / "sweep.csv", text.getvalue())
-    return rows
+    return text.getvalue()
 
 
 def log_table(rows: Sequence[Mapping[str, Any]]) -> None:

@@ -1,50 +1,29 @@
 """One training of a multirun, and the jobs that share it, wherever it is launched."""
 
-import json
 import logging
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from visionlab.command_line import explain
 from visionlab.configs import completed, going_on, plain_settings, training_key
 from visionlab.engine.interrupt import Interrupted
 from visionlab.engine.lock import is_held, locked
 from visionlab.engine.resuming import parties
 from visionlab.experiment import build_recipes
+from visionlab.messages import explain
 from visionlab.recipes import riding_keys
 from visionlab.runs import train_together
 from visionlab.storage import write_json
+from visionlab.sweeps.plan_files import Plan, read_plan
 from visionlab.sweeps.standing import read_record, standing
 from visionlab.sweeps.table import listed_jobs, write_table
 
 _WAIT_SECONDS = 60.0  # a process of a multirun that was killed may still be saving
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What one launched job has to do; a file tells it.
-
-    Attributes:
-        begun: when the multirun began, as in run.json.
-        fail_fast: whether to leave it when another job of the multirun has failed since.
-        jobs: their settings by name.
-    """
-
-    begun: str
-    fail_fast: bool
-    jobs: Mapping[str, Mapping[str, Any]]
-
-
-def write_plan(path: Path, plan: Plan) -> None:
-    """Write a plan."""
-    write_json(path, asdict(plan))
 
 
 def train_planned(path: Path) -> None:
@@ -56,7 +35,7 @@ def train_planned(path: Path) -> None:
     Raises:
         ValueError: a job's folder holds another run, or is in use.
     """
-    plan = Plan(**json.loads(path.read_text(encoding="utf-8")))
+    plan = read_plan(path)
     sweep = path.parent.parent
     if plan.fail_fast and (failed := _failed_since(plan, path.parent)):
         raise ValueError(f"sweep.fail_fast ends this multirun, since {failed} failed")

@@ -15,11 +15,11 @@ from omegaconf import DictConfig, open_dict
 from optuna.trial import Trial, TrialState
 from torch import Tensor
 
-from visionlab.command_line import explain
 from visionlab.engine.evaluate import Result
 from visionlab.engine.interrupt import Interrupted, Pruned
 from visionlab.engine.observers import Observer
 from visionlab.engine.state import TrainState
+from visionlab.messages import explain
 from visionlab.settings.scripts import OF_TUNE
 from visionlab.sweeps.planning import check_trial
 from visionlab.sweeps.study import Study

@@ -14,6 +14,7 @@ from hydra.utils import instantiate
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from visionlab.engine.interrupt import Interrupted
 from visionlab.sweeps.controllers import beating, new_name
 from visionlab.sweeps.planning import Plan, job_overrides
 from visionlab.sweeps.queue import (
@@ -93,13 +94,13 @@ def _run(plan: Plan, study: Study, trials: Sequence[Trial], launch: Launch) -> l
     try:
         batch = [_draw(plan, trial) for trial in trials]
         launch(batch, numbers[0])
-    except Exception as error:  # a launcher that lost its workers is no reason to lose the study
-        reason = f"launching failed: {type(error).__name__}: {error}"
-    except BaseException:  # the user's wish: what was under way runs when the study goes on
+    except (Interrupted, KeyboardInterrupt, SystemExit):  # the user's wish
         for number in numbers:
             queue_again(study, number, "it was interrupted")
         write_files(study, plan.folder)
         raise
+    except Exception as error:  # a launcher that lost its workers is no reason to lose the study
+        reason = f"launching failed: {type(error).__name__}: {error}"
     for number in numbers:
         study.end(number, TrialState.FAIL, reason=reason)
     ended = [study.trials()[number] for number in numbers]
