@@ -36,9 +36,10 @@ LAYERS = {
     "configs": 4,
     "experiment": 5,
     "training": 6,
-    "runs": 7,
-    "evaluations": 7,
-    "sweeps": 8,
+    "final_results": 7,
+    "runs": 8,
+    "evaluations": 8,
+    "sweeps": 9,
 }
 HYDRA_ALLOWED = {
     "configs.py",

@@ -141,8 +141,8 @@ def train(
 
 
 def _last(folder: Path) -> dict[str, Any] | None:
-    ((step, _),) = parties([folder])
-    go_back(folder, step=step)
+    ((position, _),) = parties([folder])
+    go_back(folder, position=position)
     return load_last(folder)
 
 

@@ -22,6 +22,7 @@ FREE_ON_RESUME = (
 )
 _LEFT_TO_THE_RUN = ("global_seed", "threads")  # null says: the run's own
 _OF_THE_SWEEP = "sweep"
+_MAX_CHANGES = 3
 _YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # 8 times as fast, where it is there
 
 
@@ -60,9 +61,13 @@ def resumed(config: DictConfig, folder: Path) -> DictConfig:
 
 def read_config(folder: Path) -> dict[str, Any]:
     """Return the settings of the run in a folder."""
-    text = (folder / "config.yaml").read_text(encoding="utf-8")
-    saved: dict[str, Any] = yaml.load(text, Loader=_YAML_LOADER)
-    return saved
+    return read_yaml((folder / "config.yaml").read_text(encoding="utf-8"))
+
+
+def read_yaml(text: str) -> dict[str, Any]:
+    """Return settings as `OmegaConf.to_yaml` wrote them."""
+    settings: dict[str, Any] = yaml.load(text, Loader=_YAML_LOADER)
+    return settings
 
 
 def going_on(asked: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -71,15 +76,33 @@ def going_on(asked: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     Args:
         asked: by the sweep, resolved.
         folder: holds the run; its settings stay but for those that change no weight.
+
+    Raises:
+        ValueError: other settings are asked for.
     """
     saved = read_config(folder)
+    check_unchanged(asked, saved, folder)
     for key, value in leaves(asked).items():
         if key.startswith(FREE_ON_RESUME):
             _set(saved, key, value)
     return saved
 
 
-def changes(asked: Mapping[str, Any], saved: Mapping[str, Any]) -> list[str]:
+def check_unchanged(asked: Mapping[str, Any], saved: Mapping[str, Any], folder: Path) -> None:
+    """Refuse to go on with a run when other settings are asked for than it has.
+
+    Raises:
+        ValueError: the message names the folder and what has changed.
+    """
+    if found := _changes(asked, saved):
+        more = f" and {len(found) - _MAX_CHANGES} more" if len(found) > _MAX_CHANGES else ""
+        raise ValueError(
+            f"{folder} must be a run with the settings that are asked for, "
+            f"got {', '.join(found[:_MAX_CHANGES])}{more}; take another hydra.sweep.dir"
+        )
+
+
+def _changes(asked: Mapping[str, Any], saved: Mapping[str, Any]) -> list[str]:
     """Return the settings in which a run differs from what is asked for, and may not."""
     new, old = leaves(asked), leaves(saved)
     return [
@@ -91,9 +114,11 @@ def changes(asked: Mapping[str, Any], saved: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def plain_settings(config: DictConfig) -> dict[str, Any]:
+def resolved(config: DictConfig) -> dict[str, Any]:
     """Return a configuration as plain containers."""
-    return {str(key): value for key, value in OmegaConf.to_container(config).items()}  # type: ignore[union-attr]
+    plain = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items() if key != _OF_THE_SWEEP}
 
 
 def training_key(config: Mapping[str, Any], riding: Sequence[str]) -> str:

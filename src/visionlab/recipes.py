@@ -39,8 +39,9 @@ class Recipes:
 def riding_keys(recipes: Recipes) -> list[str]:
     """Return the settings that do not change how a run trains, so that runs can share a training.
 
-    Each part names its own, as `riding`. Averages ride, unless something looks at them: a rule that
-    ends the run when no model gets better, or a plateau of a number of an average.
+    Each part names its own, as `riding`. Averages ride, unless the training depends on them: a rule
+    ends it when no model gets better, or after a time, of which their validation takes a part, or a
+    plateau looks at a number of an average.
     """
     riding = [
         f"{part.name}.{key}"
@@ -48,8 +49,8 @@ def riding_keys(recipes: Recipes) -> list[str]:
         for key in getattr(getattr(recipes, part.name), "riding", ())
     ]
     monitor = recipes.scheduler.monitor if isinstance(recipes.scheduler, Plateau) else TRAIN_LOSS
-    looks_at_averages = recipes.stop.patience_epochs or not monitor.startswith(_NOT_OF_AVERAGES)
-    if looks_at_averages:
+    rules = recipes.stop.patience_epochs, recipes.stop.max_minutes
+    if any(rules) or not monitor.startswith(_NOT_OF_AVERAGES):
         riding = [key for key in riding if not key.startswith("averaged.")]
     return [*riding, *_RIDING]
 

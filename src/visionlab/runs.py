@@ -9,14 +9,12 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
-from torch import Tensor
 
 from visionlab.command_line import run_folder
-from visionlab.configs import completed, resumed
-from visionlab.engine.checkpoints import saved_models
+from visionlab.configs import completed, going_on, resolved, resumed
 from visionlab.engine.collectives import from_first, largest
 from visionlab.engine.distributed import joined
-from visionlab.engine.evaluate import Numbers, Result, evaluate_saved, export, label
+from visionlab.engine.evaluate import Numbers
 from visionlab.engine.fit import fit
 from visionlab.engine.interrupt import Interrupted, Pruned, Signals
 from visionlab.engine.lock import locked
@@ -24,26 +22,29 @@ from visionlab.engine.observers import MetricsFile, Observer, Pictures, Predicti
 from visionlab.engine.progress import Terminal, draw_table
 from visionlab.engine.range_test import RangeCurve
 from visionlab.engine.record import Record
-from visionlab.engine.resuming import go_back, parties
-from visionlab.engine.sharing import RunObserver, of_run, saved_names, under_names
+from visionlab.engine.resuming import BEGINNING, Position, go_back, parties
+from visionlab.engine.sharing import RunObserver, of_run
 from visionlab.engine.state import TrainState
+from visionlab.final_results import final_results, table
 from visionlab.pictures.range_test import draw_range_test
 from visionlab.processes import rank
 from visionlab.schedules import RangeTest
 from visionlab.storage import write_text
 from visionlab.training import Run, Training, build_training
 
-_TRAIN_SPLITS = {"none": [], "plain": ["train_plain"], "augmented": ["train"]}
 _ENDINGS: dict[type[BaseException], str] = {Interrupted: "interrupted", Pruned: "pruned"}
 _log = logging.getLogger(__name__)
 
 
-def train(config: DictConfig, *, watchers: Sequence[Observer] = ()) -> float | None:
+def train(
+    config: DictConfig, *, watchers: Sequence[Observer] = (), may_go_on: bool = False
+) -> float | None:
     """Train as a composed configuration says, in Hydra's output folder.
 
     Args:
         config: as Hydra composed it.
         watchers: see what the run's own observers see, after them; one may raise `Pruned`.
+        may_go_on: whether the folder may hold this run already, which then goes on.
 
     Returns:
         The best monitored number on validation, of the model or any average; None without
@@ -51,24 +52,29 @@ def train(config: DictConfig, *, watchers: Sequence[Observer] = ()) -> float | N
     """
     folder = Path(HydraConfig.get().runtime.output_dir)
     with joined(config.device), locked(folder) if rank() == 0 else nullcontext():
-        configs, step = from_first(lambda: _start(config, folder))
-        return train_together(configs, step=step, watchers=watchers)
+        configs, position = from_first(lambda: _start(config, folder, may_go_on=may_go_on))
+        return train_together(configs, position=position, watchers=watchers)
 
 
-def _start(config: DictConfig, folder: Path) -> tuple[dict[Path, DictConfig], int]:
-    """Return a run's whole configuration, by its folder, and the step from which it goes on."""
+def _start(
+    config: DictConfig, folder: Path, *, may_go_on: bool
+) -> tuple[dict[Path, DictConfig], Position]:
+    """Return a run's whole configuration, by its folder, and where it goes on."""
     if not config.resume:
-        if (folder / "config.yaml").exists():
+        if not (folder / "config.yaml").exists():
+            return {folder: completed(config)}, BEGINNING
+        if not may_go_on:
             raise ValueError(f"{folder} holds a run already; go on with it by resume={folder}")
-        return {folder: completed(config)}, 0
+        ((position, _),) = parties([folder / "checkpoints"])
+        return {folder: OmegaConf.create(going_on(resolved(config), folder))}, position
     if folder.resolve() != Path(run_folder(config.resume, "")).resolve():
         raise ValueError(f"resume must be one run, not part of a multirun, got {config.resume}")
-    ((step, _),) = parties([folder / "checkpoints"])
-    return {folder: resumed(config, folder)}, step
+    ((position, _),) = parties([folder / "checkpoints"])
+    return {folder: resumed(config, folder)}, position
 
 
 def train_together(
-    configs: Mapping[Path, DictConfig], *, step: int, watchers: Sequence[Observer] = ()
+    configs: Mapping[Path, DictConfig], *, position: Position, watchers: Sequence[Observer] = ()
 ) -> float | None:
     """Train runs that differ at most in what rides along, as one training.
 
@@ -76,7 +82,7 @@ def train_together(
 
     Args:
         configs: of the runs, resolved, by folder; the folders are held by this process.
-        step: from which all can go on, as `parties` says.
+        position: from which all can go on, as `parties` says.
         watchers: see what the observers of each run see, after them; one may raise `Pruned`.
 
     Returns:
@@ -85,8 +91,8 @@ def train_together(
     """
     if rank() == 0:
         for folder in configs:
-            go_back(folder / "checkpoints", step=step)
-    training = build_training(configs, going_on=step > 0)
+            go_back(folder / "checkpoints", position=position)
+    training = build_training(configs, going_on=position != BEGINNING)
     if rank() > 0:
         _train_along(training)
         return None
@@ -94,8 +100,8 @@ def train_together(
     observers = [[*_observers(run, training), *watchers] for run in training.runs]
     with Signals(agree=largest) as signals, _recorded(training, records, observers):
         _fit(training, signals, observers)
-        results = _final_results(training, signals)
-        draw_table(_table(training.runs, results))
+        results = final_results(training, signals)
+        draw_table(table(training.runs, results))
         for numbers, record, of_one in zip(results, records, observers, strict=True):
             _draw(numbers, of_one, training.state)
             record.update(results=numbers)
@@ -108,7 +114,7 @@ def _train_along(training: Training) -> None:
     """Do the share of a process that is not the first."""
     with Signals(agree=largest) as signals:
         _fit(training, signals, [[] for _ in training.runs])
-        _final_results(training, signals)
+        final_results(training, signals)
 
 
 def _begin(run: Run, training: Training) -> Record:
@@ -186,66 +192,6 @@ def _fit(training: Training, signals: Signals, observers: Sequence[Sequence[Obse
         terminal.close()
     if state.stopped:
         _log.info("stopped by %s", state.stopped)
-
-
-def _final_results(training: Training, signals: Signals) -> list[Numbers]:
-    """Return for each run the numbers of its saved models on the test split, and on train if asked.
-
-    What the last weights did with the training samples is drawn too.
-    """
-    numbers: list[Numbers] = [{} for _ in training.runs]
-    for split in ("test", "train_plain", "train"):
-        asking = [run for run in training.runs if split in _asked_splits(run, training)]
-        results = _evaluate(asking, training, split, signals)
-        for run, of_one in zip(training.runs, numbers, strict=True):
-            if run in asking:
-                own = of_run(results, saved_names(run.names))
-                if rank() == 0:
-                    _keep(own, run, training, split)
-                of_one[label(split)] = {name: result.numbers for name, result in own.items()}
-    return numbers
-
-
-def _table(runs: Sequence[Run], results: Sequence[Numbers]) -> Numbers:
-    """Return the numbers of all runs together, by the training's names."""
-    table: Numbers = {}
-    for run, numbers in zip(runs, results, strict=True):
-        for split, models in numbers.items():
-            table.setdefault(split, {}).update(under_names(models, saved_names(run.names)))
-    return table
-
-
-def _asked_splits(run: Run, training: Training) -> list[str]:
-    test_splits = ["test"] if "test" in training.data.splits else []
-    return test_splits + _TRAIN_SPLITS[run.recipes.evaluation.train]
-
-
-def _evaluate(
-    runs: Sequence[Run], training: Training, split: str, signals: Signals
-) -> dict[str, Result]:
-    """Evaluate what some runs have saved, by the training's names; what they share once."""
-    weights: dict[str, Mapping[str, Tensor]] = {}
-    for run in runs:
-        saved = from_first(functools.partial(saved_models, run.folder / "checkpoints"))
-        weights = under_names(saved, saved_names(run.names)) | weights
-    return evaluate_saved(
-        training.task,
-        weights,
-        split,
-        batch_size=training.recipes.evaluation.batch_size,
-        autocast=training.autocast,
-        check=signals.check,
-        epoch=training.recipes.hparams.epochs,
-    )
-
-
-def _keep(results: Mapping[str, Result], run: Run, training: Training, split: str) -> None:
-    task = training.task
-    if split == "test":
-        export(task, results, run.folder, split)
-    else:
-        folder = run.folder / "pictures" / label(split)
-        task.draw(folder, results["model"].samples, task.splits[split])
 
 
 def _observers(run: Run, training: Training) -> list[Observer]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from hydra.core.utils import JobReturn
 from omegaconf import OmegaConf
 from optuna.pruners import BasePruner, NopPruner
 from optuna.samplers import RandomSampler
@@ -83,7 +84,7 @@ class Launcher:
         self._tuning, self._curve, self._pruner = tuning, curve, pruner
         self._seconds = seconds
 
-    def __call__(self, batch: Sequence[Sequence[str]], first: int) -> None:
+    def __call__(self, batch: Sequence[Sequence[str]], first: int) -> list[JobReturn]:
         self.batches.append(batch)
         for overrides in batch:
             given = dict(override.split("=", 1) for override in overrides)
@@ -92,6 +93,12 @@ class Launcher:
                 time.sleep(self._seconds)
                 number = int(given["trial"])
                 run(self._tuning, number, self.rates[-1], self._curve, self._pruner)
+        return silent(batch, first)
+
+
+def silent(batch: Sequence[Sequence[str]], first: int) -> list[JobReturn]:
+    """Return what a launcher returns of jobs of which it knows nothing more."""
+    return [JobReturn() for _ in batch]
 
 
 def started(tuning: Plan, *, controller: str) -> int:

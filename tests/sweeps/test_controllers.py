@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra.core.utils import JobReturn
 from optuna.trial import TrialState
 from processes import FORKS
 from studies import Launcher, plan, started, study_of
@@ -131,10 +132,10 @@ def test_processes_on_a_fresh_study_share_its_trials(num_processes: int, tmp_pat
 def _tune_until_killed(folder: Path) -> None:
     tuning = plan(folder, n_trials=3)
 
-    def launch(batch: Any, first: int) -> None:
+    def launch(batch: Any, first: int) -> list[JobReturn]:
         if first == 1:
             os.kill(os.getpid(), signal.SIGKILL)
-        launcher(batch, first)
+        return launcher(batch, first)
 
     launcher = Launcher(tuning)
     tune(tuning, launch)

@@ -3,6 +3,7 @@
 import functools
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -16,7 +17,13 @@ import torch
 from visionlab.engine.device import set_threads
 from visionlab.engine.interrupt import Interrupted
 from visionlab.sweeps import processes
-from visionlab.sweeps.processes import Ended, Slots, Work, run_in_processes
+from visionlab.sweeps.processes import NOT_BEGUN, Ended, Slots, Work, run_in_processes
+
+
+@pytest.fixture(autouse=True)
+def _forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fork processes from this one, which has imported all they need."""
+    monkeypatch.setattr(processes, "_CONTEXT", processes.multiprocessing.get_context("fork"))
 
 
 def slots_of(**settings: Any) -> Slots:
@@ -24,12 +31,14 @@ def slots_of(**settings: Any) -> Slots:
     return Slots(**{**defaults, **settings})
 
 
-def run(*functions: Callable[[], Any], folder: Path = Path(), **settings: Any) -> list[Ended]:
+def run(
+    *functions: Callable[[], Any], folder: Path = Path(), fail_fast: bool = False, **settings: Any
+) -> list[Ended]:
     works = [
         Work(name=str(number), function=function, log=folder / f"{number}.log")
         for number, function in enumerate(functions)
     ]
-    return run_in_processes(works, slots_of(**settings))
+    return run_in_processes(works, slots_of(**settings), fail_fast=fail_fast)
 
 
 def give(value: Any) -> Any:
@@ -85,8 +94,8 @@ def test_whatever_a_job_does_the_others_end(num_slots: int, tmp_path: Path) -> N
     assert [each.reason for each in ended] == [
         None,
         "lr must be > 0, got -1",
-        "it ended with code 3",
-        "the process was killed by SIGKILL",
+        "its process ended with code 3",
+        "its process was killed by SIGKILL",
         None,
     ]
     assert [each.value for each in ended] == [1, None, None, None, "a" * 200_000]
@@ -126,7 +135,7 @@ def test_a_failed_job_is_tried_again(tmp_path: Path) -> None:
     for path in tmp_path.iterdir():
         path.unlink()
     (ended,) = run(job, retries=1)
-    assert ended.reason == "the process was killed by SIGKILL"
+    assert ended.reason == "its process was killed by SIGKILL"
     assert len(list(tmp_path.iterdir())) == 2
 
 
@@ -167,21 +176,52 @@ def test_a_signal_is_passed_on_once_and_no_more_jobs_begin(tmp_path: Path) -> No
     assert not second.with_suffix(".ready").exists()
 
 
-def parent(path: Path) -> None:
-    run(functools.partial(wait_for_signal, path))
+PARENT = """
+import sys
+from functools import partial
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from test_processes import run, wait_for_signal
+if __name__ == "__main__":
+    run(partial(wait_for_signal, Path(sys.argv[1])))
+"""
 
 
 def test_jobs_end_as_by_a_signal_when_their_parent_is_killed(tmp_path: Path) -> None:
-    path = tmp_path / "job"
-    process = processes.multiprocessing.get_context("fork").Process(target=parent, args=(path,))
-    process.start()
-    while not path.with_suffix(".ready").exists():
+    script, path = tmp_path / "parent.py", tmp_path / "job"
+    script.write_text(PARENT)
+    with subprocess.Popen([sys.executable, script, path, Path(__file__).parent]) as process:
+        wait_for(path.with_suffix(".ready"))
+        process.kill()
+    wait_for(path)
+
+
+def wait_for(path: Path) -> None:
+    until = time.monotonic() + 60
+    while not path.exists():
+        assert time.monotonic() < until
         time.sleep(0.01)
-    process.kill()
-    until = time.monotonic() + 30
-    while not path.exists() and time.monotonic() < until:
-        time.sleep(0.01)
-    assert path.exists()
+
+
+def leave_a_child() -> None:
+    """Die while a child, as of a data loader, holds what this process has open."""
+    if os.fork() == 0:
+        time.sleep(20)
+        os._exit(0)
+    die()
+
+
+def test_a_job_is_dead_though_its_children_are_not() -> None:
+    began = time.monotonic()
+    assert run(leave_a_child)[0].reason == "its process was killed by SIGKILL"
+    assert time.monotonic() < began + 15
+
+
+def test_no_more_jobs_begin_after_one_that_failed_for_good(tmp_path: Path) -> None:
+    (tmp_path / "tries").mkdir()
+    late = functools.partial(succeed_at_third_try, tmp_path / "tries")
+    ended = run(late, fail, functools.partial(give, 1), retries=2, fail_fast=True)
+    assert [each.reason for each in ended] == [None, "lr must be > 0, got -1", NOT_BEGUN]
 
 
 def test_what_several_jobs_complain_of_goes_to_their_logs(tmp_path: Path) -> None:

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from hydra.core.utils import JobReturn
 from optuna.pruners import HyperbandPruner, MedianPruner
 from optuna.trial import FrozenTrial, TrialState
-from studies import EPOCHS, Launcher, good, plan, run, started, study_of
+from studies import EPOCHS, Launcher, good, plan, run, silent, started, study_of
 
 from visionlab.sweeps import tuning as tuning_module
 from visionlab.sweeps.planning import Plan
@@ -87,7 +88,7 @@ def test_a_job_that_died_without_a_word_has_failed(tmp_path: Path) -> None:
     with pytest.raises(
         ValueError, match=r"^max_failures must be .* got 0; the last: trial 0: fail"
     ):
-        tune(tuning, lambda batch, first: None)
+        tune(tuning, silent)
     assert states(tuning) == ["FAIL"]
     assert trial_of(tuning, 0).user_attrs["reason"].startswith("its job ended without a result")
 
@@ -96,10 +97,10 @@ def test_a_launcher_that_raises_does_not_end_the_study(tmp_path: Path) -> None:
     tuning = plan(tmp_path, n_trials=2)
     launcher = Launcher(tuning)
 
-    def launch(batch: Sequence[Sequence[str]], first: int) -> None:
+    def launch(batch: Sequence[Sequence[str]], first: int) -> list[JobReturn]:
         if first == 0:
             raise OSError("no such partition")
-        launcher(batch, first)
+        return launcher(batch, first)
 
     tune(tuning, launch)
     assert states(tuning) == ["FAIL", "COMPLETE", "COMPLETE"]
@@ -111,7 +112,7 @@ def test_a_launcher_that_raises_does_not_end_the_study(tmp_path: Path) -> None:
 def test_more_failures_than_allowed_end_a_start(tmp_path: Path) -> None:
     tuning = plan(tmp_path, n_trials=3, max_failures=2)
     with pytest.raises(ValueError, match=r"^max_failures must be >= the trials that fail, got 2;"):
-        tune(tuning, lambda batch, first: None)
+        tune(tuning, silent)
     assert states(tuning) == ["FAIL"] * 3
     tune(tuning, Launcher(tuning))  # each start may fail anew
     assert states(tuning) == ["FAIL"] * 3 + ["COMPLETE"] * 3
@@ -168,7 +169,7 @@ def test_a_study_without_a_complete_trial_has_no_best(tmp_path: Path) -> None:
 def test_an_interrupted_trial_is_queued_again(signal: type[BaseException], tmp_path: Path) -> None:
     tuning = plan(tmp_path, n_trials=2)
 
-    def interrupted(batch: Sequence[Sequence[str]], first: int) -> None:
+    def interrupted(batch: Sequence[Sequence[str]], first: int) -> list[JobReturn]:
         raise signal
 
     with pytest.raises(signal):
@@ -212,10 +213,10 @@ def test_the_table_and_the_best_overrides_are_written_after_every_trial(tmp_path
     tuning = plan(tmp_path, n_trials=3)
     seen = []
 
-    def launch(batch: Sequence[Sequence[str]], first: int) -> None:
+    def launch(batch: Sequence[Sequence[str]], first: int) -> list[JobReturn]:
         if first > 0:
             seen.append(len((tmp_path / "trials.csv").read_text().splitlines()) - 1)
-        launcher(batch, first)
+        return launcher(batch, first)
 
     launcher = Launcher(tuning)
     best = tune(tuning, launch)

@@ -50,4 +50,6 @@ def _lock(file: TextIO) -> bool:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
         return False
+    except OSError as error:
+        raise ValueError(f"{file.name} must be on a file system with locks, {error}") from error
     return True

@@ -34,7 +34,7 @@ class Record:
     ) -> None:
         self._path = path
         self._content: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-        self._content.setdefault("started", _now())
+        self._content.setdefault("started", now())
         self._content["num_starts"] = self._content.get("num_starts", 0) + 1
         before = self._content.get("hardware", {}).get("processes", num_processes())
         if before != num_processes():
@@ -44,6 +44,7 @@ class Record:
             )
         self.update(
             status="running",
+            error=None,
             seed=seed,
             labels=list(class_names),
             versions=_versions(),
@@ -53,7 +54,7 @@ class Record:
 
     def update(self, **content: Any) -> None:
         """Set some keys and write the file."""
-        self._content |= {**content, "updated": _now()}
+        self._content |= {**content, "updated": now()}
         write_json(self._path, self._content)
 
 
@@ -77,5 +78,6 @@ def _git(folder: Path, *arguments: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def _now() -> str:
+def now() -> str:
+    """Return date and time as `run.json` has them, which sort as text."""
     return time.strftime("%Y-%m-%d %H:%M:%S")

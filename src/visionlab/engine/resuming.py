@@ -1,18 +1,29 @@
 """Where runs can go on: each has its newest checkpoint and the one before.
 
 Runs that share a training write their checkpoints one after another. A process killed in between
-leaves some of them one checkpoint behind the others, never more, so there is always a step from
+leaves some of them one checkpoint behind the others, never more, so there is always a position from
 which all can go on.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from visionlab.engine.checkpoints import LAST, PREVIOUS, good_checkpoints
 
 
-def parties(folders: Sequence[Path]) -> list[tuple[int, list[Path]]]:
-    """Return which runs can go on together, and from which step; 0 is the beginning.
+class Position(NamedTuple):
+    """Where a run is: its step, and the step after which its last metrics row was written."""
+
+    step: int
+    row_step: int
+
+
+BEGINNING = Position(0, 0)
+
+
+def parties(folders: Sequence[Path]) -> list[tuple[Position, list[Path]]]:
+    """Return which runs can go on together, and from where.
 
     Args:
         folders: `checkpoints/` of each run, existing or not.
@@ -20,25 +31,29 @@ def parties(folders: Sequence[Path]) -> list[tuple[int, list[Path]]]:
     Raises:
         ValueError: all checkpoints of a run are damaged.
     """
-    steps = {folder: _steps(folder) for folder in folders}
-    if common := set.intersection(*steps.values()):
+    positions = {folder: _positions(folder) for folder in folders}
+    if common := set.intersection(*positions.values()):
         return [(max(common), list(folders))]
-    newest = {folder: max(found) for folder, found in steps.items()}
+    newest = {folder: max(found) for folder, found in positions.items()}
     return [
-        (step, [folder for folder in folders if newest[folder] == step])
-        for step in sorted(set(newest.values()))
+        (position, [folder for folder in folders if newest[folder] == position])
+        for position in sorted(set(newest.values()))
     ]
 
 
-def go_back(folder: Path, *, step: int) -> None:
-    """Make `last.pt` the checkpoint of a step that `parties` named; the newer one is dropped."""
-    names = {content["state"]["step"]: name for name, content in good_checkpoints(folder)}
-    if names.get(step) == PREVIOUS:
+def go_back(folder: Path, *, position: Position) -> None:
+    """Make `last.pt` the checkpoint at a position of `parties`; a newer one is dropped."""
+    at = {_position(content): name for name, content in good_checkpoints(folder)}
+    if at.get(position) == PREVIOUS:
         (folder / PREVIOUS).replace(folder / LAST)
-    elif step not in names:  # the beginning
+    elif position not in at:  # the beginning
         (folder / LAST).unlink(missing_ok=True)
 
 
-def _steps(folder: Path) -> set[int]:
-    found = {content["state"]["step"] for _, content in good_checkpoints(folder)}
-    return found if (folder / PREVIOUS).exists() else found | {0}
+def _positions(folder: Path) -> set[Position]:
+    found = {_position(content) for _, content in good_checkpoints(folder)}
+    return found if (folder / PREVIOUS).exists() else found | {BEGINNING}
+
+
+def _position(content: Mapping[str, Any]) -> Position:
+    return Position(content["state"]["step"], content["state"]["row_step"])

@@ -4,6 +4,7 @@ A controller is a process that asks a study for trials and launches them. On its
 system knows whether it lives; elsewhere a heartbeat says so.
 """
 
+import logging
 import os
 import socket
 import threading
@@ -15,6 +16,7 @@ from typing import Any
 
 BEAT_SECONDS = 30.0
 SILENT_SECONDS = 180.0  # so long without a beat is dead: some beats, and clocks that differ
+_log = logging.getLogger(__name__)
 
 
 def new_name() -> str:
@@ -45,7 +47,10 @@ def beating(beat: Callable[[], None], *, every_seconds: float = BEAT_SECONDS) ->
 
     def work() -> None:
         while not done.wait(every_seconds):
-            beat()
+            try:
+                beat()
+            except Exception as error:  # a database may be away for a moment
+                _log.warning("a heartbeat was lost: %s", error)
 
     thread = threading.Thread(target=work, daemon=True)
     beat()

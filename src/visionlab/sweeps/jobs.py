@@ -71,6 +71,12 @@ def compose_jobs(loader: ConfigLoader, master: DictConfig, arguments: Sequence[s
         config, name = compose(parser.parse_overrides(overrides), number, swept)
         by_key = {_key(each): each.partition("=")[2] for each in swept}
         jobs.append(Job(number=number, name=name, swept=by_key, config=config))
+    names = Counter(job.name for job in jobs)
+    if not jobs or max(names.values()) > 1:
+        name, times = names.most_common(1)[0] if jobs else ("no job", 0)
+        raise ValueError(
+            f"hydra.sweep.subdir must give each of one or more jobs a folder, got {name} x{times}"
+        )
     return jobs
 
 

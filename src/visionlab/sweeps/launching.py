@@ -50,7 +50,8 @@ def launch(
         run = partial(_run, packed)
         works.append(Work(name=folder.name, function=run, log=folder / "run.log"))
         jobs.append(job)
-    ended = run_in_processes(works, slots)
+    fail_fast = bool(OmegaConf.select(config, "sweep.fail_fast"))
+    ended = run_in_processes(works, slots, fail_fast=fail_fast)
     return [_as_return(each, job) for each, job in zip(ended, jobs, strict=True)]
 
 

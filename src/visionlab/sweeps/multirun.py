@@ -23,7 +23,7 @@ from visionlab.processes import num_processes
 from visionlab.sweeps.jobs import Job, compose_jobs
 from visionlab.sweeps.lost_jobs import lost_jobs_failed
 from visionlab.sweeps.plan_files import Plan, write_plan
-from visionlab.sweeps.processes import call_in_process, get_ready
+from visionlab.sweeps.processes import NOT_BEGUN, call_in_process, get_ready
 from visionlab.sweeps.standing import standing
 from visionlab.sweeps.table import Listed, count_states, log_table, write_jobs, write_table
 
@@ -54,8 +54,10 @@ def run_jobs(
         )
     configure_log(config.hydra.hydra_logging, config.hydra.verbose)
     sweep = Path(config.hydra.sweep.dir).absolute()
+    if swept := [each for each in arguments if _is_own(each) and "," in each]:
+        raise ValueError(f"{swept[0].partition('=')[0]} must be one value, got {swept[0]}")
     jobs = compose_jobs(loader, config, [each for each in arguments if not _is_own(each)])
-    pending = [job for job in jobs if standing(sweep / job.name, job.config) != "finished"]
+    pending = [job for job in jobs if not _is_finished(job, sweep)]
     if pending:
         get_ready()
     trainings = _plan(pending, config) if pending else []
@@ -65,20 +67,26 @@ def run_jobs(
     with locked(folder):
         OmegaConf.save(config, sweep / "multirun.yaml")
         write_jobs(folder, [_listed(job) for job in jobs])
-        write_table(sweep, folder, {})
-        reasons = {}
+        write_table(sweep, folder)
+        reasons: dict[str, str] = {}
         try:
             reasons = _launch(trainings, config, folder, launch) if trainings else {}
         finally:
-            rows = write_table(sweep, folder, reasons)
+            missing = {job.name for job in pending if not _is_finished(job, sweep)}
+            rows = write_table(
+                sweep, folder, {name: reasons.get(name, NOT_BEGUN) for name in missing}
+            )
             log_table(rows)
             _log.info("%s; %s", count_states(rows), sweep / "sweep.csv")
-    unfinished = sum(row["state"] != "finished" for row in rows)
-    if unfinished:
+    if missing:
         raise Unfinished(
-            f"{unfinished} of {len(rows)} jobs did not finish, see {sweep / 'sweep.csv'}; "
+            f"{len(missing)} of {len(rows)} jobs did not finish, see {sweep / 'sweep.csv'}; "
             "the same command goes on with them"
         )
+
+
+def _is_finished(job: Job, sweep: Path) -> bool:
+    return standing(sweep / job.name, job.config) == "finished"
 
 
 def _is_own(argument: str) -> bool:
@@ -118,15 +126,17 @@ def _launch(
 ) -> dict[str, str]:
     """Launch trainings; return for each job that did not finish why, as far as it is known."""
     begun = time.strftime("%Y-%m-%d %H:%M:%S")
+    launcher = config.hydra.runtime.choices["hydra/launcher"]
+    fail_fast = config.sweep.fail_fast and launcher != "process"  # which sees to it itself
     overrides = []
     for jobs in trainings:
         path = folder / f"training_{jobs[0].number}.json"
         settings = {job.name: job.config for job in jobs}
-        write_plan(path, Plan(begun=begun, fail_fast=config.sweep.fail_fast, jobs=settings))
+        write_plan(path, Plan(begun=begun, fail_fast=fail_fast, jobs=settings))
         subdir, training = _quoted(jobs[0].name), _quoted(str(path))
         overrides.append([f"hydra.sweep.subdir={subdir}", f"sweep.training={training}"])
     try:
-        with lost_jobs_failed(config.hydra.runtime.choices["hydra/launcher"]):
+        with lost_jobs_failed(launcher):
             returns: Sequence[JobReturn | None] = launch(overrides)
         reason = "it was lost"
     except Interrupted:

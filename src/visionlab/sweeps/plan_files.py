@@ -2,10 +2,13 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
+
+from visionlab.configs import read_yaml
 from visionlab.storage import write_json
 
 
@@ -25,10 +28,13 @@ class Plan:
 
 
 def write_plan(path: Path, plan: Plan) -> None:
-    """Write a plan."""
-    write_json(path, asdict(plan))
+    """Write a plan; settings as YAML, which keeps what JSON does not (infinity, whole keys)."""
+    jobs = {name: OmegaConf.to_yaml(OmegaConf.create(dict(plan.jobs[name]))) for name in plan.jobs}
+    write_json(path, {**vars(plan), "jobs": jobs})
 
 
 def read_plan(path: Path) -> Plan:
     """Read a plan."""
-    return Plan(**json.loads(path.read_text(encoding="utf-8")))
+    content = json.loads(path.read_text(encoding="utf-8"))
+    jobs = {name: read_yaml(text) for name, text in content["jobs"].items()}
+    return Plan(**{**content, "jobs": jobs})

@@ -13,6 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
@@ -27,6 +28,7 @@ _CONTEXT: Any = multiprocessing.get_context("forkserver" if sys.platform == "lin
 _PRELOADED = ["visionlab.runs", "visionlab.sweeps.trainings", "timm"]
 _GRACE_SECONDS = 30.0  # for a process that is told to end: it saves its state
 _LOOK_SECONDS = 0.5
+NOT_BEGUN = "it has not begun"
 Value = TypeVar("Value")
 _log = logging.getLogger(__name__)
 
@@ -43,17 +45,16 @@ def call_in_process(function: Callable[[], Value]) -> Value:
 
     Raises:
         ValueError: it raised one, or another error that a user can mend.
-        RuntimeError: the process died.
+        ChildProcessError: the process died.
     """
     receiver, sender = _CONTEXT.Pipe(duplex=False)
     process = _CONTEXT.Process(target=_call, args=(sender, function))
     process.start()
     sender.close()
-    try:
-        value, error = receiver.recv()
-    except EOFError as dead:
-        process.join()
-        raise RuntimeError(f"the process {_death(process)}") from dead
+    wait([receiver, process.sentinel])
+    if not receiver.poll() and not process.is_alive():
+        raise ChildProcessError(f"the process that checks the jobs {_death(process)}")
+    value, error = receiver.recv()
     process.join()
     if error:
         raise error
@@ -62,6 +63,7 @@ def call_in_process(function: Callable[[], Value]) -> Value:
 
 
 def _call(sender: Connection, function: Callable[[], Any]) -> None:
+    os.setpgid(0, 0)  # Ctrl-C is for the first process
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         sender.send((function(), None))
@@ -135,13 +137,18 @@ class _Running:
     is_late: bool = False
 
 
-def run_in_processes(works: Sequence[Work], slots: Slots) -> list[Ended]:
+def run_in_processes(works: Sequence[Work], slots: Slots, *, fail_fast: bool) -> list[Ended]:
     """Do all works, each in a process, and return how they ended, in the order of `works`.
+
+    Args:
+        works: what to do.
+        slots: how many at once, and on what.
+        fail_fast: whether to begin no more once one has failed for good.
 
     Raises:
         Interrupted: a signal came; it was passed on, and the processes have ended.
     """
-    processes = _Processes(works, slots)
+    processes = _Processes(works, slots, fail_fast=fail_fast)
     interrupted: Interrupted | None = None
     try:
         with Signals() as signals:
@@ -157,11 +164,13 @@ def run_in_processes(works: Sequence[Work], slots: Slots) -> list[Ended]:
         processes.kill_all()
     if interrupted:
         raise interrupted
-    return [processes.ended[number] for number in range(len(works))]
+    not_begun = Ended(value=None, reason=NOT_BEGUN)
+    return [processes.ended.get(number, not_begun) for number in range(len(works))]
 
 
 class _Processes:
-    def __init__(self, works: Sequence[Work], slots: Slots) -> None:
+    def __init__(self, works: Sequence[Work], slots: Slots, *, fail_fast: bool) -> None:
+        self._fail_fast = fail_fast
         self.ended: dict[int, Ended] = {}
         self._works = works
         self._slots = slots
@@ -222,6 +231,8 @@ class _Processes:
             self._waiting.appendleft(each.number)
         else:
             self.ended[each.number] = ended
+            if ended.reason and self._fail_fast:
+                self._waiting.clear()
 
     def _say(self, number: int, what: str) -> None:
         _log.info("[%d/%d] %s: %s", number + 1, len(self._works), self._works[number].name, what)
@@ -243,14 +254,16 @@ def _tell_to_end(each: _Running) -> None:
 
 
 def _collect(each: _Running) -> Ended:
-    try:
-        ended: Ended = each.receiver.recv()
-    except (EOFError, OSError):
-        each.process.join()
-        ended = Ended(value=None, reason=f"its process {_death(each.process)}")
+    """Return what a process sent, or how it died; data loaders may hold its pipe open for long."""
+    ended: Ended | None = None
+    with suppress(EOFError, OSError):
+        if each.receiver.poll():
+            ended = each.receiver.recv()
+    each.process.join(_GRACE_SECONDS)
+    each.process.kill()
     each.process.join()
     each.receiver.close()
-    return ended
+    return ended or Ended(value=None, reason=f"its process {_death(each.process)}")
 
 
 def _death(process: BaseProcess) -> str:

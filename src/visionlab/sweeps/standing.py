@@ -5,10 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from visionlab.configs import changes, read_config
+from visionlab.configs import check_unchanged, read_config
 
 Standing = Literal["new", "begun", "finished"]
-_MAX_NAMED = 3
 
 
 def standing(folder: Path, config: Mapping[str, Any]) -> Standing:
@@ -26,12 +25,7 @@ def standing(folder: Path, config: Mapping[str, Any]) -> Standing:
     if not (folder / "config.yaml").exists():
         return "new"
     saved = read_config(folder)
-    if found := changes(config, saved):
-        more = f" and {len(found) - _MAX_NAMED} more" if len(found) > _MAX_NAMED else ""
-        raise ValueError(
-            f"{folder} must be a run with the settings that are asked for, "
-            f"got {', '.join(found[:_MAX_NAMED])}{more}; take another hydra.sweep.dir"
-        )
+    check_unchanged(config, saved, folder)
     record = read_record(folder)
     if record.get("status") != "finished":
         return "begun"

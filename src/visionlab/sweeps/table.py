@@ -17,8 +17,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from visionlab.engine.lock import turn
+from visionlab.engine.lock import is_held, turn
 from visionlab.storage import write_text
+from visionlab.sweeps.processes import NOT_BEGUN
 from visionlab.sweeps.standing import read_record
 
 _JOBS = "jobs.json"
@@ -55,18 +56,22 @@ def listed_jobs(folder: Path) -> list[Listed]:
     return [Listed(**each) for each in json.loads((folder / _JOBS).read_text(encoding="utf-8"))]
 
 
-def write_table(sweep: Path, folder: Path, reasons: Mapping[str, str]) -> list[dict[str, Any]]:
+def write_table(
+    sweep: Path, folder: Path, reasons: Mapping[str, str] | None = None
+) -> list[dict[str, Any]]:
     """Write `sweep.csv` and return its rows.
 
     Args:
         sweep: the folder of the multirun.
         folder: where `write_jobs` wrote.
-        reasons: why jobs ended, by name, where they could not say so themselves; with it, what
-            still says that it runs counts as killed.
+        reasons: why jobs did not finish, by name, as their launcher knows it; None while they are
+            under way.
     """
     listed = listed_jobs(folder)
     with turn(folder / "table.lock"):
-        rows = [_row(job, sweep / job.name, reasons.get(job.name)) for job in listed]
+        rows = [_row(job, sweep / job.name) for job in listed]
+        if reasons is not None:
+            rows = [_over(row, sweep / row["job"], reasons.get(row["job"])) for row in rows]
         write_text(sweep / "sweep.csv", _as_csv(rows, listed))
     return rows
 
@@ -105,13 +110,20 @@ def count_states(rows: Sequence[Mapping[str, Any]]) -> str:
     return ", ".join(f"{count} {state}" for state, count in counts.most_common())
 
 
-def _row(job: Listed, folder: Path, reason: str | None) -> dict[str, Any]:
+def _over(row: Mapping[str, Any], folder: Path, reason: str | None) -> dict[str, Any]:
+    """Return the row of a job when nothing is under way any more."""
+    state = row["state"]
+    if state == "running" and not is_held(folder):
+        state = "killed"  # nobody is left who could say more
+    was_lost = reason not in (None, NOT_BEGUN)
+    if was_lost and state in ("waiting", "finished"):  # finished before, and asked for with more
+        state = "failed"
+    own_words = row["reason"] if state == "failed" else ""
+    return {**row, "state": state, "reason": own_words or reason or row["reason"]}
+
+
+def _row(job: Listed, folder: Path) -> dict[str, Any]:
     record = read_record(folder)
-    state = record.get("status", "waiting")
-    if state == "finished":
-        reason = None
-    if reason is not None:
-        state = {"running": "killed", "waiting": "failed"}.get(state, state)
     best = {
         name: each["value"]
         for name, each in record.get("best", {}).items()
@@ -121,11 +133,11 @@ def _row(job: Listed, folder: Path, reason: str | None) -> dict[str, Any]:
     model = pick(best, key=lambda name: best[name]) if best else ""
     return {
         "job": job.name,
-        "state": state,
+        "state": record.get("status", "waiting"),
         "seconds": record.get("train_seconds", ""),
         "monitor": f"val/{job.monitor}",
         "value": best.get(model, ""),
         "model": model,
-        "reason": record.get("error") or reason or "",
+        "reason": record.get("error") or "",
         "log": str(folder / "run.log") if (folder / "run.log").exists() else "",
     }

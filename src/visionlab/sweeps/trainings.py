@@ -2,17 +2,18 @@
 
 import logging
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from visionlab.configs import completed, going_on, plain_settings, training_key
+from visionlab.configs import completed, going_on, read_config, resolved, training_key
 from visionlab.engine.interrupt import Interrupted
 from visionlab.engine.lock import is_held, locked
-from visionlab.engine.resuming import parties
+from visionlab.engine.record import now
+from visionlab.engine.resuming import Position, parties
 from visionlab.experiment import build_recipes
 from visionlab.messages import explain
 from visionlab.recipes import riding_keys
@@ -23,7 +24,7 @@ from visionlab.sweeps.standing import read_record, standing
 from visionlab.sweeps.table import listed_jobs, write_table
 
 _WAIT_SECONDS = 60.0  # a process of a multirun that was killed may still be saving
-_log = logging.getLogger(__name__)
+_OF_THE_MACHINE = ("threads", "device")  # a run that goes on keeps what it had
 
 
 def train_planned(path: Path) -> None:
@@ -40,51 +41,53 @@ def train_planned(path: Path) -> None:
     if plan.fail_fast and (failed := _failed_since(plan, path.parent)):
         raise ValueError(f"sweep.fail_fast ends this multirun, since {failed} failed")
     folders = {sweep / name: config for name, config in plan.jobs.items()}
-    with ExitStack() as held, _reported(folders, path.parent):
+    errors: list[Exception] = []
+    with ExitStack() as held:
         for folder in folders:
             folder.mkdir(exist_ok=True)
             held.enter_context(locked(folder, wait_seconds=_WAIT_SECONDS))
         held.enter_context(_logged(folders))
-        shares = list(_shares(folders))
-        errors = [error for share in shares if (error := _train_share(*share, path.parent))]
-        if errors:
-            raise errors[0]
-
-
-def _train_share(step: int, configs: Mapping[Path, DictConfig], folder: Path) -> Exception | None:
-    """Train jobs together; return why they failed, so that others may go on."""
-    try:
-        train_together(configs, step=step)
-    except Interrupted:
-        raise
-    except Exception as error:
-        return error
-    finally:
-        write_table(folder.parent, folder, {})
-    return None
+        held.callback(write_table, sweep, path.parent)
+        for position, configs in _shares(folders, errors):
+            write_table(sweep, path.parent)
+            with _noted(configs, errors):
+                train_together(configs, position=position)
+    if errors:
+        raise errors[0]
 
 
 def _shares(
-    folders: Mapping[Path, Mapping[str, Any]],
-) -> Iterator[tuple[int, dict[Path, DictConfig]]]:
-    """Yield what is left to do: which jobs train together, and from which step they go on."""
-    seed = secrets.randbelow(2**31)  # one for all that leave it open
+    folders: Mapping[Path, Mapping[str, Any]], errors: list[Exception]
+) -> list[tuple[Position, dict[Path, DictConfig]]]:
+    """Return what is left to do: which jobs train together, and from where they go on."""
     groups: dict[str, dict[Path, DictConfig]] = {}
+    seed = _open_seed(folders)
     for folder, asked in folders.items():
-        state = standing(folder, asked)
-        if state == "finished":
-            continue
-        ((step, _),) = parties([folder / "checkpoints"])
-        if step:
-            config = OmegaConf.create(going_on(asked, folder))
-        else:
-            drawn = seed if asked["global_seed"] is None else asked["global_seed"]
-            config = completed(OmegaConf.create({**asked, "global_seed": drawn}))
-        key = training_key(plain_settings(config), riding_keys(build_recipes(config)))
-        groups.setdefault(key, {})[folder] = config
-    for configs in groups.values():
-        for step, checkpoints in parties([folder / "checkpoints" for folder in configs]):
-            yield step, {path.parent: configs[path.parent] for path in checkpoints}
+        with _noted([folder], errors):
+            if standing(folder, asked) == "finished":
+                continue
+            parties([folder / "checkpoints"])  # of which one must be good
+            if (folder / "config.yaml").exists():
+                config = OmegaConf.create(going_on(asked, folder))
+            else:
+                given = asked["global_seed"]
+                with_seed = {**asked, "global_seed": seed if given is None else given}
+                config = completed(OmegaConf.create(with_seed))
+            riding = [*riding_keys(build_recipes(config)), *_OF_THE_MACHINE]
+            groups.setdefault(training_key(resolved(config), riding), {})[folder] = config
+    return [
+        (position, {path.parent: configs[path.parent] for path in checkpoints})
+        for configs in groups.values()
+        for position, checkpoints in parties([folder / "checkpoints" for folder in configs])
+    ]
+
+
+def _open_seed(folders: Mapping[Path, object]) -> int:
+    """Return a seed for all jobs that leave it open: what one of them has drawn, or a new one."""
+    for folder in folders:
+        if (folder / "config.yaml").exists():
+            return int(read_config(folder)["global_seed"])
+    return secrets.randbelow(2**31)
 
 
 @contextmanager
@@ -109,20 +112,20 @@ def _logged(folders: Mapping[Path, object]) -> Iterator[None]:
 
 
 @contextmanager
-def _reported(folders: Mapping[Path, object], plans: Path) -> Iterator[None]:
-    """Write down why jobs failed that did not come to do it themselves."""
+def _noted(folders: Iterable[Path], errors: list[Exception]) -> Iterator[None]:
+    """Write down why jobs failed that did not come to do it themselves; others go on."""
+    began = now()
     try:
         yield
-    except Exception as error:
-        for folder in folders:
-            if read_record(folder).get("status") not in ("finished", "failed", "interrupted"):
-                write_json(
-                    folder / "run.json",
-                    read_record(folder) | {"status": "failed", "error": explain(error)},
-                )
+    except Interrupted:
         raise
-    finally:
-        write_table(plans.parent, plans, {})
+    except Exception as error:
+        errors.append(error)
+        for folder in folders:
+            record = read_record(folder)
+            if record.get("status") != "failed" or record.get("updated", "") < began:
+                failure = {"status": "failed", "error": explain(error), "updated": now()}
+                write_json(folder / "run.json", record | failure)
 
 
 def _failed_since(plan: Plan, plans: Path) -> str | None:

@@ -7,6 +7,7 @@ border to the process that launched it. A trial still under way when its job is 
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Protocol
 
 from hydra.core.hydra_config import HydraConfig
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from visionlab.engine.evaluate import Result
 from visionlab.engine.interrupt import Interrupted, Pruned
-from visionlab.engine.observers import Observer
+from visionlab.engine.observers import Observer, read_rows
 from visionlab.engine.state import TrainState
 from visionlab.messages import explain
 from visionlab.settings.scripts import OF_TUNE
@@ -28,8 +29,10 @@ from visionlab.sweeps.study import Study
 class Train(Protocol):
     """What trains."""
 
-    def __call__(self, config: DictConfig, *, watchers: Sequence[Observer]) -> object:
-        """Train as a configuration says; `watchers` see every epoch."""
+    def __call__(
+        self, config: DictConfig, *, watchers: Sequence[Observer], may_go_on: bool
+    ) -> object:
+        """Train as a configuration says, from where the folder is; `watchers` see every epoch."""
 
 
 class UnmeasuredError(ValueError):
@@ -81,6 +84,19 @@ class Objective:
 
     def close(self) -> None:
         """Do nothing."""
+
+    def take_back(self, rows: Sequence[Mapping[str, float | None]]) -> None:
+        """Take over what a job that goes on had seen before, from its metrics rows."""
+        for row in rows:
+            values = [
+                value
+                for key, value in row.items()
+                if key.startswith("val/")
+                and key.endswith(f"/{self._monitor}")
+                and (key == f"val/model/{self._monitor}") == (self._kind == "raw")
+            ]
+            known = [value for value in [*values, self._best] if value is not None]
+            self._best = self._pick(known, default=None)
 
     def best(self) -> float:
         """Return the best number of all epochs.
@@ -172,5 +188,7 @@ def _run(config: DictConfig, train: Train, trial: Trial | None) -> float:
     with open_dict(settings):
         for key in OF_TUNE:  # so that the run's folder is like that of train.py
             del settings[key]
-    train(settings, watchers=[objective])
+    # a job that was queued again, or is tried again, goes on
+    objective.take_back(read_rows(Path(HydraConfig.get().runtime.output_dir, "metrics.jsonl")))
+    train(settings, watchers=[objective], may_go_on=True)
     return objective.best()

@@ -10,11 +10,13 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.utils import instantiate
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from visionlab.engine.interrupt import Interrupted
+from visionlab.messages import explain
 from visionlab.sweeps.controllers import beating, new_name
 from visionlab.sweeps.planning import Plan, job_overrides
 from visionlab.sweeps.queue import (
@@ -28,7 +30,7 @@ from visionlab.sweeps.report import best_trial, describe, pasteable, summary, wr
 from visionlab.sweeps.storage_url import masked
 from visionlab.sweeps.study import Study
 
-Launch = Callable[[Sequence[Sequence[str]], int], object]
+Launch = Callable[[Sequence[Sequence[str]], int], Sequence[JobReturn]]
 LOOK_SECONDS = 2.0  # between looks at what others are doing
 _log = logging.getLogger(__name__)
 
@@ -91,22 +93,29 @@ def _run(plan: Plan, study: Study, trials: Sequence[Trial], launch: Launch) -> l
     """Launch trials and return how they ended."""
     numbers = [trial.number for trial in trials]
     reason = "its job ended without a result, see run.log"
+    reasons = [reason] * len(trials)
     try:
         batch = [_draw(plan, trial) for trial in trials]
-        launch(batch, numbers[0])
+        returns = launch(batch, numbers[0])
+        reasons = [_reason(each) or reason for each in returns]
     except (Interrupted, KeyboardInterrupt, SystemExit):  # the user's wish
         for number in numbers:
             queue_again(study, number, "it was interrupted")
         write_files(study, plan.folder)
         raise
     except Exception as error:  # a launcher that lost its workers is no reason to lose the study
-        reason = f"launching failed: {type(error).__name__}: {error}"
-    for number in numbers:
+        reasons = [f"launching failed: {type(error).__name__}: {error}"] * len(trials)
+    for number, reason in zip(numbers, reasons, strict=True):
         study.end(number, TrialState.FAIL, reason=reason)
     ended = [study.trials()[number] for number in numbers]
     for trial in ended:
         _log.info("%s", describe(trial))
     return ended
+
+
+def _reason(ended: JobReturn) -> str | None:
+    failed = ended.status == JobStatus.FAILED
+    return explain(ended._return_value) if failed else None
 
 
 def _draw(plan: Plan, trial: Trial) -> list[str]:
@@ -125,8 +134,9 @@ def _check(plan: Plan, study: Study, ended: Sequence[FrozenTrial], num_failed: i
         ValueError: no trial can be measured, or too many have failed.
     """
     failed = [trial for trial in ended if trial.state == TrialState.FAIL]
-    if any(trial.user_attrs.get("unmeasured") for trial in failed) and not num_finished(study):
-        raise ValueError(failed[0].user_attrs["reason"])
+    unmeasured = [trial for trial in failed if trial.user_attrs.get("unmeasured")]
+    if unmeasured and not num_finished(study):
+        raise ValueError(unmeasured[0].user_attrs["reason"])
     if num_failed > plan.max_failures:
         raise ValueError(
             f"max_failures must be >= the trials that fail, got {plan.max_failures}; "
