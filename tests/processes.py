@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from visionlab.engine.observers import read_rows
-from visionlab.sweeps import processes
+from visionlab.sweeps import preloaded
 from visionlab.tensor_files import read_tensors
 
 ROOT = Path(__file__).parents[1]
@@ -81,7 +81,7 @@ def _run(
     torch.set_num_threads(1)
     # what a multirun starts is forked from this process, which has imported torch; the real way is
     # tested in test_scripts.py
-    processes._CONTEXT = multiprocessing.get_context("fork")
+    preloaded.CONTEXT = multiprocessing.get_context("fork")
     sys.argv = [str(path), *arguments]
     sys.path[0] = str(path.parent)
     try:

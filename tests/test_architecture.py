@@ -77,6 +77,7 @@ LIGHT = [
     "engine/plan.py",
     "configs.py",
     "sweeps/jobs.py",
+    "sweeps/preloaded.py",
     "sweeps/processes.py",
     "sweeps/standing.py",
     "sweeps/planning.py",

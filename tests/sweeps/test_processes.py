@@ -1,6 +1,7 @@
 """Jobs in processes of their own: what one does to itself touches no other."""
 
 import functools
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -16,14 +17,14 @@ import torch
 
 from visionlab.engine.device import set_threads
 from visionlab.engine.interrupt import Interrupted
-from visionlab.sweeps import processes
+from visionlab.sweeps import preloaded, processes
 from visionlab.sweeps.processes import NOT_BEGUN, Ended, Slots, Work, run_in_processes
 
 
 @pytest.fixture(autouse=True)
 def _forked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fork processes from this one, which has imported all they need."""
-    monkeypatch.setattr(processes, "_CONTEXT", processes.multiprocessing.get_context("fork"))
+    monkeypatch.setattr(preloaded, "CONTEXT", multiprocessing.get_context("fork"))
 
 
 def slots_of(**settings: Any) -> Slots:
@@ -104,7 +105,7 @@ def test_whatever_a_job_does_the_others_end(num_slots: int, tmp_path: Path) -> N
 def test_a_process_is_started_anew_where_forking_is_not_safe(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(processes, "_CONTEXT", processes.multiprocessing.get_context("spawn"))
+    monkeypatch.setattr(preloaded, "CONTEXT", multiprocessing.get_context("spawn"))
     assert run(functools.partial(give, 5), die)[0] == Ended(value=5, reason=None)
 
 

@@ -29,7 +29,7 @@ class TuningSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> Any:
         """Run a study's trials; `arguments` are the overrides of the command line."""
         from visionlab.sweeps.planning import plan_study
-        from visionlab.sweeps.processes import call_in_process, get_ready
+        from visionlab.sweeps.preloaded import call_in_process, get_ready
 
         plan, jobs = plan_study(self._config, arguments, self._loader)
         get_ready()

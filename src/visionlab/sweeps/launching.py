@@ -13,7 +13,8 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from visionlab.command_line import register
-from visionlab.sweeps.processes import Ended, Slots, Work, get_ready, run_in_processes
+from visionlab.sweeps.preloaded import get_ready
+from visionlab.sweeps.processes import Ended, Slots, Work, run_in_processes
 
 
 def launch(

@@ -23,7 +23,8 @@ from visionlab.processes import num_processes
 from visionlab.sweeps.jobs import Job, compose_jobs
 from visionlab.sweeps.lost_jobs import lost_jobs_failed
 from visionlab.sweeps.plan_files import Plan, write_plan
-from visionlab.sweeps.processes import NOT_BEGUN, call_in_process, get_ready
+from visionlab.sweeps.preloaded import call_in_process, get_ready
+from visionlab.sweeps.processes import NOT_BEGUN
 from visionlab.sweeps.standing import standing
 from visionlab.sweeps.table import Listed, count_states, log_table, write_jobs, write_table
 

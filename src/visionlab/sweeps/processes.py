@@ -1,74 +1,27 @@
-"""Jobs in processes of their own on this machine: a job that dies or hangs touches no other.
-
-Processes are forked from one that has imported torch and done nothing with it, so a job does not
-wait seconds for imports. Where forking is not safe they are started anew.
-"""
+"""Jobs in processes of their own on this machine: a job that dies or hangs touches no other."""
 
 import logging
-import multiprocessing
 import os
 import signal
-import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from visionlab.engine.interrupt import Interrupted, Signals
-from visionlab.messages import explain, is_users
+from visionlab.sweeps import preloaded
+from visionlab.sweeps.preloaded import death, end_with_parent
 
-_CONTEXT: Any = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
-_PRELOADED = ["visionlab.runs", "visionlab.sweeps.trainings", "timm"]
 _GRACE_SECONDS = 30.0  # for a process that is told to end: it saves its state
 _LOOK_SECONDS = 0.5
 NOT_BEGUN = "it has not begun"
-Value = TypeVar("Value")
 _log = logging.getLogger(__name__)
-
-
-def get_ready() -> None:
-    """Begin to import what processes need, so that the first does not wait long for it."""
-    if _CONTEXT.get_start_method() == "forkserver":
-        _CONTEXT.set_forkserver_preload(_PRELOADED)
-        forkserver.ensure_running()
-
-
-def call_in_process(function: Callable[[], Value]) -> Value:
-    """Return what a function returns in a process of its own, which then ends.
-
-    Raises:
-        ValueError: it raised one, or another error that a user can mend.
-        ChildProcessError: the process died.
-    """
-    receiver, sender = _CONTEXT.Pipe(duplex=False)
-    process = _CONTEXT.Process(target=_call, args=(sender, function))
-    process.start()
-    sender.close()
-    wait([receiver, process.sentinel])
-    if not receiver.poll() and not process.is_alive():
-        raise ChildProcessError(f"the process that checks the jobs {_death(process)}")
-    value, error = receiver.recv()
-    process.join()
-    if error:
-        raise error
-    returned: Value = value
-    return returned
-
-
-def _call(sender: Connection, function: Callable[[], Any]) -> None:
-    os.setpgid(0, 0)  # Ctrl-C is for the first process
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    try:
-        sender.send((function(), None))
-    except Exception as error:  # its cause would be lost on the way
-        sender.send((None, ValueError(explain(error)) if is_users(error) else error))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,8 +192,8 @@ class _Processes:
 
 
 def _start(number: int, work: Work, slot: int, slots: Slots) -> _Running:
-    receiver, sender = _CONTEXT.Pipe(duplex=False)
-    process = _CONTEXT.Process(target=_work, args=(sender, work, slot, slots))
+    receiver, sender = preloaded.CONTEXT.Pipe(duplex=False)
+    process = preloaded.CONTEXT.Process(target=_work, args=(sender, work, slot, slots))
     process.start()
     sender.close()
     return _Running(number=number, process=process, receiver=receiver, began=time.monotonic())
@@ -263,12 +216,7 @@ def _collect(each: _Running) -> Ended:
     each.process.kill()
     each.process.join()
     each.receiver.close()
-    return ended or Ended(value=None, reason=f"its process {_death(each.process)}")
-
-
-def _death(process: BaseProcess) -> str:
-    code = process.exitcode or 0
-    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+    return ended or Ended(value=None, reason=f"its process {death(each.process)}")
 
 
 def _work(sender: Connection, work: Work, slot: int, slots: Slots) -> None:
@@ -276,7 +224,7 @@ def _work(sender: Connection, work: Work, slot: int, slots: Slots) -> None:
     os.setpgid(0, 0)  # Ctrl-C reaches the first process alone, which passes it on
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     if slots.devices is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = str(slots.devices[slot % len(slots.devices)])
     if slots.slots > 1:
@@ -289,14 +237,6 @@ def _work(sender: Connection, work: Work, slot: int, slots: Slots) -> None:
     except Exception as error:
         ended = Ended(value=None, reason=" ".join(str(error).split()) or type(error).__name__)
     sender.send(ended)
-
-
-def _end_with_parent() -> None:
-    """End this process as a signal would when the one that started it is gone."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _leave_the_terminal(log: Path) -> None:
