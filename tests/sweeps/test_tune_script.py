@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import signal
 import time
@@ -99,6 +100,26 @@ def test_a_study_ended_from_outside_goes_on_to_its_total(
     assert [row["state"] for row in table] == ["fail", "complete"]
     assert table[0]["optimizer.lr"] == table[1]["optimizer.lr"]
     assert table[0]["reason"].endswith("; queued again")
+
+
+def test_a_trial_that_is_tried_again_goes_on(tmp_path: Path) -> None:
+    arguments = [*TINY, "hparams.epochs=4", "n_trials=1", "hydra.launcher.retries=1"]
+    process = start("tune.py", *arguments, "hydra.sweep.dir=tune/small", folder=tmp_path)
+    folder = tmp_path / "tune" / "small"
+    while not list(folder.glob("0_*/checkpoints/last.pt")):
+        assert process.is_alive()
+        time.sleep(0.01)
+    children = Path("/proc", str(process.pid), "task", str(process.pid), "children").read_text()
+    os.kill(int(children.split()[0]), signal.SIGKILL)
+    process.join(120)
+    assert process.exitcode == 0
+    (row,) = rows(folder)
+    run = folder / row["folder"]
+    assert row["state"] == "complete"
+    assert json.loads((run / "run.json").read_text())["num_starts"] == 2
+    numbers = [each["val/model/top1"] for each in read_rows(run / "metrics.jsonl")]
+    assert len(numbers) == 4
+    assert float(row["value"]) == max(numbers)
 
 
 def test_the_sweeper_of_hydra_can_still_be_chosen(tmp_path: Path) -> None:
