@@ -38,7 +38,7 @@ from visionlab import command_line
 command_line.register()
 @hydra.main(version_base="1.3", config_path=command_line.CONF, config_name="train")
 def main(config): return 0.0
-main()
+if __name__ == "__main__": main()
 """
 
 

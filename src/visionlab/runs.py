@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
@@ -103,8 +104,9 @@ def train_together(
         results = final_results(training, signals)
         draw_table(table(training.runs, results))
         for numbers, record, of_one in zip(results, records, observers, strict=True):
-            _draw(numbers, of_one, training.state)
+            _show_results(numbers, of_one, training.state)
             record.update(results=numbers)
+        _draw_pictures(training.runs, observers[0])
     values = [best.value for best in training.state.best.values()]
     pick = max if training.task.mode == "max" else min
     return pick(values) if values else None
@@ -213,8 +215,8 @@ def _observers(run: Run, training: Training) -> list[Observer]:
     return observers
 
 
-def _draw(results: Numbers, observers: Sequence[Observer], state: TrainState) -> None:
-    """Draw the final numbers where there is TensorBoard, and pictures of validation samples."""
+def _show_results(results: Numbers, observers: Sequence[Observer], state: TrainState) -> None:
+    """Draw the final numbers where there is TensorBoard."""
     row = {
         f"{split}/{model}/{number}": value
         for split, models in results.items()
@@ -224,8 +226,18 @@ def _draw(results: Numbers, observers: Sequence[Observer], state: TrainState) ->
     for observer in observers:
         if isinstance(observer, TensorBoard):
             observer.on_epoch({**row, "step": state.step}, {})
+
+
+def _draw_pictures(runs: Sequence[Run], observers: Sequence[Observer]) -> None:
+    """Draw validation samples for the first run; the others get copies, as they saw the same."""
+    first, *others = [run.folder / "pictures" for run in runs]
+    for observer in observers:
         if isinstance(observer, Pictures):
             observer.draw()
+    for folder in others:
+        folder.mkdir(exist_ok=True)
+        for path in [each for each in first.glob("*") if each.is_file()]:
+            shutil.copy(path, folder)
 
 
 def _progress(run: Run, training: Training) -> dict[str, Any]:

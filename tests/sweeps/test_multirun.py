@@ -97,6 +97,8 @@ def test_jobs_that_share_a_training_leave_what_they_leave_alone(alone: Path, sha
         assert [Path(path).name for path in record_of(run)["shares_training_with"]] == [other]
         assert "shares_training_with" not in record_of(jobs_of(alone)[name])
         assert "epoch 3/3" in (run / "run.log").read_text()
+        pictures = [each / "pictures" / "worst.png" for each in (run, jobs_of(alone)[name])]
+        assert pictures[0].read_bytes() == pictures[1].read_bytes()
 
 
 def test_a_job_of_a_multirun_leaves_what_a_single_run_leaves(
