@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: train install test test-all check format
+.PHONY: train install test test-all test-next check format
 
 train: .venv/installed          ## set up, then train; make train ARGS="dataset=cifar10 dataset.root=DIR"
 	$(BIN)/python train.py $(ARGS)
@@ -13,6 +13,10 @@ test: .venv/installed-dev       ## set up, then run the default tests on two pro
 
 test-all: .venv/installed-dev   ## the slow ones too
 	$(BIN)/python -m pytest -m "slow or not slow"
+
+test-next: .venv/installed-next ## the tests that touch Hydra, with its next line and Optuna 5; before a release
+	.venv-next/bin/python -m pytest -n 2 --dist loadfile -W ignore \
+		tests/sweeps tests/test_configs.py tests/test_scripts.py tests/test_kill.py
 
 check: .venv/installed-dev      ## format, lint and types
 	$(BIN)/ruff format --check .
@@ -30,4 +34,10 @@ format: .venv/installed-dev
 
 .venv/installed-dev: .venv/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	touch $@
+
+.venv/installed-next: .venv/installed-dev
+	$(PYTHON) -m venv .venv-next
+	.venv-next/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]" \
+		"hydra-core==1.4.0rc3" "hydra-optuna-sweeper==1.4.0rc3"
 	touch $@
