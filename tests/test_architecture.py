@@ -80,7 +80,7 @@ LIGHT = [
     "sweeps/preloaded.py",
     "sweeps/processes.py",
     "sweeps/standing.py",
-    "sweeps/planning.py",
+    "sweeps/tuning_plan.py",
     "sweeps/space.py",
     "sweeps/storage_url.py",
 ]

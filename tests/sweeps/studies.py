@@ -13,11 +13,11 @@ from omegaconf import OmegaConf
 from optuna.pruners import BasePruner, NopPruner
 from optuna.samplers import RandomSampler
 
-from visionlab.sweeps.planning import Plan
-from visionlab.sweeps.queue import ask
 from visionlab.sweeps.space import Interval
 from visionlab.sweeps.study import Study
 from visionlab.sweeps.trial import Objective, ended
+from visionlab.sweeps.trial_queue import ask
+from visionlab.sweeps.tuning_plan import Plan
 
 EPOCHS = 4
 Curve = Callable[[float, int], float]  # the number after an epoch, from rate and epoch

@@ -16,7 +16,7 @@ from studies import Launcher, plan, started, study_of
 from visionlab.engine.lock import turn
 from visionlab.sweeps import controllers
 from visionlab.sweeps.controllers import SILENT_SECONDS, beating, is_alive, this_process
-from visionlab.sweeps.queue import queue_lost_again
+from visionlab.sweeps.trial_queue import queue_lost_again
 from visionlab.sweeps.tuning import tune
 
 
@@ -74,7 +74,7 @@ def test_a_trial_that_nobody_has_yet_put_a_name_to_is_left_alone(
     tuning = plan(tmp_path)
     number, study = started(tuning, controller="never heard of"), study_of(tuning)
     assert queue_lost_again(study) == []
-    monkeypatch.setattr("visionlab.sweeps.queue.SILENT_SECONDS", 0.0)
+    monkeypatch.setattr("visionlab.sweeps.trial_queue.SILENT_SECONDS", 0.0)
     assert queue_lost_again(study) == [number]
 
 

@@ -239,6 +239,10 @@ def test_fail_fast_begins_no_more_jobs(sweep: Sweep, tmp_path: Path) -> None:
             ["hydra.launcher.slots=0", "global_seed=1,2"],
             r"hydra.launcher.slots must be >= 1, got 0",
         ),
+        (
+            ["averaged.buffers=copied,recomputed", "hparams.freeze_backbone_epochs=1"],
+            r"averaged.buffers must be .*, got recomputed \(job averaged.buffers=recomputed\)",
+        ),
         (["sheduler=cosine,linear"], r"Could not override 'sheduler'.*did you mean scheduler"),
         (
             ["optimizer.lr=0.1,0.1"],

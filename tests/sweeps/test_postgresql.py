@@ -13,8 +13,8 @@ from optuna.trial import TrialState
 from processes import FORKS
 from studies import Launcher, plan, study_of
 
-from visionlab.sweeps.planning import Plan
 from visionlab.sweeps.tuning import tune
+from visionlab.sweeps.tuning_plan import Plan
 
 pytestmark = pytest.mark.slow
 NUM_PROCESSES, N_TRIALS = 4, 12

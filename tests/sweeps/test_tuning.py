@@ -12,9 +12,9 @@ from optuna.trial import FrozenTrial, TrialState
 from studies import EPOCHS, Launcher, good, plan, run, silent, started, study_of
 
 from visionlab.sweeps import tuning as tuning_module
-from visionlab.sweeps.planning import Plan
-from visionlab.sweeps.queue import beat
+from visionlab.sweeps.trial_queue import beat
 from visionlab.sweeps.tuning import LOOK_SECONDS, tune
+from visionlab.sweeps.tuning_plan import Plan
 
 
 def states(tuning: Plan) -> list[str]:

@@ -28,8 +28,8 @@ class TuningSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run a study's trials; `arguments` are the overrides of the command line."""
-        from visionlab.sweeps.planning import plan_study
         from visionlab.sweeps.preloaded import call_in_process, get_ready
+        from visionlab.sweeps.tuning_plan import plan_study
 
         plan, jobs = plan_study(self._config, arguments, self._loader)
         get_ready()

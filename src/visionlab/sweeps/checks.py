@@ -59,14 +59,19 @@ def _try(shares: Sequence[Sequence[Checked]]) -> None:
     tried: set[str] = set()
     data: dict[str, Data] = {}  # what was read last
     for share in shares:
-        job, config, _ = share[0]
-        key = training_key(job.config, ["global_seed"])
-        if key not in tried:
-            tried.add(key)
-            try:
-                _build(config, [recipes for *_, recipes in share], data)
-            except Exception as error:
-                raise _named(error, job) from error
+        key = training_key(share[0][0].config, ["global_seed"])
+        if key in tried:
+            continue
+        tried.add(key)
+        try:
+            _build(share[0][1], [recipes for *_, recipes in share], data)
+        except Exception:
+            for job, config, recipes in share:  # whose it is
+                try:
+                    _build(config, [recipes], data)
+                except Exception as error:
+                    raise _named(error, job) from error
+            raise
 
 
 def _build(config: DictConfig, recipes: Sequence[Recipes], data: dict[str, Data]) -> None:

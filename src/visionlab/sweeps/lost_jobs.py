@@ -7,7 +7,6 @@ for the others, and Ray even ends them. Here a lost job is a failed one like any
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
-from unittest import mock
 
 from hydra.core.utils import JobReturn, JobStatus
 
@@ -26,7 +25,7 @@ def _submitit() -> Iterator[None]:
 
     lost = (UncompletedJobError, FailedJobError)
     results = _failing_alone(Job.results, lost, lambda failed: [failed])
-    with mock.patch.object(Job, "results", results):
+    with _replaced(Job, "results", results):
         yield
 
 
@@ -35,8 +34,18 @@ def _ray() -> Iterator[None]:
     import ray
 
     get = _failing_alone(ray.get, (ray.exceptions.RayError,), lambda failed: failed)
-    with mock.patch.object(ray, "get", get):
+    with _replaced(ray, "get", get):
         yield
+
+
+@contextmanager
+def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    before = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, before)
 
 
 def _failing_alone(

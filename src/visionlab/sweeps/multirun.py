@@ -22,7 +22,7 @@ from visionlab.messages import explain
 from visionlab.processes import num_processes
 from visionlab.sweeps.jobs import Job, compose_jobs
 from visionlab.sweeps.lost_jobs import lost_jobs_failed
-from visionlab.sweeps.plan_files import Plan, write_plan
+from visionlab.sweeps.plan_files import TrainingPlan, write_plan
 from visionlab.sweeps.preloaded import call_in_process, get_ready
 from visionlab.sweeps.processes import NOT_BEGUN
 from visionlab.sweeps.standing import standing
@@ -133,7 +133,7 @@ def _launch(
     for jobs in trainings:
         path = folder / f"training_{jobs[0].number}.json"
         settings = {job.name: job.config for job in jobs}
-        write_plan(path, Plan(begun=begun, fail_fast=fail_fast, jobs=settings))
+        write_plan(path, TrainingPlan(begun=begun, fail_fast=fail_fast, jobs=settings))
         subdir, training = _quoted(jobs[0].name), _quoted(str(path))
         overrides.append([f"hydra.sweep.subdir={subdir}", f"sweep.training={training}"])
     try:

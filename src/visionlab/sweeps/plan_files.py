@@ -13,7 +13,7 @@ from visionlab.storage import write_json
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class TrainingPlan:
     """What one launched job has to do; a file tells it.
 
     Attributes:
@@ -27,14 +27,14 @@ class Plan:
     jobs: Mapping[str, Mapping[str, Any]]
 
 
-def write_plan(path: Path, plan: Plan) -> None:
+def write_plan(path: Path, plan: TrainingPlan) -> None:
     """Write a plan; settings as YAML, which keeps what JSON does not (infinity, whole keys)."""
     jobs = {name: OmegaConf.to_yaml(OmegaConf.create(dict(plan.jobs[name]))) for name in plan.jobs}
     write_json(path, {**vars(plan), "jobs": jobs})
 
 
-def read_plan(path: Path) -> Plan:
+def read_plan(path: Path) -> TrainingPlan:
     """Read a plan."""
     content = json.loads(path.read_text(encoding="utf-8"))
     jobs = {name: read_yaml(text) for name, text in content["jobs"].items()}
-    return Plan(**{**content, "jobs": jobs})
+    return TrainingPlan(**{**content, "jobs": jobs})

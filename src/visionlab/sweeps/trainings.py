@@ -19,7 +19,7 @@ from visionlab.messages import explain
 from visionlab.recipes import riding_keys
 from visionlab.runs import train_together
 from visionlab.storage import write_json
-from visionlab.sweeps.plan_files import Plan, read_plan
+from visionlab.sweeps.plan_files import TrainingPlan, read_plan
 from visionlab.sweeps.standing import read_record, standing
 from visionlab.sweeps.table import listed_jobs, write_table
 
@@ -128,7 +128,7 @@ def _noted(folders: Iterable[Path], errors: list[Exception]) -> Iterator[None]:
                 write_json(folder / "run.json", record | failure)
 
 
-def _failed_since(plan: Plan, plans: Path) -> str | None:
+def _failed_since(plan: TrainingPlan, plans: Path) -> str | None:
     """Return the name of a job of the multirun that failed since it began, or None."""
     for job in listed_jobs(plans):
         record = read_record(plans.parent / job.name)

@@ -22,8 +22,8 @@ from visionlab.engine.observers import Observer, read_rows
 from visionlab.engine.state import TrainState
 from visionlab.messages import explain
 from visionlab.settings.scripts import OF_TUNE
-from visionlab.sweeps.planning import check_trial
 from visionlab.sweeps.study import Study
+from visionlab.sweeps.tuning_plan import check_trial
 
 
 class Train(Protocol):

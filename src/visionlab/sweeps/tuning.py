@@ -18,17 +18,17 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from visionlab.engine.interrupt import Interrupted
 from visionlab.messages import explain
 from visionlab.sweeps.controllers import beating, new_name
-from visionlab.sweeps.planning import Plan, job_overrides
-from visionlab.sweeps.queue import (
+from visionlab.sweeps.report import best_trial, describe, pasteable, summary, write_files
+from visionlab.sweeps.storage_url import masked
+from visionlab.sweeps.study import Study
+from visionlab.sweeps.trial_queue import (
     ask,
     beat,
     num_finished,
     queue_again,
     queue_lost_again,
 )
-from visionlab.sweeps.report import best_trial, describe, pasteable, summary, write_files
-from visionlab.sweeps.storage_url import masked
-from visionlab.sweeps.study import Study
+from visionlab.sweeps.tuning_plan import Plan, job_overrides
 
 Launch = Callable[[Sequence[Sequence[str]], int], Sequence[JobReturn]]
 LOOK_SECONDS = 2.0  # between looks at what others are doing

@@ -8,8 +8,8 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.global_hydra import GlobalHydra
 
 from visionlab import command_line
-from visionlab.sweeps.planning import Plan, job_overrides, plan_study
 from visionlab.sweeps.space import Choices, Interval
+from visionlab.sweeps.tuning_plan import Plan, job_overrides, plan_study
 
 SHIPPED = {"optimizer.lr": Interval(low=0.001, high=3.0, log=True)}
 
