@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 
+from visionlab.data.workers import Workers
 from visionlab.engine.device import set_threads
 from visionlab.engine.interrupt import Interrupted
 from visionlab.sweeps import preloaded, processes
@@ -216,6 +217,22 @@ def test_a_job_is_dead_though_its_children_are_not() -> None:
     began = time.monotonic()
     assert run(leave_a_child)[0].reason == "its process was killed by SIGKILL"
     assert time.monotonic() < began + 15
+
+
+_workers: list[object] = []
+
+
+def read_through_workers() -> int:
+    """Leave workers that ignore SIGTERM, as a training does."""
+    workers = Workers(give, num_rows=4, stack=list, num_workers=1)
+    _workers.append(workers)
+    return len(list(workers.batches([torch.tensor([0, 1]), torch.tensor([2, 3])])))
+
+
+def test_a_job_with_workers_ends_when_it_is_done() -> None:
+    began = time.monotonic()
+    assert run(read_through_workers) == [Ended(value=2, reason=None)]
+    assert time.monotonic() < began + 15  # and is not killed after its time of grace
 
 
 def test_no_more_jobs_begin_after_one_that_failed_for_good(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Jobs in processes of their own on this machine: a job that dies or hangs touches no other."""
 
+import atexit
 import logging
 import os
 import signal
@@ -236,6 +237,8 @@ def _work(sender: Connection, work: Work, slot: int, slots: Slots) -> None:
         ended = Ended(value=work.function(), reason=None)
     except Exception as error:
         ended = Ended(value=None, reason=" ".join(str(error).split()) or type(error).__name__)
+    finally:
+        atexit._run_exitfuncs()  # a forked process leaves them out; they end data loaders' workers
     sender.send(ended)
 
 
