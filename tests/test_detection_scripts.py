@@ -1,11 +1,13 @@
 """Detection as a user runs it: train, evaluate, hand in; most tests share one run."""
 
+import contextlib
 import json
 import math
 import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -154,6 +156,15 @@ def test_data_that_moved_or_changed_its_classes(tmp_path: Path) -> None:
     assert re.fullmatch(message, done.stderr), done.stderr
 
 
+def processes_in(folder: Path) -> list[str]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cwd"):
+        with contextlib.suppress(OSError):
+            if path.readlink() == folder:
+                found.append(path.parent.name)
+    return found
+
+
 def test_a_killed_run_on_files_resumes_exactly(tmp_path: Path) -> None:
     write_cells(tmp_path / "cells", ["cell"], num_images=12)
     arguments = [*CELLS, f"dataset.root={tmp_path / 'cells'}", "dataset.num_workers=1"]
@@ -165,6 +176,10 @@ def test_a_killed_run_on_files_resumes_exactly(tmp_path: Path) -> None:
     process = start("train.py", *arguments, folder=tmp_path / "killed")
     wait_for_checkpoint(tmp_path / "killed", process)
     assert send(process, signal.SIGKILL) == -signal.SIGKILL
+    until = time.monotonic() + 30
+    while left := processes_in(tmp_path / "killed"):
+        assert time.monotonic() < until, f"loader workers {left} outlive their run"
+        time.sleep(0.1)
     run = only_run(tmp_path / "killed")
     done = script("train.py", f"resume={run}", folder=tmp_path)
     assert done.returncode == 0, done.stderr

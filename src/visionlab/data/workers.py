@@ -1,6 +1,9 @@
 """Worker processes that read samples; they are started once and serve every epoch."""
 
+import multiprocessing
+import os
 import signal
+import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
@@ -40,7 +43,7 @@ class Workers(Generic[Read, Stacked]):
             num_workers=num_workers,
             collate_fn=stack,
             persistent_workers=num_workers > 0,
-            worker_init_fn=_leave_signals_to_the_parent,
+            worker_init_fn=_follow_the_parent,
             # draws the workers' base seed from here, not from the generator of the training run
             generator=torch.Generator().manual_seed(0),
         )
@@ -83,7 +86,19 @@ def _stop(loader: DataLoader[Any]) -> None:
         loader._iterator._shutdown_workers()  # type: ignore[attr-defined]
 
 
-def _leave_signals_to_the_parent(worker: int) -> None:
-    """Let a step in progress finish when a terminal or a scheduler signals the whole group."""
+def _follow_the_parent(worker: int) -> None:
+    """Leave signals to the parent, which finishes a step in progress, and end when it is gone.
+
+    torch looks whether the process lives that started the worker, which may be a fork server; and
+    that one lives as long as its workers.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
