@@ -66,12 +66,17 @@ def _try(shares: Sequence[Sequence[Checked]]) -> None:
         try:
             _build(share[0][1], [recipes for *_, recipes in share], data)
         except Exception:
-            for job, config, recipes in share:  # whose it is
-                try:
-                    _build(config, [recipes], data)
-                except Exception as error:
-                    raise _named(error, job) from error
+            _blame(share, data)
             raise
+
+
+def _blame(share: Sequence[Checked], data: dict[str, Data]) -> None:
+    """Raise what is wrong with the first job of a share that cannot be built alone."""
+    for job, config, recipes in share:
+        try:
+            _build(config, [recipes], data)
+        except Exception as error:
+            raise _named(error, job) from error
 
 
 def _build(config: DictConfig, recipes: Sequence[Recipes], data: dict[str, Data]) -> None:
