@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 from hydra.core.utils import JobReturn
-from optuna.pruners import HyperbandPruner, MedianPruner
+from optuna.pruners import MedianPruner
 from optuna.trial import FrozenTrial, TrialState
 from studies import EPOCHS, Launcher, good, plan, run, silent, started, study_of
 
 from visionlab.sweeps import tuning as tuning_module
+from visionlab.sweeps.hyperband import Hyperband
 from visionlab.sweeps.trial_queue import beat
 from visionlab.sweeps.tuning import LOOK_SECONDS, tune
 from visionlab.sweeps.tuning_plan import Plan
@@ -54,7 +55,7 @@ def test_without_a_restart_the_points_are_the_same(tmp_path: Path) -> None:
     "pruner",
     [
         MedianPruner(n_startup_trials=2),
-        HyperbandPruner(min_resource=1, max_resource=EPOCHS, reduction_factor=2),
+        Hyperband(min_resource=1, max_resource=EPOCHS, reduction_factor=2),
     ],
     ids=["median", "hyperband"],
 )
