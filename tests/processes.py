@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from visionlab.engine.observers import read_rows
+from visionlab.run_files import read_rows
 from visionlab.sweeps import preloaded
 from visionlab.tensor_files import read_tensors
 

@@ -13,6 +13,7 @@ LAYERS = {
     "schedules": 0,
     "averaging": 0,
     "storage": 0,
+    "run_files": 0,
     "tensor_files": 1,
     "optimizers": 0,
     "settings": 0,
@@ -35,7 +36,9 @@ LAYERS = {
     "command_line": 5,
     "configs": 4,
     "experiment": 5,
+    "analysis": 5,
     "training": 6,
+    "plotting": 6,
     "final_results": 7,
     "runs": 8,
     "evaluations": 8,
@@ -49,6 +52,7 @@ HYDRA_ALLOWED = {
     "evaluations.py",
     "command_line.py",
     "messages.py",
+    "plotting.py",
     "sweeps/checks.py",
     "sweeps/jobs.py",
     "sweeps/launching.py",
@@ -69,6 +73,7 @@ LIGHT = [
     "data/submission_report.py",
     "schedules.py",
     "storage.py",
+    "run_files.py",
     "plateau.py",
     "terminal.py",
     "processes.py",
@@ -83,6 +88,8 @@ LIGHT = [
     "sweeps/tuning_plan.py",
     "sweeps/space.py",
     "sweeps/storage_url.py",
+    "plotting.py",
+    "analysis/__init__.py",
 ]
 MAX_LINES = 300
 

@@ -90,9 +90,11 @@ def _composed(*overrides: str, name: str) -> DictConfig:
 
 def test_the_number_of_files() -> None:
     found = [path for path in CONF.rglob("*.yaml") if "hydra" not in path.parts]
-    others = ["train.yaml", "eval.yaml", "tune.yaml", "points/ibug68.yaml"]
-    others += [path for name in ("views", "pruner", "search") for path in (CONF / name).iterdir()]
-    assert len(found) == len(FILES) + len(others) == 108
+    others = ["train.yaml", "eval.yaml", "tune.yaml", "plots.yaml", "points/ibug68.yaml"]
+    others += [
+        path for name in ("views", "pruner", "search", "table") for path in (CONF / name).iterdir()
+    ]
+    assert len(found) == len(FILES) + len(others) == 113
 
 
 @pytest.mark.parametrize(("group", "name"), FILES, ids=[f"{g}-{n}" for g, n in FILES])

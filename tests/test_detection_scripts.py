@@ -24,8 +24,8 @@ from processes import (
     wait_for_checkpoint,
 )
 
-from visionlab.engine.observers import read_rows
 from visionlab.metrics.detection import NAMES
+from visionlab.run_files import read_rows
 
 SMALL = [
     "task=detection",

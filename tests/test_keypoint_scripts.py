@@ -12,7 +12,7 @@ from processes import differences, left_behind, only_run, script
 
 from visionlab.data import check_points
 from visionlab.data.contest_files import write_contest
-from visionlab.engine.observers import read_rows
+from visionlab.run_files import read_rows
 
 SMALL = [
     "task=keypoints",

@@ -13,7 +13,7 @@ from PIL import Image
 from processes import ENVIRONMENT, ROOT, SMALL, only_run, script
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from visionlab.engine.observers import read_rows
+from visionlab.run_files import read_rows
 
 
 @pytest.fixture(scope="session")

@@ -16,13 +16,14 @@ from visionlab.engine.collectives import from_first, largest
 from visionlab.engine.distributed import prepare
 from visionlab.engine.fit import fit, steps_per_epoch
 from visionlab.engine.interrupt import Signals
-from visionlab.engine.observers import MetricsFile, Observer, read_rows
+from visionlab.engine.observers import MetricsFile, Observer
 from visionlab.engine.plan import Evaluation, Hparams, Stop
 from visionlab.engine.resuming import go_back, parties
 from visionlab.engine.state import TrainState
 from visionlab.optimizers import Sgd
 from visionlab.plateau import watch_for
 from visionlab.processes import rank
+from visionlab.run_files import read_rows
 from visionlab.schedules import Constant, Schedule
 from visionlab.task import Task
 

@@ -94,6 +94,11 @@ def folder_name(overrides: str) -> str:
     return f"{name[:_MAX_FOLDER_NAME]}-{hashlib.sha256(overrides.encode()).hexdigest()[:8]}"
 
 
+def quoted(text: str) -> str:
+    """Return text as a value that Hydra's grammar takes as it is."""
+    return "'" + text.replace("'", "\\'") + "'"
+
+
 def study_url(study: str | None, folder: str) -> str:
     """Return the storage URL of a study: the one given, or a file in the sweep's folder.
 
@@ -174,12 +179,14 @@ def run(main: Callable[[], Any]) -> None:
 def _for_hydra(arguments: Sequence[str]) -> list[str]:
     """Return arguments as Hydra takes them.
 
-    A group that the defaults list is chosen without +, and habit has `experiment` with one. In a
+    A group that the defaults list is chosen without +, and habit has `experiment` with one; what
+    stands in `where` (of plots.py) is new each time and would need one. In a
     multirun, Hydra would first set what all jobs have in common where no job has chosen yet, which
     fails for `dataset=cifar10,cifar100 dataset.root=DIR`; a choice of one is left to the jobs. The
     path of a job's folder would have to be quoted, for its = and commas.
     """
     arguments = [re.sub(r"^\+(?=experiment=)", "", _quoted_path(each)) for each in arguments]
+    arguments = [re.sub(r"^(?=where\.)", "+", each) for each in arguments]
     if not {"--multirun", "-m"} & set(arguments):
         return arguments
     return [_as_choice(each) if _is_of_a_part(each) else each for each in arguments]
@@ -188,7 +195,7 @@ def _for_hydra(arguments: Sequence[str]) -> list[str]:
 def _quoted_path(argument: str) -> str:
     key, _, value = argument.partition("=")
     is_path = "/" in value and re.search(r"[=,\[\]]", value) and Path(value).expanduser().exists()
-    return f"{key}='{value}'" if is_path else argument
+    return f"{key}={quoted(value)}" if is_path else argument
 
 
 def _is_of_a_part(argument: str) -> bool:

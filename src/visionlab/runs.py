@@ -12,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from visionlab.command_line import run_folder
-from visionlab.configs import completed, going_on, resolved, resumed
+from visionlab.configs import completed, composition, going_on, resolved, resumed
 from visionlab.engine.collectives import from_first, largest
 from visionlab.engine.distributed import joined
 from visionlab.engine.evaluate import Numbers
@@ -54,7 +54,8 @@ def train(
     folder = Path(HydraConfig.get().runtime.output_dir)
     with joined(config.device), locked(folder) if rank() == 0 else nullcontext():
         configs, position = from_first(lambda: _start(config, folder, may_go_on=may_go_on))
-        return train_together(configs, position=position, watchers=watchers)
+        composed = {folder: composition(HydraConfig.get()) for folder in configs}
+        return train_together(configs, composed=composed, position=position, watchers=watchers)
 
 
 def _start(
@@ -75,7 +76,11 @@ def _start(
 
 
 def train_together(
-    configs: Mapping[Path, DictConfig], *, position: Position, watchers: Sequence[Observer] = ()
+    configs: Mapping[Path, DictConfig],
+    *,
+    composed: Mapping[Path, Mapping[str, Any]],
+    position: Position,
+    watchers: Sequence[Observer] = (),
 ) -> float | None:
     """Train runs that differ at most in what rides along, as one training.
 
@@ -83,6 +88,7 @@ def train_together(
 
     Args:
         configs: of the runs, resolved, by folder; the folders are held by this process.
+        composed: how they were composed, by folder, see `configs.composition`.
         position: from which all can go on, as `parties` says.
         watchers: see what the observers of each run see, after them; one may raise `Pruned`.
 
@@ -97,7 +103,7 @@ def train_together(
     if rank() > 0:
         _train_along(training)
         return None
-    records = [_begin(run, training) for run in training.runs]
+    records = [_begin(run, training, composed[run.folder]) for run in training.runs]
     observers = [[*_observers(run, training), *watchers] for run in training.runs]
     with Signals(agree=largest) as signals, _recorded(training, records, observers):
         _fit(training, signals, observers)
@@ -119,7 +125,7 @@ def _train_along(training: Training) -> None:
         final_results(training, signals)
 
 
-def _begin(run: Run, training: Training) -> Record:
+def _begin(run: Run, training: Training, composed: Mapping[str, Any]) -> Record:
     """Write down what the run is, before anything of it happens."""
     write_text(run.folder / "config.yaml", OmegaConf.to_yaml(run.config))
     record = Record(
@@ -127,6 +133,7 @@ def _begin(run: Run, training: Training) -> Record:
         seed=training.seed,
         class_names=training.data.class_names,
         device=training.device,
+        composed=composed,
     )
     others = [str(other.folder) for other in training.runs if other is not run]
     if others:

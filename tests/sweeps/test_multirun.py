@@ -274,3 +274,19 @@ def test_a_larger_grid_trains_only_what_is_new(sweep: Sweep, shared: Path, tmp_p
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("3 jobs, 2 finished before, 1 to do in 1 training\n")
     assert [row["state"] for row in rows_of(tmp_path).values()] == ["finished"] * 3
+
+
+def test_a_begun_job_goes_on_without_the_weights_it_was_started_from(
+    small: list[str], sweep: Sweep, shared: Path, tmp_path: Path
+) -> None:
+    weights = tmp_path / "first.pt"
+    weights.write_bytes((next(shared.glob("grid/*")) / "checkpoints" / "best.pt").read_bytes())
+    started = [f"model.checkpoint={weights}", "global_seed=1"]
+    process = start("train.py", "--multirun", *small, FOLDER, *started, folder=tmp_path)
+    wait_for("grid/*/checkpoints/last.pt", tmp_path, process, 1)
+    assert send(process, signal.SIGTERM) == 128 + signal.SIGTERM
+    weights.unlink()
+    more = sweep(*started[:1], "global_seed=1,2", folder=tmp_path)
+    assert re.fullmatch(r"error: .*first.pt.*\(job global_seed=2\)\n", more.stderr), more.stderr
+    done = sweep(*started, folder=tmp_path)
+    assert done.returncode == 0, done.stderr

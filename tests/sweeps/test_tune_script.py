@@ -12,7 +12,7 @@ import pytest
 from omegaconf import OmegaConf
 from processes import script, send, start
 
-from visionlab.engine.observers import read_rows
+from visionlab.run_files import read_rows
 
 TINY = ["model.depth=8", "hparams.epochs=2", "tensorboard=false", "device=cpu", "n_trials=3"]
 # the second epoch is pruned wherever its number is not above that of one trial before

@@ -204,7 +204,7 @@ def test_a_job_is_told_its_trial_and_its_folder(tmp_path: Path) -> None:
                 "model.depth=8",
                 f"optimizer.lr={rate}",
                 "trial=0",
-                f"hydra.sweep.subdir=0_optimizer.lr-{rate:.4g}",
+                f"hydra.sweep.subdir='0_optimizer.lr-{rate:.4g}'",
             ]
         ]
     ]

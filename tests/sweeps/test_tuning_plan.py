@@ -74,7 +74,7 @@ def test_a_folder_can_be_typed_without_quotes(
 ) -> None:
     overrides, name = job_overrides(planned(folder=tmp_path), 7, drawn)
     assert name == folder
-    assert overrides == ["hparams.epochs=6", *drawn, "trial=7", f"hydra.sweep.subdir={folder}"]
+    assert overrides == ["hparams.epochs=6", *drawn, "trial=7", f"hydra.sweep.subdir='{folder}'"]
 
 
 def test_long_folder_names_are_cut(tmp_path: Path) -> None:

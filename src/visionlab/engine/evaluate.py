@@ -142,21 +142,31 @@ def evaluate_saved(
 ) -> dict[str, Result]:
     """Evaluate weights, by model name, on a split; the task's model holds the last of them after.
 
+    Equal weights are evaluated once: often the last epoch was the best.
     See `evaluate` for the other arguments.
     """
-    results = {}
+    results: dict[str, Result] = {}
     for name, weights in models.items():
         task.model.load_state_dict(weights)
-        results[name] = evaluate(
-            task,
-            task.model,
-            task.splits[split],
-            batch_size=batch_size,
-            autocast=autocast,
-            check=check,
-            epoch=epoch,
+        twins = [other for other in results if _are_equal(models[other], weights)]
+        results[name] = (
+            results[twins[0]]
+            if twins
+            else evaluate(
+                task,
+                task.model,
+                task.splits[split],
+                batch_size=batch_size,
+                autocast=autocast,
+                check=check,
+                epoch=epoch,
+            )
         )
     return results
+
+
+def _are_equal(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
 
 
 def export(task: Task, results: Mapping[str, Result], folder: Path, split: str) -> None:

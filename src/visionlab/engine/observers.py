@@ -16,6 +16,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from visionlab.engine.evaluate import Result
 from visionlab.engine.state import TrainState
+from visionlab.run_files import read_rows
 from visionlab.storage import append_text, write_file, write_text
 
 
@@ -153,11 +154,3 @@ class TensorBoard:
 
 def _write_arrays(file: BinaryIO, *, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
     np.savez_compressed(file, allow_pickle=False, **arrays)
-
-
-def read_rows(path: Path) -> list[dict[str, float]]:
-    """Return the rows of a metrics file; a last line that was cut short is left out."""
-    if not path.exists():
-        return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("}\n")]

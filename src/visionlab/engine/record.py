@@ -27,14 +27,21 @@ class Record:
         seed: of everything random.
         class_names: in the order of the labels.
         device: where the run computes.
+        composed: how the run's configuration was composed when it began.
     """
 
     def __init__(
-        self, path: Path, *, seed: int, class_names: Sequence[str], device: torch.device
+        self,
+        path: Path,
+        *,
+        seed: int,
+        class_names: Sequence[str],
+        device: torch.device,
+        composed: Mapping[str, Any],
     ) -> None:
         self._path = path
         self._content: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-        self._content.setdefault("started", now())
+        self._content = {"started": now(), **composed, **self._content}
         self._content["num_starts"] = self._content.get("num_starts", 0) + 1
         before = self._content.get("hardware", {}).get("processes", num_processes())
         if before != num_processes():

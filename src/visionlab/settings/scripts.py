@@ -5,6 +5,7 @@ from typing import Any
 
 from visionlab.settings import detection, keypoints, parts
 from visionlab.settings.parts import MISSING, Target
+from visionlab.settings.plots import Plots, Table
 
 
 @dataclass
@@ -205,7 +206,7 @@ class Eval:
 
 
 SCHEMAS: dict[str, dict[str, type]] = {
-    "schema": {"train": Train, "eval": Eval, "tune": Tune},
+    "schema": {"train": Train, "eval": Eval, "tune": Tune, "plots": Plots},
     "schema/task": {"task": Task},
     "schema/dataset": {
         "digits": parts.Digits,
@@ -250,4 +251,5 @@ SCHEMAS: dict[str, dict[str, type]] = {
     },
     "schema/averaged": {"averages": parts.Averages},
     "schema/hparams": {"hparams": Hparams},
+    "schema/table": {"table": Table},
 }

@@ -3,11 +3,13 @@
 import json
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
 from visionlab.configs import completed, training_key
-from visionlab.experiment import build_data, build_recipes
+from visionlab.engine.checkpoints import LAST
+from visionlab.experiment import build_data, build_recipes, without_first_weights
 from visionlab.messages import explain, is_users
 from visionlab.recipes import Recipes, riding_keys
 from visionlab.sweeps.jobs import Job
@@ -17,13 +19,16 @@ from visionlab.training import prepare_machine, put_together
 Checked = tuple[Job, DictConfig, Recipes]
 
 
-def plan_trainings(jobs: Sequence[Job], *, share: bool, reads_data: bool) -> list[list[Job]]:
+def plan_trainings(
+    jobs: Sequence[Job], *, sweep: Path, share: bool, reads_data: bool
+) -> list[list[Job]]:
     """Check jobs, and return those together that can share a training.
 
     To be called in a process of its own: data and models stay in memory, GPUs in use.
 
     Args:
         jobs: to be trained.
+        sweep: the folder of theirs; a job that goes on there needs no weights to start from.
         share: whether jobs that differ only in what rides along share a training.
         reads_data: whether to find out too what only the data and this machine can tell.
 
@@ -37,7 +42,7 @@ def plan_trainings(jobs: Sequence[Job], *, share: bool, reads_data: bool) -> lis
         shares.setdefault(training_key(job.config, riding), []).append(checked)
     if reads_data:
         logging.disable()
-        _try(list(shares.values()))
+        _try(list(shares.values()), sweep)
     return [[job for job, *_ in checked] for checked in shares.values()]
 
 
@@ -54,35 +59,41 @@ def _named(error: Exception, job: Job) -> Exception:
     return ValueError(f"{explain(error)} (job {job.name})") if is_users(error) else error
 
 
-def _try(shares: Sequence[Sequence[Checked]]) -> None:
+def _try(shares: Sequence[Sequence[Checked]], sweep: Path) -> None:
     """Build what trainings need; those that differ in their seeds are alike in this."""
-    tried: set[str] = set()
+    tried: set[tuple[str, bool]] = set()
     data: dict[str, Data] = {}  # what was read last
     for share in shares:
-        key = training_key(share[0][0].config, ["global_seed"])
+        key = training_key(share[0][0].config, ["global_seed"]), _goes_on(share, sweep)
         if key in tried:
             continue
         tried.add(key)
         try:
-            _build(share[0][1], [recipes for *_, recipes in share], data)
+            _build(share, sweep, data)
         except Exception:
-            _blame(share, data)
+            _blame(share, sweep, data)
             raise
 
 
-def _blame(share: Sequence[Checked], data: dict[str, Data]) -> None:
+def _blame(share: Sequence[Checked], sweep: Path, data: dict[str, Data]) -> None:
     """Raise what is wrong with the first job of a share that cannot be built alone."""
-    for job, config, recipes in share:
+    for checked in share:
         try:
-            _build(config, [recipes], data)
+            _build([checked], sweep, data)
         except Exception as error:
-            raise _named(error, job) from error
+            raise _named(error, checked[0]) from error
 
 
-def _build(config: DictConfig, recipes: Sequence[Recipes], data: dict[str, Data]) -> None:
+def _build(share: Sequence[Checked], sweep: Path, data: dict[str, Data]) -> None:
+    config, recipes = share[0][1], [recipes for *_, recipes in share]
     device, _ = prepare_machine(config)
     key = json.dumps([OmegaConf.to_container(config[name]) for name in ("dataset", "augment")])
     if key not in data:
         data.clear()
         data[key] = build_data(config, recipes[0], device)
-    put_together(config, recipes, data[key], device)
+    parts = without_first_weights(config) if _goes_on(share, sweep) else config
+    put_together(parts, recipes, data[key], device)
+
+
+def _goes_on(share: Sequence[Checked], sweep: Path) -> bool:
+    return all((sweep / job.name / "checkpoints" / LAST).exists() for job, *_ in share)

@@ -17,8 +17,9 @@ from hydra.core.override_parser.types import Override, OverrideType
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from visionlab.configs import leaves
+from visionlab.configs import composition
 from visionlab.messages import check_known
+from visionlab.run_files import leaves
 
 _NOT_SETTINGS = ("hydra", "sweep")
 _EXPERIMENT = "experiment"
@@ -33,12 +34,14 @@ class Job:
         name: of its folder in the multirun's.
         swept: its overrides that not all jobs have, by key.
         config: all its settings, resolved, as plain containers.
+        composed: how it was composed, see `configs.composition`.
     """
 
     number: int
     name: str
     swept: Mapping[str, str]
     config: Mapping[str, Any]
+    composed: Mapping[str, Any]
 
 
 def compose_jobs(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) -> list[Job]:
@@ -68,9 +71,16 @@ def compose_jobs(loader: ConfigLoader, master: DictConfig, arguments: Sequence[s
     jobs = []
     for number, overrides in enumerate(grid):
         swept = [override for override in overrides if count[override] < len(grid)]
-        config, name = compose(parser.parse_overrides(overrides), number, swept)
-        by_key = {_key(each): each.partition("=")[2] for each in swept}
-        jobs.append(Job(number=number, name=name, swept=by_key, config=config))
+        config, hydra = compose(parser.parse_overrides(overrides), number, swept)
+        jobs.append(
+            Job(
+                number=number,
+                name=str(hydra.sweep.subdir),
+                swept={_key(each): each.partition("=")[2] for each in swept},
+                config=config,
+                composed={**composition(hydra), "overrides": overrides},
+            )
+        )
     names = Counter(job.name for job in jobs)
     if not jobs or max(names.values()) > 1:
         name, times = names.most_common(1)[0] if jobs else ("no job", 0)
@@ -100,8 +110,8 @@ class _Composer:
 
     def __call__(
         self, overrides: Sequence[Override], number: int, swept: Sequence[str]
-    ) -> tuple[dict[str, Any], str]:
-        """Return the settings of a job and the name of its folder."""
+    ) -> tuple[dict[str, Any], DictConfig]:
+        """Return the settings of a job and, until the next is composed, those of Hydra."""
         values = [override for override in overrides if self._sets_a_value(override)]
         others = tuple(str(each.input_line) for each in overrides if each not in values)
         # jobs of a grid set the same keys, so each replaces what the one before has set
@@ -130,7 +140,7 @@ class _Composer:
             )
         if missing := [key for key, value in leaves(settings).items() if value == "???"]:
             raise ValueError(f"{', '.join(missing)} must be given, got nothing")
-        return settings, str(config.hydra.sweep.subdir)
+        return settings, config.hydra
 
     def params(self, overrides: Sequence[str]) -> list[str]:
         """Return the grid that comes with some choices of files, as overrides."""

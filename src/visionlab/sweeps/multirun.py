@@ -15,7 +15,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.utils import JobReturn, JobStatus, configure_log
 from omegaconf import DictConfig, OmegaConf
 
-from visionlab.command_line import Unfinished
+from visionlab.command_line import Unfinished, quoted
 from visionlab.engine.interrupt import Interrupted
 from visionlab.engine.lock import locked
 from visionlab.messages import explain
@@ -61,7 +61,7 @@ def run_jobs(
     pending = [job for job in jobs if not _is_finished(job, sweep)]
     if pending:
         get_ready()
-    trainings = _plan(pending, config) if pending else []
+    trainings = _plan(pending, sweep, config) if pending else []
     _log.info("%s", _announcement(len(jobs), len(pending), len(trainings)))
     folder = sweep / _FOLDER
     folder.mkdir(parents=True, exist_ok=True)
@@ -94,19 +94,21 @@ def _is_own(argument: str) -> bool:
     return argument.lstrip("+").startswith("sweep.")
 
 
-def _plan(jobs: Sequence[Job], config: DictConfig) -> list[list[Job]]:
+def _plan(jobs: Sequence[Job], sweep: Path, config: DictConfig) -> list[list[Job]]:
     """Check jobs and return those that share a training together."""
     is_local = config.hydra.runtime.choices["hydra/launcher"] in _LOCAL
     return call_in_process(
-        partial(_plan_trainings, jobs, share=config.sweep.share, reads_data=is_local)
+        partial(_plan_trainings, jobs, sweep=sweep, share=config.sweep.share, reads_data=is_local)
     )
 
 
-def _plan_trainings(jobs: Sequence[Job], *, share: bool, reads_data: bool) -> list[list[Job]]:
+def _plan_trainings(
+    jobs: Sequence[Job], *, sweep: Path, share: bool, reads_data: bool
+) -> list[list[Job]]:
     """In a process of its own: torch is not imported in this one."""
     from visionlab.sweeps.checks import plan_trainings
 
-    return plan_trainings(jobs, share=share, reads_data=reads_data)
+    return plan_trainings(jobs, sweep=sweep, share=share, reads_data=reads_data)
 
 
 def _announcement(num_jobs: int, num_pending: int, num_trainings: int) -> str:
@@ -132,9 +134,14 @@ def _launch(
     overrides = []
     for jobs in trainings:
         path = folder / f"training_{jobs[0].number}.json"
-        settings = {job.name: job.config for job in jobs}
-        write_plan(path, TrainingPlan(begun=begun, fail_fast=fail_fast, jobs=settings))
-        subdir, training = _quoted(jobs[0].name), _quoted(str(path))
+        plan = TrainingPlan(
+            begun=begun,
+            fail_fast=fail_fast,
+            jobs={job.name: job.config for job in jobs},
+            composed={job.name: job.composed for job in jobs},
+        )
+        write_plan(path, plan)
+        subdir, training = quoted(jobs[0].name), quoted(str(path))
         overrides.append([f"hydra.sweep.subdir={subdir}", f"sweep.training={training}"])
     try:
         with lost_jobs_failed(launcher):
@@ -163,8 +170,3 @@ def _reason(ended: JobReturn | None) -> str | None:
 def _listed(job: Job) -> Listed:
     task: Mapping[str, Any] = job.config["task"]
     return Listed(name=job.name, swept=job.swept, monitor=task["monitor"], mode=task["mode"])
-
-
-def _quoted(text: str) -> str:
-    """Return text as a value that Hydra's grammar takes as it is."""
-    return "'" + text.replace("'", "\\'") + "'"

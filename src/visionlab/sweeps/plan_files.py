@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from visionlab.configs import read_yaml
+from visionlab.run_files import read_yaml
 from visionlab.storage import write_json
 
 
@@ -20,11 +20,13 @@ class TrainingPlan:
         begun: when the multirun began, as in run.json.
         fail_fast: whether to leave it when another job of the multirun has failed since.
         jobs: their settings by name.
+        composed: how each was composed, by name, see `configs.composition`.
     """
 
     begun: str
     fail_fast: bool
     jobs: Mapping[str, Mapping[str, Any]]
+    composed: Mapping[str, Mapping[str, Any]]
 
 
 def write_plan(path: Path, plan: TrainingPlan) -> None:

@@ -1,11 +1,11 @@
 """What of a multirun is there already."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from visionlab.configs import check_unchanged, read_config
+from visionlab.configs import check_unchanged
+from visionlab.run_files import read_config, read_record
 
 Standing = Literal["new", "begun", "finished"]
 
@@ -31,10 +31,3 @@ def standing(folder: Path, config: Mapping[str, Any]) -> Standing:
         return "begun"
     has_new_rules = record.get("stopped") and saved["stop"] != config["stop"]
     return "begun" if has_new_rules else "finished"
-
-
-def read_record(folder: Path) -> dict[str, Any]:
-    """Return what a run wrote down of itself, or nothing."""
-    path = folder / "run.json"
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return content

@@ -18,9 +18,9 @@ from rich.console import Console
 from rich.table import Table
 
 from visionlab.engine.lock import is_held, turn
+from visionlab.run_files import read_record
 from visionlab.storage import write_text
 from visionlab.sweeps.processes import NOT_BEGUN
-from visionlab.sweeps.standing import read_record
 
 _JOBS = "jobs.json"
 _COLUMNS = ("job", "state", "seconds", "monitor", "value", "model", "reason", "log")

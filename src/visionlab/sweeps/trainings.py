@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from visionlab.configs import completed, going_on, read_config, resolved, training_key
+from visionlab.configs import completed, going_on, resolved, training_key
 from visionlab.engine.interrupt import Interrupted
 from visionlab.engine.lock import is_held, locked
 from visionlab.engine.record import now
@@ -17,10 +17,11 @@ from visionlab.engine.resuming import Position, parties
 from visionlab.experiment import build_recipes
 from visionlab.messages import explain
 from visionlab.recipes import riding_keys
+from visionlab.run_files import read_config, read_record
 from visionlab.runs import train_together
 from visionlab.storage import write_json
 from visionlab.sweeps.plan_files import TrainingPlan, read_plan
-from visionlab.sweeps.standing import read_record, standing
+from visionlab.sweeps.standing import standing
 from visionlab.sweeps.table import listed_jobs, write_table
 
 _WAIT_SECONDS = 60.0  # a process of a multirun that was killed may still be saving
@@ -41,6 +42,7 @@ def train_planned(path: Path) -> None:
     if plan.fail_fast and (failed := _failed_since(plan, path.parent)):
         raise ValueError(f"sweep.fail_fast ends this multirun, since {failed} failed")
     folders = {sweep / name: config for name, config in plan.jobs.items()}
+    composed = {sweep / name: each for name, each in plan.composed.items()}
     errors: list[Exception] = []
     with ExitStack() as held:
         for folder in folders:
@@ -51,7 +53,7 @@ def train_planned(path: Path) -> None:
         for position, configs in _shares(folders, errors):
             write_table(sweep, path.parent)
             with _noted(configs, errors):
-                train_together(configs, position=position)
+                train_together(configs, composed=composed, position=position)
     if errors:
         raise errors[0]
 

@@ -18,9 +18,10 @@ from torch import Tensor
 
 from visionlab.engine.evaluate import Result
 from visionlab.engine.interrupt import Interrupted, Pruned
-from visionlab.engine.observers import Observer, read_rows
+from visionlab.engine.observers import Observer
 from visionlab.engine.state import TrainState
 from visionlab.messages import explain
+from visionlab.run_files import read_rows
 from visionlab.settings.scripts import OF_TUNE
 from visionlab.sweeps.study import Study
 from visionlab.sweeps.tuning_plan import check_trial

@@ -14,7 +14,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, open_dict
 
-from visionlab.command_line import folder_name
+from visionlab.command_line import folder_name, quoted
 from visionlab.messages import check_keys
 from visionlab.settings.scripts import OF_TUNE
 from visionlab.sweeps.space import Interval, Space, as_override, split_overrides
@@ -165,7 +165,7 @@ def job_overrides(plan: Plan, number: int, drawn: Sequence[str]) -> tuple[list[s
     """
     folder = f"{number}_{folder_name('_'.join(map(_shortened, drawn)))}"
     folder = re.sub(r"[=,\[\]]+", "-", folder).rstrip("-")  # eval.py run=FOLDER needs no quotes
-    own = [f"trial={number}", f"hydra.sweep.subdir={folder}"]
+    own = [f"trial={number}", f"hydra.sweep.subdir={quoted(folder)}"]
     return [*plan.fixed, *drawn, *own], folder
 
 

@@ -1,0 +1,247 @@
+"""Tables against a naive computation from the files."""
+
+import csv
+import io
+import json
+import shutil
+import statistics
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from run_folders import write_grid, write_run
+from scipy.stats import ttest_rel
+
+from visionlab.analysis.measures import Model, differing, models_of
+from visionlab.analysis.paired import differences, with_gain
+from visionlab.analysis.records import read_runs
+from visionlab.analysis.table_files import Form, as_csv, as_latex, as_markdown
+from visionlab.analysis.tables import Column, Table, columns_over, make_table
+
+
+def models(*paths: Path) -> list[Model]:
+    return models_of(read_runs(list(paths)).runs)
+
+
+def table(*paths: Path, value: str = "test/top1", **changes: Any) -> Table:
+    found = models(*paths)
+    given: dict[str, Any] = {
+        "name": "table",
+        "rows": ["scheduler"],
+        "columns": columns_over(found, "averaged.decay", value=value),
+        "weights": "last",
+        "published": {},
+    }
+    return make_table(found, **{**given, **changes})
+
+
+def naive(grid: Path, scheduler: str, decay: float | str) -> dict[int, float]:
+    """Return accuracy by seed, from the files with nothing of ours."""
+    found: dict[int, set[float]] = {}
+    for path in grid.glob("scheduler*/run.json"):
+        config = yaml.safe_load((path.parent / "config.yaml").read_text())
+        record = json.loads(path.read_text())
+        if record["choices"]["scheduler"] != scheduler:
+            continue
+        if decay == "none":
+            found.setdefault(config["global_seed"], set()).add(
+                record["results"]["test"]["model"]["top1"]
+            )
+        elif config["averaged"]["decay"] == decay:
+            found[config["global_seed"]] = {record["results"]["test"][f"ema_{decay:g}"]["top1"]}
+    assert all(len(values) == 1 for values in found.values())
+    return {seed: values.pop() for seed, values in found.items()}
+
+
+def test_a_table_is_what_the_files_say(tmp_path: Path) -> None:
+    grid = write_grid(tmp_path / "grid", seeds=(3, 1, 2))
+    made = table(grid)
+    assert made.rows == ["constant", "cosine"]
+    assert [column.label for column in made.columns] == ["none", "0.9", "0.99"]
+    for row in made.rows:
+        for label, decay in (("none", "none"), ("0.9", 0.9), ("0.99", 0.99)):
+            expected = naive(grid, row, decay)
+            cell = made.cells[row, label]
+            assert cell.by_seed == expected
+            assert list(cell.by_seed) == [1, 2, 3]
+            assert cell.mean == pytest.approx(np.mean(list(expected.values())))
+            assert cell.std == pytest.approx(np.std(list(expected.values()), ddof=1))
+    for label in ("none", "0.9", "0.99"):
+        means = {row: list(made.cells[row, label].by_seed.values()) for row in made.rows}
+        best = max(means, key=lambda row: sum(means[row]))
+        assert [row for row in made.rows if made.cells[row, label].is_best] == [best]
+
+
+def test_of_a_loss_less_is_best(tmp_path: Path) -> None:
+    made = table(write_grid(tmp_path / "grid"), value="test/loss")
+    cells = {row: made.cells[row, "none"] for row in made.rows}
+    least = min(cells, key=lambda row: cells[row].mean)
+    assert [row for row in cells if cells[row].is_best] == [least]
+
+
+def test_neither_order_nor_unrelated_folders_change_a_table(tmp_path: Path) -> None:
+    grid = write_grid(tmp_path / "grid")
+    expected = as_csv(table(grid), Form(scale=1, decimals=4))
+    for number, folder in enumerate(sorted(grid.glob("scheduler*"), reverse=True)):
+        shutil.copytree(folder, tmp_path / "shuffled" / f"{number:02d}")
+    (tmp_path / "shuffled" / "notes").mkdir()
+    (tmp_path / "shuffled" / "notes" / "run.json").write_text("{}")
+    assert as_csv(table(tmp_path / "shuffled"), Form(scale=1, decimals=4)) == expected
+    several = sorted(grid.glob("scheduler*"))
+    assert as_csv(table(*several[::2], *several[1::2]), Form(scale=1, decimals=4)) == expected
+
+
+def test_one_run_with_several_averages_is_several_columns(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", decay=[0.9, 0.99])
+    made = table(tmp_path)
+    assert [column.label for column in made.columns] == ["none", "0.9", "0.99"]
+    assert all(len(cell.by_seed) == 1 and cell.std is None for cell in made.cells.values())
+
+
+def test_the_best_weights_have_their_own_numbers(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    results = json.loads((run / "run.json").read_text())["results"]["test"]
+    made = table(tmp_path, weights="best")
+    assert made.cells["cosine", "none"].mean == results["best"]["top1"]
+    assert made.cells["cosine", "0.9"].mean == results["ema_0.9_best"]["top1"]
+
+
+def test_repeats_of_a_seed_count_as_one_trial(tmp_path: Path) -> None:
+    first, again = (write_run(tmp_path / name, seed=1) for name in ("first", "again"))
+    record = json.loads((again / "run.json").read_text())
+    record["results"]["test"]["model"]["top1"] = 0.25
+    (again / "run.json").write_text(json.dumps(record))
+    one = json.loads((first / "run.json").read_text())["results"]["test"]["model"]["top1"]
+    assert table(tmp_path).cells["cosine", "none"].by_seed == {1: pytest.approx((one + 0.25) / 2)}
+
+
+def test_accuracy_is_top1(tmp_path: Path) -> None:
+    grid = write_grid(tmp_path / "grid")
+    assert table(grid, value="test/accuracy").cells == table(grid).cells
+
+
+def test_differences_are_paired_by_seed(tmp_path: Path) -> None:
+    grid = write_grid(tmp_path / "grid", seeds=(1, 2, 3, 4))
+    made = table(grid)
+    for found in differences(made, first="none", second="0.99"):
+        one, other = (made.cells[found.row, label].by_seed for label in ("none", "0.99"))
+        expected = ttest_rel(list(other.values()), list(one.values()))
+        interval = expected.confidence_interval(0.95)
+        assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
+        assert found.mean == pytest.approx(np.mean([other[seed] - one[seed] for seed in one]))
+        assert found.num_seeds == 4
+
+
+def test_of_one_seed_there_is_no_interval(tmp_path: Path) -> None:
+    write_run(tmp_path / "run")
+    (found,) = differences(table(tmp_path), first="none", second="0.9")
+    assert (found.low, found.high, found.num_seeds) == (None, None, 1)
+
+
+def test_a_gain_is_a_share(tmp_path: Path) -> None:
+    made = with_gain(table(write_grid(tmp_path)), first="none", second="0.9", published={})
+    for row in made.rows:
+        less, more = (made.cells[row, label].by_seed for label in ("none", "0.9"))
+        assert made.cells[row, "gain"].mean == pytest.approx(
+            statistics.fmean(more[seed] / less[seed] - 1 for seed in less)
+        )
+
+
+def test_unfinished_runs_are_left_out_and_counted(tmp_path: Path) -> None:
+    write_grid(tmp_path / "grid")
+    write_run(tmp_path / "more", scheduler="linear", status="interrupted")
+    made = table(tmp_path)
+    assert made.rows == ["constant", "cosine"]
+    assert [Path(each).name for each in made.left_out] == ["more"]
+    assert "1 unfinished runs left out" in as_markdown(made, Form(scale=1, decimals=4))
+
+
+def test_columns_by_name_and_published_numbers(tmp_path: Path) -> None:
+    write_grid(tmp_path, decays=(0.9,))
+    columns = [
+        Column(label="test", value="test/top1", models="model"),
+        Column(label="EMA test", value="test/top1", models="average"),
+    ]
+    made = table(tmp_path, columns=columns, published={"cosine": {"test": 50.0}})
+    form = Form(scale=100, decimals=1)
+    rows = list(csv.DictReader(io.StringIO(as_csv(made, form))))
+    row = next(row for row in rows if (row["scheduler"], row["column"]) == ("cosine", "test"))
+    mean = 100 * statistics.fmean(naive(tmp_path, "cosine", "none").values())
+    assert float(row["mean"]) == pytest.approx(mean)
+    assert float(row["difference"]) == pytest.approx(mean - 50)
+    assert f"[50.0, {mean - 50:+.1f}]" in as_markdown(made, form)
+    assert len(rows) == 4
+
+
+def test_the_forms_say_the_same(tmp_path: Path) -> None:
+    made = table(write_grid(tmp_path))
+    form = Form(scale=100, decimals=2)
+    markdown, latex = as_markdown(made, form), as_latex(made, form)
+    for cell in made.cells.values():
+        assert cell.std is not None
+        text = f"{100 * cell.mean:.2f} ± {100 * cell.std:.2f}"
+        assert (f"**{text}**" if cell.is_best else f" {text} ") in markdown
+        text = text.replace("±", r"$\pm$")
+        assert (rf"\textbf{{{text}}}" if cell.is_best else text) in latex
+    assert markdown.count("\n| ") == 3
+    assert latex.count(r"\\") == 3
+
+
+def test_a_group_stands_for_what_is_in_it(tmp_path: Path) -> None:
+    write_grid(tmp_path / "grid")
+    assert differing(models(tmp_path)) == ["averaged.decay", "scheduler"]
+    write_run(tmp_path / "other", lr=0.2)
+    assert differing(models(tmp_path)) == ["averaged.decay", "optimizer.lr", "scheduler"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rows": ["schedular"]}, r"table.rows must be .*, got schedular; did you mean scheduler"),
+        ({"value": "test/top2"}, r"table.value must be .*, got test/top2; did you mean test/top1"),
+        ({"value": "xyz"}, r"table.value must be .*, got xyz; there are test/loss, test/top1"),
+    ],
+)
+def test_what_no_run_has_is_one_line(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
+    write_grid(tmp_path)
+    with pytest.raises(ValueError, match=f"^{message}"):
+        table(tmp_path, **changes)
+
+
+def test_what_else_differs_is_refused(tmp_path: Path) -> None:
+    write_grid(tmp_path / "grid")
+    write_run(tmp_path / "other", lr=0.2, seed=9)
+    message = r"^table.rows and table.columns must .*, got optimizer.lr in row cosine, column none"
+    with pytest.raises(ValueError, match=message):
+        table(tmp_path)
+
+
+def test_a_number_that_some_runs_lack_names_them(tmp_path: Path) -> None:
+    grid = write_grid(tmp_path)
+    victim = next(grid.glob("*cosine*0.99*seed=2"))
+    record = json.loads((victim / "run.json").read_text())
+    del record["results"]["test"]["ema_0.99"]["top1"]
+    (victim / "run.json").write_text(json.dumps(record))
+    with pytest.raises(ValueError, match=r"^table.value must .* missing in .*seed=2$"):
+        table(grid)
+
+
+def test_mixed_tasks_are_refused(tmp_path: Path) -> None:
+    write_run(tmp_path / "one")
+    other = {"task": {"name": "keypoints", "monitor": "nme", "mode": "min"}}
+    write_run(tmp_path / "two", changes=other)
+    with pytest.raises(ValueError, match=r"one task, got classification, keypoints$"):
+        table(tmp_path)
+
+
+def test_nothing_finished_is_one_line(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", status="failed")
+    with pytest.raises(ValueError, match=r"^runs of a table must be finished, got none of 2"):
+        table(tmp_path)
+
+
+def test_reports_say_what_they_are(tmp_path: Path) -> None:
+    text = as_markdown(table(write_grid(tmp_path)), Form(scale=1, decimals=4))
+    assert "test/top1; mean ± standard deviation over 3 seeds" in text
