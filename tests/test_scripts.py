@@ -45,6 +45,9 @@ def test_run_json_traces_the_run(finished: Path) -> None:
     assert record["status"] == "finished"
     assert record["seed"] == 0
     assert record["labels"] == [str(digit) for digit in range(10)]
+    assert record["choices"]["scheduler"] == "cosine"
+    assert not [group for group in record["choices"] if "hydra" in group]
+    assert record["overrides"] == [*SMALL, "evaluation.train=augmented"]
     assert re.fullmatch(r"[0-9a-f]{40}", record["commit"]["hash"])
     assert {"torch", "torchvision", "timm", "hydra-core", "visionlab"} <= set(record["versions"])
     assert record["hardware"]["device"] == "cpu"

@@ -67,8 +67,9 @@ def assert_same_runs(ours: Path, theirs: Path) -> None:
         other = jobs_of(theirs)[name]
         assert differences(left_behind(run), left_behind(other)) == [], name
         assert (run / "config.yaml").read_text() == (other / "config.yaml").read_text()
-        for key in ("status", "results", "best", "epoch", "step", "seed", "labels"):
+        for key in ("status", "results", "best", "epoch", "step", "seed", "labels", "choices"):
             assert record_of(run)[key] == record_of(other)[key], (name, key)
+        assert set(name.split(",")) <= set(record_of(run)["overrides"])
 
 
 @pytest.fixture(scope="module")
@@ -280,13 +281,16 @@ def test_a_begun_job_goes_on_without_the_weights_it_was_started_from(
     small: list[str], sweep: Sweep, shared: Path, tmp_path: Path
 ) -> None:
     weights = tmp_path / "first.pt"
-    weights.write_bytes((next(shared.glob("grid/*")) / "checkpoints" / "best.pt").read_bytes())
-    started = [f"model.checkpoint={weights}", "global_seed=1"]
-    process = start("train.py", "--multirun", *small, FOLDER, *started, folder=tmp_path)
+    donor = next(iter(jobs_of(shared).values()))
+    weights.write_bytes((donor / "checkpoints" / "best.pt").read_bytes())
+    source = f"model.checkpoint={weights}"
+    both = [source, "global_seed=1,2"]
+    process = start("train.py", "--multirun", *small, FOLDER, *both, folder=tmp_path)
     wait_for("grid/*/checkpoints/last.pt", tmp_path, process, 1)
     assert send(process, signal.SIGTERM) == 128 + signal.SIGTERM
     weights.unlink()
-    more = sweep(*started[:1], "global_seed=1,2", folder=tmp_path)
-    assert re.fullmatch(r"error: .*first.pt.*\(job global_seed=2\)\n", more.stderr), more.stderr
-    done = sweep(*started, folder=tmp_path)
-    assert done.returncode == 0, done.stderr
+    refused = sweep(*both, folder=tmp_path)
+    message = r"error: .*first.pt does not exist \(job global_seed=2\)\n"
+    assert re.fullmatch(message, refused.stderr), refused.stderr
+    weights.write_bytes((donor / "checkpoints" / "best.pt").read_bytes())
+    assert sweep(*both, folder=tmp_path).returncode == 0
