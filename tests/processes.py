@@ -1,6 +1,7 @@
 """Scripts as a user runs them: in processes of their own, in a folder of their own."""
 
 import atexit
+import contextlib
 import multiprocessing
 import os
 import runpy
@@ -103,10 +104,23 @@ def wait_for_checkpoint(folder: Path, process: BaseProcess) -> None:
         time.sleep(0.01)
 
 
+def wait_for_checkpoints(folder: Path, process: BaseProcess, *, count: int) -> None:
+    """Wait until the one run below `folder` has written `last.pt` about so many times."""
+    wait_for_checkpoint(folder, process)
+    path = only_run(folder) / "checkpoints" / "last.pt"
+    seen: set[int] = set()
+    while len(seen) < count:
+        assert process.is_alive(), f"the run ended before it had written {count} checkpoints"
+        with contextlib.suppress(FileNotFoundError):  # between two renames
+            seen.add(path.stat().st_mtime_ns)
+        time.sleep(0.002)
+
+
 def send(process: BaseProcess, number: signal.Signals) -> int:
-    """Send a signal and return the exit code."""
+    """Send a signal, unless the process has ended by itself, and return the exit code."""
     assert process.pid is not None
-    os.kill(process.pid, number)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process.pid, number)
     process.join(120)
     assert process.exitcode is not None
     return process.exitcode

@@ -19,6 +19,7 @@ from processes import (
     send,
     start,
     wait_for_checkpoint,
+    wait_for_checkpoints,
 )
 
 ARGUMENTS = [*SMALL, "checkpoint.every_minutes=0", "averaged.uniform=true", "tensorboard=false"]
@@ -31,30 +32,21 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return only_run(folder)
 
 
-def _killed_and_resumed(unbroken: Path, folder: Path, delay: float) -> tuple[Path, int]:
-    """Kill a run `delay` seconds after its first checkpoint, and resume it to its end."""
-    process = start("train.py", *ARGUMENTS, folder=folder)
-    wait_for_checkpoint(folder, process)
-    time.sleep(delay)
-    code = send(process, signal.SIGKILL)
-    run = only_run(folder)
-    done = script("train.py", f"resume={run}", folder=folder)
+def _assert_resumes_exactly(unbroken: Path, run: Path) -> None:
+    done = script("train.py", f"resume={run}", folder=run.parents[2])
     assert done.returncode == 0, done.stderr
     assert differences(left_behind(unbroken), left_behind(run)) == []
     ours, theirs = (json.loads((each / "run.json").read_text()) for each in (run, unbroken))
     assert ours["results"] == theirs["results"]
     assert ours["best"] == theirs["best"]
-    return run, code
 
 
-def _seconds(unbroken: Path) -> float:
-    return float(json.loads((unbroken / "run.json").read_text())["train_seconds"])
-
-
-@pytest.mark.parametrize("moment", [0.15, 0.5, 0.85])
-def test_a_killed_run_resumes_exactly(unbroken: Path, moment: float, tmp_path: Path) -> None:
-    _, code = _killed_and_resumed(unbroken, tmp_path, moment * _seconds(unbroken))
-    assert code == -signal.SIGKILL
+@pytest.mark.parametrize("count", [2, 8, 15])  # of 22 and more
+def test_a_killed_run_resumes_exactly(unbroken: Path, count: int, tmp_path: Path) -> None:
+    process = start("train.py", *ARGUMENTS, folder=tmp_path)
+    wait_for_checkpoints(tmp_path, process, count=count)
+    assert send(process, signal.SIGKILL) == -signal.SIGKILL
+    _assert_resumes_exactly(unbroken, only_run(tmp_path))
 
 
 @pytest.mark.slow
@@ -62,8 +54,12 @@ def test_a_killed_run_resumes_exactly(unbroken: Path, moment: float, tmp_path: P
 def test_a_run_killed_at_a_random_moment_resumes_exactly(
     unbroken: Path, number: int, tmp_path: Path
 ) -> None:
-    delay = random.Random(number).uniform(0.0, 1.1) * _seconds(unbroken)
-    _killed_and_resumed(unbroken, tmp_path, delay)
+    seconds = json.loads((unbroken / "run.json").read_text())["train_seconds"]
+    process = start("train.py", *ARGUMENTS, folder=tmp_path)
+    wait_for_checkpoint(tmp_path, process)
+    time.sleep(random.Random(number).uniform(0.0, 1.1) * seconds)
+    send(process, signal.SIGKILL)  # of some nothing is left to kill
+    _assert_resumes_exactly(unbroken, only_run(tmp_path))
 
 
 def test_a_run_killed_before_its_first_checkpoint_resumes_exactly(
