@@ -71,8 +71,8 @@ class Study:
         for key in sorted(known.keys() | about.keys()):
             if known.get(key) != about.get(key):
                 raise ValueError(
-                    f"{key} must be {known.get(key)} as the study {self._name} has it, "
-                    f"got {about.get(key)}; another study_name begins another study"
+                    f"{key} must be {known.get(key, 'nothing')} as the study {self._name} has it, "
+                    f"got {about.get(key, 'nothing')}; another study_name begins another study"
                 )
 
     def load(

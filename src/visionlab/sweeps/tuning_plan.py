@@ -17,7 +17,7 @@ from omegaconf import DictConfig, open_dict
 from visionlab.command_line import folder_name, quoted
 from visionlab.messages import check_keys
 from visionlab.settings.scripts import OF_TUNE
-from visionlab.sweeps.space import Interval, Space, as_override, split_overrides
+from visionlab.sweeps.space import Choices, Interval, Space, as_override, split_overrides
 from visionlab.sweeps.storage_url import database_file
 
 _OBJECTIVES = ("raw", "averaged")
@@ -121,6 +121,11 @@ def plan_study(
         space=space,
         fixed=[as_override(*each) for each in fixed.items()],
         about={
+            **{  # Optuna takes no others later; intervals may change
+                key: ",".join(axis.values)
+                for key, axis in space.items()
+                if isinstance(axis, Choices)
+            },
             "objective": config.objective,
             "monitor": config.task.monitor,
             "settings": " ".join(
