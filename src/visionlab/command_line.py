@@ -12,6 +12,7 @@ import re
 import signal
 import sys
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,14 @@ from visionlab.engine.following import first_speaks, followers_folder
 from visionlab.engine.interrupt import Interrupted
 from visionlab.messages import USER_ERRORS, check_keys, explain, is_users, refuse
 from visionlab.settings.scripts import SCHEMAS
+
+# what Hydra 1.4 says at each start, of what 1.3 needs
+for _old in (
+    "The version_base parameter is deprecated",
+    r"register_new_resolver\(\) is deprecated",
+    "Hydra configured Python logging without an execution whitelist",
+):
+    warnings.filterwarnings("ignore", message=rf"\s*{_old}")
 
 CONF = str(Path(__file__).parents[2] / "conf")
 _FULL_ERROR = "HYDRA_FULL_ERROR"

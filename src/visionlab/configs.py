@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import hydra.utils
 from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from visionlab.run_files import leaves, read_config
@@ -25,6 +27,9 @@ _LEFT_TO_THE_RUN = ("global_seed", "threads")  # null says: the run's own
 _OF_THE_SWEEP = "sweep"
 _OF_HYDRA = "hydra/"
 _MAX_CHANGES = 3
+# Hydra 1.4 wants to be told what it may build
+_FREE = getattr(hydra.utils, "UNSAFE_DISABLE_EXECUTION_CHECKS", None)
+_ANYTHING = {} if _FREE is None else {"_execution_whitelist_": _FREE}
 
 
 def completed(config: DictConfig) -> DictConfig:
@@ -35,6 +40,11 @@ def completed(config: DictConfig) -> DictConfig:
     if plain.global_seed is None:
         plain.global_seed = secrets.randbelow(2**31)
     return plain
+
+
+def built(settings: Any, **arguments: Any) -> Any:
+    """Build what settings name as `_target_`: any part, also one that visionlab does not know."""
+    return instantiate(settings, **_ANYTHING, **arguments)
 
 
 def composition(hydra: Any) -> dict[str, Any]:

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from visionlab import seeding
+from visionlab.configs import built
 from visionlab.engine.fit import steps_per_epoch
 from visionlab.models.weights import backbone_of, freeze, load_exactly, load_matching
 from visionlab.plateau import Watch, watch_for
@@ -83,7 +83,7 @@ def _recipe(config: DictConfig, key: str) -> Any:
         settings = {name: value for name, value in settings.items() if name not in _WEIGHT_KEYS}
     settings = _OF_OLDER_RUNS.get(key, {}) | settings
     # as the child of a parent, so that an error names the key
-    return instantiate(OmegaConf.create({key: settings})[key], _convert_="all")
+    return built(OmegaConf.create({key: settings})[key], _convert_="all")
 
 
 def build_task(config: DictConfig, recipes: Recipes, data: Data, device: torch.device) -> Task:
@@ -105,13 +105,13 @@ def build_task(config: DictConfig, recipes: Recipes, data: Data, device: torch.d
         model=model,
         loss=recipes.loss,
         backbone=backbone_of(model),
-        curves=instantiate(config.task.curves),
-        predict=instantiate(config.task.predict),
-        metric=instantiate(config.task.metric, class_names=data.class_names, _convert_="all"),
+        curves=built(config.task.curves),
+        predict=built(config.task.predict),
+        metric=built(config.task.metric, class_names=data.class_names, _convert_="all"),
         monitor=config.task.monitor,
         mode=config.task.mode,
-        draw=instantiate(config.task.draw, class_names=data.class_names, to_pixels=data.to_pixels),
-        export=config.task.export and instantiate(config.task.export, class_ids=data.class_ids),
+        draw=built(config.task.draw, class_names=data.class_names, to_pixels=data.to_pixels),
+        export=config.task.export and built(config.task.export, class_ids=data.class_ids),
     )
 
 

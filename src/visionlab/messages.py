@@ -43,14 +43,22 @@ def check_known(config: DictConfig) -> None:
 def explain(error: BaseException) -> str:
     """Return an error as one line: what, the rule, the value got."""
     if isinstance(error, InstantiationException) and isinstance(error.__cause__, USER_ERRORS):
-        key = re.search(r"^full_key: (.*)$", str(error), re.MULTILINE)
-        return f"{key[1]}.{error.__cause__}" if key else str(error.__cause__)
+        return _prefixed(error.__cause__, str(error))
+    if notes := getattr(error, "__notes__", None):  # where Hydra 1.4 says it
+        return _prefixed(error, "\n".join(notes))
     if type(error).__name__ == "OutOfMemoryError":
         return "the device's memory must hold a batch; raise hparams.accumulate_steps"
     if isinstance(error, HydraException | OmegaConfBaseException):
         causes = [error.__cause__] if isinstance(error.__cause__, OmegaConfBaseException) else []
         return _explain_hydra("\n".join(str(part) for part in (error, *causes)))
     return " ".join(str(error).split())
+
+
+def _prefixed(error: BaseException, text: str) -> str:
+    """Return an error of a part with the part's key before it, as Hydra's text has it."""
+    key = re.search(r"^\s*full_key: (.*)$", text, re.MULTILINE)
+    message = " ".join(str(error).split())
+    return f"{key[1]}.{message}" if key else message
 
 
 def _explain_hydra(message: str) -> str:

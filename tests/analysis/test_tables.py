@@ -33,6 +33,7 @@ def table(*paths: Path, value: str = "test/top1", **changes: Any) -> Table:
         "columns": columns_over(found, "averaged.decay", value=value),
         "weights": "last",
         "published": {},
+        "source": None,
     }
     return make_table(found, **{**given, **changes})
 

@@ -74,7 +74,7 @@ def caption(table: Table, form: Form) -> str:
     text = f"{values}{f' x {form.scale:g}' if form.scale != 1 else ''}; "
     text += "one seed" if seeds == "1" else f"mean ± standard deviation over {seeds} seeds"
     if any(cell.published is not None for cell in table.cells.values()):
-        text += "; in brackets what is published, and how much more was measured"
+        text += f"; in brackets what is published ({table.source}), and how much more was measured"
     if table.left_out:
         text += f"; {len(table.left_out)} unfinished runs left out"
     return f"{text}. Best of each column in bold."

@@ -88,6 +88,7 @@ class Table:
         columns: in order.
         cells: by the labels of row and column, where there is anything.
         left_out: runs that did not finish, which do not count.
+        source: of the published numbers, or None.
     """
 
     name: str
@@ -96,6 +97,7 @@ class Table:
     columns: Sequence[Column]
     cells: Mapping[tuple[str, str], Cell]
     left_out: Sequence[str]
+    source: str | None
 
 
 def columns_over(models: Sequence[Model], key: str, *, value: str) -> list[Column]:
@@ -119,6 +121,7 @@ def make_table(
     columns: Sequence[Column],
     weights: Weights,
     published: Mapping[str, Mapping[str, float]],
+    source: str | None,
 ) -> Table:
     """Return a table.
 
@@ -131,6 +134,7 @@ def make_table(
         columns: what stands in them.
         weights: last or best.
         published: numbers of the literature, by the labels of row and column.
+        source: of these, or None.
 
     Raises:
         ValueError: runs of several tasks; a setting or number that a finished run does not have; or
@@ -165,6 +169,7 @@ def make_table(
             key: replace(cell, is_best=cell.mean == best[key[1]]) for key, cell in cells.items()
         },
         left_out=sorted({str(m.run.folder) for m in models if m.run.state != "finished"}),
+        source=source,
     )
 
 

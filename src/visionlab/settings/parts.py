@@ -20,6 +20,13 @@ class Target:
 
 
 @dataclass
+class DatasetOfRuns:
+    """Where the data of runs is now, if not where they found it."""
+
+    root: str | None = MISSING
+
+
+@dataclass
 class Holdout(Target):
     """A share of the training samples."""
 

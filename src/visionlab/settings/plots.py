@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from visionlab.settings.parts import MISSING
+from visionlab.settings.parts import MISSING, DatasetOfRuns
 
 
 @dataclass
@@ -38,6 +38,23 @@ class Table:
 
 
 @dataclass
+class Planned:
+    """Learning rates of a training that need not have run.
+
+    Attributes:
+        schedulers: files of `conf/scheduler/`, or null.
+        lr: that their factors are on.
+        epochs: of the training.
+        steps_per_epoch: of the training.
+    """
+
+    schedulers: list[str] | None = MISSING
+    lr: float = MISSING
+    epochs: int = MISSING
+    steps_per_epoch: int = MISSING
+
+
+@dataclass
 class Plots:
     """Tables, figures and a report of runs.
 
@@ -48,6 +65,7 @@ class Plots:
         table: what stands in the table.
         figures: their names; null draws all for which there is something.
         report: write report.html.
+        value: the final number of figures, as test/top1.
         weights: of final numbers: last or best.
         x: of curves: epoch or step.
         y: the number of curves, as val/top1.
@@ -56,8 +74,10 @@ class Plots:
         window: epochs of the moving average of stability.
         sort: of bar codes: stability, misclassification or mismatch.
         num_samples: of bar codes.
-        dataset_root: where pictures of samples come from; null draws none.
+        sample_pictures: draw the samples beside their bar codes.
+        dataset: where the data for these is now, if not where the run found it.
         broken_axis: two values between which loss curves leave out the axis.
+        planned: learning rates of a training that need not have run.
     """
 
     runs: Any = MISSING
@@ -66,6 +86,7 @@ class Plots:
     table: Table = MISSING
     figures: list[str] | None = MISSING
     report: bool = MISSING
+    value: str | None = MISSING
     weights: str = MISSING
     x: str = MISSING
     y: str | None = MISSING
@@ -74,5 +95,7 @@ class Plots:
     window: int = MISSING
     sort: str = MISSING
     num_samples: int = MISSING
-    dataset_root: str | None = MISSING
+    sample_pictures: bool = MISSING
+    dataset: DatasetOfRuns = MISSING
     broken_axis: list[float] | None = MISSING
+    planned: Planned = MISSING

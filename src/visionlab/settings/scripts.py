@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from visionlab.settings import detection, keypoints, parts
-from visionlab.settings.parts import MISSING, Target
+from visionlab.settings.parts import MISSING, DatasetOfRuns, Target
 from visionlab.settings.plots import Plots, Table
 
 
@@ -155,13 +155,6 @@ OF_TUNE = {field.name for field in fields(Tune)} - {field.name for field in fiel
 
 
 @dataclass
-class EvalDataset:
-    """Where the data is now, if not where the run found it."""
-
-    root: str | None = MISSING
-
-
-@dataclass
 class View:
     """One of several views of an image."""
 
@@ -198,7 +191,7 @@ class Eval:
     split: str = MISSING
     submission: bool = MISSING
     views: dict[str, View] | None = MISSING
-    dataset: EvalDataset = MISSING
+    dataset: DatasetOfRuns = MISSING
     batch_size: int | None = MISSING
     device: str = MISSING
     precision: str | None = MISSING

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Protocol
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.utils import instantiate
 from omegaconf import DictConfig, open_dict
 from optuna.trial import Trial, TrialState
 from torch import Tensor
 
+from visionlab.configs import built
 from visionlab.engine.evaluate import Result
 from visionlab.engine.interrupt import Interrupted, Pruned
 from visionlab.engine.observers import Observer
@@ -142,7 +142,7 @@ def run_trial(config: DictConfig, train: Train) -> float | None:
         return _run(config, train, None)
     sweeper = HydraConfig.get().sweeper
     study = Study(sweeper.storage, sweeper.study_name)
-    trial = study.trial(config.trial, pruner=instantiate(config.pruner))
+    trial = study.trial(config.trial, pruner=built(config.pruner))
     return ended(study, trial, lambda: _run(config, train, trial))
 
 

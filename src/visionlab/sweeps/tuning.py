@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from hydra.core.utils import JobReturn, JobStatus
-from hydra.utils import instantiate
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from visionlab.configs import built
 from visionlab.engine.interrupt import Interrupted
 from visionlab.messages import explain
 from visionlab.sweeps.controllers import beating, new_name
@@ -48,7 +48,7 @@ def tune(plan: Plan, launch: Launch) -> float | None:
     Raises:
         ValueError: trials have no objective, too many have failed, or none is complete.
     """
-    instantiate(plan.pruner)  # which is the jobs' business, but may be wrong
+    built(plan.pruner)  # which is the jobs' business, but may be wrong
     plan.folder.mkdir(parents=True, exist_ok=True)
     study = Study(plan.url, plan.study_name)
     study.create(direction=plan.direction, about=plan.about)
@@ -85,7 +85,7 @@ def _ask(plan: Plan, study: Study, controller: str) -> list[Trial]:
 def _sampler(plan: Plan, number: int) -> BaseSampler:
     """Return a sampler that draws other points for each number, whoever draws them and when."""
     seed = None if plan.seed is None else plan.seed + number
-    sampler: BaseSampler = instantiate(plan.sampler, seed=seed)
+    sampler: BaseSampler = built(plan.sampler, seed=seed)
     return sampler
 
 
