@@ -6,8 +6,16 @@ from collections.abc import Mapping, Sequence
 from matplotlib.figure import Figure
 
 from visionlab.analysis.asked import Asked
-from visionlab.analysis.figures.labels import by_task, number_label
-from visionlab.analysis.figures.lines import draw_panels, panels_and_lines
+from visionlab.analysis.figures.labels import by_task, common_label, number_label
+from visionlab.analysis.figures.lines import (
+    along_rows,
+    draw_line,
+    draw_panels,
+    from_zero,
+    in_panels,
+    panels_and_lines,
+    settled,
+)
 from visionlab.analysis.figures.style import styled
 from visionlab.analysis.measures import Model, check_value, in_row, main_value
 
@@ -42,15 +50,17 @@ def _draw_one(models: Sequence[Model], asked: Asked, name: str) -> Figure | None
         panel_keys = [key for key in panel_keys if not key.startswith("averaged.")]
         if asked.hue is None:
             panel_keys, line_keys = [], panel_keys
+    read = functools.partial(in_row, value=value)
+    make = functools.partial(along_rows, x=asked.x, read=read)
     with styled():
         return draw_panels(
-            models,
+            in_panels(models, panel_keys, line_keys, make),
             name=name,
-            panel_keys=panel_keys,
-            line_keys=line_keys,
-            x=asked.x,
-            read=functools.partial(in_row, value=value),
+            x_label=asked.x,
             y_label=number_label(value),
+            common=common_label(line_keys),
+            limits=from_zero if value == "lr" else settled,
+            draw=draw_line,
         )
 
 

@@ -12,11 +12,13 @@ _WORDS = {
     "accuracy": "accuracy",
     "top5": "top-5 accuracy",
     "lr": "learning rate",
-    "nme": "normalised mean error",
+    "nme": "NME",
     "pck_area": "area under PCK",
 }
 _DECAY = "averaged.decay"
 _MAX_SHOWN = 3
+# of many settings, what is said rather than others; the last most
+_TELLING = ("optimizer", "scheduler", "model", "dataset")
 # an average's name tells them
 _TOLD = ("averaged.uniform",)
 
@@ -27,10 +29,7 @@ def number_label(value: str) -> str:
     """Return the name of a number for an axis: `val/top1` is validation accuracy."""
     split, _, name = value.rpartition("/")
     first, _, rest = split.partition("/")
-    if rest:  # as in val/pck/0.05, test/AP/cat
-        words = f"{rest.upper() if rest.islower() else rest} {name}"
-    else:
-        words = _words(name)
+    words = f"{rest.upper() if rest.islower() else rest} {name}" if rest else _words(name)
     return f"{_SPLITS.get(first, first.replace('_', ' '))} {words}".strip()
 
 
@@ -48,7 +47,7 @@ def common_label(keys: Sequence[str]) -> str | None:
 def value_label(value: Any) -> str:
     """Return the value of a setting as text."""
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return f"{value:g}" if 0.9 <= value < 1 else f"{value:.4g}"  # decays have many nines
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
@@ -70,7 +69,7 @@ def grouped(models: Sequence[Model], keys: Sequence[str]) -> list[Group]:
     shown = (
         keys if len(keys) <= _MAX_SHOWN else _telling([each[0] for each in groups.values()], keys)
     )
-    more = f" (+{len(keys) - len(shown)} settings)" if len(shown) < len(keys) else ""
+    more = f" (+{len(keys) - len(shown)} settings)" if 0 < len(shown) < len(keys) else ""
     return [(label(members[0], shown) + more, members) for members in groups.values()]
 
 
@@ -106,7 +105,7 @@ def is_number(value: Any) -> bool:
 def _telling(models: Sequence[Model], keys: Sequence[str]) -> list[str]:
     """Return as few of the settings as tell all models apart; rather groups than what is in one."""
     shown = list(keys)
-    for key in sorted(keys, key=lambda each: -each.count(".")):
+    for key in sorted(keys, key=lambda each: ("." not in each, *map(each.__eq__, _TELLING[::-1]))):
         fewer = [each for each in shown if each != key]
         if len({label(model, fewer) for model in models}) == len(models):
             shown = fewer

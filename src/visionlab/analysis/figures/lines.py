@@ -8,7 +8,6 @@ import statistics
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -17,15 +16,16 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from visionlab.analysis.figures.labels import common_label, grouped, settings_apart
+from visionlab.analysis.figures.labels import grouped, settings_apart
 from visionlab.analysis.figures.style import Look, looks, panels
 from visionlab.analysis.measures import Model, setting
 
 _MAX_PANELS = 12
-_MAX_LINES = 14
+MAX_LINES = 14
 _NUM_MARKERS = 8
 _LEGEND_ROW = 0.2  # inches
-_SETTLED = 10  # limits of an axis leave out the first tenth of each line
+_LONG = 20  # of lines with so many points
+_SETTLED = 10  # the limits of an axis leave out the first tenth
 _log = logging.getLogger(__name__)
 
 # a number of a model in a row of its run, or None
@@ -47,6 +47,12 @@ class Line:
     mean: NDArray[np.float64]
     std: NDArray[np.float64]
     num_seeds: NDArray[np.int64]
+
+
+Make = Callable[[Sequence[Model]], Line | None]
+# by the panel's title, then by the line's label
+Panels = Mapping[str, Mapping[str, Line]]
+DrawLine = Callable[[Axes, Line, Look, str], None]
 
 
 def over_seeds(points: Sequence[tuple[float, int, float]]) -> Line | None:
@@ -99,57 +105,73 @@ def panels_and_lines(models: Sequence[Model], hue: str | None) -> tuple[list[str
     return [key for key in [*of_averages, *of_runs] if key != hue], [hue]
 
 
-def draw_panels(
-    models: Sequence[Model],
-    *,
-    name: str,
-    panel_keys: Sequence[str],
-    line_keys: Sequence[str],
-    x: str,
-    read: Read,
-    y_label: str,
-) -> Figure | None:
-    """Return panels of lines, or None if there is nothing to draw or there are too many.
-
-    All panels have the same y axis. It spans what is there after the first tenth of each line, as
-    the first epochs of a training would leave of the rest a flat line.
+def in_panels(
+    models: Sequence[Model], panel_keys: Sequence[str], line_keys: Sequence[str], make: Make
+) -> Panels:
+    """Return the lines of each panel, in order, by their labels; a panel without any is left out.
 
     Args:
-        models: what is drawn.
-        name: of the figure, for what is logged.
+        models: whose lines they are.
         panel_keys: the settings that tell panels apart.
         line_keys: the settings that tell lines apart.
-        x: epoch or step.
-        read: takes the number from a row.
-        y_label: of the number.
+        make: the line of models that differ in their seeds alone.
     """
-    lines = [
-        (panel, label, line)
-        for panel, members in grouped(models, panel_keys)
-        for label, group in grouped(members, line_keys)
-        if (line := along_rows(group, x=x, read=read)) is not None
-    ]
-    titles = list(dict.fromkeys(panel for panel, *_ in lines))
-    labels = [label for label, _ in grouped(models, line_keys)]
-    labels = [label for label in labels if label in {each for _, each, _ in lines}]
-    if not lines or are_too_many(name, num_panels=len(titles), num_lines=len(labels)):
+    groups = grouped(models, line_keys)
+    found: dict[str, dict[str, Line]] = {}
+    for title, members in grouped(models, panel_keys):
+        here = {id(model) for model in members}
+        for label, group in groups:
+            line = make([model for model in group if id(model) in here])
+            if line is not None:
+                found.setdefault(title, {})[label] = line
+    return found
+
+
+def draw_panels(
+    lines: Panels,
+    *,
+    name: str,
+    x_label: str,
+    y_label: str,
+    common: str | None,
+    limits: Callable[[Sequence[Line]], tuple[float, float]],
+    draw: DrawLine,
+) -> Figure | None:
+    """Return panels of lines, or None if there is nothing to draw or too much to be read.
+
+    All panels have the same y axis.
+
+    Args:
+        lines: of each panel, by their labels.
+        name: of the figure, for what is logged.
+        x_label: of all panels.
+        y_label: of all panels.
+        common: what the labels of lines begin with; it is said once.
+        limits: what the y axis spans for some lines.
+        draw: draws one line.
+    """
+    every = [line for panel in lines.values() for line in panel.values()]
+    labels = list(dict.fromkeys(label for panel in lines.values() for label in panel))
+    if not every or are_too_many(name, num_panels=len(lines), num_lines=len(labels)):
         return None
     look = looks(labels)
-    figure = panels(len(titles))
-    for title, axis in zip(titles, figure.axes, strict=True):
-        for label, line in [(label, line) for panel, label, line in lines if panel == title]:
-            draw_line(axis, line, look[label], label=label)
-        finish(axis, title=title, x=x, y_label=y_label)
-        axis.set_ylim(*limits([line for *_, line in lines]))
-    label_outer_panels(figure)
-    note = seeds_note([line for *_, line in lines])
-    add_legend(figure, look, common=common_label(line_keys), note=note)
+    figure = panels(len(lines))
+    for (title, panel), axis in zip(lines.items(), figure.axes, strict=True):
+        for label, line in panel.items():
+            draw(axis, line, look[label], label)
+        axis.set_title(textwrap.fill(title, 42))
+        axis.set_ylim(*limits(every))
+        name_axes(axis, x_label=x_label, y_label=y_label)
+        place = axis.get_subplotspec()
+        if place is not None and not place.is_first_col():  # the first panel of the row says it
+            axis.set_ylabel("")
+    add_legend(figure, look, common=common, note=seeds_note(every))
     return figure
 
 
 def are_too_many(name: str, *, num_panels: int, num_lines: int) -> bool:
     """Return whether nobody could read a figure, and say so."""
-    found = [(num_panels, _MAX_PANELS, "panels"), (num_lines, _MAX_LINES, "lines")]
+    found = [(num_panels, _MAX_PANELS, "panels"), (num_lines, MAX_LINES, "lines")]
     for count, most, what in found:
         if count > most:
             _log.info(
@@ -159,29 +181,43 @@ def are_too_many(name: str, *, num_panels: int, num_lines: int) -> bool:
     return any(count > most for count, most, _ in found)
 
 
-def draw_line(axis: Axes, line: Line, look: Look, **changes: Any) -> None:
+def draw_line(axis: Axes, line: Line, look: Look, label: str) -> None:
     """Draw a line, and the band of one standard deviation around it if there are several seeds."""
-    given = {"color": look.color, "linestyle": look.linestyle, "marker": look.marker}
-    every = -(-len(line.x) // _NUM_MARKERS)
-    axis.plot(line.x, line.mean, markevery=every, **{**given, **changes})
+    axis.plot(
+        *(line.x, line.mean),
+        label=label,
+        color=look.color,
+        linestyle=look.linestyle,
+        marker=look.marker,
+        markevery=-(-len(line.x) // _NUM_MARKERS),
+    )
     if line.num_seeds.max() > 1:
         low, high = line.mean - line.std, line.mean + line.std
         axis.fill_between(line.x, low, high, color=look.color, alpha=0.18, linewidth=0)
 
 
-def limits(lines: Sequence[Line]) -> tuple[float, float]:
-    """Return what a y axis spans: all lines with their bands, without their first tenth."""
-    low = min((line.mean - line.std)[len(line.x) // _SETTLED :].min() for line in lines)
-    high = max((line.mean + line.std)[len(line.x) // _SETTLED :].max() for line in lines)
+def settled(lines: Sequence[Line]) -> tuple[float, float]:
+    """Return what a y axis spans: lines with their bands, long ones without their first tenth.
+
+    The first epochs of a training would leave of the rest a flat line.
+    """
+    parts = [slice(len(each.x) // _SETTLED if len(each.x) >= _LONG else 0, None) for each in lines]
+    both = list(zip(lines, parts, strict=True))
+    low = min((line.mean - line.std)[part].min() for line, part in both)
+    high = max((line.mean + line.std)[part].max() for line, part in both)
     margin = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
     return float(low - margin), float(high + margin)
 
 
-def finish(axis: Axes, *, title: str, x: str, y_label: str) -> None:
-    """Give a panel its name and axes."""
-    axis.set_title(textwrap.fill(title, 42))
-    axis.set_xlabel(x)
-    axis.set_ylabel(y_label)
+def from_zero(lines: Sequence[Line]) -> tuple[float, float]:
+    """Return what a y axis from 0 up spans."""
+    return 0.0, 1.05 * float(max((line.mean + line.std).max() for line in lines)) or 1.0
+
+
+def name_axes(axis: Axes, *, x_label: str, y_label: str) -> None:
+    """Label the axes of a panel whose x axis counts."""
+    axis.set_xlabel(x_label)
+    axis.set_ylabel(textwrap.fill(y_label, 28))
     axis.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
 
 
@@ -192,14 +228,6 @@ def seeds_note(lines: Sequence[Line]) -> str | None:
     if high == 1:
         return None
     return f"mean ± std, {high if low == high else f'{low} to {high}'} seeds"
-
-
-def label_outer_panels(figure: Figure) -> None:
-    """Leave the name of the y axis to the first panel of each row; the others have the same."""
-    for axis in figure.axes:
-        place = axis.get_subplotspec()
-        if place is not None and not place.is_first_col():
-            axis.set_ylabel("")
 
 
 def add_legend(
@@ -214,8 +242,10 @@ def add_legend(
         note: said above the lines, or None.
     """
     title = "; ".join(filter(None, (common, note))) or None
-    if list(look) == [""] and title is None:
-        return
+    if list(look) == [""]:
+        if title is None:
+            return
+        look, title = {title: look[""]}, None
     handles = [
         Line2D(
             *([], []),

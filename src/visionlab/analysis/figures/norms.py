@@ -1,12 +1,20 @@
 """How far averages are from the weights in training."""
 
+import functools
 from collections.abc import Mapping
 
 from matplotlib.figure import Figure
 
 from visionlab.analysis.asked import Asked
-from visionlab.analysis.figures.labels import by_task
-from visionlab.analysis.figures.lines import draw_panels, panels_and_lines
+from visionlab.analysis.figures.labels import by_task, common_label
+from visionlab.analysis.figures.lines import (
+    along_rows,
+    draw_line,
+    draw_panels,
+    from_zero,
+    in_panels,
+    panels_and_lines,
+)
 from visionlab.analysis.figures.style import styled
 from visionlab.analysis.measures import Model
 
@@ -26,15 +34,16 @@ def draw_norms(asked: Asked) -> Mapping[str, Figure]:
         panel_keys, line_keys = panels_and_lines(models, asked.hue)
         if asked.hue is None:
             panel_keys, line_keys = line_keys, panel_keys
+        make = functools.partial(along_rows, x=asked.x, read=relative_norm)
         with styled():
             figure = draw_panels(
-                models,
+                in_panels(models, panel_keys, line_keys, make),
                 name=name,
-                panel_keys=panel_keys,
-                line_keys=line_keys,
-                x=asked.x,
-                read=relative_norm,
-                y_label="‖average − weights‖ / ‖weights‖",
+                x_label=asked.x,
+                y_label="‖average \N{MINUS SIGN} weights‖ / ‖weights‖",
+                common=common_label(line_keys),
+                limits=from_zero,
+                draw=draw_line,
             )
         if figure is not None:
             figures[name] = figure
