@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -18,6 +19,7 @@ from visionlab.analysis.figures.labels import (
 )
 from visionlab.analysis.figures.lines import (
     Line,
+    Panels,
     draw_panels,
     in_panels,
     over_seeds,
@@ -29,6 +31,7 @@ from visionlab.analysis.figures.style import Look, styled
 from visionlab.analysis.measures import Model, Weights, check_value, main_value, number
 
 _DECAY = "averaged.decay"
+_APART = 0.07  # of the space between two categories
 
 
 def draw_against(asked: Asked) -> Mapping[str, Figure]:
@@ -37,7 +40,8 @@ def draw_against(asked: Asked) -> Mapping[str, Figure]:
     There is a figure `value_against_<setting>` for each. A line is the mean of seeds, with error
     bars of one standard deviation; lines are averages, or the values of `hue`, and panels what else
     differs. Against the decay of averages, no average stands beside them, and lines are what else
-    differs. Where no two runs differ in the setting alone, as in a random search, runs are points.
+    differs. Where no two runs differ in the setting alone, as in a random search, runs are
+    points, if there are more of them than settings.
 
     Raises:
         ValueError: no run has the number `asked.value`; or a run lacks the setting `hue`.
@@ -69,10 +73,12 @@ def _draw_one(models: Sequence[Model], key: str, *, asked: Asked, name: str) -> 
     make = functools.partial(_line, key=key, scale=scale, value=value, weights=asked.weights)
     lines, draw = in_panels(shown, panel_keys, line_keys, make), _draw_errors
     if all(len(line.x) == 1 for panel in lines.values() for line in panel.values()):
+        if len({model.run.folder for model in shown}) <= len(panel_keys) + len(line_keys):
+            return None  # so few that nothing follows
         line_keys = [each for each in line_keys if each.startswith("averaged.")]
         lines, draw = in_panels(shown, [], line_keys, make), _draw_points
     figure = draw_panels(
-        lines,
+        _side_by_side(lines) if scale.kind == "category" else lines,
         name=name,
         x_label=setting_label(key),
         y_label=number_label(value),
@@ -106,11 +112,22 @@ def _line(
     )
 
 
+def _side_by_side(panels: Panels) -> Panels:
+    """Return lines moved sideways by little, so that their error bars do not hide each other."""
+    return {
+        title: {
+            label: replace(line, x=line.x + _APART * (number - (len(lines) - 1) / 2))
+            for number, (label, line) in enumerate(lines.items())
+        }
+        for title, lines in panels.items()
+    }
+
+
 def _draw_errors(axis: Axes, line: Line, look: Look, label: str) -> None:
     """Draw a line with error bars where there are several seeds."""
     axis.errorbar(
         *(line.x, line.mean),
-        yerr=line.std if line.num_seeds.max() > 1 else None,
+        yerr=line.std if line.std.any() else None,
         label=label,
         color=look.color,
         linestyle=look.linestyle,

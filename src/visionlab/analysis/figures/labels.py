@@ -35,7 +35,7 @@ def number_label(value: str) -> str:
 
 def setting_label(key: str) -> str:
     """Return the name of a setting for an axis: `hparams.batch_size` is batch size."""
-    return "average" if key == _DECAY else _words(key.rpartition(".")[2])
+    return "decay of average" if key == _DECAY else _words(key.rpartition(".")[2])
 
 
 def common_label(keys: Sequence[str]) -> str | None:

@@ -191,7 +191,7 @@ def draw_line(axis: Axes, line: Line, look: Look, label: str) -> None:
         marker=look.marker,
         markevery=-(-len(line.x) // _NUM_MARKERS),
     )
-    if line.num_seeds.max() > 1:
+    if line.std.any():
         low, high = line.mean - line.std, line.mean + line.std
         axis.fill_between(line.x, low, high, color=look.color, alpha=0.18, linewidth=0)
 
@@ -222,10 +222,10 @@ def name_axes(axis: Axes, *, x_label: str, y_label: str) -> None:
 
 
 def seeds_note(lines: Sequence[Line]) -> str | None:
-    """Return what bands are, or None for single seeds."""
+    """Return what bands are, or None if there are none: single seeds, or seeds that are alike."""
     low = min(int(line.num_seeds.min()) for line in lines)
     high = max(int(line.num_seeds.max()) for line in lines)
-    if high == 1:
+    if not any(line.std.any() for line in lines):
         return None
     return f"mean ± std, {high if low == high else f'{low} to {high}'} seeds"
 

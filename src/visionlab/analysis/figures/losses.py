@@ -1,11 +1,12 @@
 """Losses of several runs in one picture, whose y axis may leave a range out."""
 
 import functools
+import itertools
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -14,6 +15,7 @@ from visionlab.analysis.figures.labels import by_task, common_label, grouped, se
 from visionlab.analysis.figures.lines import (
     Line,
     add_handles,
+    add_legend,
     along_rows,
     are_too_many,
     draw_line,
@@ -21,11 +23,12 @@ from visionlab.analysis.figures.lines import (
     seeds_note,
     settled,
 )
-from visionlab.analysis.figures.style import Look, looks, panels, styled
+from visionlab.analysis.figures.style import NUM_COLOURS, Look, looks, panels, styled
 from visionlab.analysis.measures import Model, in_row
 
 _DASHES: dict[str, Any] = {"training": "-", "validation": (0, (4, 2))}
 _VALUES = {"training": "train/loss", "validation": "val/loss"}
+_OUT_OF_PROPORTION = 100  # times the median
 _MARK: dict[str, Any] = {
     "marker": [(-1, -0.6), (1, 0.6)],
     "markersize": 7,
@@ -47,8 +50,9 @@ class _Loss:
 def draw_losses(asked: Asked) -> Mapping[str, Figure]:
     """Draw the losses of training and validation over epochs or steps, a colour for each setting.
 
-    With a `broken_axis` the range between its two values is left out of the y axis. Each task has
-    a figure of its own.
+    Of more settings than there are colours, the loss of training alone. With a `broken_axis` the
+    range between its two values is left out of the y axis; without one, the axis is logarithmic
+    where a loss grew out of all proportion. Each task has a figure of its own.
 
     Raises:
         ValueError: `broken_axis` leaves out all that there is on one side of it.
@@ -61,25 +65,48 @@ def draw_losses(asked: Asked) -> Mapping[str, Figure]:
         look = looks(list(dict.fromkeys(loss.label for loss in losses)))
         if not losses or are_too_many(name, num_panels=1, num_lines=len(look)):
             continue
+        splits = list(dict.fromkeys(loss.split for loss in losses))
         with styled():
-            figure = panels(1) if asked.broken_axis is None else _broken(losses, asked.broken_axis)
-            for axis in figure.axes:
-                for loss in losses:
-                    its = replace(look[loss.label], linestyle=_DASHES[loss.split])
-                    draw_line(axis, loss.line, its, loss.label)
-            _name_axes(figure.axes, losses, asked)
-            _add_legend(figure, losses, look, keys)
+            figure = _axes(losses, asked.broken_axis)
+            for axis, loss in itertools.product(figure.axes, losses):
+                its = look[loss.label]
+                if len(splits) > 1:
+                    its = replace(its, linestyle=_DASHES[loss.split])
+                draw_line(axis, loss.line, its, loss.label)
+            name_axes(figure.axes[-1], x_label=asked.x, y_label="")
+            figure.supylabel("loss" if len(splits) > 1 else f"{splits[0]} loss", fontsize="medium")
+            note = seeds_note([loss.line for loss in losses])
+            if len(splits) > 1:
+                _add_legend(figure, splits, look, common=common_label(keys), note=note)
+            else:
+                add_legend(figure, look, common=common_label(keys), note=note)
         figures[name] = figure
     return figures
 
 
 def _losses(models: Sequence[Model], keys: Sequence[str], x: str) -> list[_Loss]:
+    groups = grouped(models, keys)
+    values = list(_VALUES.items())[: 2 if len(groups) <= NUM_COLOURS else 1]
     return [
         _Loss(label=label, split=split, line=line)
-        for label, members in grouped(models, keys)
-        for split, value in _VALUES.items()
+        for label, members in groups
+        for split, value in values
         if (line := along_rows(members, x=x, read=functools.partial(in_row, value=value)))
     ]
+
+
+def _axes(losses: Sequence[_Loss], ends: tuple[float, float] | None) -> Figure:
+    """Return axes that span the losses."""
+    if ends is not None:
+        return _broken(losses, ends)
+    figure = panels(1)
+    values = [float(y) for loss in losses for y in loss.line.mean]
+    if min(values) > 0 and max(values) > _OUT_OF_PROPORTION * statistics.median(values):
+        figure.axes[0].set_yscale("log")
+        figure.axes[0].set_ylim(min(values) / 1.3, max(values) * 1.3)
+    else:
+        figure.axes[0].set_ylim(*settled([loss.line for loss in losses]))
+    return figure
 
 
 def _broken(losses: Sequence[_Loss], ends: tuple[float, float]) -> Figure:
@@ -105,18 +132,15 @@ def _broken(losses: Sequence[_Loss], ends: tuple[float, float]) -> Figure:
     return figure
 
 
-def _name_axes(axes: Sequence[Axes], losses: Sequence[_Loss], asked: Asked) -> None:
-    name_axes(axes[-1], x_label=asked.x, y_label="loss")
-    if asked.broken_axis is None:
-        axes[-1].set_ylim(*settled([loss.line for loss in losses]))
-    else:
-        axes[0].set_ylabel("loss")
-
-
 def _add_legend(
-    figure: Figure, losses: Sequence[_Loss], look: Mapping[str, Look], keys: Sequence[str]
+    figure: Figure,
+    splits: Sequence[str],
+    look: Mapping[str, Look],
+    *,
+    common: str | None,
+    note: str | None,
 ) -> None:
-    common, note = common_label(keys), seeds_note([loss.line for loss in losses])
+    """Put a legend below: of settings the colour and marker, of splits the dashes."""
     handles = [
         Line2D(
             *([], []),
@@ -128,7 +152,7 @@ def _add_legend(
         for label, each in look.items()
         if label
     ]
-    for split, dashes in _DASHES.items():
-        if split in {loss.split for loss in losses}:
-            handles.append(Line2D([], [], label=split, color="0.4", linestyle=dashes))
+    handles += [
+        Line2D([], [], label=split, color="0.4", linestyle=_DASHES[split]) for split in splits
+    ]
     add_handles(figure, handles, title="; ".join(filter(None, (common, note))) or None)

@@ -66,7 +66,8 @@ def draw_planned(
         steps_per_epoch: steps of one epoch.
 
     Raises:
-        ValueError: there are no schedules or too many to be told apart, or no steps; or a schedule does not fit the training.
+        ValueError: there are no schedules, or too many to be told apart; no steps; or a schedule
+            that does not fit the training.
     """
     if not 1 <= len(schedules) <= MAX_LINES:
         raise ValueError(f"schedules must be 1 to {MAX_LINES}, got {len(schedules)}")
@@ -97,10 +98,12 @@ def draw_planned(
 
 
 def _rate_keys(models: Sequence[Model]) -> list[str]:
-    """Return the fewest settings that rates depend on; rather those of schedules than others."""
+    """Return the settings in which models differ, without those that rates do not depend on."""
     keys, _ = settings_apart(models)
-    for key in sorted(keys, key=lambda each: each.startswith(("scheduler", "optimizer"))):
+    for key in list(keys):
         fewer = [each for each in keys if each != key]
-        if all(are_alike(members, _read) for _, members in grouped(models, fewer)):
+        groups = grouped(models, fewer)
+        has_merged = len(groups) < len(grouped(models, keys))
+        if has_merged and all(are_alike(members, _read) for _, members in groups):
             keys = fewer
     return keys
