@@ -46,6 +46,8 @@ def common_label(keys: Sequence[str]) -> str | None:
 
 def value_label(value: Any) -> str:
     """Return the value of a setting as text."""
+    if value is None:
+        return "none"
     if isinstance(value, float):
         return f"{value:g}" if 0.9 <= value < 1 else f"{value:.4g}"  # decays have many nines
     return value if isinstance(value, str) else json.dumps(value, default=str)

@@ -211,7 +211,8 @@ def settled(lines: Sequence[Line]) -> tuple[float, float]:
 
 def from_zero(lines: Sequence[Line]) -> tuple[float, float]:
     """Return what a y axis from 0 up spans."""
-    return 0.0, 1.05 * float(max((line.mean + line.std).max() for line in lines)) or 1.0
+    high = float(max((line.mean + line.std).max() for line in lines)) or 1.0
+    return -0.02 * high, 1.05 * high  # a line at 0 is seen whole
 
 
 def name_axes(axis: Axes, *, x_label: str, y_label: str) -> None:

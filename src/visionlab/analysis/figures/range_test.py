@@ -1,12 +1,14 @@
 """Learning-rate range tests of runs."""
 
 from collections.abc import Mapping
+from copy import copy
 
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from visionlab.analysis.asked import Asked
 from visionlab.analysis.figures.labels import grouped, settings_apart
-from visionlab.analysis.figures.lines import are_too_many
+from visionlab.analysis.figures.lines import add_handles, are_too_many
 from visionlab.analysis.figures.style import panels, styled
 from visionlab.pictures.range_test import draw_curve
 from visionlab.range_test import Point, read_points, smoothed, suggestion
@@ -28,9 +30,20 @@ def draw_range_test(asked: Asked) -> Mapping[str, Figure]:
             means = smoothed(losses)
             found = suggestion(lrs, means)
             draw_curve(axis, lrs=lrs, losses=losses, smoothed=means, suggestion=found)
-            axis.set_title(title)
-            axis.legend(fontsize="small")
+            best = "" if found is None else f"falls fastest at {found:.2g}"
+            axis.set_title("\n".join(filter(None, (title, best))))
+        add_handles(figure, _handles(figure), title=None)
     return {"range_test": figure}
+
+
+def _handles(figure: Figure) -> list[Line2D]:
+    """Return one line of each kind; the titles say where losses fall fastest."""
+    lines = [line for axis in figure.axes for line in axis.get_lines()]
+    kinds = {str(line.get_label()).partition(":")[0]: line for line in lines}
+    found = [copy(line) for kind, line in kinds.items() if not kind.startswith("_")]
+    for line in found:
+        line.set_label(str(line.get_label()).partition(":")[0])
+    return found
 
 
 def _tests(asked: Asked) -> list[tuple[str, list[Point]]]:

@@ -15,6 +15,7 @@ from visionlab.analysis.figures.labels import is_number, order, value_label
 
 _DECADE = 10
 _MAX_TICKS = 7
+_MAX_LETTERS = 34  # that a panel's width has room for
 _MIN_GAP = 0.08  # between ticks with a label, as a share of the axis
 
 
@@ -81,7 +82,8 @@ def set_x_scale(axis: Axes, scale: Scale) -> None:
     if scale.kind == "log":
         axis.set_xscale("log")
     places, labels = zip(*scale.ticks(), strict=True)
-    axis.set_xticks(places, labels)
+    is_crowded = sum(len(label) + 2 for label in labels) > _MAX_LETTERS
+    axis.set_xticks(places, labels, rotation=30 if is_crowded else 0)
     axis.xaxis.set_minor_formatter(NullFormatter())
 
 
