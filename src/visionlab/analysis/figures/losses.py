@@ -76,7 +76,8 @@ def draw_losses(asked: Asked) -> Mapping[str, Figure]:
             what = "loss" if len(splits) > 1 else f"{splits[0]} loss"
             name_axes(figure.axes[-1], x_label=asked.x, y_label=what)
             if asked.broken_axis is not None:
-                figure.axes[-1].yaxis.label.set_y(1.0)  # halfway up both
+                figure.axes[0].set_ylabel(what)
+                figure.align_ylabels()
             note = seeds_note([loss.line for loss in losses])
             if len(splits) > 1:
                 _add_legend(figure, splits, look, common=common_label(keys), note=note)

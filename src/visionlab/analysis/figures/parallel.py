@@ -35,6 +35,7 @@ from visionlab.analysis.measures import (
 )
 
 _WIDTH, _HEIGHT = 1.2, 2.6  # inches, between two axes and of all
+_BAR = 0.1  # width of the colour bar, of the space between two axes
 _DARKEST, _LIGHTEST = 0.0, 0.88  # of cividis; the rest is too light on white
 _NUM_COLOURS = 256
 _DASHES: dict[str, Any] = {"finished": "-", "pruned": (0, (4, 2)), "not finished": (0, (1, 1.5))}
@@ -137,13 +138,14 @@ def _draw(
             heights.append((trial.value - ends[0]) / span if span else 0.5)
         axis.plot(
             *(range(len(heights)), heights),
-            color="0.6" if trial.value is None else colours.to_rgba(trial.value),
+            color="0.6" if trial.value is None else colours.to_rgba(np.array(trial.value)),
             linestyle=_DASHES[trial.state],
             clip_on=False,
         )
     _draw_axes(axis, keys, scales)
-    bar = figure.colorbar(colours, ax=axis, pad=0.0, fraction=0.06)
-    bar.set_label(number_label(value))
+    # as high as the axes: it is the last of them
+    beside = axis.inset_axes((1.0, 0.0, _BAR / len(keys), 1.0))
+    figure.colorbar(colours, cax=beside).set_label(number_label(value))
     states = [state for state in _DASHES if state in {trial.state for trial in trials}]
     if states != ["finished"]:
         dashes = [
@@ -186,5 +188,5 @@ def _draw_axes(axis: Axes, keys: Sequence[str], scales: Sequence[Scale]) -> None
     axis.set_ylim(0, 1)
     axis.set_yticks([])
     axis.grid(visible=False)
-    axis.tick_params(axis="x", length=0, pad=6)
+    axis.tick_params(axis="x", length=0, pad=9)
     axis.spines[["left", "bottom"]].set_visible(False)
