@@ -1,5 +1,6 @@
 """Where values of settings stand."""
 
+import itertools
 from typing import Any
 
 import pytest
@@ -42,7 +43,7 @@ def test_places_keep_the_order_and_span_the_axis(values: list[float]) -> None:
 def test_ticks_are_on_the_axis_and_apart(values: list[float]) -> None:
     shares = [scale_of(values).share(place) for place, _ in scale_of(values).ticks()]
     assert all(-1e-9 <= share <= 1 + 1e-9 for share in shares)
-    assert all(after - before > 0.08 for before, after in zip(shares, shares[1:], strict=False))
+    assert all(after - before > 0.08 for before, after in itertools.pairwise(shares))
 
 
 def test_few_values_are_their_own_ticks() -> None:
@@ -53,3 +54,8 @@ def test_few_values_are_their_own_ticks() -> None:
 def test_many_values_have_round_ticks() -> None:
     ticks = scale_of([0.0011, 0.0018, 0.0059, 0.028, 0.033, 0.081, 0.082, 1.09, 2.3]).ticks()
     assert [label for _, label in ticks] == ["0.01", "0.1", "1"]
+
+
+def test_a_narrow_axis_has_ticks_at_its_ends() -> None:
+    ticks = scale_of([0.02 * 1.4**step for step in range(9)]).ticks()
+    assert [label for _, label in ticks] == ["0.02", "0.2952"]

@@ -54,7 +54,7 @@ class Scale:
         low, high = self.place(self.values[0]), self.place(self.values[-1])
         locator = LogLocator(numticks=_MAX_TICKS) if self.kind == "log" else MaxNLocator(5)
         places = [float(each) for each in locator.tick_values(low, high) if low <= each <= high]
-        return [(place, value_label(place)) for place in places]
+        return [(each, value_label(each)) for each in (places if len(places) > 1 else (low, high))]
 
 
 def scale_of(values: Sequence[Any]) -> Scale:
