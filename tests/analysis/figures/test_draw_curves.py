@@ -65,7 +65,8 @@ def test_a_hue_is_a_line_for_each_value_and_averages_are_panels(tmp_path: Path) 
     assert figure.axes[0].get_ylabel() == "validation loss"
 
 
-def test_a_number_of_the_run_has_one_line_a_setting(tmp_path: Path) -> None:
+@pytest.mark.parametrize("hue", [None, "averaged.decay", "optimizer.lr"])
+def test_a_number_of_the_run_has_one_line_a_setting(hue: str | None, tmp_path: Path) -> None:
     for lr in (0.05, 0.1):
         write_grid(tmp_path / str(lr), schedulers=("cosine",))
         for folder in (tmp_path / str(lr)).glob("scheduler*"):
@@ -73,7 +74,7 @@ def test_a_number_of_the_run_has_one_line_a_setting(tmp_path: Path) -> None:
             (folder / "config.yaml").write_text(text)
             rows = (folder / "metrics.jsonl").read_text().replace(": 2.0,", f": {2 + lr},")
             (folder / "metrics.jsonl").write_text(rows)
-    figure = draw_curves(ask(tmp_path, y="train/loss"))["curves"]
+    figure = draw_curves(ask(tmp_path, y="train/loss", hue=hue))["curves"]
     (axis,) = figure.axes
     assert list(lines(axis)) == ["learning rate 0.05", "learning rate 0.1"]
     for lr in (0.05, 0.1):

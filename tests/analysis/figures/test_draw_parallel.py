@@ -58,7 +58,7 @@ def test_better_is_darker_in_grey(value: str, is_better_high: bool, tmp_path: Pa
 
 
 def test_pruned_runs_are_dashed_and_compared_on_validation(tmp_path: Path) -> None:
-    statuses = ["finished", "finished", "pruned", "interrupted"]
+    statuses = ["finished", "finished", "pruned", "pruned"]
     for number, status in enumerate(statuses):
         lr = [0.001, 0.01, 0.1, 1.0][number]
         write_run(tmp_path / str(number), lr=lr, status=status)
@@ -72,9 +72,8 @@ def test_pruned_runs_are_dashed_and_compared_on_validation(tmp_path: Path) -> No
         share = (values[lr] - low) / (high - low)
         assert points(drawn[height])[1][1] == pytest.approx(share)
     dashes = [str(drawn[height]._dash_pattern) for height in sorted(drawn)]  # type: ignore[attr-defined]
-    assert len(set(dashes)) == 3
-    assert dashes[0] == dashes[1]
-    assert legend(figure) == ("", ["finished", "pruned", "not finished"])
+    assert dashes[0] == dashes[1] != dashes[2] == dashes[3]
+    assert legend(figure) == ("", ["finished", "pruned"])
     assert figure.axes[0].child_axes[0].get_ylabel() == "validation accuracy"
 
 
@@ -83,6 +82,15 @@ def test_a_run_without_the_number_ends_before_the_value(tmp_path: Path) -> None:
         write_run(tmp_path / str(number), lr=0.1 + number / 10, status=status)
     drawn = trials(draw_parallel(ask(tmp_path, value="test/top1"))["parallel"])
     assert [len(points(line)[0]) for line in drawn] == [2, 2]
+
+
+def test_runs_that_go_on_or_failed_are_left_out(tmp_path: Path) -> None:
+    for number, status in enumerate(["finished", "finished", "interrupted", "failed", "running"]):
+        write_run(tmp_path / str(number), lr=0.1 + number / 10, status=status)
+    figure = draw_parallel(ask(tmp_path))["parallel"]
+    assert len(trials(figure)) == 2
+    assert not figure.legends
+    assert figure.axes[0].child_axes[0].get_ylabel() == "test accuracy"
 
 
 def test_one_setting_has_no_figure(tmp_path: Path) -> None:

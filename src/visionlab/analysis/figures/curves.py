@@ -46,9 +46,8 @@ def _draw_one(models: Sequence[Model], asked: Asked, name: str) -> Figure | None
         return None
     panel_keys, line_keys = panels_and_lines(models, asked.hue)
     if not value.startswith("val/"):  # of the run, whatever its averages
-        models = [model for model in models if model.name == "model"]
         panel_keys = [key for key in panel_keys if not key.startswith("averaged.")]
-        if asked.hue is None:
+        if asked.hue is None or asked.hue.startswith("averaged."):
             panel_keys, line_keys = [], panel_keys
     read = functools.partial(in_row, value=value)
     make = functools.partial(along_rows, x=asked.x, read=read)

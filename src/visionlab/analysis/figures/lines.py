@@ -155,7 +155,7 @@ def draw_panels(
     if not every or are_too_many(name, num_panels=len(lines), num_lines=len(labels)):
         return None
     look = looks(labels)
-    figure = panels(len(lines))
+    figure = panels(len(lines), columns=2 if len(lines) == 4 else 3)
     for (title, panel), axis in zip(lines.items(), figure.axes, strict=True):
         for label, line in panel.items():
             draw(axis, line, look[label], label)

@@ -38,7 +38,7 @@ _WIDTH, _HEIGHT = 1.2, 2.6  # inches, between two axes and of all
 _BAR = 0.1  # width of the colour bar, of the space between two axes
 _DARKEST, _LIGHTEST = 0.0, 0.88  # of cividis; the rest is too light on white
 _NUM_COLOURS = 256
-_DASHES: dict[str, Any] = {"finished": "-", "pruned": (0, (4, 2)), "not finished": (0, (1, 1.5))}
+_DASHES: dict[str, Any] = {"finished": "-", "pruned": (0, (4, 2))}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,10 +53,10 @@ class _Trial:
 def draw_parallel(asked: Asked) -> Mapping[str, Figure]:
     """Draw a line for each combination of settings, through an axis for each that differs.
 
-    The last axis is the colour bar: the final number, a mean over seeds. Better is darker. Runs
-    that were pruned, or have not finished, are dashed; if there are such, the number is that on
-    validation after the last epoch, as they have no other. Averages are drawn if several are there
-    to compare. Each task has a figure of its own.
+    The last axis is the colour bar: the final number, a mean over seeds. Better is darker. Pruned
+    runs are dashed; if there are such, the number is that on validation after the last epoch, as
+    they have no other. Other runs that have not finished are left out. Averages are drawn if
+    several are there to compare. Each task has a figure of its own.
 
     Raises:
         ValueError: no run has the number `asked.value`.
@@ -64,7 +64,7 @@ def draw_parallel(asked: Asked) -> Mapping[str, Figure]:
     if asked.value is not None:
         check_value(asked.models, asked.value, name="value")
     figures: dict[str, Figure] = {}
-    for name, models in by_task([m for m in asked.models if m.run.rows], "parallel"):
+    for name, models in by_task([m for m in asked.models if m.run.state in _DASHES], "parallel"):
         shown, keys = _shown(models)
         value = asked.value or _value_of_all(models)
         trials = _trials(shown, keys, value, asked.weights)
@@ -107,18 +107,11 @@ def _trials(
         trials.append(
             _Trial(
                 settings=[members[0].settings.get(key) for key in keys],
-                state=_state(members),
+                state="pruned" if any(m.run.state == "pruned" for m in members) else "finished",
                 value=statistics.fmean(means) if means else None,
             )
         )
     return trials
-
-
-def _state(members: Sequence[Model]) -> str:
-    states = {model.run.state for model in members}
-    if states == {"finished"}:
-        return "finished"
-    return "pruned" if states <= {"finished", "pruned"} else "not finished"
 
 
 def _draw(
