@@ -138,6 +138,7 @@ def _draw(
     _draw_axes(axis, keys, scales)
     # as high as the axes: it is the last of them
     beside = axis.inset_axes((1.0, 0.0, _BAR / len(keys), 1.0))
+    beside.grid(visible=False)
     figure.colorbar(colours, cax=beside).set_label(number_label(value))
     states = [state for state in _DASHES if state in {trial.state for trial in trials}]
     if states != ["finished"]:
