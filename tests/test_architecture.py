@@ -11,6 +11,7 @@ MODULES = sorted(path.relative_to(SOURCE).as_posix() for path in SOURCE.rglob("*
 LAYERS = {
     "seeding": 0,
     "schedules": 0,
+    "range_test": 0,
     "averaging": 0,
     "storage": 0,
     "run_files": 0,

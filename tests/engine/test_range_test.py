@@ -17,9 +17,10 @@ from siblings import boxes, classification
 from torch import Tensor
 from training import NO_STOP, PLAN, Trained, assert_same, train
 
-from visionlab.engine.range_test import RangeCurve, read_points, smoothed, suggestion
+from visionlab.engine.range_test import RangeCurve
 from visionlab.engine.state import TrainState
 from visionlab.pictures.range_test import draw_range_test
+from visionlab.range_test import read_points, smoothed, suggestion
 from visionlab.schedules import RangeTest
 from visionlab.task import Task
 

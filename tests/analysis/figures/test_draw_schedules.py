@@ -1,0 +1,96 @@
+"""Learning rates of runs, and of trainings that have not run."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from asking import ask, legend, lines, naive, points
+from run_folders import write_grid, write_run
+
+from visionlab.analysis.figures.schedules import draw_planned, draw_schedules
+from visionlab.schedules import Constant, Cosine, Linear, MultiStep
+
+PLAN: dict[str, Any] = {"lr": 0.1, "total_steps": 600, "steps_per_epoch": 50}
+
+
+def test_a_schedule_is_a_line(tmp_path: Path) -> None:
+    for scheduler, lr in (("cosine", 0.1), ("constant", 0.2)):
+        for seed in (1, 2):
+            write_run(tmp_path / f"{scheduler}{seed}", scheduler=scheduler, lr=lr, seed=seed)
+    figure = draw_schedules(ask(tmp_path))["schedules"]
+    (axis,) = figure.axes
+    assert list(lines(axis)) == ["learning rate 0.1, cosine", "learning rate 0.2, constant"]
+    for label, line in lines(axis).items():
+        xs, means, _ = naive(tmp_path, lambda row: row["lr"], scheduler=label.split(", ")[1])
+        assert points(line) == (xs, pytest.approx(means))
+    assert (axis.get_xlabel(), axis.get_ylabel()) == ("epoch", "learning rate")
+    assert legend(figure)[0] == ""  # seeds have the same rates: no band
+
+
+def test_settings_that_do_not_change_the_rate_are_no_lines(tmp_path: Path) -> None:
+    for depth in (20, 56):
+        model = {"_target_": "visionlab.models.resnet_cifar.ResNetCifar", "depth": depth}
+        for lr in (0.1, 0.2):
+            write_run(tmp_path / f"{depth}{lr}", lr=lr, changes={"model": model})
+    (axis,) = draw_schedules(ask(tmp_path))["schedules"].axes
+    assert list(lines(axis)) == ["learning rate 0.1", "learning rate 0.2"]
+
+
+def test_one_schedule_is_one_line(tmp_path: Path) -> None:
+    write_grid(tmp_path, schedulers=("cosine",))
+    figure = draw_schedules(ask(tmp_path))["schedules"]
+    assert len(figure.axes[0].get_lines()) == 1
+    assert not figure.legends
+
+
+def test_runs_without_rates_have_no_figure(tmp_path: Path) -> None:
+    (write_run(tmp_path / "run") / "metrics.jsonl").write_text("")
+    assert draw_schedules(ask(tmp_path)) == {}
+
+
+def test_what_is_planned_is_the_rate_of_each_step() -> None:
+    none = {"warmup_steps": 0, "warmup_epochs": 0}
+    schedules = {
+        "constant": Constant(**none),
+        "cosine": Cosine(**none),
+        "linear": Linear(warmup_steps=100, warmup_epochs=0),
+        "multistep": MultiStep(milestone_epochs=[4, 8], milestone_steps=[], gamma=0.1, **none),
+    }
+    figure = draw_planned(schedules, **PLAN)
+    (axis,) = figure.axes
+    assert list(lines(axis)) == list(schedules)
+    for label, line in lines(axis).items():
+        epochs, rates = points(line)
+        assert epochs == pytest.approx([(step + 1) / 50 for step in range(600)])
+        factors = [
+            schedules[label](step, total_steps=600, steps_per_epoch=50) for step in range(600)
+        ]
+        assert rates == pytest.approx([0.1 * factor for factor in factors])
+    assert legend(figure)[1] == list(schedules)
+    assert (axis.get_xlabel(), axis.get_ylabel()) == ("epoch", "learning rate")
+
+
+def test_a_long_plan_is_drawn_with_few_points() -> None:
+    schedule = Linear(warmup_steps=0, warmup_epochs=0)
+    figure = draw_planned({"linear": schedule}, lr=1.0, total_steps=70200, steps_per_epoch=390)
+    (line,) = figure.axes[0].get_lines()
+    epochs, rates = points(line)
+    assert len(epochs) == 1000
+    assert (epochs[0], epochs[-1]) == pytest.approx((1 / 390, 180))
+    assert rates == pytest.approx(1 - (np.array(epochs) * 390 - 1) / 70200)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"total_steps": 0}, "total_steps must be >= 1, got 0"),
+        ({"steps_per_epoch": 0}, "steps_per_epoch must be >= 1, got 0"),
+        ({"schedules": {}}, "schedules must be 1 to 14, got 0"),
+        ({"total_steps": 5}, "warmup_steps must be shorter than the run of 5 steps"),
+    ],
+)
+def test_a_plan_that_cannot_be_is_one_line(changes: dict[str, Any], message: str) -> None:
+    given = {"schedules": {"a": Linear(warmup_steps=10, warmup_epochs=0)}, **PLAN, **changes}
+    with pytest.raises(ValueError, match=f"^{message}"):
+        draw_planned(given.pop("schedules"), **given)

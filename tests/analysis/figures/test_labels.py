@@ -1,0 +1,64 @@
+"""Names in figures, and the order of groups."""
+
+from pathlib import Path
+
+import pytest
+from asking import ask
+from run_folders import write_run
+
+from visionlab.analysis.figures.labels import grouped, number_label, settings_apart, value_label
+
+
+@pytest.mark.parametrize(
+    ("value", "label"),
+    [
+        ("val/top1", "validation accuracy"),
+        ("test/accuracy", "test accuracy"),
+        ("train/loss", "training loss"),
+        ("test/error_px", "test error (px)"),
+        ("val/pck/0.05", "validation PCK 0.05"),
+        ("test/AP/cat", "test AP cat"),
+        ("val/AP50", "validation AP50"),
+        ("train_augmented/top1", "train augmented accuracy"),
+        ("lr", "learning rate"),
+    ],
+)
+def test_numbers_have_names(value: str, label: str) -> None:
+    assert number_label(value) == label
+
+
+@pytest.mark.parametrize(
+    ("value", "label"),
+    [(0.0809638, "0.08096"), (0.99995, "0.99995"), (1e-5, "1e-05"), (7, "7"), (None, "none")],
+)
+def test_values_are_short(value: float | None, label: str) -> None:
+    assert value_label(value) == label
+
+
+def test_groups_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    for epochs in (10, 9, 100):
+        write_run(tmp_path / str(epochs), epochs=epochs, num_samples=1)
+    groups = grouped(ask(tmp_path).models, ["hparams.epochs"])
+    assert [label for label, _ in groups] == ["epochs 9", "epochs 10", "epochs 100"]
+    assert all(len(members) == 2 for _, members in groups)
+
+
+def test_of_many_settings_the_telling_ones_are_said(tmp_path: Path) -> None:
+    for number, lr in enumerate((0.1, 0.2)):
+        changes = {
+            "hparams": {"epochs": 3, "batch_size": 64 + number},
+            "loss": {"label_smoothing": number / 10},
+            "model": {"depth": 20 + number, "width": number},
+        }
+        write_run(tmp_path / str(number), lr=lr, changes=changes)
+    models = ask(tmp_path).models
+    keys, of_averages = settings_apart(models)
+    assert len(keys) == 5
+    assert of_averages == ["averaged.decay"]
+    labels = [label for label, _ in grouped(models, keys)]
+    assert labels == ["learning rate 0.1 (+4 settings)", "learning rate 0.2 (+4 settings)"]
+    record = (tmp_path / "1" / "run.json").read_text().replace("cifar10", "svhn")
+    (tmp_path / "1" / "run.json").write_text(record)
+    models = ask(tmp_path).models
+    labels = [label for label, _ in grouped(models, settings_apart(models)[0])]
+    assert labels == ["cifar10 (+5 settings)", "svhn (+5 settings)"]
