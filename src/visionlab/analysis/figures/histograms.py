@@ -1,7 +1,6 @@
 """Over how many samples each share of epochs occurs: misclassified, or judged differently."""
 
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +12,7 @@ from matplotlib.figure import Figure
 
 from visionlab.analysis.asked import Asked
 from visionlab.analysis.figures.legends import put_below
-from visionlab.analysis.figures.style import Look, looks, panels, styled
+from visionlab.analysis.figures.style import Look, looks, panels, slug, styled
 from visionlab.analysis.panels import Line, Panel, panels_of
 from visionlab.analysis.predictions import common, correctness
 from visionlab.analysis.stability import misclassification, mismatch
@@ -148,7 +147,9 @@ def _figure(histograms: Sequence[_Histogram], look_of: Mapping[str, Look], xlabe
         for axis in figure.axes:
             axis.set_ylim(min(low for low, _ in ends), max(high for _, high in ends))
             axis.yaxis.set_major_formatter("{x:g}")
-        put_below(figure, list(handles.values()))
+        is_told_by_titles = len(handles) == len(histograms) > 1
+        if not is_told_by_titles:
+            put_below(figure, list(handles.values()))
     return figure
 
 
@@ -168,8 +169,3 @@ def _draw_histogram(
             handles[label] = axis.stairs(per_cent, edges, fill=True, color=_FILLED, label=label)
     axis.set_ylim(bottom=70 / max(map(len, histogram.shares.values())))  # below a single sample
     return handles
-
-
-def slug(label: str) -> str:
-    """Return a label as a part of the name of a file."""
-    return re.sub(r"[^\w.+-]+", "_", label)

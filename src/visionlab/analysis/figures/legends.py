@@ -19,7 +19,7 @@ def put_below(figure: Figure, handles: Sequence[Artist]) -> None:
     """
     width, height = figure.get_size_inches()
     widest = max(len(str(handle.get_label())) for handle in handles) * _LETTER + _HANDLE
-    columns = min(len(handles), max(1, int(width / widest)))
-    rows = math.ceil(len(handles) / columns)
+    rows = math.ceil(len(handles) / max(1, int(width / widest)))
+    columns = math.ceil(len(handles) / rows)
     figure.set_size_inches(width, height + rows * _ROW + _MARGIN)
     figure.legend(handles=list(handles), loc="outside lower center", ncols=columns)

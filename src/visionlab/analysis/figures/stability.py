@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from visionlab.analysis.asked import Asked
 from visionlab.analysis.figures.legends import put_below
@@ -48,9 +49,10 @@ def draw_stability(asked: Asked) -> Mapping[str, Figure]:
                 _draw_curve(axis, stability, look, "-", look.color)
                 _draw_curve(axis, accuracy, look, "--", "white")
             axis.set(title=title, xlabel="epoch")
+            axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         figure.axes[0].set_ylabel(_share("of validation samples", seeds))
-        _same_heights(figure)
-        _explain(figure, looks(labels), "share unchanged since the epoch before", "share correct")
+        _same_limits(figure)
+        _explain(figure, looks(labels), "stability", "accuracy")
     return {"stability": figure}
 
 
@@ -105,11 +107,12 @@ def _share(of: str, seeds: Sequence[str]) -> str:
     return f"share {of}" if most == "1 seed" else f"share {of}\n(mean ± std, {most})"
 
 
-def _same_heights(figure: Figure) -> None:
+def _same_limits(figure: Figure) -> None:
     """Give all panels the same limits."""
-    ends = [axis.get_ylim() for axis in figure.axes]
+    lefts, rights = zip(*(axis.get_xlim() for axis in figure.axes), strict=True)
+    lows, highs = zip(*(axis.get_ylim() for axis in figure.axes), strict=True)
     for axis in figure.axes:
-        axis.set_ylim(min(low for low, _ in ends), min(max(high for _, high in ends), 1.005))
+        axis.set(xlim=(min(lefts), max(rights)), ylim=(min(lows), min(max(highs), 1.005)))
 
 
 def _explain(figure: Figure, looks_by_label: Mapping[str, Look], solid: str, dashed: str) -> None:
