@@ -79,7 +79,7 @@ def _matrix(line: Line, label: str) -> _Matrix | None:
         return None
     counts = [confusion(*arrays.values(), num_classes=len(names)) for arrays in kept]
     title = ", ".join(filter(None, (label, line.label)))
-    return _Matrix(title=title, counts=sum(counts), names=names, num_seeds=len(kept))
+    return _Matrix(title=title, counts=np.sum(counts, axis=0), names=names, num_seeds=len(kept))
 
 
 def _figure(matrices: Sequence[_Matrix]) -> Figure:
@@ -106,7 +106,7 @@ def _draw(axis: Axes, matrix: _Matrix) -> AxesImage:
         axis.set(xlabel="predicted class, by number", ylabel="true class, by number")
         return image
     size = 7 if len(matrix.names) <= MAX_NUMBERED else 5
-    axis.set(xlabel="predicted class", ylabel="true class (samples)")
+    axis.set(xlabel="predicted class (% of the row)", ylabel="true class (samples)")
     places, totals = np.arange(len(matrix.names)), matrix.counts.sum(axis=1) // matrix.num_seeds
     rows = [f"{name} ({total})" for name, total in zip(matrix.names, totals, strict=True)]
     axis.set_xticks(places, matrix.names, rotation=90, fontsize=size, parse_math=False)

@@ -131,7 +131,7 @@ def _figure(chosen: _Chosen, pictures: Sequence[Array] | None) -> Figure:
         )
         engine = figure.get_layout_engine()
         assert isinstance(engine, ConstrainedLayoutEngine)
-        engine.set(h_pad=0.01, hspace=0)  # a picture stands beside its rows
+        engine.set(h_pad=0.03, hspace=0)  # a picture stands beside its rows
         axis = figure.add_subplot(grid[:, 1])
         _draw_bars(axis, chosen)
         for row, picture in enumerate(pictures or []):
