@@ -126,9 +126,14 @@ def _arrays(path: Path, changed: int, names: tuple[str, ...]) -> Mapping[str, Ar
         names: of the arrays.
     """
     try:
-        with np.load(path) as file:
-            return {name: file[name] for name in names if name in file}
+        with path.open("rb") as file, np.load(file) as arrays:
+            return {name: arrays[name] for name in names if name in arrays}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        _log.warning("%s cannot be read, and is left out: %s", path, reason)
+        _tell(path, changed, " ".join(str(error).split()) or type(error).__name__)
         return None
+
+
+@functools.cache
+def _tell(path: Path, changed: int, reason: str) -> None:
+    """Say once that a file cannot be read."""
+    _log.warning("%s cannot be read, and is left out: %s", path, reason)
