@@ -147,8 +147,7 @@ def _figure(histograms: Sequence[_Histogram], look_of: Mapping[str, Look], xlabe
         for axis in figure.axes:
             axis.set_ylim(min(low for low, _ in ends), max(high for _, high in ends))
             axis.yaxis.set_major_formatter("{x:g}")
-        is_told_by_titles = len(handles) == len(histograms) > 1
-        if not is_told_by_titles:
+        if not all(each.title.endswith(", ".join(each.shares)) for each in histograms):
             put_below(figure, list(handles.values()))
     return figure
 
