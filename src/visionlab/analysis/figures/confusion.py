@@ -77,7 +77,7 @@ def _matrix(line: Line, label: str) -> _Matrix | None:
     kept = [arrays for arrays in found if arrays is not None]
     if not kept or not names:
         return None
-    counts = [confusion(*arrays.values(), num_classes=len(names)) for arrays in kept]
+    counts = [confusion(each["label"], each["predicted"], num_classes=len(names)) for each in kept]
     title = ", ".join(filter(None, (label, line.label)))
     return _Matrix(title=title, counts=np.sum(counts, axis=0), names=names, num_seeds=len(kept))
 

@@ -5,7 +5,9 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from visionlab.analysis.asked import Asked
 from visionlab.analysis.best import best_line
@@ -74,9 +76,7 @@ def draw_class_precision(asked: Asked) -> Mapping[str, Figure]:
             _draw_bars(axis, lines, labels)
             axis.set(title=title, xlim=(0, 1))
             axis.set_xlabel(f"AP (mean ± std, {num_seeds} seeds)" if num_seeds > 1 else "AP")
-        bars = {str(each.get_label()): each[0] for axis in figure.axes for each in axis.containers}
-        for label, patch in bars.items():
-            patch.set_label(label)
+        bars = {label: bar for axis in figure.axes for label, bar in _bars(axis)}
         put_below(figure, list(bars.values()))
     return {"class_precision": figure}
 
@@ -167,6 +167,14 @@ def _draw_bars(
     axis.set_ylim(len(names) - 0.5, -0.5)
     axis.grid(visible=False, axis="y")
     axis.set_axisbelow(True)
+
+
+def _bars(axis: Axes) -> list[tuple[str, Patch]]:
+    """Return a bar of each model, as a legend shows it."""
+    groups = [each for each in axis.containers if isinstance(each, BarContainer) and len(each)]
+    for group in groups:
+        group[0].set_label(group.get_label())
+    return [(str(group.get_label()), group[0]) for group in groups]
 
 
 def _std(values: Sequence[float]) -> float:
