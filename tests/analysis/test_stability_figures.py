@@ -72,6 +72,16 @@ def test_stability_and_accuracy_are_those_of_the_files(grid: Path) -> None:
             assert band.vertices[:, 1].max() == pytest.approx(ends.max())
 
 
+def test_all_panels_have_the_limits_that_all_later_epochs_need(grid: Path) -> None:
+    (figure,) = draw_stability(asked(grid)).values()
+    limits = {(axis.get_xlim(), axis.get_ylim()) for axis in figure.axes}
+    assert len(limits) == 1
+    low, high = figure.axes[0].get_ylim()
+    later = [value for axis in figure.axes for line in axis.lines for value in line.get_ydata()[1:]]
+    assert low < min(later)
+    assert high > 1.0
+
+
 def test_of_one_seed_there_is_no_band_and_epochs_and_window_count(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run", epochs=8)
     request = asked(folder, epochs=(3, 7), window=3)

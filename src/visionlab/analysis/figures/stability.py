@@ -20,6 +20,8 @@ from visionlab.analysis.stability import moving_average, stability_of_epochs
 Array = np.ndarray[Any, Any]
 TASK = "classification"
 _NUM_MARKERS = 8  # on a line
+_START = 0.1  # of the epochs, at which lines may be too low to be seen
+_MARGIN = 0.05  # of the height, around what is drawn
 
 
 class Curve(NamedTuple):
@@ -31,7 +33,11 @@ class Curve(NamedTuple):
 
 
 def draw_stability(asked: Asked) -> Mapping[str, Figure]:
-    """Draw stability and, dashed, accuracy over epochs: a panel for each setting of training."""
+    """Draw stability and, dashed, accuracy over epochs, means over seeds.
+
+    A panel for each setting of training. The lowest values of the first tenth of the epochs may lie
+    below the panel, for what comes later to be seen.
+    """
     curves = {
         panel.label: {line.label: found for line in panel.lines if (found := _curves(line, asked))}
         for panel in panels_of(asked.models, task=TASK)
@@ -108,11 +114,14 @@ def _share(of: str, seeds: Sequence[str]) -> str:
 
 
 def _same_limits(figure: Figure) -> None:
-    """Give all panels the same limits."""
+    """Give all panels the same limits; the steep rise at the start may leave them below."""
     lefts, rights = zip(*(axis.get_xlim() for axis in figure.axes), strict=True)
-    lows, highs = zip(*(axis.get_ylim() for axis in figure.axes), strict=True)
+    lines = [np.asarray(line.get_ydata()) for axis in figure.axes for line in axis.lines]
+    later = np.concatenate([values[math.ceil(len(values) * _START) :] for values in lines])
+    low = (later if len(later) else np.concatenate(lines)).min()
+    margin = _MARGIN * (1 - low)
     for axis in figure.axes:
-        axis.set(xlim=(min(lefts), max(rights)), ylim=(min(lows), min(max(highs), 1.005)))
+        axis.set(xlim=(min(lefts), max(rights)), ylim=(low - margin, 1 + margin))
 
 
 def _explain(figure: Figure, looks_by_label: Mapping[str, Look], solid: str, dashed: str) -> None:
