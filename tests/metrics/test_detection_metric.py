@@ -12,7 +12,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from torch import Tensor
 
-from visionlab.metrics.detection import NAMES, AveragePrecision
+from visionlab.analysis.precision_recall import precision_at_recalls
+from visionlab.metrics.detection import IGNORED, NAMES, RIGHT, WRONG, AveragePrecision
 from visionlab.outputs import Annotated, BoxTargets, Detections
 
 CLASSES = ["ant", "bee", "cat"]
@@ -77,6 +78,16 @@ def errors(sample: Annotated, found: Detections, min_score: float = 0.5) -> tupl
 
 def pycoco(images: Sequence[Image], num_classes: int) -> list[float]:
     """Return the twelve numbers and those of each class, as pycocotools has them."""
+    evaluation = pycoco_evaluation(images, num_classes)
+    precision = evaluation.eval["precision"][:, :, :, 0, -1]
+    per_class = []
+    for number in range(num_classes):
+        column = precision[:, :, number]
+        per_class.append(float(column[column > -1].mean()) if (column > -1).any() else -1.0)
+    return [float(value) for value in evaluation.stats] + per_class
+
+
+def pycoco_evaluation(images: Sequence[Image], num_classes: int) -> COCOeval:
     truth, results = [], []
     for number, (sample, found) in enumerate(images):
         for box, label, is_crowd, area in zip(
@@ -113,12 +124,7 @@ def pycoco(images: Sequence[Image], num_classes: int) -> list[float]:
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    precision = evaluation.eval["precision"][:, :, :, 0, -1]
-    per_class = []
-    for number in range(num_classes):
-        column = precision[:, :, number]
-        per_class.append(float(column[column > -1].mean()) if (column > -1).any() else -1.0)
-    return [float(value) for value in evaluation.stats] + per_class
+    return evaluation
 
 
 def random_images(seed: int, num_images: int, most: int, *, ties: bool) -> list[Image]:
@@ -376,9 +382,11 @@ def test_samples_hold_every_detection_in_the_order_of_the_updates() -> None:
         "num_detections": [2, 0, 1],
         "num_missed": [0, 0, 1],
         "num_false": [0, 0, 1],
+        "num_objects": [[1, 0, 0], [0, 0, 0], [0, 1, 0]],
         "boxes": [A, B, B],
         "scores": [0.75, 0.25, 0.5],
         "labels": [0, 2, 1],
+        "outcomes": [RIGHT, WRONG, WRONG],
     }
     assert {name: value.tolist() for name, value in samples.items()} == expected
     types = {name: value.dtype for name, value in samples.items()}
@@ -386,9 +394,11 @@ def test_samples_hold_every_detection_in_the_order_of_the_updates() -> None:
         "num_detections": torch.int32,
         "num_missed": torch.int32,
         "num_false": torch.int32,
+        "num_objects": torch.int16,
         "boxes": torch.float32,
         "scores": torch.float32,
         "labels": torch.int16,
+        "outcomes": torch.int8,
     }
 
 
@@ -397,6 +407,49 @@ def test_samples_of_images_without_detections_have_the_same_shape_and_type() -> 
     assert samples["boxes"].shape == (0, 4)
     assert samples["boxes"].dtype == samples["scores"].dtype == torch.float32
     assert samples["labels"].dtype == torch.int16
+    assert samples["outcomes"].shape == (0,)
+    assert samples["outcomes"].dtype == torch.int8
+    assert samples["num_objects"].tolist() == [[0, 0, 0]]
+
+
+@given(images=CASES)
+def test_outcomes_are_those_of_pycocotools(images: list[Image]) -> None:
+    samples = filled(images).samples()
+    expected = torch.full_like(samples["outcomes"], IGNORED)  # beyond the 100 most certain
+    objects = torch.zeros_like(samples["num_objects"])
+    for part in pycoco_evaluation(images, 3).evalImgs:
+        if part is None or part["aRng"] != [0, 1e10]:
+            continue
+        rows = [number - 1 for number in part["dtIds"]]
+        right, ignored = part["dtMatches"][0] > 0, part["dtIgnore"][0].astype(bool)
+        found = np.where(ignored, IGNORED, np.where(right, RIGHT, WRONG))
+        expected[rows] = torch.from_numpy(found).to(expected.dtype)
+        num_single = int((np.asarray(part["gtIgnore"]) == 0).sum())
+        objects[part["image_id"], part["category_id"]] = num_single
+    assert samples["outcomes"].tolist() == expected.tolist()
+    assert samples["num_objects"].tolist() == objects.tolist()
+
+
+@given(images=CASES)
+def test_the_curves_that_outcomes_give_are_those_of_pycocotools(images: list[Image]) -> None:
+    samples = {name: value.numpy() for name, value in filled(images).samples().items()}
+    curves = pycoco_evaluation(images, 3).eval["precision"][0, :, :, 0, -1]
+    for label, num_objects in enumerate(samples["num_objects"].sum(axis=0).tolist()):
+        is_label = samples["labels"] == label
+        scores, outcomes = samples["scores"][is_label], samples["outcomes"][is_label]
+        if num_objects == 0:
+            assert set(curves[:, label]) == {-1.0}
+            continue
+        curve = precision_at_recalls(scores, outcomes, num_objects=num_objects)
+        assert curve == pytest.approx(curves[:, label], abs=1e-9)
+
+
+def test_a_detection_without_extent_finds_nothing() -> None:
+    point = [10.0, 10.0, 10.0, 10.0]
+    samples = filled([(annotated([A], [0]), detections([point], [0]))]).samples()
+    assert samples["outcomes"].tolist() == [WRONG]
+    samples = filled([(annotated([point], [0]), detections([point], [0]))]).samples()
+    assert samples["outcomes"].tolist() == [WRONG]
 
 
 def test_counting_leaves_detections_and_annotations_as_they_are() -> None:

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from faster_coco_eval import COCO, COCOeval_faster
 from torch import Tensor
-from torchvision.ops import box_iou
 
 from visionlab.outputs import Annotated, BoxTargets, Detections
 
@@ -15,7 +14,11 @@ NAMES = (
     *("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large"),
     *("AR1", "AR10", "AR100", "AR_small", "AR_medium", "AR_large"),
 )
-IMAGE_IOU = 0.5  # of a detection that counts as right in the numbers of single images
+MATCH_IOU = 0.5  # of a detection that counts as right in what is told of single ones
+MAX_DETECTIONS = 100  # of an image and class
+RIGHT, WRONG, IGNORED = 1, 0, -1  # what a detection is; the last counts neither way
+_TINY = 1e-12  # square pixels
+_Array = np.ndarray[Any, Any]
 
 
 class AveragePrecision:
@@ -67,25 +70,42 @@ class AveragePrecision:
         return dict(zip(self.names, [*numbers, *per_class], strict=True))
 
     def samples(self) -> dict[str, Tensor]:
-        """Return what was found, and how wrong that is for each image.
+        """Return what was found, how right each detection is, and how wrong each image.
 
-        `num_detections`, `num_missed` and `num_false` are (N,) int32; `boxes` (M, 4) float32 in
-        original pixels, `scores` (M,) float32 and `labels` (M,) int16 have the detections of all
-        images one after the other.
+        `num_detections`, `num_missed` and `num_false` are (N,) int32, and `num_objects` (N, C)
+        int16 counts what is annotated of each class, crowds apart. `boxes` (M, 4) float32 in
+        original pixels, `scores` (M,) float32, `labels` (M,) int16 and `outcomes` (M,) int8 have
+        the detections of all images one after the other; an outcome is `RIGHT`, `WRONG` or
+        `IGNORED`.
         """
-        errors = [
-            _count_errors(found, annotated, min_score=self._min_score)
-            for found, annotated in zip(self._found, self._annotated, strict=True)
+        pairs = list(zip(self._found, self._annotated, strict=True))
+        matched = [_outcomes(found, annotated) for found, annotated in pairs]
+        num_objects = self._num_objects()
+        counted = [
+            outcomes[(found.scores >= self._min_score).numpy()]
+            for (found, _), outcomes in zip(pairs, matched, strict=True)
         ]
+        num_found = torch.tensor([(outcomes == RIGHT).sum() for outcomes in counted]).int()
         boxes, scores, labels = (torch.cat(parts) for parts in zip(*self._found, strict=True))
         return {
             "num_detections": torch.tensor([len(found.scores) for found in self._found]).int(),
-            "num_missed": torch.tensor([missed for missed, _ in errors]).int(),
-            "num_false": torch.tensor([false for _, false in errors]).int(),
+            "num_missed": num_objects.sum(dim=1).int() - num_found,
+            "num_false": torch.tensor([(outcomes == WRONG).sum() for outcomes in counted]).int(),
+            "num_objects": num_objects,
             "boxes": boxes,
             "scores": scores,
             "labels": labels.short(),
+            "outcomes": torch.from_numpy(np.concatenate(matched)),
         }
+
+    def _num_objects(self) -> Tensor:
+        """Return how many objects of each class each image has, (N, C) int16, crowds apart."""
+        num_classes = len(self.names) - len(NAMES)
+        counts = [
+            annotated.labels[~annotated.crowd].bincount(minlength=num_classes)
+            for annotated in self._annotated
+        ]
+        return torch.stack(counts).short()
 
 
 def _say_nothing(*words: object) -> None:
@@ -148,29 +168,52 @@ def _mean(values: Any) -> float:
     return float(defined.mean()) if defined.size else -1.0
 
 
-def _count_errors(found: Detections, annotated: Annotated, *, min_score: float) -> tuple[int, int]:
-    """Return how many boxes of an image are missed, and how many detections find nothing.
+def _outcomes(found: Detections, annotated: Annotated) -> _Array:
+    """Return how right each detection of an image is at an IoU of 0.5, (D,) int8.
 
-    Each detection, the most certain first, takes the box of its class that it overlaps most and
-    that is still free. One inside a crowd of its class is neither right nor wrong.
+    As COCO has it: the `MAX_DETECTIONS` most certain of each class count. Each of them, the most
+    certain first, takes the object of its class that it overlaps most and that is still free. One
+    that finds none and lies inside a crowd of its class is neither right nor wrong.
     """
-    is_counted = found.scores >= min_score
-    boxes, labels = found.boxes[is_counted].double(), found.labels[is_counted]
-    single = ~annotated.crowd
-    overlaps = box_iou(boxes, annotated.boxes[single])
-    overlaps[labels[:, None] != annotated.labels[single]] = 0.0
-    num_right, num_false = 0, 0
-    for box, label, overlap in zip(boxes, labels, overlaps, strict=True):
-        best = int(overlap.argmax()) if len(overlap) else 0
-        if len(overlap) and overlap[best] >= IMAGE_IOU:
+    outcomes = np.full(len(found.scores), WRONG, dtype=np.int8)
+    boxes, objects = found.boxes.double().numpy(), annotated.boxes.numpy()
+    labels, object_labels = found.labels.numpy(), annotated.labels.numpy()
+    order = np.argsort(-found.scores.numpy(), kind="stable")
+    crowd = annotated.crowd.numpy()
+    for label in np.unique(labels):
+        rows = order[labels[order] == label]
+        outcomes[rows[MAX_DETECTIONS:]] = IGNORED
+        rows, is_same = rows[:MAX_DETECTIONS], object_labels == label
+        outcomes[rows] = _matched(boxes[rows], objects[is_same], crowd[is_same])
+    return outcomes
+
+
+def _matched(boxes: _Array, objects: _Array, crowd: _Array) -> _Array:
+    """Return the outcomes of detections (D, 4) of one class, the most certain first."""
+    common, sizes = _common(boxes, objects), _sizes(boxes)[:, None]
+    inside = (common >= MATCH_IOU * sizes)[:, crowd].any(axis=1)
+    outcomes = np.where(inside, IGNORED, WRONG).astype(np.int8)
+    union = sizes + _sizes(objects) - common
+    overlaps = (common / np.maximum(union, _TINY))[:, ~crowd]
+    overlaps[overlaps < MATCH_IOU] = 0.0
+    for row in overlaps.any(axis=1).nonzero()[0]:
+        # of equal overlaps the last, as in COCO's loop
+        best = overlaps.shape[1] - 1 - overlaps[row, ::-1].argmax()
+        if overlaps[row, best]:
+            outcomes[row] = RIGHT
             overlaps[:, best] = 0.0
-            num_right += 1
-        elif not _is_in_crowd(box, annotated.boxes[annotated.crowd & (annotated.labels == label)]):
-            num_false += 1
-    return int(single.sum()) - num_right, num_false
+    return outcomes
 
 
-def _is_in_crowd(box: Tensor, crowds: Tensor) -> bool:
-    low, high = torch.maximum(box[:2], crowds[:, :2]), torch.minimum(box[2:], crowds[:, 2:])
-    common = (high - low).clamp(min=0).prod(dim=1)
-    return bool((common >= IMAGE_IOU * (box[2:] - box[:2]).prod()).any())
+def _common(boxes: _Array, objects: _Array) -> _Array:
+    """Return the areas that boxes (D, 4) and objects (K, 4) share, (D, K)."""
+    low = np.maximum(boxes[:, None, :2], objects[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], objects[None, :, 2:])
+    shared: _Array = (high - low).clip(min=0.0).prod(axis=2)
+    return shared
+
+
+def _sizes(boxes: _Array) -> _Array:
+    """Return the areas of boxes (D, 4), (D,)."""
+    sizes: _Array = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+    return sizes

@@ -4,6 +4,7 @@ Lines differ in colour, dash and marker. The colours are those of Okabe and Ito 
 design", 2008) without yellow, ordered so that neighbours differ in lightness too.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -81,6 +82,11 @@ def panels(count: int, *, width: float = 3.4, height: float = 2.6, columns: int 
     for unused in list(axes)[count:]:
         unused.remove()
     return figure
+
+
+def slug(label: str) -> str:
+    """Return a label as a part of the name of a file."""
+    return re.sub(r"[^\w.+-]+", "_", label)
 
 
 def save(figure: Figure, folder: Path, name: str) -> list[Path]:
