@@ -5,8 +5,6 @@ import hashlib
 import json
 import re
 import shlex
-import statistics
-from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -25,7 +23,7 @@ from visionlab.analysis.report import write_report
 from visionlab.analysis.table_files import Form, as_markdown, sentence
 from visionlab.analysis.tables import Table, columns_over, make_table
 
-VOID = {"meta", "link", "img", "input"}
+VOID = {"meta", "link", "img", "input", "wbr"}
 TABLE_FORM = Form(scale=100, decimals=2)
 
 
@@ -148,9 +146,9 @@ def test_every_model_of_every_run_has_a_row_with_its_numbers(tmp_path: Path) -> 
         model = {"no average": "model", "EMA 0.9": "ema_0.9"}[row[columns["model"]]]
         assert row[columns["val/top1"]] == f"{last[f'val/{model}/top1']:.4f}"
         is_training = model == "model"
-        assert row[columns["train/loss"]] == (f"{last['train/loss']:.4f}" if is_training else "–")
+        assert row[columns["train/loss"]] == (f"{last['train/loss']:.4f}" if is_training else "-")
         if run.name == "torn":
-            assert row[columns["test/top1"]] == "–"
+            assert row[columns["test/top1"]] == "-"
             assert row[columns["state"]] == "interrupted, 2 of 3 epochs"
         else:
             assert row[columns["test/top1"]] == f"{results[model]['top1']:.4f}"
@@ -299,7 +297,7 @@ def test_nothing_is_fetched_and_only_the_own_script_may_run(tmp_path: Path) -> N
         for name, value in element["attributes"].items():
             assert not name.startswith("on")
             assert name != "style"
-            if name in ("src", "srcset", "data") or element["name"] == "link" and name == "href":
+            if name in ("src", "srcset", "data") or (element["name"] == "link" and name == "href"):
                 assert value.startswith("data:")
     ids = [each["attributes"]["id"] for each in page.elements if "id" in each["attributes"]]
     assert len(set(ids)) == len(ids)

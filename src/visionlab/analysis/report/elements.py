@@ -1,9 +1,10 @@
 """Elements of HTML. Whatever is not HTML already is escaped where it is put in."""
 
+import re
 from collections.abc import Sequence
 from html import escape
 
-_VOID = ("img", "input")  # have no end
+_VOID = ("img", "input", "wbr")  # have no end
 
 
 class Html(str):
@@ -35,6 +36,11 @@ def joined(*content: str, by: str = "") -> Html:
     return Html(
         by.join(each if isinstance(each, Html) else escape(each, quote=False) for each in content)
     )
+
+
+def breakable(name: str) -> Html:
+    """Return a dotted name that may go on in the next line after its marks."""
+    return joined(*re.split(r"(?<=[./_])", name), by=tag("wbr"))
 
 
 def section(name: str, title: str, *content: str) -> Html:

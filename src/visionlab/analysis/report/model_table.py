@@ -9,7 +9,6 @@ from typing import Any
 from urllib.parse import quote
 
 from visionlab.analysis.measures import (
-    SEED,
     Model,
     differing,
     is_more_better,
@@ -17,11 +16,11 @@ from visionlab.analysis.measures import (
     number,
 )
 from visionlab.analysis.records import Record
-from visionlab.analysis.report.elements import Html, joined, tag
+from visionlab.analysis.report.elements import Html, breakable, joined, tag
 from visionlab.analysis.report.facts import duration
 
 _DECAY = "averaged.decay"  # the name of the model says it
-_NOTHING = "–"
+_NOTHING = "-"
 _GOOD = "finished"
 
 
@@ -45,7 +44,7 @@ class _Column:
         """Return the head of the column."""
         return tag(
             "th",
-            self.head,
+            breakable(self.head),
             scope="col",
             class_="number" if self.is_number else None,
             data_first="descending" if self.falls_first else None,

@@ -16,7 +16,7 @@
     return text !== "" && Number.isFinite(number) ? number : text;
   };
 
-  const isMissing = (value) => value === "" || value === "–";
+  const isMissing = (value) => value === "" || value === "-";
 
   const compare = (one, other) => {
     const areNumbers = typeof one === "number" && typeof other === "number";
@@ -38,7 +38,7 @@
   heads.forEach((head, column) => {
     const button = document.createElement("button");
     button.type = "button";
-    button.textContent = head.textContent;
+    button.append(...head.childNodes);
     button.addEventListener("click", () => sort(column));
     head.replaceChildren(button);
   });
