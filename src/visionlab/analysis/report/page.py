@@ -114,7 +114,10 @@ def _table(table: Table, form: Form, compared: Sequence[Difference]) -> Html:
     ]
     return joined(
         tag("h3", table.name),
-        box(tag("table", tag("thead", top), tag("tbody", *rows)), label=f"table {table.name}"),
+        box(
+            tag("table", tag("thead", top), tag("tbody", *rows), class_="results"),
+            label=f"table {table.name}",
+        ),
         tag("p", caption(table, form), class_="caption"),
         listed([sentence(each, form) for each in compared]) if compared else "",
     )
