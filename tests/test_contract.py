@@ -149,7 +149,7 @@ def test_observers_change_nothing(make_task: MakeTask, whole: Whole, tmp_path: P
         Greedy(),
         Terminal(TrainState(), total_steps=9, epochs=3, monitor=task.monitor),
         Predictions(tmp_path / "predictions"),
-        TensorBoard(tmp_path / "events", step=0, config=""),
+        TensorBoard(tmp_path / "events", step=0, config="", settings={}),
     ]
     watched = train(make_task, tmp_path / "watched", observers=observers)
     for observer in observers:

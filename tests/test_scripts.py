@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from hparams_tab import differing, listed, num_written
 from PIL import Image
 from processes import ENVIRONMENT, ROOT, SMALL, only_run, script
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -70,7 +71,35 @@ def test_tensorboard_has_curves_results_and_config(finished: Path) -> None:
     tags = EventAccumulator(str(finished)).Reload().Tags()
     assert {"val/model/top1", "val/ema_0.9/loss", "train/loss", "lr"} <= set(tags["scalars"])
     assert {"test/best/top1", "train_augmented/model/top1"} <= set(tags["scalars"])
-    assert tags["tensors"] == ["config/text_summary"]
+    assert "config/text_summary" in tags["tensors"]
+
+
+def test_tensorboard_lists_the_run_with_settings_and_results(finished: Path) -> None:
+    (row,) = listed(finished.parent).values()
+    results = json.loads((finished / "run.json").read_text())["results"]
+    assert (
+        row.settings.items()
+        >= {
+            "model": "resnet20",
+            "model.depth": 8,
+            "scheduler": "cosine",
+            "averaged.decay": "[0.5, 0.9]",
+            "averaged.uniform": "false",
+            "hparams.epochs": 2,
+            "global_seed": 0,
+        }.items()
+    )
+    assert not [name for name in row.settings if name.endswith("_target_")]
+    for split, models in results.items():
+        for model, numbers in models.items():
+            for name, value in numbers.items():
+                assert row.metrics[f"{split}/{model}/{name}"] == pytest.approx(value)
+    assert row.status == "success"
+    best = json.loads((finished / "run.json").read_text())["best"]
+    name = max(best, key=lambda each: best[each]["value"])
+    saved = "best" if name == "model" else f"{name}_best"
+    assert row.metrics["chosen/val/top1"] == pytest.approx(best[name]["value"])
+    assert row.metrics["chosen/test/top1"] == pytest.approx(results["test"][saved]["top1"])
 
 
 def test_evaluating_a_run_gives_the_numbers_of_its_end(finished: Path, tmp_path: Path) -> None:
@@ -97,6 +126,45 @@ def test_a_finished_run_stays_as_it_is_when_resumed(finished: Path, tmp_path: Pa
     assert done.returncode == 0, done.stderr
     assert (finished / "metrics.jsonl").read_text() == before
     assert json.loads((finished / "run.json").read_text())["num_starts"] == 2
+    written = num_written(finished)
+    for name in ("session_start_info", "session_end_info"):
+        assert written[f"_hparams_/{name}"] == 1
+    assert written["test/model/top1"] == 1
+
+
+def test_a_run_that_goes_on_after_its_end_shows_its_new_results(tmp_path: Path) -> None:
+    settings = [*SMALL, "averaged.decay=0.5", "save_predictions=false"]
+    for arguments in ([*settings, "stop.max_steps=11"], ["resume", "stop.max_steps=null"]):
+        if arguments[0] == "resume":
+            arguments[0] = f"resume={only_run(tmp_path)}"
+        done = script("train.py", *arguments, folder=tmp_path)
+        assert done.returncode == 0, done.stderr
+    (row,) = listed(tmp_path).values()
+    record = json.loads((only_run(tmp_path) / "run.json").read_text())
+    assert record["step"] == 22
+    results = record["results"]["test"]
+    assert row.metrics["test/model/loss"] == pytest.approx(results["model"]["loss"])
+    assert num_written(only_run(tmp_path))["test/model/loss"] == 2
+
+
+def test_jobs_that_share_a_training_are_listed_each_with_its_own(tmp_path: Path) -> None:
+    settings = [each for each in SMALL if not each.startswith("averaged")]
+    swept = ["averaged.decay=0.5,[0.8,0.9]", "stop.max_steps=11", "hydra.sweep.dir=sweep"]
+    done = script("train.py", "--multirun", *settings, *swept, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("2 jobs, 1 training\n")
+    rows = {row.settings["averaged.decay"]: row for row in listed(tmp_path / "sweep").values()}
+    assert rows.keys() == {0.5, "[0.8, 0.9]"}
+    averages = {
+        decay: {name.split("/")[1] for name in row.metrics if name.startswith("test/ema")}
+        for decay, row in rows.items()
+    }
+    assert averages == {
+        0.5: {"ema_0.5", "ema_0.5_best"},
+        "[0.8, 0.9]": {"ema_0.8", "ema_0.8_best", "ema_0.9", "ema_0.9_best"},
+    }
+    assert differing(tmp_path / "sweep") == {"averaged.decay"}
+    assert all("chosen/test/top1" in row.metrics for row in rows.values())
 
 
 def test_a_resumed_run_keeps_its_settings(finished: Path, tmp_path: Path) -> None:

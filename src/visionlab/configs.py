@@ -30,6 +30,8 @@ _MAX_CHANGES = 3
 # Hydra 1.4 wants to be told what it may build
 _FREE = getattr(hydra.utils, "UNSAFE_DISABLE_EXECUTION_CHECKS", None)
 _ANYTHING = {} if _FREE is None else {"_execution_whitelist_": _FREE}
+_OF_PARTS = ("model.", "optimizer.", "scheduler.", "averaged.", "hparams.")
+_HOW_BUILT = ("_target_", "_partial_")
 
 
 def completed(config: DictConfig) -> DictConfig:
@@ -58,6 +60,25 @@ def composition(hydra: Any) -> dict[str, Any]:
         if choice is not None and not str(group).startswith(_OF_HYDRA)
     }
     return {"choices": choices, "overrides": list(hydra.overrides.task)}
+
+
+def compared(config: Mapping[str, Any], choices: Mapping[str, str]) -> dict[str, float | str]:
+    """Return the settings by which a run is compared with others, numbers and texts.
+
+    Args:
+        config: of the run, resolved.
+        choices: the file that was chosen for each group.
+    """
+    own = {
+        key: value
+        for key, value in leaves(config).items()
+        if key.startswith(_OF_PARTS) and not key.endswith(_HOW_BUILT) and value is not None
+    }
+    settings = {**choices, **own, "global_seed": config["global_seed"]}
+    return {
+        key: value if type(value) in (int, float, str) else json.dumps(value)
+        for key, value in settings.items()
+    }
 
 
 def resumed(config: DictConfig, folder: Path) -> DictConfig:

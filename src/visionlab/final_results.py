@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from visionlab.engine.checkpoints import saved_models
+from visionlab.engine.checkpoints import best_name, saved_models
 from visionlab.engine.collectives import from_first
 from visionlab.engine.evaluate import Numbers, Result, evaluate_saved, export, label
 from visionlab.engine.interrupt import Signals
 from visionlab.engine.sharing import of_run, saved_names, under_names
+from visionlab.engine.state import Best
 from visionlab.processes import rank
 from visionlab.training import Run, Training
 
@@ -41,6 +42,32 @@ def table(runs: Sequence[Run], results: Sequence[Numbers]) -> Numbers:
         for split, models in numbers.items():
             table.setdefault(split, {}).update(under_names(models, saved_names(run.names)))
     return table
+
+
+def chosen(
+    numbers: Numbers, best: Mapping[str, Best], *, monitor: str, mode: str
+) -> dict[str, float]:
+    """Return the monitored number of the model that was best on validation, by split.
+
+    Unlike the numbers of one average, it has the same name in runs with other averages.
+
+    Args:
+        numbers: final ones of a run.
+        best: on validation, of each of its models.
+        monitor: the number that says which is best.
+        mode: max or min.
+    """
+    if not best:
+        return {}
+    pick = max if mode == "max" else min
+    name = pick(best, key=lambda each: best[each].value)
+    saved = best_name(name)
+    of_splits = {
+        split: models[saved][monitor]
+        for split, models in numbers.items()
+        if monitor in models.get(saved, {})
+    }
+    return {"val": best[name].value, **of_splits}
 
 
 def _asked_splits(run: Run, training: Training) -> list[str]:

@@ -88,8 +88,8 @@ def plot(config: DictConfig) -> None:
     if planned is not None:
         figures[_PLANNED] = planned
     out = _made(config.out)
-    for shown in tables:
-        _log_paths(write_tables(out, *shown))
+    for table, form, compared in tables:
+        _log_paths(write_tables(out, table, compared, form))
     paths = {name: save(figure, out, name) for name, figure in figures.items()}
     for each in paths.values():
         _log_paths(each)

@@ -12,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from visionlab.command_line import run_folder
-from visionlab.configs import completed, composition, going_on, resolved, resumed
+from visionlab.configs import compared, completed, composition, going_on, resolved, resumed
 from visionlab.engine.collectives import from_first, largest
 from visionlab.engine.distributed import joined
 from visionlab.engine.evaluate import Numbers
@@ -25,10 +25,10 @@ from visionlab.engine.range_test import RangeCurve
 from visionlab.engine.record import Record
 from visionlab.engine.resuming import BEGINNING, Position, go_back, parties
 from visionlab.engine.sharing import RunObserver, of_run
-from visionlab.engine.state import TrainState
-from visionlab.final_results import final_results, table
+from visionlab.final_results import chosen, final_results, table
 from visionlab.pictures.range_test import draw_range_test
 from visionlab.processes import rank
+from visionlab.run_files import read_record
 from visionlab.schedules import RangeTest
 from visionlab.storage import write_text
 from visionlab.training import Run, Training, build_training
@@ -109,8 +109,10 @@ def train_together(
         _fit(training, signals, observers)
         results = final_results(training, signals)
         draw_table(table(training.runs, results))
-        for numbers, record, of_one in zip(results, records, observers, strict=True):
-            _show_results(numbers, of_one, training.state)
+        for run, numbers, record, of_one in zip(
+            training.runs, results, records, observers, strict=True
+        ):
+            _show_results(numbers, of_one, run, training)
             record.update(results=numbers)
         _draw_pictures(training.runs, observers[0])
     values = [best.value for best in training.state.best.values()]
@@ -214,7 +216,9 @@ def _observers(run: Run, training: Training) -> list[Observer]:
         observers.append(Predictions(run.folder / "predictions"))
     if run.config.tensorboard:
         yaml = OmegaConf.to_yaml(run.config)
-        observers.append(TensorBoard(run.folder, step=training.state.step, config=yaml))
+        settings = compared(resolved(run.config), read_record(run.folder)["choices"])
+        step = training.state.step
+        observers.append(TensorBoard(run.folder, step=step, config=yaml, settings=settings))
     if isinstance(run.recipes.scheduler, RangeTest):
         draw = functools.partial(draw_range_test, run.folder / "pictures" / "range_test.png")
         path = run.folder / "range_test.csv"
@@ -222,9 +226,17 @@ def _observers(run: Run, training: Training) -> list[Observer]:
     return observers
 
 
-def _show_results(results: Numbers, observers: Sequence[Observer], state: TrainState) -> None:
-    """Draw the final numbers where there is TensorBoard."""
-    row = {
+def _show_results(
+    results: Numbers, observers: Sequence[Observer], run: Run, training: Training
+) -> None:
+    """Draw the final numbers where there is TensorBoard, unless an earlier process has done so."""
+    task, state = training.task, training.state
+    before = read_record(run.folder)
+    if "results" in before and before.get("step") == state.step:
+        return
+    best = of_run(state.best, run.names)
+    telling = chosen(results, best, monitor=task.monitor, mode=task.mode)
+    row = {f"chosen/{split}/{task.monitor}": value for split, value in telling.items()} | {
         f"{split}/{model}/{number}": value
         for split, models in results.items()
         for model, numbers in models.items()
@@ -232,7 +244,7 @@ def _show_results(results: Numbers, observers: Sequence[Observer], state: TrainS
     }
     for observer in observers:
         if isinstance(observer, TensorBoard):
-            observer.on_epoch({**row, "step": state.step}, {})
+            observer.finish({**row, "step": state.step})
 
 
 def _draw_pictures(runs: Sequence[Run], observers: Sequence[Observer]) -> None:

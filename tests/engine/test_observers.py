@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hparams_tab import differing, listed, num_written
 from siblings import classification
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from training import train
@@ -58,7 +59,7 @@ def test_predictions_agree_with_the_rows(tmp_path: Path) -> None:
 
 
 def test_tensorboard_draws_the_rows_under_their_names(tmp_path: Path) -> None:
-    observer = TensorBoard(tmp_path, step=0, config="lr: 1")
+    observer = TensorBoard(tmp_path, step=0, config="lr: 1", settings={})
     trained = train(classification, tmp_path / "run", observers=[observer])
     observer.close()
     events = EventAccumulator(str(tmp_path)).Reload()
@@ -73,12 +74,52 @@ def test_tensorboard_draws_the_rows_under_their_names(tmp_path: Path) -> None:
 
 def test_tensorboard_hides_what_was_drawn_after_the_checkpoint(tmp_path: Path) -> None:
     for start, values in ((0, {3: 1.0, 6: 2.0}), (3, {6: 5.0, 9: 6.0})):
-        observer = TensorBoard(tmp_path, step=start, config="")
+        observer = TensorBoard(tmp_path, step=start, config="", settings={})
         for step, value in values.items():
             observer.on_epoch({"epoch": step // 3, "step": step, "loss": value}, {})
         observer.close()
     points = EventAccumulator(str(tmp_path)).Reload().Scalars("loss")
     assert [(point.step, point.value) for point in points] == [(3, 1.0), (6, 5.0), (9, 6.0)]
+
+
+def test_runs_are_listed_with_their_settings_and_numbers(tmp_path: Path) -> None:
+    for number, scheduler in enumerate(("cosine", "linear")):
+        settings = {"scheduler": scheduler, "optimizer.lr": 0.1, "averaged.decay": "[0.5, 0.9]"}
+        observer = TensorBoard(tmp_path / scheduler, step=0, config="", settings=settings)
+        observer.on_epoch({"epoch": 1, "step": 3, "val/model/top1": 0.5}, {})
+        assert listed(tmp_path)[scheduler].status == "unknown"
+        observer.finish({"step": 3, "test/model/top1": 0.25 + number})
+        observer.close()
+    found = listed(tmp_path)
+    assert found.keys() == {"cosine", "linear"}
+    assert differing(tmp_path) == {"scheduler"}
+    assert found["linear"].settings == {
+        "scheduler": "linear",
+        "optimizer.lr": 0.1,
+        "averaged.decay": "[0.5, 0.9]",
+    }
+    assert found["linear"].metrics == {"epoch": 1, "val/model/top1": 0.5, "test/model/top1": 1.25}
+    assert found["linear"].status == "success"
+
+
+@pytest.mark.parametrize("step", [0, 3])
+def test_a_run_that_goes_on_is_listed_once(tmp_path: Path, step: int) -> None:
+    folder = tmp_path / "run"
+    killed = TensorBoard(folder, step=0, config="a: 1", settings={"lr": 0.1})
+    killed.on_epoch({"epoch": 1, "step": 3, "loss": 2.0}, {})
+    killed.close()
+    observer = TensorBoard(folder, step=step, config="a: 1", settings={"lr": 0.1})
+    observer.on_epoch({"epoch": 2, "step": 6, "loss": 1.0}, {})
+    observer.finish({"step": 6, "test/model/loss": 1.5})
+    observer.close()
+    assert len(list(folder.glob("events.*"))) == 2
+    (row,) = listed(tmp_path).values()
+    assert row.settings == {"lr": 0.1}
+    assert row.metrics == {"epoch": 2, "loss": 1, "test/model/loss": 1.5}
+    written = num_written(folder)
+    for name in ("_hparams_/session_start_info", "_hparams_/session_end_info"):
+        assert written[name] == 1
+    assert written["config/text_summary"] == 1
 
 
 def test_running_means_do_not_depend_on_when_they_are_looked_at() -> None:

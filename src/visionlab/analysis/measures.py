@@ -227,8 +227,8 @@ def is_more_better(value: str) -> bool:
 
 def _real(value: str) -> str:
     """Return the name that a number has in the files."""
-    split, _, name = value.rpartition("/")
-    return f"{split}/{_ALIASES.get(name, name)}" if split else value
+    split, _, name = value.partition("/")
+    return f"{split}/{_ALIASES[name]}" if name in _ALIASES else value
 
 
 def _nearest(name: str, names: Iterable[str]) -> str:

@@ -1,7 +1,6 @@
 """What runs left, read as far as it goes; nothing here needs torch, a model or a data set."""
 
 import json
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,6 @@ from visionlab.engine.lock import is_held
 from visionlab.run_files import leaves, read_config, read_record, read_rows
 
 State = Literal["finished", "running", "interrupted", "failed", "pruned", "killed", "waiting"]
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -110,7 +110,7 @@ def as_markdown(table: Table, form: Form, compared: Sequence[Difference] = ()) -
     text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     text = f"{text}\n\n{caption(table, form)}\n"
     if compared:
-        text += "\n" + "\n".join(f"- {_sentence(each, form)}" for each in compared) + "\n"
+        text += "\n" + "\n".join(f"- {sentence(each, form)}" for each in compared) + "\n"
     return text
 
 
@@ -129,15 +129,8 @@ def as_latex(table: Table, form: Form) -> str:
     )
 
 
-def _bold(cell: Cell, text: str, begin: str, end: str) -> str:
-    return f"{begin}{text}{end}" if cell.is_best else text
-
-
-def _escaped(text: str) -> str:
-    return "".join(_LATEX.get(letter, letter) for letter in text)
-
-
-def _sentence(difference: Difference, form: Form) -> str:
+def sentence(difference: Difference, form: Form) -> str:
+    """Return a paired difference in words."""
     mean = form.number(difference.mean, signed=True)
     if difference.low is None or difference.high is None:
         return f"{difference.row}: {mean}, one seed"
@@ -146,6 +139,14 @@ def _sentence(difference: Difference, form: Form) -> str:
         f"{difference.row}: {mean}, 95 % interval {low} to {high} "
         f"(paired t, {difference.num_seeds} seeds)"
     )
+
+
+def _bold(cell: Cell, text: str, begin: str, end: str) -> str:
+    return f"{begin}{text}{end}" if cell.is_best else text
+
+
+def _escaped(text: str) -> str:
+    return "".join(_LATEX.get(letter, letter) for letter in text)
 
 
 def _differences_csv(compared: Sequence[Difference], form: Form) -> str:

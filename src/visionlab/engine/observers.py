@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
 
 from visionlab.engine.evaluate import Result
 from visionlab.engine.state import TrainState
@@ -124,18 +125,28 @@ class Pictures:
 
 
 class TensorBoard:
-    """Draws each row, over steps, under the row's own names.
+    """Draws each row, over steps, under the row's own names; lists the run under HParams.
+
+    What runs are compared by under HParams, its tab finds out by itself from the settings and
+    curves of all of them: an experiment's summary would let only those of one run count.
 
     Args:
         folder: where the event file goes.
         step: steps done so far; what an earlier process drew after it is hidden.
         config: the configuration as YAML, shown as text.
+        settings: by which the run is compared with others.
     """
 
-    def __init__(self, folder: Path, *, step: int, config: str) -> None:
+    def __init__(
+        self, folder: Path, *, step: int, config: str, settings: Mapping[str, float | str]
+    ) -> None:
+        is_first = not any(folder.glob("events.out.tfevents.*"))
         self._writer = SummaryWriter(folder, purge_step=step + 1 if step else None)
-        if not step:
+        if is_first:
             self._writer.add_text("config", f"```yaml\n{config}\n```")
+            _, begin, _ = hparams(dict(settings), {})
+            self._writer.file_writer.add_summary(begin)
+            self._writer.flush()
 
     def on_step(self, state: TrainState, *, lr: float, loss: Tensor, num_samples: int) -> None:
         """Do nothing."""
@@ -145,6 +156,13 @@ class TensorBoard:
         for name, value in row.items():
             if name != "step":
                 self._writer.add_scalar(name, value, global_step=int(row["step"]))
+        self._writer.flush()
+
+    def finish(self, row: Mapping[str, float]) -> None:
+        """Draw the final numbers, and say that the run has them."""
+        self.on_epoch(row, {})
+        _, _, end = hparams({}, {})
+        self._writer.file_writer.add_summary(end)
         self._writer.flush()
 
     def close(self) -> None:
