@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from asking import asked, legend_texts
+from asking import ask, legend_texts
 from run_folders import CLASSES, write_run
 
 from visionlab.analysis.figures.detection import (
@@ -79,7 +79,7 @@ def naive_curve(found: dict[str, Array], label: int) -> list[float]:
 
 def test_curves_are_means_over_seeds_and_classes(tmp_path: Path) -> None:
     folders = [write_detector(tmp_path / str(seed), seed=seed) for seed in (1, 2)]
-    (figure,) = draw_precision_recall(asked(tmp_path)).values()
+    (figure,) = draw_precision_recall(ask(tmp_path)).values()
     assert [axis.get_title() for axis in figure.axes] == ["no average", "EMA 0.9"]  # the best
     assert legend_texts(figure) == [MEAN, "airplane", "cat"]  # there is no ship
     assert figure.axes[0].get_ylabel() == "precision (IoU 0.50)"
@@ -102,7 +102,7 @@ def test_curves_are_means_over_seeds_and_classes(tmp_path: Path) -> None:
 def test_of_many_classes_only_the_mean_is_named(tmp_path: Path) -> None:
     names = [f"class {number}" for number in range(MAX_NAMED + 2)]
     folder = write_detector(tmp_path / "run", names=names)
-    (figure,) = draw_precision_recall(asked(folder)).values()
+    (figure,) = draw_precision_recall(ask(folder)).values()
     assert legend_texts(figure) == [MEAN]
     assert len(figure.axes[0].lines) == len(names)  # one is nowhere, and the mean
 
@@ -113,13 +113,13 @@ def test_predictions_of_older_runs_have_no_curves(tmp_path: Path) -> None:
         with np.load(path) as file:
             kept = {name: file[name] for name in file if name not in ("outcomes", "num_objects")}
         np.savez(path, **kept)
-    assert draw_precision_recall(asked(folder)) == {}
-    assert list(draw_class_precision(asked(folder))) == ["class_precision"]
+    assert draw_precision_recall(ask(folder)) == {}
+    assert list(draw_class_precision(ask(folder))) == ["class_precision"]
 
 
 def test_bars_are_means_over_seeds_of_the_last_row(tmp_path: Path) -> None:
     folders = [write_detector(tmp_path / str(seed), seed=seed) for seed in (1, 2, 3)]
-    (figure,) = draw_class_precision(asked(tmp_path)).values()
+    (figure,) = draw_class_precision(ask(tmp_path)).values()
     (axis,) = figure.axes
     assert axis.get_xlabel() == "AP (mean ± std, 3 seeds)"
     assert [text.get_text() for text in axis.get_yticklabels()] == ["airplane", "cat"]
@@ -141,7 +141,7 @@ def test_bars_are_means_over_seeds_of_the_last_row(tmp_path: Path) -> None:
 
 
 def test_of_one_seed_there_are_no_whiskers(tmp_path: Path) -> None:
-    (figure,) = draw_class_precision(asked(write_detector(tmp_path / "run"))).values()
+    (figure,) = draw_class_precision(ask(write_detector(tmp_path / "run"))).values()
     (axis,) = figure.axes
     assert axis.get_xlabel() == "AP"
     assert [each.errorbar for each in axis.containers] == [None, None, None]
@@ -149,7 +149,7 @@ def test_of_one_seed_there_are_no_whiskers(tmp_path: Path) -> None:
 
 def test_runs_of_other_tasks_have_none(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run")
-    assert draw_precision_recall(asked(folder)) == draw_class_precision(asked(folder)) == {}
+    assert draw_precision_recall(ask(folder)) == draw_class_precision(ask(folder)) == {}
 
 
 def test_a_curve_checked_by_eye() -> None:

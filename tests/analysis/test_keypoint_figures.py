@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from asking import asked, legend_texts
+from asking import ask, legend_texts
 from run_folders import write_run
 
 from visionlab.analysis.figures.keypoints import draw_keypoint_errors, draw_pck, shares_nearer
@@ -49,7 +49,7 @@ def relative(folder: Path, model: str) -> Array:
 
 def test_errors_are_median_and_quartiles_of_all_images(tmp_path: Path) -> None:
     folders = [write_regressor(tmp_path / str(seed), seed=seed) for seed in (1, 2)]
-    (figure,) = draw_keypoint_errors(asked(tmp_path)).values()
+    (figure,) = draw_keypoint_errors(ask(tmp_path)).values()
     (axis,) = figure.axes
     assert axis.get_ylabel() == "error (% of box diagonal)\nmedian and quartiles"
     assert axis.get_xlabel() == "point, by number"
@@ -73,7 +73,7 @@ def test_errors_are_median_and_quartiles_of_all_images(tmp_path: Path) -> None:
 
 def test_pck_is_the_share_of_points_below_each_distance(tmp_path: Path) -> None:
     folders = [write_regressor(tmp_path / str(seed), seed=seed, eyes=[[0], [1]]) for seed in (1, 2)]
-    (figure,) = draw_pck(asked(tmp_path)).values()
+    (figure,) = draw_pck(ask(tmp_path)).values()
     (axis,) = figure.axes
     assert axis.get_xlabel() == "t / eye distance"
     assert axis.get_ylabel() == "share of points nearer than t\n(mean ± std, 2 seeds)"
@@ -95,7 +95,7 @@ def test_pck_at_the_thresholds_is_the_number_of_the_metric() -> None:
 
 
 def test_of_one_seed_there_is_no_band(tmp_path: Path) -> None:
-    (figure,) = draw_pck(asked(write_regressor(tmp_path / "run"))).values()
+    (figure,) = draw_pck(ask(write_regressor(tmp_path / "run"))).values()
     assert not figure.axes[0].collections
     assert figure.axes[0].get_ylabel() == "share of points nearer than t"
     assert figure.axes[0].get_xlabel() == "t / box diagonal"
@@ -103,7 +103,7 @@ def test_of_one_seed_there_is_no_band(tmp_path: Path) -> None:
 
 def test_points_with_names_are_named(tmp_path: Path) -> None:
     names = ["left eye", "right eye", "nose", "left ear", "right ear"]
-    (figure,) = draw_keypoint_errors(asked(write_regressor(tmp_path / "run", names=names))).values()
+    (figure,) = draw_keypoint_errors(ask(write_regressor(tmp_path / "run", names=names))).values()
     (axis,) = figure.axes
     assert [text.get_text() for text in axis.get_xticklabels()] == names
     assert axis.get_xlabel() == "point"
@@ -111,4 +111,4 @@ def test_points_with_names_are_named(tmp_path: Path) -> None:
 
 def test_runs_of_other_tasks_have_none(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run")
-    assert draw_keypoint_errors(asked(folder)) == draw_pck(asked(folder)) == {}
+    assert draw_keypoint_errors(ask(folder)) == draw_pck(ask(folder)) == {}

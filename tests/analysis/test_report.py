@@ -86,6 +86,7 @@ def shown(models: list[Model]) -> tuple[Table, Form, list[Difference]]:
         columns=columns_over(models, "averaged.decay", value="test/top1"),
         weights="last",
         published={"cosine": {"none": 91.4}},
+        source=None,
     )
     return table, TABLE_FORM, differences(table, first="none", second="0.9")
 

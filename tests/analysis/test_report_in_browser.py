@@ -35,7 +35,13 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     models = models_of(found.runs)
     columns = columns_over(models, "averaged.decay", value="test/top1")
     table = make_table(
-        *(models,), name="a", rows=["scheduler"], columns=columns, weights="last", published={}
+        models,
+        name="accuracy",
+        rows=["scheduler"],
+        columns=columns,
+        weights="last",
+        published={},
+        source=None,
     )
     with style.styled():
         figure = style.panels(3)

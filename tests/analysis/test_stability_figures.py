@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from asking import asked, legend_texts
+from asking import ask, legend_texts
 from matplotlib.axes import Axes
 from matplotlib.patches import StepPatch
 from run_folders import write_grid, write_run
@@ -43,7 +43,7 @@ def grid(tmp_path: Path) -> Path:
 
 
 def test_stability_and_accuracy_are_those_of_the_files(grid: Path) -> None:
-    (figure,) = draw_stability(asked(grid)).values()
+    (figure,) = draw_stability(ask(grid)).values()
     assert [axis.get_title() for axis in figure.axes] == ["constant", "cosine"]
     assert [axis.get_xlabel() for axis in figure.axes] == ["epoch", "epoch"]
     label = figure.axes[0].get_ylabel()
@@ -73,7 +73,7 @@ def test_stability_and_accuracy_are_those_of_the_files(grid: Path) -> None:
 
 
 def test_all_panels_have_the_limits_that_all_later_epochs_need(grid: Path) -> None:
-    (figure,) = draw_stability(asked(grid)).values()
+    (figure,) = draw_stability(ask(grid)).values()
     limits = {(axis.get_xlim(), axis.get_ylim()) for axis in figure.axes}
     assert len(limits) == 1
     low, high = figure.axes[0].get_ylim()
@@ -84,7 +84,7 @@ def test_all_panels_have_the_limits_that_all_later_epochs_need(grid: Path) -> No
 
 def test_of_one_seed_there_is_no_band_and_epochs_and_window_count(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run", epochs=8)
-    request = asked(folder, epochs=(3, 7), window=3)
+    request = ask(folder, epochs=(3, 7), window=3)
     (figure,) = draw_stability(request).values()
     (axis,) = figure.axes
     assert axis.get_title() == ""
@@ -114,7 +114,7 @@ def per_cent(tables: list[Array], edges: Array) -> Array:
 
 
 def test_misclassification_counts_samples_of_all_seeds(grid: Path) -> None:
-    figures = draw_misclassification(asked(grid))
+    figures = draw_misclassification(ask(grid))
     assert list(figures) == ["misclassification_constant", "misclassification_cosine"]
     figure = figures["misclassification_cosine"]
     assert [axis.get_title() for axis in figure.axes] == ["cosine, EMA 0.9", "cosine, EMA 0.99"]
@@ -136,7 +136,7 @@ def test_misclassification_counts_samples_of_all_seeds(grid: Path) -> None:
 
 
 def test_mismatch_compares_an_average_with_the_model_of_its_own_run(grid: Path) -> None:
-    figure = draw_mismatch(asked(grid, epochs=(2, 4)))["mismatch_constant"]
+    figure = draw_mismatch(ask(grid, epochs=(2, 4)))["mismatch_constant"]
     assert not figure.legends  # the titles say it
     for axis, decay in zip(figure.axes, (0.9, 0.99), strict=True):
         assert axis.get_title() == f"constant, EMA {decay:g}"
@@ -156,7 +156,7 @@ def test_mismatch_compares_an_average_with_the_model_of_its_own_run(grid: Path) 
 def test_with_one_average_the_settings_share_a_figure(tmp_path: Path) -> None:
     grid = write_grid(tmp_path / "grid", decays=(0.9,), seeds=(1,))
     for draw, name in ((draw_misclassification, "misclassification"), (draw_mismatch, "mismatch")):
-        figures = draw(asked(grid))
+        figures = draw(ask(grid))
         assert list(figures) == [name]
         titles = [axis.get_title() for axis in figures[name].axes]
         assert titles == ["constant", "cosine"]
@@ -167,7 +167,7 @@ def test_with_one_average_the_settings_share_a_figure(tmp_path: Path) -> None:
 def test_seeds_that_are_behind_do_not_count(tmp_path: Path) -> None:
     ahead = write_run(tmp_path / "a", seed=1, epochs=5)
     write_run(tmp_path / "b", seed=2, epochs=5, status="running")
-    (figure,) = draw_misclassification(asked(tmp_path)).values()
+    (figure,) = draw_misclassification(ask(tmp_path)).values()
     values, edges, _ = bars(figure.axes[0])["no average"].get_data()
     shares = 1 - correct(ahead, "model", range(1, 6)).mean(axis=0)
     assert values == pytest.approx(per_cent([shares], edges))
@@ -189,16 +189,16 @@ def test_without_predictions_nothing_is_drawn(draw: Any, tmp_path: Path) -> None
     folder = write_run(tmp_path / "run")
     for path in (folder / "predictions").iterdir():
         path.unlink()
-    assert draw(asked(folder)) == {}
+    assert draw(ask(folder)) == {}
 
 
 def test_without_averages_there_is_no_mismatch(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run", decay=[])
-    assert draw_mismatch(asked(folder)) == {}
-    (figure,) = draw_misclassification(asked(folder)).values()
+    assert draw_mismatch(ask(folder)) == {}
+    (figure,) = draw_misclassification(ask(folder)).values()
     assert list(bars(figure.axes[0])) == ["no average"]
     assert legend_texts(figure) == ["no average"]
 
 
 def test_after_a_single_epoch_there_is_no_stability(tmp_path: Path) -> None:
-    assert draw_stability(asked(write_run(tmp_path / "run", epochs=1))) == {}
+    assert draw_stability(ask(write_run(tmp_path / "run", epochs=1))) == {}

@@ -43,6 +43,8 @@ class Asked:
     def __post_init__(self) -> None:
         if self.x not in ("epoch", "step"):
             raise ValueError(f"x must be epoch or step, got {self.x}")
+        if self.weights not in ("last", "best"):
+            raise ValueError(f"weights must be last or best, got {self.weights}")
         if self.sort not in _SORTS:
             raise ValueError(f"sort must be one of {', '.join(_SORTS)}, got {self.sort}")
         for name in ("num_samples", "window"):
