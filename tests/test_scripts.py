@@ -313,7 +313,11 @@ class Code:
         (["hydra/launcher=proces"], 2, "Could not find 'hydra/launcher/proces'.*mean process"),
         (["hydra.launcher.slot=2"], 2, "Could not override 'hydra.launcher.slot'.*mean slots"),
         (["--multirn"], 2, "unrecognized arguments: --multirn; did you mean --multirun"),
-        (["x=1", "--multirun", "y=1"], 2, "options must stand before or after all overrides"),
+        (
+            ["x=1", "--multirun", "y=1"],
+            2,
+            r"(options must stand before or after all overrides|Could not override 'x')",
+        ),
         (["+optimizer.lrr=1"], 1, "optimizer.lrr must be a setting.*did you mean lr?"),
         (["optimizer.lr=abc"], 2, "optimizer.lr=abc.*'abc' of type 'str' could not be converted"),
         (["+optimizer.foo=1"], 1, "optimizer.foo must be a setting"),

@@ -147,7 +147,7 @@ def test_the_sweeper_of_hydra_can_still_be_chosen(tmp_path: Path) -> None:
         ),
         ("scheduler=cosine,cosin", ".*Could not find 'scheduler/cosin'; .*"),
         ("optimizer.lr=interval(-1,1)", "optimizer.lr must be > 0, got -1.0"),
-        ("pruner.n_startup_trials=-1", "pruner.Number of startup trials cannot be negative .*"),
+        ("pruner.n_startup_trials=-1", "pruner.Number of startup trials cannot be negative.*"),
         ("hparams.epochs=interval(2,5)", ".*Value '2.0' .* could not be converted to Integer"),
         ("n_trials=1,2", "n_trials must be one value, got a space"),
         ("objective=best", "objective must be raw or averaged, got best"),

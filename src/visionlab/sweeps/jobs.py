@@ -14,6 +14,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
@@ -148,7 +149,15 @@ class _Composer:
         return [f"{key}={value}" for key, value in params.items()]
 
     def _compose(self, overrides: Sequence[str]) -> DictConfig:
-        config = self._loader.load_sweep_config(self._master, list(overrides))
+        # not load_sweep_config: Hydra 1.4 refuses there that an experiment brings a grid
+        of_hydra = OmegaConf.to_container(self._master.hydra.overrides.hydra)  # not resolved
+        assert isinstance(of_hydra, list)
+        config = self._loader.load_configuration(
+            config_name=self._master.hydra.job.config_name,
+            overrides=[*of_hydra, *overrides],
+            run_mode=RunMode.RUN,
+        )
+        OmegaConf.copy_cache(from_config=self._master, to_config=config)  # such as timestamps
         OmegaConf.set_struct(config.hydra, False)
         OmegaConf.set_readonly(config.hydra, False)
         settings = copy.deepcopy(config)
