@@ -19,7 +19,7 @@ _CAPTIONS = {
     "confusion": "Samples of each class (rows) by the class that was predicted (columns).",
     "precision_recall": "Precision over recall of detections at an IoU of 0.50.",
     "class_precision": "Average precision of each class.",
-    "keypoint_errors": "Error of each keypoint: median and quartiles, as a share of the normaliser.",
+    "keypoint_errors": "Error of each keypoint as a share of the normaliser: median, quartiles.",
     "pck": "Share of keypoints that are nearer to the truth than a share of the normaliser.",
 }
 
