@@ -138,6 +138,13 @@ def test_rows_stay_whole_when_they_are_sorted(page: Page) -> None:
     assert sorted(rows()) == sorted(before)
 
 
+def test_rows_that_are_alike_keep_the_order_of_an_earlier_sort(page: Page) -> None:
+    for name in ("val/loss", "scheduler"):
+        page.get_by_role("button", name=name).click()
+    pairs = list(zip(column(page, "scheduler"), map(float, column(page, "val/loss")), strict=True))
+    assert pairs == sorted(pairs)
+
+
 @pytest.mark.parametrize("key", ["Enter", "Space"])
 def test_the_table_is_sorted_by_keyboard(page: Page, key: str) -> None:
     page.locator("#filter").focus()
