@@ -120,6 +120,9 @@ def test_a_click_sorts_and_another_turns_it_round(page: Page) -> None:
 
 
 def test_the_best_comes_first_and_what_is_missing_last(page: Page) -> None:
+    for _ in range(2):
+        page.get_by_role("button", name="state").click()
+    assert column(page, "test/top1")[:2] == ["-", "-"]
     page.get_by_role("button", name="test/top1").click()
     shown = column(page, "test/top1")
     assert shown[-2:] == ["-", "-"]
@@ -139,6 +142,13 @@ def test_rows_stay_whole_when_they_are_sorted(page: Page) -> None:
     page.get_by_role("button", name="scheduler").click()
     assert rows() != before
     assert sorted(rows()) == sorted(before)
+
+
+def test_rows_that_are_alike_keep_the_order_of_an_earlier_sort(page: Page) -> None:
+    for name in ("val/loss", "scheduler"):
+        page.get_by_role("button", name=name).click()
+    pairs = list(zip(column(page, "scheduler"), map(float, column(page, "val/loss")), strict=True))
+    assert pairs == sorted(pairs)
 
 
 @pytest.mark.parametrize("key", ["Enter", "Space"])

@@ -15,12 +15,11 @@ _CAPTIONS = {
     "misclassified.",
     "mismatch": "Validation samples by the share of epochs in which the average and the model in "
     "training were not both right or both wrong.",
-    "persistence": "Epochs in which the least stable validation samples were right (light) or "
-    "wrong (dark).",
+    "persistence": "Epochs after which the least stable validation samples were right or wrong.",
     "confusion": "Samples of each class (rows) by the class that was predicted (columns).",
     "precision_recall": "Precision over recall of detections at an IoU of 0.50.",
-    "class_ap": "Average precision of each class.",
-    "point_error": "Error of each keypoint: median and quartiles, as a share of the normaliser.",
+    "class_precision": "Average precision of each class.",
+    "keypoint_errors": "Error of each keypoint as a share of the normaliser: median, quartiles.",
     "pck": "Share of keypoints that are nearer to the truth than a share of the normaliser.",
 }
 

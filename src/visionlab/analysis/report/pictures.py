@@ -33,7 +33,7 @@ def figure(name: str, path: Path, *, caption: str) -> Html:
     image = tag(
         "img",
         src=f"data:image/{kind};base64,{base64.b64encode(content).decode()}",
-        alt=caption,
+        alt=f"{name}: {caption}",
         width=width,
         height=height,
     )
@@ -41,7 +41,6 @@ def figure(name: str, path: Path, *, caption: str) -> Html:
         "figure",
         box(image, label=name, class_="box picture"),
         tag("figcaption", tag("b", name), ": ", caption),
-        id=f"figure-{name}",
     )
 
 

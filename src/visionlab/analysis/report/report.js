@@ -27,7 +27,7 @@
     const head = heads[column];
     const order = opposite[head.getAttribute("aria-sort")] ?? head.dataset.first ?? "ascending";
     const sign = order === "ascending" ? 1 : -1;
-    const keyed = rows.map((row) => [valueOf(row, column), row]);
+    const keyed = [...body.rows].map((row) => [valueOf(row, column), row]);
     keyed.sort(([one], [other]) =>
       isMissing(one) || isMissing(other) ? isMissing(one) - isMissing(other) : sign * compare(one, other));
     heads.forEach((each) => each.removeAttribute("aria-sort"));
