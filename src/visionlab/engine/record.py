@@ -41,7 +41,8 @@ class Record:
     ) -> None:
         self._path = path
         self._content: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-        self._content = {"started": now(), **composed, **self._content}
+        if "started" not in self._content:
+            self._content |= {"started": now(), **composed}
         self._content["num_starts"] = self._content.get("num_starts", 0) + 1
         before = self._content.get("hardware", {}).get("processes", num_processes())
         if before != num_processes():
