@@ -16,13 +16,17 @@ class Difference:
 
     Attributes:
         row: the label of the row.
-        mean: of second column minus first.
+        first: the label of the column that is subtracted.
+        second: the label of the column from which it is.
+        mean: of the difference.
         low: end of the interval, or None for a single seed.
         high: the other end, or None.
         num_seeds: that both columns have.
     """
 
     row: str
+    first: str
+    second: str
     mean: float
     low: float | None
     high: float | None
@@ -65,7 +69,18 @@ def differences(table: Table, *, first: str, second: str) -> list[Difference]:
     for row in table.rows:
         gains = [more - less for less, more in _pairs(table, row, first, second).values()]
         if gains:
-            found.append(_difference(row, gains))
+            low, high = _interval(gains)
+            found.append(
+                Difference(
+                    row=row,
+                    first=first,
+                    second=second,
+                    mean=statistics.fmean(gains),
+                    low=low,
+                    high=high,
+                    num_seeds=len(gains),
+                )
+            )
     return found
 
 
@@ -83,9 +98,11 @@ def _pairs(table: Table, row: str, first: str, second: str) -> dict[int, tuple[f
     return {seed: (one[seed], other[seed]) for seed in sorted(one.keys() & other.keys())}
 
 
-def _difference(row: str, gains: Sequence[float]) -> Difference:
-    mean, count = statistics.fmean(gains), len(gains)
+def _interval(gains: Sequence[float]) -> tuple[float, float] | tuple[None, None]:
+    """Return the ends of the 95 % interval of a mean; of one value there is none."""
+    count = len(gains)
     if count < 2:
-        return Difference(row=row, mean=mean, low=None, high=None, num_seeds=count)
+        return None, None
     reach = stats.t.ppf(0.975, count - 1) * statistics.stdev(gains) / math.sqrt(count)
-    return Difference(row=row, mean=mean, low=mean - reach, high=mean + reach, num_seeds=count)
+    mean = statistics.fmean(gains)
+    return mean - reach, mean + reach

@@ -1,11 +1,11 @@
 """What stands together in a figure: panels of settings, in them lines of models over seeds."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from visionlab.analysis.measures import Model, differing
+from visionlab.analysis.values import order
 
 _AVERAGED = "averaged."
 _DECAY = "averaged.decay"
@@ -70,7 +70,9 @@ def panels_of(models: Sequence[Model], *, task: str) -> list[Panel]:
     of_training = [key for key in keys if not key.startswith(_AVERAGED)]
     of_averages = [key for key in keys if key.startswith(_AVERAGED) and key != _DECAY]
     panels: dict[str, list[Model]] = {}
-    for model in sorted(kept, key=lambda model: _order(model, of_training)):
+    for model in sorted(
+        kept, key=lambda model: [order(model.settings.get(key)) for key in of_training]
+    ):
         label = ", ".join(_name(key, model.settings.get(key)) for key in of_training)
         panels.setdefault(label, []).append(model)
     return [
@@ -81,7 +83,9 @@ def panels_of(models: Sequence[Model], *, task: str) -> list[Panel]:
 def _lines(models: Sequence[Model], keys: Sequence[str]) -> list[Line]:
     """Return the lines of a panel; averages that differ in some more keys stand apart."""
     lines: dict[str, dict[int, Model]] = {}
-    for model in sorted(models, key=lambda model: (model.name != "model", _order(model, [_DECAY]))):
+    for model in sorted(
+        models, key=lambda model: (model.name != "model", order(model.settings.get(_DECAY)))
+    ):
         shown = [] if model.name == "model" else keys
         named = [model.label, *(_name(key, model.settings.get(key)) for key in shown)]
         by_seed = lines.setdefault(", ".join(named), {})
@@ -100,12 +104,5 @@ def _name(key: str, value: Any) -> str:
     return f"{key.rpartition('.')[2]} {text}" if "." in key else text
 
 
-def _order(model: Model, keys: Sequence[str]) -> list[tuple[bool, float, str]]:
-    """Return what sorts numbers by size, and words after them."""
-    values = [model.settings.get(key) for key in keys]
-    return [
-        (False, float(value), "")
-        if isinstance(value, int | float) and not isinstance(value, bool)
-        else (True, 0.0, json.dumps(value, sort_keys=True, default=str))
-        for value in values
-    ]
+def _place(model: Model, keys: Sequence[str]) -> list[tuple[bool, float, str]]:
+    return [order(model.settings.get(key)) for key in keys]

@@ -10,7 +10,10 @@ from visionlab.analysis.paired import Difference
 from visionlab.analysis.tables import Cell, Table
 from visionlab.storage import write_text
 
-_LATEX = {"_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "±": r"$\pm$"}
+_LATEX = {
+    **{letter: f"\\{letter}" for letter in "_%&#${}"},
+    **{"\\": r"\textbackslash{}", "^": r"\^{}", "~": r"\~{}", "±": r"$\pm$"},
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,13 +135,11 @@ def as_latex(table: Table, form: Form) -> str:
 def sentence(difference: Difference, form: Form) -> str:
     """Return a paired difference in words."""
     mean = form.number(difference.mean, signed=True)
+    text = f"{difference.row}: {difference.second} minus {difference.first} is {mean}"
     if difference.low is None or difference.high is None:
-        return f"{difference.row}: {mean}, one seed"
+        return f"{text}, one seed"
     low, high = (form.number(end, signed=True) for end in (difference.low, difference.high))
-    return (
-        f"{difference.row}: {mean}, 95 % interval {low} to {high} "
-        f"(paired t, {difference.num_seeds} seeds)"
-    )
+    return f"{text}, 95 % interval {low} to {high} (paired t, {difference.num_seeds} seeds)"
 
 
 def _bold(cell: Cell, text: str, begin: str, end: str) -> str:
@@ -152,8 +153,8 @@ def _escaped(text: str) -> str:
 def _differences_csv(compared: Sequence[Difference], form: Form) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["row", "mean", "low", "high", "num_seeds"])
+    writer.writerow(["row", "first", "second", "mean", "low", "high", "num_seeds"])
     for each in compared:
         numbers = ["" if x is None else x * form.scale for x in (each.mean, each.low, each.high)]
-        writer.writerow([each.row, *numbers, each.num_seeds])
+        writer.writerow([each.row, each.first, each.second, *numbers, each.num_seeds])
     return text.getvalue()

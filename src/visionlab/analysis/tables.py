@@ -19,6 +19,7 @@ from visionlab.analysis.measures import (
     number,
     setting,
 )
+from visionlab.analysis.values import order
 
 _MAX_NAMED = 3
 
@@ -109,7 +110,7 @@ def columns_over(models: Sequence[Model], key: str, *, value: str) -> list[Colum
     found = {_text(each): each for each in (setting(m, key, name="table.columns") for m in models)}
     return [
         Column(label=_label(each), value=value, having={key: each})
-        for each in sorted(found.values(), key=_order)
+        for each in sorted(found.values(), key=order)
     ]
 
 
@@ -213,17 +214,11 @@ def _row_label(model: Model, keys: Sequence[str]) -> str:
 
 
 def _row_order(model: Model, keys: Sequence[str]) -> list[tuple[bool, float, str]]:
-    return [_order(setting(model, key, name="table.rows")) for key in keys]
-
-
-def _order(value: Any) -> tuple[bool, float, str]:
-    """Return what sorts words before numbers, and numbers by size."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number, float(value) if is_number else 0.0, _text(value)
+    return [order(setting(model, key, name="table.rows")) for key in keys]
 
 
 def _label(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return repr(value) if isinstance(value, float) else str(value)
 
 
 def _text(value: Any) -> str:

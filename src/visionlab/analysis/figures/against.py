@@ -12,7 +12,6 @@ from visionlab.analysis.figures.labels import (
     by_task,
     common_label,
     grouped,
-    is_number,
     number_label,
     setting_label,
     settings_apart,
@@ -29,6 +28,7 @@ from visionlab.analysis.figures.lines import (
 from visionlab.analysis.figures.scales import Scale, categories, scale_of, set_x_scale
 from visionlab.analysis.figures.style import Look, styled
 from visionlab.analysis.measures import Model, Weights, check_value, main_value, number
+from visionlab.analysis.values import is_number
 
 _DECAY = "averaged.decay"
 _APART = 0.07  # of the space between two categories

@@ -50,7 +50,7 @@ def draw_precision_recall(asked: Asked) -> Mapping[str, Figure]:
             axis.set(title=title, xlabel="recall", xlim=(0, 1), ylim=(0, 1.02))
         figure.axes[0].set_ylabel("precision (IoU 0.50)")
         lines = {str(line.get_label()): line for axis in figure.axes for line in axis.lines}
-        put_below(figure, [lines[name] for name in names if name in lines])
+        put_below(figure, [lines[name] for name in names if name in lines], title=None)
     return {"precision_recall": figure}
 
 
@@ -77,7 +77,7 @@ def draw_class_precision(asked: Asked) -> Mapping[str, Figure]:
             axis.set(title=title, xlim=(0, 1))
             axis.set_xlabel(f"AP (mean ± std, {num_seeds} seeds)" if num_seeds > 1 else "AP")
         bars = {label: bar for axis in figure.axes for label, bar in _bars(axis)}
-        put_below(figure, list(bars.values()))
+        put_below(figure, list(bars.values()), title=None)
     return {"class_precision": figure}
 
 

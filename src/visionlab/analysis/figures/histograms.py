@@ -148,7 +148,7 @@ def _figure(histograms: Sequence[_Histogram], look_of: Mapping[str, Look], xlabe
             axis.set_ylim(min(low for low, _ in ends), max(high for _, high in ends))
             axis.yaxis.set_major_formatter("{x:g}")
         if not all(each.title.endswith(", ".join(each.shares)) for each in histograms):
-            put_below(figure, list(handles.values()))
+            put_below(figure, list(handles.values()), title=None)
     return figure
 
 

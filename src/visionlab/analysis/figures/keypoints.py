@@ -164,7 +164,7 @@ def _name_points(axis: Axes, names: Sequence[str]) -> None:
 
 def _put_legend_below(figure: Figure) -> None:
     lines = {str(line.get_label()): line for axis in figure.axes for line in axis.lines}
-    put_below(figure, list(lines.values()))
+    put_below(figure, list(lines.values()), title=None)
 
 
 def _run(panel: Panel) -> Record:

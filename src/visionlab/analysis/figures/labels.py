@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from visionlab.analysis.measures import NO_AVERAGE, Model, differing
+from visionlab.analysis.values import order
 
 _SPLITS = {"train": "training", "val": "validation", "test": "test"}
 _WORDS = {
@@ -92,16 +93,6 @@ def settings_apart(models: Sequence[Model]) -> tuple[list[str], list[str]]:
     keys = [key for key in differing(models) if key not in _TOLD]
     of_averages = [key for key in keys if key.startswith("averaged.")]
     return [key for key in keys if key not in of_averages], of_averages
-
-
-def order(value: Any) -> tuple[bool, float, str]:
-    """Return what sorts values of a setting: words, then numbers by size."""
-    return is_number(value), float(value) if is_number(value) else 0.0, value_label(value)
-
-
-def is_number(value: Any) -> bool:
-    """Return whether a value of a setting is a number."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _telling(models: Sequence[Model], keys: Sequence[str]) -> list[str]:

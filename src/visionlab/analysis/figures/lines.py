@@ -17,13 +17,13 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from visionlab.analysis.figures.labels import grouped, settings_apart
+from visionlab.analysis.figures.legends import put_below
 from visionlab.analysis.figures.style import Look, looks, panels
 from visionlab.analysis.measures import Model, setting
 
 _MAX_PANELS = 12
 MAX_LINES = 14
 _NUM_MARKERS = 8
-_LEGEND_ROW = 0.2  # inches
 _LONG = 20  # of lines with so many points
 _SETTLED = 10  # the limits of an axis leave out the first tenth
 _log = logging.getLogger(__name__)
@@ -257,24 +257,7 @@ def add_legend(
         )
         for label, each in look.items()
     ]
-    add_handles(figure, handles, title=title)
-
-
-def add_handles(figure: Figure, handles: Sequence[Line2D], *, title: str | None) -> None:
-    """Put a legend of lines below the panels, in as many columns as fit; the figure grows by it."""
-    inches = 0.65 + 0.075 * max(len(str(each.get_label())) for each in handles)
-    columns = max(1, min(len(handles), int(figure.get_figwidth() / inches)))
-    rows = -(-len(handles) // columns) + (title is not None)
-    figure.set_figheight(figure.get_figheight() + _LEGEND_ROW * rows)
-    figure.legend(
-        handles=handles,
-        loc="outside lower center",
-        ncols=columns,
-        title=title,
-        title_fontsize="medium",
-        handlelength=2.8,
-        columnspacing=1.2,
-    )
+    put_below(figure, handles, title=title)
 
 
 def are_alike(models: Sequence[Model], read: Read) -> bool:

@@ -12,9 +12,9 @@ from matplotlib.lines import Line2D
 
 from visionlab.analysis.asked import Asked
 from visionlab.analysis.figures.labels import by_task, common_label, grouped, settings_apart
+from visionlab.analysis.figures.legends import put_below
 from visionlab.analysis.figures.lines import (
     Line,
-    add_handles,
     add_legend,
     along_rows,
     are_too_many,
@@ -158,4 +158,4 @@ def _add_legend(
     handles += [
         Line2D([], [], label=split, color="0.4", linestyle=_DASHES[split]) for split in splits
     ]
-    add_handles(figure, handles, title="; ".join(filter(None, (common, note))) or None)
+    put_below(figure, handles, title="; ".join(filter(None, (common, note))) or None)

@@ -22,7 +22,7 @@ from visionlab.analysis.figures.labels import (
     setting_label,
     settings_apart,
 )
-from visionlab.analysis.figures.lines import add_handles
+from visionlab.analysis.figures.legends import put_below
 from visionlab.analysis.figures.scales import Scale, scale_of
 from visionlab.analysis.figures.style import styled
 from visionlab.analysis.measures import (
@@ -145,7 +145,7 @@ def _draw(
         dashes = [
             Line2D([], [], color="0.3", linestyle=_DASHES[each], label=each) for each in states
         ]
-        add_handles(figure, dashes, title=None)
+        put_below(figure, dashes, title=None)
     return figure
 
 

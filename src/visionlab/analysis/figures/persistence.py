@@ -142,7 +142,7 @@ def _figure(chosen: _Chosen, pictures: Sequence[Array] | None) -> Figure:
         handles = [
             Patch(color=colour, label=f"{label}: wrong") for label, colour in colours.items()
         ]
-        put_below(figure, [*handles, Patch(color=_RIGHT, label="right")])
+        put_below(figure, [*handles, Patch(color=_RIGHT, label="right")], title=None)
     return figure
 
 

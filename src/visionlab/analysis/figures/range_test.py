@@ -8,7 +8,8 @@ from matplotlib.lines import Line2D
 
 from visionlab.analysis.asked import Asked
 from visionlab.analysis.figures.labels import grouped, settings_apart
-from visionlab.analysis.figures.lines import add_handles, are_too_many
+from visionlab.analysis.figures.legends import put_below
+from visionlab.analysis.figures.lines import are_too_many
 from visionlab.analysis.figures.style import panels, styled
 from visionlab.pictures.range_test import draw_curve
 from visionlab.range_test import Point, read_points, smoothed, suggestion
@@ -32,7 +33,7 @@ def draw_range_test(asked: Asked) -> Mapping[str, Figure]:
             draw_curve(axis, lrs=lrs, losses=losses, smoothed=means, suggestion=found)
             best = "" if found is None else f"falls fastest at {found:.2g}"
             axis.set_title("\n".join(filter(None, (title, best))))
-        add_handles(figure, _handles(figure), title=None)
+        put_below(figure, _handles(figure), title=None)
     return {"range_test": figure}
 
 

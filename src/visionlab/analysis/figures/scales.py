@@ -11,7 +11,8 @@ from typing import Any, Literal
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from visionlab.analysis.figures.labels import is_number, order, value_label
+from visionlab.analysis.figures.labels import value_label
+from visionlab.analysis.values import is_number, order
 
 _DECADE = 10
 _MAX_TICKS = 7

@@ -134,4 +134,4 @@ def _explain(figure: Figure, looks_by_label: Mapping[str, Look], solid: str, das
         Line2D([], [], color="0.3", linestyle="-", marker="o", label=solid),
         Line2D([], [], color="0.3", linestyle="--", marker="o", mfc="white", label=dashed),
     ]
-    put_below(figure, handles)
+    put_below(figure, handles, title=None)
