@@ -216,7 +216,7 @@ def _observers(run: Run, training: Training) -> list[Observer]:
         observers.append(Predictions(run.folder / "predictions"))
     if run.config.tensorboard:
         yaml = OmegaConf.to_yaml(run.config)
-        settings = compared(resolved(run.config), read_record(run.folder)["choices"])
+        settings = compared(resolved(run.config), read_record(run.folder).get("choices", {}))
         step = training.state.step
         observers.append(TensorBoard(run.folder, step=step, config=yaml, settings=settings))
     if isinstance(run.recipes.scheduler, RangeTest):
