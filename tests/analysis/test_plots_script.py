@@ -158,6 +158,15 @@ def test_each_task_has_a_table_of_its_own(tmp_path: Path) -> None:
     assert names == {"table_classification", "table_keypoints"}
 
 
+def test_runs_that_differ_in_many_settings_are_a_row_each(tmp_path: Path) -> None:
+    for number, name in enumerate(("one", "two")):
+        changes = {"loss": dict.fromkeys(("a", "b", "c", "d", "e"), number)}
+        write_run(tmp_path / name, changes=changes)
+    arguments = [f"runs={tmp_path}", "figures=[]", "report=false", "out=out"]
+    done = script("plots.py", *arguments, folder=tmp_path)
+    assert "| run | none | 0.9 |\n| --- | --- | --- |\n| one |" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -27,6 +27,7 @@ _ASIDE = (
     *("evaluation.", "stop.", "task.monitor", "task.mode", "task.draw", "task.export"),
 )
 SEED = "global_seed"
+RUN = "run"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +38,8 @@ class Model:
         run: that trained it.
         name: model, or that of an average, as in the run's files.
         settings: of the run, and the choices of its groups by the group's name; `averaged.*` are
-            those of the average alone, and `averaged.decay` is none for the model in training.
+            those of the average alone, and `averaged.decay` is none for the model in training;
+            `run` is the name of the run's folder.
     """
 
     run: Record
@@ -67,7 +69,7 @@ def _settings(run: Record, name: str) -> dict[str, Any]:
     if name == "model":
         settings = {key: value for key, value in settings.items() if not key.startswith(_AVERAGED)}
         decay = NO_AVERAGE
-    return {**settings, f"{_AVERAGED}.decay": decay, "model_name": name}
+    return {**settings, f"{_AVERAGED}.decay": decay, "model_name": name, RUN: run.folder.name}
 
 
 def differing(models: Sequence[Model]) -> list[str]:
@@ -82,7 +84,7 @@ def differing(models: Sequence[Model]) -> list[str]:
 
 
 def _is_setting(key: str) -> bool:
-    return key not in (SEED, _AVERAGED, "model_name") and not key.startswith(_ASIDE)
+    return key not in (SEED, RUN, _AVERAGED, "model_name") and not key.startswith(_ASIDE)
 
 
 def _follows(key: str, found: Sequence[str], models: Sequence[Model]) -> bool:

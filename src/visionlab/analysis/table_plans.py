@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from visionlab.analysis.measures import Model, Weights, differing, main_value
+from visionlab.analysis.measures import RUN, Model, Weights, differing, main_value
 from visionlab.analysis.paired import Difference, differences, with_gain
 from visionlab.analysis.tables import Column, Table, columns_over, make_table
 
 _DECAY = "averaged.decay"
+_MAX_KEYS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +90,11 @@ def _columns(models: Sequence[Model], plan: TablePlan) -> list[Column]:
 
 
 def _rows(models: Sequence[Model], columns: Sequence[Column]) -> list[str]:
-    """Return the settings in which what the columns show differs, but for those of the columns."""
+    """Return the settings in which what the columns show differs, but for those of the columns.
+
+    Of runs that differ in many, each is a row.
+    """
     shown = [model for model in models if any(column.takes(model) for column in columns)]
     of_columns = {key for column in columns for key in column.having}
-    return [key for key in differing(shown) if key not in of_columns] or ["model"]
+    keys = [key for key in differing(shown) if key not in of_columns] or ["model"]
+    return keys if len(keys) <= _MAX_KEYS else [RUN]
