@@ -12,6 +12,7 @@ LAYERS = {
     "seeding": 0,
     "schedules": 0,
     "range_test": 0,
+    "suggestions": 0,
     "averaging": 0,
     "storage": 0,
     "run_files": 0,

@@ -2,10 +2,8 @@
 
 import argparse
 import dataclasses
-import difflib
 import re
 import sys
-from collections.abc import Sequence
 
 from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException, InstantiationException
@@ -14,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from visionlab.engine.interrupt import Interrupted
 from visionlab.settings.scripts import SCHEMAS
+from visionlab.suggestions import nearest
 
 USER_ERRORS = (ValueError, OSError, FloatingPointError, InstantiationException)
 
@@ -37,7 +36,7 @@ def check_known(config: DictConfig) -> None:
     """
     if unknown := _unknown_keys(config):
         names = f"{', '.join(unknown)} must be a setting; overrides need no leading +"
-        raise ValueError(names + _nearest(unknown[0].split(".")[-1], _all_names()))
+        raise ValueError(names + nearest(unknown[0].split(".")[-1], _all_names()))
 
 
 def explain(error: BaseException) -> str:
@@ -75,15 +74,10 @@ def _explain_hydra(message: str) -> str:
     text = re.sub(r"\w+ raised while resolving interpolation: ", "", text.replace(":;", ":"))
     unknown = re.search(r"Could not override '([\w./@]+)'|Key '(\w+)' not in", message)
     if unknown:
-        return text + _nearest((unknown[1] or unknown[2]).split(".")[-1], _all_names())
+        return text + nearest((unknown[1] or unknown[2]).split(".")[-1], _all_names())
     if choice := re.search(r"Could not find '(?:.*/)?(.*)'", message):
-        return text + _nearest(choice[1], re.findall(r"^\t(\S+)$", message, re.MULTILINE))
+        return text + nearest(choice[1], re.findall(r"^\t(\S+)$", message, re.MULTILINE))
     return text
-
-
-def _nearest(name: str, names: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, names, n=2)
-    return f"; did you mean {' or '.join(close)}?" if close else ""
 
 
 def _unknown_keys(config: DictConfig, prefix: str = "") -> list[str]:
@@ -127,6 +121,6 @@ def refuse(parser: argparse.ArgumentParser, message: str) -> None:
     if unknown and not unknown[1].startswith("-"):
         message = f"options must stand before or after all overrides, got {unknown[1]} after one"
     elif unknown:
-        message += _nearest(unknown[1], options)
+        message += nearest(unknown[1], options)
     print(f"error: {message}", file=sys.stderr)  # noqa: T201 - logging is not set up
     sys.exit(2)

@@ -1,6 +1,5 @@
 """What `plots.py` does once its configuration is composed."""
 
-import difflib
 import logging
 import shlex
 import sys
@@ -40,6 +39,7 @@ from visionlab.analysis.table_plans import TablePlan, planned_table
 from visionlab.analysis.tables import Table
 from visionlab.configs import built
 from visionlab.run_files import leaves
+from visionlab.suggestions import nearest
 
 _FIGURES: Mapping[str, Draw] = {
     "curves": draw_curves,
@@ -153,9 +153,10 @@ def _asked(models: Sequence[Model], config: DictConfig) -> Asked:
 def _check_names(names: Sequence[str] | None) -> None:
     for name in names or ():
         if name not in _FIGURES:
-            close = difflib.get_close_matches(name, _FIGURES, n=1)
-            hint = f"; did you mean {close[0]}?" if close else ""
-            raise ValueError(f"figures must be some of {', '.join(_FIGURES)}, got {name}{hint}")
+            known = ", ".join(_FIGURES)
+            raise ValueError(
+                f"figures must be some of {known}, got {name}{nearest(name, _FIGURES)}"
+            )
 
 
 def _draw(asked: Asked, config: DictConfig) -> dict[str, Figure]:

@@ -5,7 +5,6 @@ A run has several models: the one in training and its averages. Only an average 
 each decay, is one trial of the model in training.
 """
 
-import difflib
 import json
 import math
 import re
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from visionlab.analysis.records import Record
+from visionlab.suggestions import nearest
 
 Weights = Literal["last", "best"]
 NO_AVERAGE = "none"
@@ -129,7 +129,7 @@ def setting(model: Model, key: str, *, name: str) -> Any:
         return NO_AVERAGE
     known = [each for each in model.settings if not each.endswith("_target_")]
     raise ValueError(
-        f"{name} must be a setting of all runs, got {key}{_nearest(key, known)} "
+        f"{name} must be a setting of all runs, got {key}{nearest(key, known)} "
         f"({model.run.folder} has none)"
     )
 
@@ -185,7 +185,7 @@ def check_value(models: Sequence[Model], value: str, *, name: str) -> None:
         some = ", ".join(known[:8])
         raise ValueError(
             f"{name} must be a number that the runs have, got {value}"
-            f"{_nearest(value, known) or f'; there are {some}'}"
+            f"{nearest(value, known) or f'; there are {some}'}"
         )
 
 
@@ -231,8 +231,3 @@ def _real(value: str) -> str:
     """Return the name that a number has in the files."""
     split, _, name = value.partition("/")
     return f"{split}/{_ALIASES[name]}" if name in _ALIASES else value
-
-
-def _nearest(name: str, names: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(names), n=2)
-    return f"; did you mean {' or '.join(close)}?" if close else ""
