@@ -3,15 +3,14 @@
 import hydra
 from omegaconf import DictConfig
 
-from visionlab import command_line
+from visionlab.config import command_line
 
 
 @hydra.main(version_base="1.3", config_path=command_line.CONF, config_name="eval")
 @command_line.job
 def main(config: DictConfig) -> None:
-    from visionlab.evaluations import (
-        evaluate_run,
-    )  # here, so that a wrong command line is answered fast
+    # here, so that a wrong command line is answered fast
+    from visionlab.runs.evaluate import evaluate_run
 
     evaluate_run(config)
 

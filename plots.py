@@ -3,13 +3,13 @@
 import hydra
 from omegaconf import DictConfig
 
-from visionlab import command_line
+from visionlab.config import command_line
 
 
 @hydra.main(version_base="1.3", config_path=command_line.CONF, config_name="plots")
 @command_line.job
 def main(config: DictConfig) -> None:
-    from visionlab.plotting import plot  # here, so that a wrong command line is answered fast
+    from visionlab.runs.plots import plot
 
     plot(config)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from visionlab import command_line
+from visionlab.config import command_line
 
 
 @hydra.main(version_base="1.3", config_path=command_line.CONF, config_name="train")
@@ -13,11 +13,11 @@ from visionlab import command_line
 def main(config: DictConfig) -> float | None:
     # here, so that a wrong command line need not wait for torch
     if config.sweep.training:
-        from visionlab.sweeps.trainings import train_planned
+        from visionlab.sweeps.workers.trainings import train_planned
 
         train_planned(Path(config.sweep.training))
         return None
-    from visionlab.runs import train
+    from visionlab.runs.train import train
 
     return train(config)
 

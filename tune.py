@@ -3,14 +3,14 @@
 import hydra
 from omegaconf import DictConfig
 
-from visionlab import command_line
+from visionlab.config import command_line
 
 
 @hydra.main(version_base="1.3", config_path=command_line.CONF, config_name="tune")
 @command_line.job
 def main(config: DictConfig) -> float | None:
-    from visionlab.runs import train  # here, so that a wrong command line need not wait for torch
-    from visionlab.sweeps.trial import run_trial
+    from visionlab.runs.train import train
+    from visionlab.sweeps.workers.trial import run_trial
 
     return run_trial(config, train)
 

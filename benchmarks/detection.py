@@ -26,17 +26,17 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import _resnet_fpn_extractor
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
-from visionlab import seeding
+from visionlab.backbones.features import Backbone
+from visionlab.core import seeding
 from visionlab.engine.checkpoints import saved_models
-from visionlab.experiment import build_data, build_recipes, build_task, without_first_weights
-from visionlab.losses.detection import RetinaNetLoss
-from visionlab.metrics.detection import NAMES, AveragePrecision, _results, _truth
-from visionlab.models.anchors import Anchors
-from visionlab.models.backbone import Backbone
-from visionlab.models.detect import Detect
-from visionlab.models.retinanet import LEVEL_STRIDES, Head, Pyramid, RetinaNet
-from visionlab.outputs import Annotated, BoxTargets, DenseOutput, Detections
+from visionlab.runs.build import build_data, build_recipes, build_task, without_first_weights
 from visionlab.task import Batch
+from visionlab.tasks.detection.loss import RetinaNetLoss
+from visionlab.tasks.detection.metric import NAMES, AveragePrecision, _results, _truth
+from visionlab.tasks.detection.models.anchors import Anchors
+from visionlab.tasks.detection.models.decode import Detect
+from visionlab.tasks.detection.models.retinanet import LEVEL_STRIDES, Head, Pyramid, RetinaNet
+from visionlab.tasks.detection.records import Annotated, BoxTargets, DenseOutput, Detections
 
 SIZES = [32.0, 64.0, 128.0, 256.0, 512.0]
 RATIOS, SCALES = [0.5, 1.0, 2.0], [1.0, 2 ** (1 / 3), 2 ** (2 / 3)]

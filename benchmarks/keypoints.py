@@ -23,12 +23,12 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from visionlab.data.image_sources import find_images, read_bytes
-from visionlab.data.name_holdout import NameHoldout
-from visionlab.data.point_augment import PointAugment
-from visionlab.data.points_csv import PointsCsv
-from visionlab.data.points_table import read_points
+from visionlab.images.sources import find_images, read_bytes
 from visionlab.task import Split
+from visionlab.tasks.keypoints.augment import PointAugment
+from visionlab.tasks.keypoints.datasets.name_holdout import NameHoldout
+from visionlab.tasks.keypoints.datasets.points_csv import PointsCsv
+from visionlab.tasks.keypoints.datasets.points_table import read_points
 
 SIZE_PX, BATCH_SIZE = 96, 64
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
@@ -36,7 +36,7 @@ TABLE = "training_frames_keypoints.csv"
 READ = """
 import sys, time
 from pathlib import Path
-from visionlab.data.points_table import read_points
+from visionlab.tasks.keypoints.datasets.points_table import read_points
 started = time.perf_counter()
 read_points(Path(sys.argv[1]), delimiter="\\t")
 print(time.perf_counter() - started)

@@ -23,22 +23,22 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from visionlab.averaging import Averages
-from visionlab.data.augment import Augment
-from visionlab.data.cifar import Cifar
-from visionlab.data.classification import Labelled, in_memory
-from visionlab.data.holdout import Holdout
+from visionlab.core.interrupt import Signals
 from visionlab.engine.checkpoints import Checkpoints
-from visionlab.engine.fit import fit
-from visionlab.engine.interrupt import Signals
+from visionlab.engine.hparams import Evaluation, Hparams, Stop
+from visionlab.engine.loop import fit
 from visionlab.engine.observers import MetricsFile
-from visionlab.engine.plan import Evaluation, Hparams, Stop
 from visionlab.engine.state import TrainState
-from visionlab.losses.classification import CrossEntropy
-from visionlab.metrics.classification import Accuracy, probabilities, top1
-from visionlab.models.resnet_cifar import ResNetCifar
-from visionlab.optimizers import Sgd
+from visionlab.images.holdout import Holdout
+from visionlab.optim.averaging import Averages
+from visionlab.optim.optimizers import Sgd
 from visionlab.task import Batch, Data, Split, Task
+from visionlab.tasks.classification.augment import Augment
+from visionlab.tasks.classification.datasets.cifar import Cifar
+from visionlab.tasks.classification.in_memory import Labelled, in_memory
+from visionlab.tasks.classification.loss import CrossEntropy
+from visionlab.tasks.classification.metric import Accuracy, probabilities, top1
+from visionlab.tasks.classification.models.resnet_cifar import ResNetCifar
 
 BATCH_SIZE = 128
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)

@@ -24,9 +24,9 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 from sides import describe
 
-from visionlab import command_line
-from visionlab.configs import completed
-from visionlab.sweeps.jobs import compose_jobs
+from visionlab.config import command_line
+from visionlab.config.run_config import completed
+from visionlab.sweeps.multirun.jobs import compose_jobs
 
 TRAIN = str(Path(__file__).parents[1] / "train.py")
 SCHEDULES = "scheduler=multistep_he,step_effnet,constant,cosine,linear"
@@ -34,7 +34,7 @@ DECAYS = "averaged.decay=0.9,0.99,0.999,0.9995,0.9997"
 RATES = "optimizer.lr=" + ",".join(f"{number / 1000:.3f}" for number in range(1, 101))
 TOY = """
 import hydra
-from visionlab import command_line
+from visionlab.config import command_line
 command_line.register()
 @hydra.main(version_base="1.3", config_path=command_line.CONF, config_name="train")
 def main(config): return 0.0

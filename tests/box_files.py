@@ -11,10 +11,10 @@ from unittest.mock import patch
 import torch
 from PIL import Image
 
-from visionlab.data.box_augment import BoxAugment
-from visionlab.data.holdout import Holdout
-from visionlab.data.resize import Resize
-from visionlab.outputs import Annotated
+from visionlab.images.holdout import Holdout
+from visionlab.images.resize import Resize
+from visionlab.tasks.detection.augment import BoxAugment
+from visionlab.tasks.detection.records import Annotated
 
 SIZE = (20, 10)  # width and height of every image
 AUGMENTATION = BoxAugment(

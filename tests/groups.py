@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from processes import FORKS, start
 
-from visionlab.engine.distributed import joined
+from visionlab.engine.distributed.data_parallel import joined
 
 
 @contextmanager

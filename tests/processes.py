@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from visionlab.run_files import read_rows
-from visionlab.sweeps import preloaded
-from visionlab.tensor_files import read_tensors
+from visionlab.files.run_folder import read_rows
+from visionlab.files.tensors import read_tensors
+from visionlab.sweeps.launcher import forkserver as preloaded
 
 ROOT = Path(__file__).parents[1]
 # two epochs of 11 steps on the embedded digits, a few seconds
@@ -33,9 +33,9 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HYDRA_FULL_ERROR": "0"}
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
     [
-        "visionlab.runs",
-        "visionlab.evaluations",
-        "visionlab.sweeps.trial",
+        "visionlab.runs.train",
+        "visionlab.runs.evaluate",
+        "visionlab.sweeps.workers.trial",
         "torch.utils.tensorboard",
         "sklearn.datasets",
         "timm",

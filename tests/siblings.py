@@ -15,32 +15,32 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from visionlab import seeding
-from visionlab.data.augment import Augment
-from visionlab.data.batching import batch_rows, num_batches
-from visionlab.data.box_augment import BoxAugment
-from visionlab.data.classification import Labelled, in_memory
-from visionlab.data.digit_scenes import DigitScenes
-from visionlab.data.holdout import Holdout
-from visionlab.data.keypoints import Part, from_points
-from visionlab.data.point_augment import PointAugment
-from visionlab.data.point_split import Pointed
-from visionlab.data.resize import Resize
-from visionlab.losses.classification import CrossEntropy
-from visionlab.losses.detection import RetinaNetLoss, boxes_per_image
-from visionlab.losses.keypoints import SmoothL1, error_px
-from visionlab.metrics.classification import Accuracy, probabilities, top1
-from visionlab.metrics.detection import AveragePrecision
-from visionlab.metrics.keypoints import PointErrors, original_points
-from visionlab.models.anchors import Anchors
-from visionlab.models.backbone import Backbone
-from visionlab.models.detect import Detect
-from visionlab.models.keypoints import KeypointRegressor
-from visionlab.models.resnet_cifar import ResNetCifar
-from visionlab.models.retinanet import Head, Pyramid, RetinaNet
-from visionlab.models.weights import backbone_of
-from visionlab.processes import Share, whole
+from visionlab.backbones.features import Backbone
+from visionlab.backbones.weights import backbone_of
+from visionlab.core import seeding
+from visionlab.core.processes import Share, whole
+from visionlab.images.batching import batch_rows, num_batches
+from visionlab.images.holdout import Holdout
+from visionlab.images.resize import Resize
 from visionlab.task import Batch, Task
+from visionlab.tasks.classification.augment import Augment
+from visionlab.tasks.classification.in_memory import Labelled, in_memory
+from visionlab.tasks.classification.loss import CrossEntropy
+from visionlab.tasks.classification.metric import Accuracy, probabilities, top1
+from visionlab.tasks.classification.models.resnet_cifar import ResNetCifar
+from visionlab.tasks.detection.augment import BoxAugment
+from visionlab.tasks.detection.datasets.digit_scenes import DigitScenes
+from visionlab.tasks.detection.loss import RetinaNetLoss, boxes_per_image
+from visionlab.tasks.detection.metric import AveragePrecision
+from visionlab.tasks.detection.models.anchors import Anchors
+from visionlab.tasks.detection.models.decode import Detect
+from visionlab.tasks.detection.models.retinanet import Head, Pyramid, RetinaNet
+from visionlab.tasks.keypoints.augment import PointAugment
+from visionlab.tasks.keypoints.loss import SmoothL1, error_px
+from visionlab.tasks.keypoints.metric import PointErrors, original_points
+from visionlab.tasks.keypoints.model import KeypointRegressor
+from visionlab.tasks.keypoints.point_split import Pointed
+from visionlab.tasks.keypoints.splits import Part, from_points
 
 SEED = 7
 

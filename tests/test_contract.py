@@ -14,13 +14,13 @@ from siblings import TASKS
 from torch import Tensor
 from training import NO_PLATEAU, NO_STOP, PLAN, Trained, assert_same, averages_of, train
 
-from visionlab.engine.evaluate import Result, evaluate
+from visionlab.engine.evaluation import Result, evaluate
+from visionlab.engine.hparams import Stop
 from visionlab.engine.observers import Predictions, TensorBoard
-from visionlab.engine.plan import Stop
 from visionlab.engine.progress import Terminal
 from visionlab.engine.reduction import reduced
 from visionlab.engine.state import TrainState
-from visionlab.plateau import Plateau
+from visionlab.optim.plateau import Plateau
 from visionlab.task import Task
 
 MakeTask = Callable[[], Task]

@@ -24,8 +24,8 @@ from processes import (
     wait_for_checkpoint,
 )
 
-from visionlab.metrics.detection import NAMES
-from visionlab.run_files import read_rows
+from visionlab.files.run_folder import read_rows
+from visionlab.tasks.detection.metric import NAMES
 
 SMALL = [
     "task=detection",
@@ -121,7 +121,7 @@ def test_a_submission_passes_the_checker(tmp_path: Path) -> None:
     path = run / "predictions" / "best" / "val_bbox_results.json"
     assert f"wrote {path}" in done.stdout
     assert {entry["category_id"] for entry in json.loads(path.read_text())} <= {7, 14}
-    command = [sys.executable, "-m", "visionlab.data.check_submission", str(path)]
+    command = [sys.executable, "-m", "visionlab.tasks.detection.check_submission", str(path)]
     checked = subprocess.run(
         [*command, str(tmp_path / "cells" / "val.json")],
         env=ENVIRONMENT,

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from processes import differences, left_behind, only_run, script
 
-from visionlab.data import check_points
-from visionlab.data.contest_files import write_contest
-from visionlab.run_files import read_rows
+from visionlab.files.run_folder import read_rows
+from visionlab.tasks.keypoints import check_submission as check_points
+from visionlab.tasks.keypoints.datasets.contest_files import write_contest
 
 SMALL = [
     "task=keypoints",

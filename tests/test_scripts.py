@@ -14,7 +14,7 @@ from PIL import Image
 from processes import ENVIRONMENT, ROOT, SMALL, only_run, script
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from visionlab.run_files import read_rows
+from visionlab.files.run_folder import read_rows
 
 
 @pytest.fixture(scope="session")

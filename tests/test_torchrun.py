@@ -23,7 +23,7 @@ from processes import (
     wait_for_checkpoint,
 )
 
-from visionlab.tensor_files import read_tensors
+from visionlab.files.tensors import read_tensors
 
 # torch's own batch norm on the CPU adds up coarsely in channels-last order, that of two does not
 ARGUMENTS = [*SMALL, "channels_last=false", "checkpoint.every_minutes=0", "tensorboard=false"]

@@ -10,21 +10,21 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from visionlab.averaging import Average, Averages
+from visionlab.core.interrupt import Signals
+from visionlab.core.processes import rank
 from visionlab.engine.checkpoints import Checkpoints, load_last, restore
-from visionlab.engine.collectives import from_first, largest
-from visionlab.engine.distributed import prepare
-from visionlab.engine.fit import fit, steps_per_epoch
-from visionlab.engine.interrupt import Signals
+from visionlab.engine.distributed.collectives import from_first, largest
+from visionlab.engine.distributed.data_parallel import prepare
+from visionlab.engine.hparams import Evaluation, Hparams, Stop
+from visionlab.engine.loop import fit, steps_per_epoch
 from visionlab.engine.observers import MetricsFile, Observer
-from visionlab.engine.plan import Evaluation, Hparams, Stop
-from visionlab.engine.resuming import go_back, parties
+from visionlab.engine.resume_points import go_back, parties
 from visionlab.engine.state import TrainState
-from visionlab.optimizers import Sgd
-from visionlab.plateau import watch_for
-from visionlab.processes import rank
-from visionlab.run_files import read_rows
-from visionlab.schedules import Constant, Schedule
+from visionlab.files.run_folder import read_rows
+from visionlab.optim.averaging import Average, Averages
+from visionlab.optim.optimizers import Sgd
+from visionlab.optim.plateau import watch_for
+from visionlab.optim.schedules import Constant, Schedule
 from visionlab.task import Task
 
 NO_STOP = Stop(patience_epochs=None, max_steps=None, max_minutes=None)

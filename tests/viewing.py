@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from visionlab.data.view import View
+from visionlab.images.views import View
 
 PLAIN: dict[str, Any] = {
     "rotation_degrees": 0.0,

@@ -7,13 +7,16 @@ brings splits, a model, a loss, a prediction and a metric, and changes nothing i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
 from torch import Tensor, nn
 
-from visionlab.processes import Share, whole
+from visionlab.core.processes import Share, whole
+
+Autocast = Callable[[], AbstractContextManager[None]]
 
 
 class Batch(NamedTuple):

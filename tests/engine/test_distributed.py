@@ -17,13 +17,18 @@ from siblings import TASKS
 from torch import Tensor, nn
 from training import NO_STOP, PLAN, Trained, assert_same, averages_of, train
 
-from visionlab.engine.collectives import from_first, gathered, largest, total
-from visionlab.engine.distributed import add_up, check_division, own_seed, share_buffers
-from visionlab.engine.evaluate import Result, evaluate
-from visionlab.engine.interrupt import Interrupted, Signals
-from visionlab.engine.plan import Hparams
+from visionlab.core.interrupt import Interrupted, Signals
+from visionlab.core.processes import own_rows, rank
+from visionlab.engine.distributed.collectives import from_first, gathered, largest, total
+from visionlab.engine.distributed.data_parallel import (
+    add_up,
+    check_division,
+    own_seed,
+    share_buffers,
+)
+from visionlab.engine.evaluation import Result, evaluate
+from visionlab.engine.hparams import Hparams
 from visionlab.engine.state import TrainState
-from visionlab.processes import own_rows, rank
 from visionlab.task import Task
 
 MakeTask = Callable[[], Task]

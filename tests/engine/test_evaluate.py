@@ -6,7 +6,7 @@ import torch
 from siblings import classification
 from torch import Tensor
 
-from visionlab.engine.evaluate import Result, evaluate_saved
+from visionlab.engine.evaluation import Result, evaluate_saved
 from visionlab.task import Task
 
 

@@ -13,16 +13,16 @@ from siblings import boxes, classification, two_views
 from torch import Tensor, nn
 from training import EACH_EPOCH, NO_STOP, PLAN, assert_same, averages_of, train
 
-from visionlab.averaging import weight_distance, weight_norm
+from visionlab.backbones.weights import freeze
+from visionlab.core.interrupt import Interrupted, Signals
+from visionlab.core.processes import Share, whole
 from visionlab.engine.checkpoints import LAST, PREVIOUS, load_last
-from visionlab.engine.evaluate import Result
-from visionlab.engine.fit import steps_per_epoch
+from visionlab.engine.evaluation import Result
 from visionlab.engine.freezing import train_mode
-from visionlab.engine.interrupt import Interrupted, Signals
-from visionlab.engine.plan import Evaluation, Stop
+from visionlab.engine.hparams import Evaluation, Stop
+from visionlab.engine.loop import steps_per_epoch
 from visionlab.engine.state import TrainState
-from visionlab.models.weights import freeze
-from visionlab.processes import Share, whole
+from visionlab.optim.averaging import weight_distance, weight_norm
 from visionlab.task import Batch, Split, Task
 
 

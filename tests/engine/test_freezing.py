@@ -10,9 +10,9 @@ from siblings import TASKS, boxes, classification
 from torch import Tensor, nn
 from training import NO_STOP, PLAN, Trained, assert_same, train
 
+from visionlab.backbones.weights import backbone_of, freeze
 from visionlab.engine.freezing import train_mode, trained_parameters
-from visionlab.models.weights import backbone_of, freeze
-from visionlab.optimizers import Adam, Sgd
+from visionlab.optim.optimizers import Adam, Sgd
 from visionlab.task import Task
 
 WITH_BACKBONE = [name for name, make in TASKS.items() if make().backbone]

@@ -8,11 +8,11 @@ import torch
 from siblings import SEED, classification
 from training import NO_STOP, assert_same, train
 
-from visionlab.data.augment import Augment
-from visionlab.data.classification import Labelled, in_memory
-from visionlab.data.holdout import Holdout
 from visionlab.engine.device import choose_device, make_deterministic
+from visionlab.images.holdout import Holdout
 from visionlab.task import Task
+from visionlab.tasks.classification.augment import Augment
+from visionlab.tasks.classification.in_memory import Labelled, in_memory
 
 pytestmark = [
     pytest.mark.gpu,

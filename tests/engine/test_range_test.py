@@ -17,11 +17,12 @@ from siblings import boxes, classification
 from torch import Tensor
 from training import NO_STOP, PLAN, Trained, assert_same, train
 
+from visionlab.analysis.figures.range_test_curve import draw_range_test
+from visionlab.core.range_test import smoothed, suggestion
 from visionlab.engine.range_test import RangeCurve
 from visionlab.engine.state import TrainState
-from visionlab.pictures.range_test import draw_range_test
-from visionlab.range_test import read_points, smoothed, suggestion
-from visionlab.schedules import RangeTest
+from visionlab.files.run_folder import read_points
+from visionlab.optim.schedules import RangeTest
 from visionlab.task import Task
 
 STEPS = 30

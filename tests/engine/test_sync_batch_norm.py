@@ -9,9 +9,9 @@ from groups import together
 from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 
-from visionlab.engine.distributed import add_up
-from visionlab.engine.sync_batch_norm import synchronise_batch_norms
-from visionlab.processes import rank
+from visionlab.core.processes import rank
+from visionlab.engine.distributed.data_parallel import add_up
+from visionlab.engine.distributed.sync_batch_norm import synchronise_batch_norms
 
 SHARES = (5, 2)  # samples of each process
 NORMS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {

@@ -12,11 +12,11 @@ from torch import Tensor
 from training import EACH_EPOCH, NO_STOP, PLAN, Trained, assert_same, train
 
 from visionlab.engine.checkpoints import LAST, load_last
-from visionlab.engine.evaluate import Result
+from visionlab.engine.evaluation import Result
 from visionlab.engine.state import TrainState
-from visionlab.plateau import Plateau, PlateauState
+from visionlab.files.tensors import read_tensors, write_tensors
+from visionlab.optim.plateau import Plateau, PlateauState
 from visionlab.task import Task
-from visionlab.tensor_files import read_tensors, write_tensors
 
 BY_STEP = Plateau(
     monitor="train/loss",

@@ -12,9 +12,9 @@ from siblings import boxes, classification, keypoints
 from torch import Tensor, nn
 from viewing import view
 
-from visionlab.data.view import View
-from visionlab.engine.evaluate import evaluate
+from visionlab.engine.evaluation import evaluate
 from visionlab.ensembles.views import ViewResult, check_views, evaluate_views
+from visionlab.images.views import View
 from visionlab.task import Task
 
 NO_AUTOCAST = partial(torch.autocast, "cpu", enabled=False)

@@ -10,11 +10,11 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from visionlab.sweeps.processes import Slots
+from visionlab.sweeps.launcher.processes import Slots
 
 
 class ProcessLauncher(Launcher):
-    """Hands jobs to `visionlab.sweeps.launching`; see `visionlab.sweeps.processes.Slots`."""
+    """Hands jobs to `visionlab.sweeps.launcher.launch`; see `visionlab.sweeps.launcher.processes.Slots`."""
 
     def __init__(self, **settings: Any) -> None:
         self._slots = Slots(**settings)
@@ -31,7 +31,7 @@ class ProcessLauncher(Launcher):
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
         """Run jobs and return how they ended; what a job raised is a `RuntimeError` here."""
-        from visionlab.sweeps.launching import launch
+        from visionlab.sweeps.launcher.launch import launch
 
         return launch(
             job_overrides,

@@ -31,7 +31,7 @@ class SharingSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Do what is missing of the grid."""
-        from visionlab.sweeps.multirun import run_jobs
+        from visionlab.sweeps.multirun.multirun import run_jobs
 
         run_jobs(
             arguments,

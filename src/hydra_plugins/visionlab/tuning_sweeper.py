@@ -28,13 +28,13 @@ class TuningSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run a study's trials; `arguments` are the overrides of the command line."""
-        from visionlab.sweeps.preloaded import call_in_process, get_ready
-        from visionlab.sweeps.tuning_plan import plan_study
+        from visionlab.sweeps.launcher.forkserver import call_in_process, get_ready
+        from visionlab.sweeps.tuning.plan import plan_study
 
         plan, jobs = plan_study(self._config, arguments, self._loader)
         get_ready()
         # below, so that a wrong plan is refused at once
-        from visionlab.sweeps.tuning import tune
+        from visionlab.sweeps.tuning.tuning import tune
 
         call_in_process(partial(_check, jobs))
         return tune(plan, self._launcher.launch)
@@ -42,7 +42,7 @@ class TuningSweeper(Sweeper):
 
 def _check(jobs: Sequence[DictConfig]) -> None:
     """Build recipes, in a process of its own: torch is not imported in this one."""
-    from visionlab.experiment import build_recipes
+    from visionlab.runs.build import build_recipes
 
     for job in jobs:
         build_recipes(job)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from visionlab.analysis.records import Record
-from visionlab.suggestions import nearest
+from visionlab.config.suggestions import nearest
 
 Weights = Literal["last", "best"]
 NO_AVERAGE = "none"

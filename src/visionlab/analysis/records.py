@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 import yaml
 
-from visionlab.engine.lock import is_held
-from visionlab.run_files import leaves, read_config, read_record, read_rows
+from visionlab.files.locks import is_held
+from visionlab.files.run_folder import leaves, read_config, read_record, read_rows
 
 State = Literal["finished", "running", "interrupted", "failed", "pruned", "killed", "waiting"]
 

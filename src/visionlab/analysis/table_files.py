@@ -8,7 +8,7 @@ from pathlib import Path
 
 from visionlab.analysis.paired import Difference
 from visionlab.analysis.tables import Cell, Table
-from visionlab.storage import write_text
+from visionlab.files.atomic import write_text
 
 _LATEX = {
     **{letter: f"\\{letter}" for letter in "_%&#${}"},

@@ -9,10 +9,10 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from visionlab.averaging import Average
+from visionlab.core.processes import rank
 from visionlab.engine.state import TrainState
-from visionlab.processes import rank
-from visionlab.tensor_files import read_tensors, write_tensors
+from visionlab.files.tensors import read_tensors, write_tensors
+from visionlab.optim.averaging import Average
 
 LAST = "last.pt"
 PREVIOUS = "previous.pt"  # the `last.pt` before, should the newest be damaged

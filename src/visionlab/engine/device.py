@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from visionlab.engine.evaluate import Autocast
-from visionlab.processes import num_processes
+from visionlab.core.processes import num_processes
+from visionlab.task import Autocast
 
 _own_threads = torch.get_num_threads()  # torch's; an earlier job of a multirun may change it
 

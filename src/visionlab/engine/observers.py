@@ -15,10 +15,10 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
-from visionlab.engine.evaluate import Result
+from visionlab.engine.evaluation import Result
 from visionlab.engine.state import TrainState
-from visionlab.run_files import read_rows
-from visionlab.storage import append_text, write_file, write_text
+from visionlab.files.atomic import append_text, write_file, write_text
+from visionlab.files.run_folder import read_rows
 
 
 class Observer(Protocol):

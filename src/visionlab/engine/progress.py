@@ -10,9 +10,9 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 from torch import Tensor
 
-from visionlab.engine.evaluate import Result
+from visionlab.core.processes import rank
+from visionlab.engine.evaluation import Result
 from visionlab.engine.state import TrainState
-from visionlab.processes import rank
 
 _MAX_COLUMNS = 7  # of numbers, in a table 100 characters wide
 _log = logging.getLogger(__name__)

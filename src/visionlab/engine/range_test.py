@@ -10,10 +10,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from visionlab.engine.evaluate import Result
+from visionlab.core.range_test import smoothed, suggestion
+from visionlab.engine.evaluation import Result
 from visionlab.engine.state import TrainState
-from visionlab.range_test import Point, read_points, smoothed, suggestion
-from visionlab.storage import write_text
+from visionlab.files.atomic import write_text
+from visionlab.files.run_folder import Point, read_points
 
 _READ_EVERY_STEPS = 64
 _HEADER = ("step", "lr", "loss", "smoothed_loss")

@@ -8,8 +8,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from visionlab.engine.plan import Stop
-from visionlab.plateau import PlateauState
+from visionlab.engine.hparams import Stop
+from visionlab.optim.plateau import PlateauState
 
 CHECK_EVERY_STEPS = 8
 

@@ -6,16 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from torch import nn
 
-from visionlab import seeding
-from visionlab.averaging import Average, recompute_buffers, weight_distance, weight_norm
+from visionlab.core import seeding
+from visionlab.core.interrupt import Signals
+from visionlab.core.processes import own_rows
 from visionlab.engine.checkpoints import CheckpointWriter, best_name
-from visionlab.engine.distributed import share_buffers
-from visionlab.engine.evaluate import Autocast, Result, evaluate
-from visionlab.engine.interrupt import Signals
-from visionlab.engine.plan import Evaluation, Hparams
+from visionlab.engine.distributed.data_parallel import share_buffers
+from visionlab.engine.evaluation import Result, evaluate
+from visionlab.engine.hparams import Evaluation, Hparams
 from visionlab.engine.state import Best, TrainState
-from visionlab.processes import own_rows
-from visionlab.task import Batch, Task
+from visionlab.optim.averaging import Average, recompute_buffers, weight_distance, weight_norm
+from visionlab.task import Autocast, Batch, Task
 
 _OF_MODEL = re.compile(r"(norm/(?:model_minus_)?|val/)(?P<name>[^/]+)((?:/.*)?)")
 

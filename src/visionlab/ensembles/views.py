@@ -16,10 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from visionlab.data.view import View
-from visionlab.engine.evaluate import Autocast
-from visionlab.storage import write_text
-from visionlab.task import Batch, Task
+from visionlab.files.atomic import write_text
+from visionlab.images.views import View
+from visionlab.task import Autocast, Batch, Task
 
 _Array = np.ndarray[Any, np.dtype[np.float32]]
 

@@ -9,7 +9,7 @@ from asking import ask, legend, points, titles
 from run_folders import write_run
 
 from visionlab.analysis.figures.range_test import draw_range_test
-from visionlab.range_test import smoothed, suggestion
+from visionlab.core.range_test import smoothed, suggestion
 
 LRS = [10 ** (step / 25 - 4) for step in range(100)]
 

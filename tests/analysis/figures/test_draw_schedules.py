@@ -9,7 +9,7 @@ from asking import ask, legend, lines, naive, points
 from run_folders import write_grid, write_run
 
 from visionlab.analysis.figures.schedules import draw_planned, draw_schedules
-from visionlab.schedules import Constant, Cosine, Linear, MultiStep
+from visionlab.optim.schedules import Constant, Cosine, Linear, MultiStep
 
 PLAN: dict[str, Any] = {"lr": 0.1, "total_steps": 600, "steps_per_epoch": 50}
 
@@ -30,7 +30,10 @@ def test_a_schedule_is_a_line(tmp_path: Path) -> None:
 
 def test_settings_that_do_not_change_the_rate_are_no_lines(tmp_path: Path) -> None:
     for depth in (20, 56):
-        model = {"_target_": "visionlab.models.resnet_cifar.ResNetCifar", "depth": depth}
+        model = {
+            "_target_": "visionlab.tasks.classification.models.resnet_cifar.ResNetCifar",
+            "depth": depth,
+        }
         for lr in (0.1, 0.2):
             write_run(tmp_path / f"{depth}{lr}", lr=lr, changes={"model": model})
     (axis,) = draw_schedules(ask(tmp_path))["schedules"].axes

@@ -10,9 +10,10 @@ from visionlab.analysis.asked import Asked
 from visionlab.analysis.figures.labels import grouped, settings_apart
 from visionlab.analysis.figures.legends import put_below
 from visionlab.analysis.figures.lines import are_too_many
+from visionlab.analysis.figures.range_test_curve import draw_curve
 from visionlab.analysis.figures.style import panels, styled
-from visionlab.pictures.range_test import draw_curve
-from visionlab.range_test import Point, read_points, smoothed, suggestion
+from visionlab.core.range_test import smoothed, suggestion
+from visionlab.files.run_folder import Point, read_points
 
 
 def draw_range_test(asked: Asked) -> Mapping[str, Figure]:

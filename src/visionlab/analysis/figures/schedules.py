@@ -1,7 +1,7 @@
 """Learning rates over a training: as runs noted them, or as schedules will make them."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -22,7 +22,6 @@ from visionlab.analysis.figures.lines import (
 )
 from visionlab.analysis.figures.style import looks, panels, styled
 from visionlab.analysis.measures import Model, in_row
-from visionlab.schedules import Schedule
 
 _MAX_POINTS = 1000
 _RATE = "learning rate"
@@ -55,7 +54,11 @@ def draw_schedules(asked: Asked) -> Mapping[str, Figure]:
 
 
 def draw_planned(
-    schedules: Mapping[str, Schedule], *, lr: float, total_steps: int, steps_per_epoch: int
+    schedules: Mapping[str, Callable[..., float]],
+    *,
+    lr: float,
+    total_steps: int,
+    steps_per_epoch: int,
 ) -> Figure:
     """Draw the learning rate of each step of a training that need not have run.
 

@@ -14,7 +14,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from visionlab.storage import write_file
+from visionlab.files.atomic import write_file
 
 _COLOURS = ("#000000", "#D55E00", "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9")
 NUM_COLOURS = len(_COLOURS)

@@ -8,13 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from visionlab.analysis.measures import (
-    Model,
-    differing,
-    is_more_better,
-    known_values,
-    number,
-)
+from visionlab.analysis.measures import Model, differing, is_more_better, known_values, number
 from visionlab.analysis.records import Record
 from visionlab.analysis.report.elements import Html, breakable, joined, tag
 from visionlab.analysis.report.facts import duration

@@ -20,7 +20,7 @@ from visionlab.analysis.report.pictures import figure
 from visionlab.analysis.report.repeating import commands
 from visionlab.analysis.table_files import Form, caption, sentence
 from visionlab.analysis.tables import Cell, Table
-from visionlab.storage import write_text
+from visionlab.files.atomic import write_text
 
 _OF_CLASSES = ("_target_", "_partial_")
 Shown = tuple[Table, Form, Sequence[Difference]]

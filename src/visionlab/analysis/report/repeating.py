@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from visionlab.analysis.records import Record
-from visionlab.run_files import read_yaml
+from visionlab.files.run_folder import read_yaml
 
 _OF_THE_FOLDER = ("hydra.mode=", "hydra.sweep.dir=", "hydra.sweep.subdir=", "hydra.run.dir=")
 

@@ -1,0 +1,1 @@
+"""Networks that tasks share, and the weights that go into them."""

@@ -1,0 +1,145 @@
+"""Feature maps of any timm backbone."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import timm
+from torch import Tensor, nn
+
+from visionlab.backbones.timm_models import check_name, create
+from visionlab.backbones.weights import load_matching
+
+Norm = Literal["trained", "frozen_statistics", "frozen", "group"]
+_GROUPS = 32
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backbone:
+    """Settings of a backbone.
+
+    Attributes:
+        name: a model of timm that gives features at strides up to 32.
+        pretrained: whether to load timm's weights, which takes a network or timm's cache.
+        init_from: a file with weights of a backbone, alone or with a head, or None.
+        norm: what becomes of batch norm: `trained`; `frozen_statistics` (running statistics stay,
+            weights and biases are trained); `frozen` (both stay); or `group` norm in its place
+            (arXiv 1803.08494), for batches of one or two images without pretrained weights.
+
+    Raises:
+        ValueError: no such model, or no such norm.
+    """
+
+    name: str
+    pretrained: bool
+    init_from: str | None
+    norm: Norm
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+        if self.norm not in get_args(Norm):
+            raise ValueError(f"norm must be one of {', '.join(get_args(Norm))}, got {self.norm!r}")
+
+    def __call__(self, *, strides: Sequence[int]) -> "Features":
+        """Return the network.
+
+        Args:
+            strides: of the feature maps, for example 8, 16 and 32 for C3, C4 and C5.
+
+        Raises:
+            ValueError: the model has no such features, or its weights cannot be had.
+        """
+        body = create(
+            self.name,
+            pretrained=self.pretrained,
+            key="model.backbone",
+            features_only=True,
+            out_indices=_indices(self.name, strides),
+        )
+        if self.init_from:
+            left = load_matching(body, Path(self.init_from).expanduser())
+            _log.info(
+                "model.backbone.init_from: took what fits; not taken: %s",
+                "; ".join(left) or "nothing",
+            )
+        if self.norm == "group":
+            _replace_batch_norms(body)
+        norms = [
+            module
+            for module in body.modules()
+            if isinstance(module, nn.modules.batchnorm._BatchNorm)
+        ]
+        if self.norm == "frozen":
+            for norm in norms:
+                norm.requires_grad_(False)
+        is_fixed = self.norm in ("frozen", "frozen_statistics")
+        return Features(body, fixed_norms=norms if is_fixed else [])
+
+
+class Features(nn.Module):
+    """Feature maps of an image.
+
+    Args:
+        body: a timm model made with `features_only`.
+        fixed_norms: batch norms whose running statistics are used and kept in training too.
+    """
+
+    def __init__(self, body: nn.Module, *, fixed_norms: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.body = body
+        self.channels: list[int] = body.feature_info.channels()  # type: ignore[operator, union-attr]
+        self._fixed_names = [
+            name for name, module in body.named_modules() if any(module is n for n in fixed_norms)
+        ]
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Return a feature map (B, channels[i], H / s, W / s) for each of the strides s."""
+        features: list[Tensor] = self.body(images)
+        return features
+
+    def train(self, mode: bool = True) -> "Features":
+        """Set the mode; the fixed norms stay in eval mode."""
+        super().train(mode)
+        for name in self._fixed_names:
+            self.body.get_submodule(name).eval()
+        return self
+
+
+def _indices(name: str, strides: Sequence[int]) -> list[int]:
+    """Return which features of a timm model have the strides."""
+    try:
+        model = timm.create_model(name, features_only=True)
+    except (RuntimeError, AttributeError) as error:
+        raise ValueError(f"model.backbone.name must give feature maps, got {name!r}") from error
+    info = model.feature_info
+    reductions = info.reduction()
+    if not set(strides) <= set(reductions):
+        raise ValueError(
+            "model.backbone.name must give feature maps at strides "
+            f"{', '.join(map(str, strides))}, got {name!r} with {', '.join(map(str, reductions))}"
+        )
+    config = timm.get_pretrained_cfg(name)
+    if config is not None and config.fixed_input_size:
+        raise ValueError(f"model.backbone.name must take images of any size, got {name!r}")
+    return [info.out_indices[reductions.index(stride)] for stride in strides]
+
+
+def _replace_batch_norms(body: nn.Module) -> None:
+    """Put group norms where the batch norms are.
+
+    Raises:
+        ValueError: a batch norm does more than normalise, or its channels cannot be grouped.
+    """
+    for name, module in list(body.named_modules()):
+        if not isinstance(module, nn.modules.batchnorm._BatchNorm):
+            continue
+        if type(module) is not nn.BatchNorm2d or module.num_features % _GROUPS:
+            raise ValueError(
+                f"model.backbone.norm=group must find plain batch norms of a multiple of {_GROUPS} "
+                f"channels, got {name} ({type(module).__name__}, {module.num_features} channels)"
+            )
+        parent, _, child = name.rpartition(".")
+        setattr(body.get_submodule(parent), child, nn.GroupNorm(_GROUPS, module.num_features))

@@ -1,0 +1,165 @@
+"""Weights from files into models, and which of a model's weights are trained."""
+
+import fnmatch
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from visionlab.files.tensors import read_tensors
+
+_MAX_NAMED = 5
+_PREFIXES = ("module.", "_orig_mod.")  # of data-parallel training, of torch.compile
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Return a state dictionary from a file.
+
+    Takes visionlab's checkpoints, `.safetensors`, and files of `torch.save` that hold a state
+    dictionary or one under `model`, `state_dict` or `model_state_dict`. A prefix `module.` (from
+    data-parallel training) or `_orig_mod.` (from `torch.compile`) is removed.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file is damaged or holds no weights.
+    """
+    content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
+    weights = {name: value for name, value in content.items() if isinstance(value, Tensor)}
+    if not weights:
+        raise ValueError(f"{path} must hold weights, got the keys {sorted(map(str, content))[:10]}")
+    while prefix := _common_prefix(weights):
+        weights = {name.removeprefix(prefix): value for name, value in weights.items()}
+    return weights
+
+
+def _common_prefix(weights: Mapping[str, Tensor]) -> str | None:
+    """Return the wrapper's prefix if every name has it; a submodule may bear the same name."""
+    for prefix in _PREFIXES:
+        if all(name.startswith(prefix) for name in weights):
+            return prefix
+    return None
+
+
+def load_exactly(model: nn.Module, path: Path) -> None:
+    """Load a file that has the weights of just this model.
+
+    Raises:
+        ValueError: names or shapes differ; the message says which, the model is as it was.
+    """
+    weights = read_weights(path)
+    if differences := _differences(model, weights):
+        raise ValueError(f"{path} holds weights of another model: {_listed(differences)}")
+    model.load_state_dict(weights)
+
+
+def load_matching(model: nn.Module, path: Path) -> list[str]:
+    """Load from a file what has the name and shape of a tensor of the model.
+
+    Returns:
+        What was not taken: tensors of the file that do not fit, and of the model that stay as they
+        are.
+
+    Raises:
+        ValueError: nothing fits.
+    """
+    weights = read_weights(path)
+    ours = model.state_dict()
+    fitting = {
+        name: value
+        for name, value in weights.items()
+        if name in ours and ours[name].shape == value.shape
+    }
+    if not fitting:
+        raise ValueError(
+            f"init_from must share tensors with the model, got none in {path}: "
+            f"{_listed(_differences(model, weights))}"
+        )
+    differences = _differences(model, weights)
+    model.load_state_dict(fitting, strict=False)
+    return differences
+
+
+def freeze(model: nn.Module, patterns: Sequence[str]) -> None:
+    """Stop the training of parameters whose names match a shell pattern such as `layer1.*`.
+
+    The loop then leaves the batch-norm statistics of frozen layers alone too.
+
+    Raises:
+        ValueError: a pattern matches no parameter, or nothing is left to train.
+    """
+    names = [name for name, _ in model.named_parameters()]
+    for pattern in patterns:
+        if not fnmatch.filter(names, pattern):
+            raise ValueError(
+                f"freeze must match a parameter's name, got {pattern!r}; "
+                f"the names begin with {', '.join(names[:3])}"
+            )
+    for name, parameter in model.named_parameters():
+        if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns):
+            parameter.requires_grad_(False)
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ValueError(f"freeze must leave something to train, got {list(patterns)}")
+
+
+def backbone_of(model: nn.Module) -> list[nn.Module]:
+    """Return the parts of a model before its heads; an empty list where none are known.
+
+    That is its `backbone`, or else all but its `get_classifier()`, as timm calls the last layer.
+    Weights that belong to the model itself, such as a class token, come as a module of their own.
+    """
+    backbone = getattr(model, "backbone", None)
+    if isinstance(backbone, nn.Module):
+        return [backbone]
+    if not hasattr(model, "get_classifier"):
+        return []
+    classifier = model.get_classifier()  # type: ignore[operator]
+    return _all_but(model, classifier if isinstance(classifier, tuple) else (classifier,))
+
+
+def _all_but(module: nn.Module, heads: Sequence[nn.Module]) -> list[nn.Module]:
+    """Return a module's largest parts without heads in them."""
+    if any(module is head for head in heads):
+        return []
+    if not any(part is head for part in module.modules() for head in heads):
+        return [module]
+    own = list(module.parameters(recurse=False))
+    parts: list[nn.Module] = [nn.ParameterList(own)] if own else []
+    return parts + [part for child in module.children() for part in _all_but(child, heads)]
+
+
+def _differences(model: nn.Module, weights: Mapping[str, Tensor]) -> list[str]:
+    ours = model.state_dict()
+    shapes = [
+        f"{name} has shape {tuple(weights[name].shape)} in the file and {tuple(ours[name].shape)} "
+        "in the model"
+        for name in ours
+        if name in weights and weights[name].shape != ours[name].shape
+    ]
+    missing = [f"{name} is not in the file" for name in ours if name not in weights]
+    unknown = [f"{name} is not in the model" for name in weights if name not in ours]
+    return shapes + missing + unknown
+
+
+def _listed(differences: Sequence[str]) -> str:
+    rest = len(differences) - _MAX_NAMED
+    return "; ".join(differences[:_MAX_NAMED]) + (f"; and {rest} more" if rest > 0 else "")
+
+
+def _read_safetensors(path: Path) -> Mapping[str, object]:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist")
+    try:
+        return dict(load_file(path))
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path} is not a whole safetensors file") from error
+
+
+def _read_torch(path: Path) -> Mapping[str, object]:
+    content = read_tensors(path, sealed=False)
+    for key in ("model", "state_dict", "model_state_dict"):
+        inner: object = content.get(key)
+        if isinstance(inner, Mapping):
+            return inner
+    return content

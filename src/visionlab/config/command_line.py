@@ -1,0 +1,236 @@
+"""What the scripts share: schemas and resolvers for Hydra, and errors in one line.
+
+Nothing here imports torch.
+"""
+
+import argparse
+import functools
+import hashlib
+import logging
+import os
+import re
+import signal
+import sys
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, InstantiationException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from visionlab.config.errors import USER_ERRORS, check_keys, explain, is_users, refuse
+from visionlab.config.nonzero_ranks import first_speaks, followers_folder
+from visionlab.config.schemas.scripts import SCHEMAS
+from visionlab.core.interrupt import Interrupted
+
+# what Hydra 1.4 says at each start, of what 1.3 needs
+for _old in (
+    "The version_base parameter is deprecated",
+    r"register_new_resolver\(\) is deprecated",
+    "Hydra configured Python logging without an execution whitelist",
+):
+    warnings.filterwarnings("ignore", message=rf"\s*{_old}")
+
+CONF = str(Path(__file__).parents[3] / "conf")
+_FULL_ERROR = "HYDRA_FULL_ERROR"
+_MAX_FOLDER_NAME = 120
+_made: list[Path] = []  # folders of runs and studies that this process made
+_log = logging.getLogger("visionlab")
+
+
+class Unfinished(Exception):  # noqa: N818 - others finished
+    """Some jobs of a multirun did not finish."""
+
+
+_ENDS = (Unfinished, Interrupted)
+
+
+def register() -> None:
+    """Tell Hydra the names and types of settings, and how run folders are named."""
+    store = ConfigStore.instance()
+    for group, schemas in SCHEMAS.items():
+        for name, schema in schemas.items():
+            package = "_global_" if group == "schema" else None
+            store.store(group=group, name=name, node=schema, package=package)
+    OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
+    OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
+    OmegaConf.register_new_resolver("study_url", study_url, replace=True)
+    OmegaConf.register_new_resolver("study_direction", study_direction, replace=True)
+
+
+@functools.cache  # Hydra resolves it more than once
+def run_folder(resume: str | None, task: str) -> str:
+    """Return the folder of a resumed run, or make a new one that no other run has.
+
+    Raises:
+        FileNotFoundError: `resume` is not the folder of a run.
+    """
+    if folder_aside := followers_folder():
+        return folder_aside
+    if resume:
+        if not (Path(resume).expanduser() / "config.yaml").is_file():
+            raise FileNotFoundError(f"resume must be the folder of a run, got {resume}")
+        return str(Path(resume).expanduser())
+    parent = Path("outputs", task)
+    parent.mkdir(parents=True, exist_ok=True)
+    stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
+    for number in range(1, sys.maxsize):
+        folder = parent / (stamp if number == 1 else f"{stamp}_{number}")
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            continue
+        _made.append(folder)
+        return str(folder)
+    raise AssertionError("unreachable")
+
+
+def folder_name(overrides: str) -> str:
+    """Return the overrides of a job as one folder's name, without separators and not too long.
+
+    Where something had to go, a hash keeps the names of different jobs different.
+    """
+    name = re.sub(r"[^\w.,=+\-\[\]]+", "-", overrides) or "defaults"
+    if len(name) <= _MAX_FOLDER_NAME and name == (overrides or name):
+        return name
+    return f"{name[:_MAX_FOLDER_NAME]}-{hashlib.sha256(overrides.encode()).hexdigest()[:8]}"
+
+
+def quoted(text: str) -> str:
+    """Return text as a value that Hydra's grammar takes as it is."""
+    return "'" + text.replace("'", "\\'") + "'"
+
+
+def study_url(study: str | None, folder: str) -> str:
+    """Return the storage URL of a study: the one given, or a file in the sweep's folder.
+
+    The folder is made, since Hydra's own sweeper opens the file before it does so.
+    """
+    if study:
+        return study
+    if not Path(folder).exists():
+        Path(folder).mkdir(parents=True)
+        _made.append(Path(folder))
+    return f"sqlite:///{Path(folder).absolute() / 'study.db'}"
+
+
+def study_direction(mode: str) -> str:
+    """Return what Optuna calls the mode of a task."""
+    return {"max": "maximize", "min": "minimize"}[mode]
+
+
+def job(function: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
+    """Make what a user got wrong one line and an exit code, and keep it in the run's log.
+
+    In a multirun the other jobs go on; a signal ends them all.
+    """
+
+    @functools.wraps(function)
+    def reporting(config: DictConfig) -> Any:
+        try:
+            with first_speaks():
+                check_keys(config)
+                return function(config)
+        except (*USER_ERRORS, Interrupted, RuntimeError) as error:
+            if _wants_traceback() or not is_users(error):
+                raise
+            _log.error("error: %s", explain(error))
+            is_job_of_many = HydraConfig.get().mode == RunMode.MULTIRUN
+            if is_job_of_many and not isinstance(error, Interrupted):
+                raise  # to the launcher, which goes on with the next job
+            _discard_unused()
+            sys.exit(getattr(error, "exit_code", 1))
+
+    return reporting
+
+
+def run(main: Callable[[], Any]) -> None:
+    """Run a Hydra main function; what Hydra refuses is one line and exit code 2."""
+    traceback = _wants_traceback()
+    os.environ[_FULL_ERROR] = "1"  # or Hydra prints several lines itself
+    os.environ["VISIONLAB_TRACEBACK"] = "1" if traceback else ""
+    sys.argv[1:] = _for_hydra(sys.argv[1:])
+    argparse.ArgumentParser.error = refuse  # type: ignore[assignment, method-assign]
+    register()
+    logging.raiseExceptions = False  # a full disk is reported once, not at every line of a log
+    try:
+        with first_speaks():
+            main()
+    except BrokenPipeError:  # --help | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+    except (
+        HydraException,
+        OmegaConfBaseException,
+        Unfinished,
+        Interrupted,
+        *USER_ERRORS,
+    ) as error:
+        if traceback:
+            raise
+        print(f"error: {explain(error)}", file=sys.stderr)  # noqa: T201 - logging may not be set up
+        _discard_unused()
+        refused = isinstance(error, HydraException) and not isinstance(
+            error, InstantiationException
+        )
+        sys.exit(2 if refused else getattr(error, "exit_code", 1))
+
+
+def _for_hydra(arguments: Sequence[str]) -> list[str]:
+    """Return arguments as Hydra takes them.
+
+    A group that the defaults list is chosen without +, and habit has `experiment` with one; what
+    stands in `where` (of plots.py) is new each time and would need one. In a
+    multirun, Hydra would first set what all jobs have in common where no job has chosen yet, which
+    fails for `dataset=cifar10,cifar100 dataset.root=DIR`; a choice of one is left to the jobs. The
+    path of a job's folder would have to be quoted, for its = and commas.
+    """
+    arguments = [re.sub(r"^\+(?=experiment=)", "", _quoted_path(each)) for each in arguments]
+    arguments = [re.sub(r"^(?=where\.)", "+", each) for each in arguments]
+    if not {"--multirun", "-m"} & set(arguments):
+        return arguments
+    return [_as_choice(each) if _is_of_a_part(each) else each for each in arguments]
+
+
+def _quoted_path(argument: str) -> str:
+    key, _, value = argument.partition("=")
+    is_path = "/" in value and re.search(r"[=,\[\]]", value) and Path(value).expanduser().exists()
+    return f"{key}={quoted(value)}" if is_path else argument
+
+
+def _is_of_a_part(argument: str) -> bool:
+    key = argument.partition("=")[0]
+    return bool(re.fullmatch(r"\w+(\.\w+)+", key)) and not key.startswith(("hydra.", "sweep."))
+
+
+def _as_choice(argument: str) -> str:
+    key, _, value = argument.partition("=")
+    choice = f"{key}=choice({value})"
+    try:
+        override, _ = OverridesParser.create().parse_overrides([argument, choice])
+    except HydraException:  # a choice cannot be null; what else is wrong Hydra says itself
+        return argument
+    return argument if override.is_sweep_override() else choice
+
+
+def _discard_unused() -> None:
+    """Remove the new folder of what never began, so that mistakes leave nothing behind."""
+    for folder in _made:
+        if folder.is_dir() and {path.name for path in folder.iterdir()} <= {"run.log"}:
+            (folder / "run.log").unlink(missing_ok=True)
+            folder.rmdir()
+
+
+def _wants_traceback() -> bool:
+    if "VISIONLAB_TRACEBACK" in os.environ:
+        return bool(os.environ["VISIONLAB_TRACEBACK"])
+    return os.environ.get(_FULL_ERROR) == "1"

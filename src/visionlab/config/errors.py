@@ -1,0 +1,126 @@
+"""What a user got wrong, in one line: what, the rule, the value got. Imports no torch."""
+
+import argparse
+import dataclasses
+import re
+import sys
+
+from hydra.core.config_store import ConfigStore
+from hydra.errors import HydraException, InstantiationException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from visionlab.config.schemas.scripts import SCHEMAS
+from visionlab.config.suggestions import nearest
+from visionlab.core.interrupt import Interrupted
+
+USER_ERRORS = (ValueError, OSError, FloatingPointError, InstantiationException)
+
+
+def check_keys(config: DictConfig) -> None:
+    """Refuse keys that a leading + put where the schema has none, and values not given.
+
+    Raises:
+        ValueError: there are such keys.
+    """
+    check_known(config)
+    if missing := OmegaConf.missing_keys(config):
+        raise ValueError(f"{', '.join(sorted(missing))} must be given, got nothing")
+
+
+def check_known(config: DictConfig) -> None:
+    """Refuse keys that a leading + put where the schema has none.
+
+    Raises:
+        ValueError: there are such keys.
+    """
+    if unknown := _unknown_keys(config):
+        names = f"{', '.join(unknown)} must be a setting; overrides need no leading +"
+        raise ValueError(names + nearest(unknown[0].split(".")[-1], _all_names()))
+
+
+def explain(error: BaseException) -> str:
+    """Return an error as one line: what, the rule, the value got."""
+    if isinstance(error, InstantiationException) and isinstance(error.__cause__, USER_ERRORS):
+        return _prefixed(error.__cause__, str(error))
+    if notes := getattr(error, "__notes__", None):  # where Hydra 1.4 says it
+        return _prefixed(error, "\n".join(notes))
+    if type(error).__name__ == "OutOfMemoryError":
+        return "the device's memory must hold a batch; raise hparams.accumulate_steps"
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        causes = [error.__cause__] if isinstance(error.__cause__, OmegaConfBaseException) else []
+        return _explain_hydra("\n".join(str(part) for part in (error, *causes)))
+    return " ".join(str(error).split())
+
+
+def _prefixed(error: BaseException, text: str) -> str:
+    """Return an error of a part with the part's key before it, as Hydra's text has it."""
+    key = re.search(r"^\s*full_key: (.*)$", text, re.MULTILINE)
+    message = " ".join(str(error).split())
+    return f"{key[1]}.{message}" if key else message
+
+
+def _explain_hydra(message: str) -> str:
+    message = message.split("Config search path")[0]
+    noise = (
+        "To append to your config",
+        "full_key:",
+        "object_type=",
+        "reference_type=",
+        "See https",
+    )
+    lines = [line.strip().removesuffix(".") for line in message.splitlines()]
+    text = "; ".join(line for line in lines if line and not line.startswith(noise))
+    text = re.sub(r"\w+ raised while resolving interpolation: ", "", text.replace(":;", ":"))
+    unknown = re.search(r"Could not override '([\w./@]+)'|Key '(\w+)' not in", message)
+    if unknown:
+        return text + nearest((unknown[1] or unknown[2]).split(".")[-1], _all_names())
+    if choice := re.search(r"Could not find '(?:.*/)?(.*)'", message):
+        return text + nearest(choice[1], re.findall(r"^\t(\S+)$", message, re.MULTILINE))
+    return text
+
+
+def _unknown_keys(config: DictConfig, prefix: str = "") -> list[str]:
+    schema = OmegaConf.get_type(config)
+    known = None
+    if schema is not None and dataclasses.is_dataclass(schema):
+        known = {field.name for field in dataclasses.fields(schema)}
+    unknown = []
+    for key, value in config.items_ex(resolve=False):
+        key = str(key)
+        if known is not None and key not in known:
+            unknown.append(f"{prefix}{key}")
+        elif isinstance(value, DictConfig) and not (value._is_missing() or value._is_none()):
+            unknown += _unknown_keys(value, f"{prefix}{key}.")
+    return unknown
+
+
+def _all_names() -> list[str]:
+    """Return the names of all settings, of launchers and sweepers too."""
+    schemas = [schema for group in SCHEMAS.values() for schema in group.values()]
+    names = {field.name for schema in schemas for field in dataclasses.fields(schema)}
+    of_hydra = ConfigStore.instance().repo.get("hydra", {})
+    for group in ("launcher", "sweeper"):
+        for stored in of_hydra.get(group, {}).values():
+            names |= {str(key) for key in getattr(stored, "node", {})}
+    return sorted(names)
+
+
+def is_users(error: BaseException) -> bool:
+    """Return whether an error is one that a user can mend, not a fault of the program."""
+    if isinstance(error, InstantiationException):
+        return isinstance(error.__cause__, USER_ERRORS)
+    named = type(error).__name__ == "OutOfMemoryError"
+    return named or isinstance(error, (*USER_ERRORS, Interrupted))
+
+
+def refuse(parser: argparse.ArgumentParser, message: str) -> None:
+    """Make what argparse does not understand one line; it would print its usage too."""
+    options = [name for action in parser._actions for name in action.option_strings]
+    unknown = re.search(r"unrecognized arguments: (\S+)", message)
+    if unknown and not unknown[1].startswith("-"):
+        message = f"options must stand before or after all overrides, got {unknown[1]} after one"
+    elif unknown:
+        message += nearest(unknown[1], options)
+    print(f"error: {message}", file=sys.stderr)  # noqa: T201 - logging is not set up
+    sys.exit(2)

@@ -1,0 +1,1 @@
+"""Arithmetic without files: seeding, geometry, boxes, processes."""

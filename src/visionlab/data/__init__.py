@@ -1,1 +1,0 @@
-"""Data sets: what they read, how they are split, and how batches of them are made."""

@@ -1,0 +1,1 @@
+"""Files: atomic writes, tensor files, the run folder, locks."""

@@ -1,0 +1,204 @@
+"""From image files to pixels, in worker processes."""
+
+import io
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from PIL import Image, ImageFile
+from torch import Tensor
+from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
+
+from visionlab.images.sources import TarMember, read_bytes
+from visionlab.images.workers import Workers
+
+Source = Path | TarMember | Tensor  # an image's file, its place in a tar, or (3, H, W) uint8
+Factor = Callable[[int, int], int]  # width and height to how many times smaller an image is kept
+
+
+class Decoded(NamedTuple):
+    """An image, (3, H, W) uint8, or what is wrong with it.
+
+    Attributes:
+        row: its number.
+        image: smaller than the original by `factor`, each pixel the mean of a square.
+        factor: a whole number.
+        size: width and height of the original.
+        problem: empty if nothing is wrong.
+    """
+
+    row: int
+    image: Tensor
+    factor: int
+    size: tuple[int, int]
+    problem: str
+
+
+class Stack(NamedTuple):
+    """The images of a batch.
+
+    Attributes:
+        rows: (B,) int64, their numbers.
+        pixels: (3, H, W) uint8 each.
+        factors: (B,) int64, how many times smaller than their originals they are.
+        sizes: (B, 2) int64, width and height of the originals.
+        problems: what is wrong with some of them.
+    """
+
+    rows: Tensor
+    pixels: list[Tensor]
+    factors: Tensor
+    sizes: Tensor
+    problems: list[str]
+
+    def images(self, device: torch.device) -> list[Tensor]:
+        """Return the images on a device, moved there all at once."""
+        if device.type == "cpu":
+            return self.pixels
+        return _apart(_together(self.pixels).to(device), _shapes(self.pixels))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Leave a worker as few tensors: each of them takes a file descriptor."""
+        numbers = torch.cat([self.rows[:, None], self.factors[:, None], self.sizes], dim=1)
+        return _unpickled, (
+            _together(self.pixels),
+            _shapes(self.pixels),
+            numbers,
+            self.problems,
+        )
+
+
+def _unpickled(
+    flat: Tensor, shapes: list[torch.Size], numbers: Tensor, problems: list[str]
+) -> Stack:
+    return Stack(
+        rows=numbers[:, 0],
+        pixels=_apart(flat, shapes),
+        factors=numbers[:, 1],
+        sizes=numbers[:, 2:],
+        problems=problems,
+    )
+
+
+def _shapes(images: Sequence[Tensor]) -> list[torch.Size]:
+    return [image.shape for image in images]
+
+
+def _together(images: Sequence[Tensor]) -> Tensor:
+    return torch.cat([image.flatten() for image in images])
+
+
+def _apart(flat: Tensor, shapes: Sequence[torch.Size]) -> list[Tensor]:
+    parts = torch.split(flat, [shape.numel() for shape in shapes])
+    return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
+
+
+class Images:
+    """Decodes images by their rows; what comes is the same for any number of workers.
+
+    Args:
+        sources: the images.
+        factor: maps width and height to how many times smaller an image is kept.
+        num_workers: decoding processes; 0 decodes in this one.
+    """
+
+    def __init__(self, sources: Sequence[Source], *, factor: Factor, num_workers: int) -> None:
+        self._workers: Workers[Decoded, Stack] = Workers(
+            _Decoder(sources, factor),
+            num_rows=len(sources),
+            stack=_stack,
+            num_workers=num_workers,
+        )
+
+    def batches(self, rows: Iterable[Tensor]) -> Iterator[Stack]:
+        """Yield the images of each batch of rows, (B,) int64 each.
+
+        Raises:
+            ValueError: a file cannot be decoded.
+        """
+        for stack in self._workers.batches(rows):
+            if stack.problems:
+                raise ValueError(stack.problems[0])
+            yield stack
+
+    def unreadable(self) -> list[int]:
+        """Return the rows that cannot be decoded; reads every image once."""
+        batches = torch.split(torch.arange(self._workers.num_rows), 64)
+        return [
+            row
+            for stack in self._workers.batches(batches)
+            for row, size in zip(stack.rows.tolist(), stack.sizes.tolist(), strict=True)
+            if size == [0, 0]
+        ]
+
+
+class KeptImages:
+    """Images that were decoded once and stay in memory.
+
+    Args:
+        images: where they come from.
+        num_images: how many there are.
+    """
+
+    def __init__(self, images: Images, *, num_images: int) -> None:
+        rows = torch.split(torch.arange(num_images), 64)
+        self._kept = [each for stack in images.batches(rows) for each in _unstacked(stack)]
+
+    def batches(self, rows: Iterable[Tensor]) -> Iterator[Stack]:
+        """Yield the images of each batch of rows, (B,) int64 each."""
+        for batch in rows:
+            yield _stack([self._kept[row] for row in batch.tolist()])
+
+
+class _Decoder:
+    """What a worker process does."""
+
+    def __init__(self, sources: Sequence[Source], factor: Factor) -> None:
+        self._sources = sources
+        self._factor = factor
+
+    def __call__(self, row: int) -> Decoded:
+        source = self._sources[row]
+        if isinstance(source, Tensor):
+            width, height = source.shape[2], source.shape[1]
+            factor = self._factor(width, height)
+            pixels = source if factor == 1 else _reduced(to_pil_image(source), factor)
+            return Decoded(row, pixels, factor, (width, height), "")
+        ImageFile.LOAD_TRUNCATED_IMAGES = False
+        try:
+            with Image.open(io.BytesIO(read_bytes(source))) as image:
+                decoded = image.convert("RGB")
+        except Exception:  # what a damaged file makes a decoder raise is not to be foreseen
+            problem = f"{source} must be an image, got a file that cannot be decoded"
+            return Decoded(row, torch.zeros(3, 0, 0, dtype=torch.uint8), 1, (0, 0), problem)
+        factor = self._factor(*decoded.size)
+        return Decoded(row, _reduced(decoded, factor), factor, decoded.size, "")
+
+
+def _reduced(image: Image.Image, factor: int) -> Tensor:
+    pixels: Tensor = pil_to_tensor(image.reduce(factor) if factor > 1 else image)
+    return pixels
+
+
+def _stack(images: Sequence[Decoded]) -> Stack:
+    return Stack(
+        rows=torch.tensor([image.row for image in images]),
+        pixels=[image.image for image in images],
+        factors=torch.tensor([image.factor for image in images]),
+        sizes=torch.tensor([image.size for image in images]),
+        problems=[image.problem for image in images if image.problem],
+    )
+
+
+def _unstacked(stack: Stack) -> Iterator[Decoded]:
+    """Yield the images of a stack, each with memory of its own."""
+    columns = zip(
+        stack.rows.tolist(),
+        stack.pixels,
+        stack.factors.tolist(),
+        stack.sizes.tolist(),
+        strict=True,
+    )
+    for row, image, factor, (width, height) in columns:
+        yield Decoded(row, image.clone(), factor, (width, height), "")

@@ -1,0 +1,36 @@
+"""The part of a training set that is held out for validation."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from visionlab.core import seeding
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holdout:
+    """A share of the training samples, drawn once with a seed of its own.
+
+    Raises:
+        ValueError: `split` outside [0, 1), or `seed` below 0.
+    """
+
+    split: float
+    seed: int
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.split < 1.0:
+            raise ValueError(f"split must be in [0, 1), got {self.split}")
+        if self.seed < 0:
+            raise ValueError(f"seed must be >= 0, got {self.seed}")
+
+    def rows(self, num_samples: int) -> tuple[Tensor, Tensor]:
+        """Return the row numbers of the training and of the validation part.
+
+        The validation part has int(num_samples * split) rows. With 50,000 samples, split 0.1 and
+        seed 1234 these are the parts of the EMA study (its split is torch's `random_split`, train
+        first).
+        """
+        num_val = int(num_samples * self.split)
+        order = seeding.permutation(num_samples, seed=self.seed)
+        return order[: num_samples - num_val], order[num_samples - num_val :]

@@ -1,0 +1,31 @@
+"""From pixels to what models see, and back."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def normalisation_tensor(
+    mean: Sequence[float], std: Sequence[float], *, num_channels: int
+) -> Tensor:
+    """Return mean and standard deviation as (2, C) float32."""
+    for name, values in (("mean", mean), ("std", std)):
+        if len(values) != num_channels:
+            raise ValueError(f"{name} must have {num_channels} values, got {list(values)}")
+    if min(std) <= 0:
+        raise ValueError(f"std must be > 0, got {list(std)}")
+    return torch.tensor([list(mean), list(std)], dtype=torch.float32)
+
+
+def normalise(images: Tensor, normalisation: Tensor) -> Tensor:
+    """Return (images / 255 - mean) / std for uint8 images (B, C, H, W) and (2, C) mean and std."""
+    mean, std = normalisation[:, :, None, None]
+    return images.float().div_(255.0).sub_(mean).div_(std)
+
+
+def to_pixels(images: Tensor, *, normalisation: Tensor) -> Tensor:
+    """Return pixels in [0, 1] of normalised images (B, C, H, W): what `normalise` did, undone."""
+    mean, std = normalisation[:, :, None, None]
+    pixels: Tensor = images * std + mean
+    return pixels.clamp_(0.0, 1.0)

@@ -1,0 +1,49 @@
+"""The parts of a detection data set: which there are, where they lie, what validates."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+_SPLITS = ("train", "val", "test")
+
+
+def configured(splits: Mapping[str, str | None], *, setting: str) -> dict[str, str]:
+    """Return the splits that are not null, train first.
+
+    Raises:
+        ValueError: one is none of train, val and test, or train is missing.
+    """
+    unknown = sorted(set(splits) - set(_SPLITS))
+    if unknown:
+        raise ValueError(f"dataset.{setting} must be of {', '.join(_SPLITS)}, got {unknown[0]}")
+    if splits.get("train") is None:
+        raise ValueError(f"dataset.{setting}.train must be given, got null")
+    return {name: value for name in _SPLITS if (value := splits.get(name)) is not None}
+
+
+def existing(path: Path, *, setting: str, split: str) -> Path:
+    """Return a path that a setting names.
+
+    Raises:
+        FileNotFoundError: there is no such file or folder.
+    """
+    if path.exists():
+        return path
+    hints = {
+        "val": "; null takes a share of train",
+        "test": "; null leaves it out",
+    }
+    raise FileNotFoundError(
+        f"dataset.{setting}.{split} must exist, looked for {path}{hints.get(split, '')}"
+    )
+
+
+def root_folder(root: str) -> Path:
+    """Return the folder of a data set.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+    """
+    folder = Path(root).expanduser()
+    if not folder.is_dir():
+        raise FileNotFoundError(f"dataset.root must be a folder, looked for {folder}")
+    return folder

@@ -1,0 +1,74 @@
+"""From stored pixels to a model's input: one sampling, one colour matrix, and blur."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from visionlab.core import geometry
+from visionlab.images import photometric
+
+
+class Change(NamedTuple):
+    """What happens to the images of a batch.
+
+    Attributes:
+        matrices: (B, 3, 3) float64, input pixels to input pixels.
+        bars: (B, 4) in [0, 1), black at the left, top, right and bottom, as shares of the side.
+        colours: (B, 4, 4) float64, see `photometric`.
+        blur_px: (B,) int64, odd.
+    """
+
+    matrices: Tensor
+    bars: Tensor
+    colours: Tensor
+    blur_px: Tensor
+
+
+def unchanged(count: int) -> Change:
+    """Return the change that changes nothing, for `count` images."""
+    return Change(
+        matrices=geometry.identities(count, device=torch.device("cpu")),
+        bars=torch.zeros(count, 4),
+        colours=torch.eye(4, dtype=torch.float64).expand(count, 4, 4),
+        blur_px=torch.ones(count, dtype=torch.int64),
+    )
+
+
+def render(
+    images: Sequence[Tensor],
+    matrices: Tensor,
+    change: Change,
+    *,
+    size: tuple[int, int],
+    normalisation: Tensor,
+) -> Tensor:
+    """Return what a model sees, (B, 3, height, width) float32; outside the image it is 0.
+
+    0 is the mean colour. Black bars come before the changes of colour, which act on them too; blur
+    comes last.
+
+    Args:
+        images: (3, H, W) each, in [0, 255].
+        matrices: (B, 3, 3), image to input pixels, without the change.
+        change: what is done to the pictures.
+        size: height and width of the result.
+        normalisation: (2, 3) float32, mean and standard deviation of pixels in [0, 1].
+    """
+    pixels, is_inside = geometry.sample(images, change.matrices @ matrices, size=size)
+    if change.bars.any():
+        pixels *= _between(change.bars.to(pixels.device), size)
+    pixels = photometric.recolour(pixels, change.colours, normalisation=normalisation)
+    return photometric.blur(pixels.mul_(is_inside), change.blur_px)
+
+
+def _between(bars: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return which pixels no bar covers, (B, 1, height, width) bool; bars are (B, 4) shares."""
+    height, width = size
+    x = (torch.arange(width, device=bars.device) + 0.5) / width
+    y = (torch.arange(height, device=bars.device) + 0.5) / height
+    left, top, right, bottom = (share[:, None] for share in bars.unbind(1))
+    across = (x >= left) & (x < 1.0 - right)
+    down = (y >= top) & (y < 1.0 - bottom)
+    return (down[:, :, None] & across[:, None, :])[:, None]

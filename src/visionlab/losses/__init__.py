@@ -1,1 +1,0 @@
-"""Losses: (outputs, targets) to named scalars."""

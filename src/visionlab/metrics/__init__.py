@@ -1,1 +1,0 @@
-"""Metrics: what is counted over a split."""

@@ -1,1 +1,0 @@
-"""Pictures of samples: what a model got most wrong."""

@@ -1,0 +1,1 @@
+"""What train.py, eval.py and plots.py do."""

@@ -1,0 +1,91 @@
+"""`run.json`: what a run is, on what it ran, how far it came, and its final numbers."""
+
+import json
+import logging
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from visionlab.core.processes import num_processes
+from visionlab.engine.device import describe_hardware
+from visionlab.files.atomic import write_json
+
+_log = logging.getLogger(__name__)
+_PACKAGES = ("visionlab", "torch", "torchvision", "timm", "hydra-core", "numpy")
+
+
+class Record:
+    """Keeps `run.json` up to date; what an earlier process of the run wrote stays.
+
+    Args:
+        path: the file.
+        seed: of everything random.
+        class_names: in the order of the labels.
+        device: where the run computes.
+        composed: how the run's configuration was composed when it began.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        seed: int,
+        class_names: Sequence[str],
+        device: torch.device,
+        composed: Mapping[str, Any],
+    ) -> None:
+        self._path = path
+        self._content: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+        if "started" not in self._content:
+            self._content |= {"started": now(), **composed}
+        self._content["num_starts"] = self._content.get("num_starts", 0) + 1
+        before = self._content.get("hardware", {}).get("processes", num_processes())
+        if before != num_processes():
+            _log.warning(
+                "going on with %d processes, %d so far: sums are rounded differently",
+                *(num_processes(), before),
+            )
+        self.update(
+            status="running",
+            error=None,
+            seed=seed,
+            labels=list(class_names),
+            versions=_versions(),
+            commit=_commit(),
+            hardware=describe_hardware(device),
+        )
+
+    def update(self, **content: Any) -> None:
+        """Set some keys and write the file."""
+        self._content |= {**content, "updated": now()}
+        write_json(self._path, self._content)
+
+
+def _versions() -> dict[str, str]:
+    versions = {package: metadata.version(package) for package in _PACKAGES}
+    return {**versions, "cuda": torch.version.cuda or ""}
+
+
+def _commit() -> Mapping[str, Any] | None:
+    """Return the commit of visionlab's own checkout, and whether files differ from it."""
+    here = Path(__file__).parent
+    try:
+        commit = _git(here, "rev-parse", "HEAD")
+        return {"hash": commit, "dirty": bool(_git(here, "status", "--porcelain"))}
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def now() -> str:
+    """Return date and time as `run.json` has them, which sort as text."""
+    return time.strftime("%Y-%m-%d %H:%M:%S")

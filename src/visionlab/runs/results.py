@@ -1,0 +1,103 @@
+"""What is measured when a training is over: each saved model of each of its runs."""
+
+import functools
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor
+
+from visionlab.core.interrupt import Signals
+from visionlab.core.processes import rank
+from visionlab.engine.checkpoints import best_name, saved_models
+from visionlab.engine.distributed.collectives import from_first
+from visionlab.engine.evaluation import Numbers, Result, evaluate_saved, export, label
+from visionlab.engine.shared_runs import of_run, saved_names, under_names
+from visionlab.engine.state import Best
+from visionlab.runs.training import Run, Training
+
+_TRAIN_SPLITS = {"none": [], "plain": ["train_plain"], "augmented": ["train"]}
+
+
+def final_results(training: Training, signals: Signals) -> list[Numbers]:
+    """Return for each run the numbers of its saved models on the test split, and on train if asked.
+
+    What the last weights did with the training samples is drawn too.
+    """
+    numbers: list[Numbers] = [{} for _ in training.runs]
+    for split in ("test", "train_plain", "train"):
+        asking = [run for run in training.runs if split in _asked_splits(run, training)]
+        results = _evaluate(asking, training, split, signals)
+        for run, of_one in zip(training.runs, numbers, strict=True):
+            if run in asking:
+                own = of_run(results, saved_names(run.names))
+                if rank() == 0:
+                    _keep(own, run, training, split)
+                of_one[label(split)] = {name: result.numbers for name, result in own.items()}
+    return numbers
+
+
+def table(runs: Sequence[Run], results: Sequence[Numbers]) -> Numbers:
+    """Return the numbers of all runs together, by the training's names."""
+    table: Numbers = {}
+    for run, numbers in zip(runs, results, strict=True):
+        for split, models in numbers.items():
+            table.setdefault(split, {}).update(under_names(models, saved_names(run.names)))
+    return table
+
+
+def chosen(
+    numbers: Numbers, best: Mapping[str, Best], *, monitor: str, mode: str
+) -> dict[str, float]:
+    """Return the monitored number of the model that was best on validation, by split.
+
+    Unlike the numbers of one average, it has the same name in runs with other averages.
+
+    Args:
+        numbers: final ones of a run.
+        best: on validation, of each of its models.
+        monitor: the number that says which is best.
+        mode: max or min.
+    """
+    if not best:
+        return {}
+    pick = max if mode == "max" else min
+    name = pick(best, key=lambda each: best[each].value)
+    saved = best_name(name)
+    of_splits = {
+        split: models[saved][monitor]
+        for split, models in numbers.items()
+        if monitor in models.get(saved, {})
+    }
+    return {"val": best[name].value, **of_splits}
+
+
+def _asked_splits(run: Run, training: Training) -> list[str]:
+    test_splits = ["test"] if "test" in training.data.splits else []
+    return test_splits + _TRAIN_SPLITS[run.recipes.evaluation.train]
+
+
+def _evaluate(
+    runs: Sequence[Run], training: Training, split: str, signals: Signals
+) -> dict[str, Result]:
+    """Evaluate what some runs have saved, by the training's names; what they share once."""
+    weights: dict[str, Mapping[str, Tensor]] = {}
+    for run in runs:
+        saved = from_first(functools.partial(saved_models, run.folder / "checkpoints"))
+        weights = under_names(saved, saved_names(run.names)) | weights
+    return evaluate_saved(
+        training.task,
+        weights,
+        split,
+        batch_size=training.recipes.evaluation.batch_size,
+        autocast=training.autocast,
+        check=signals.check,
+        epoch=training.recipes.hparams.epochs,
+    )
+
+
+def _keep(results: Mapping[str, Result], run: Run, training: Training, split: str) -> None:
+    task = training.task
+    if split == "test":
+        export(task, results, run.folder, split)
+    else:
+        folder = run.folder / "pictures" / label(split)
+        task.draw(folder, results["model"].samples, task.splits[split])

@@ -1,0 +1,189 @@
+"""The jobs that a multirun asks for, composed and resolved.
+
+Composing a configuration takes Hydra tens of milliseconds. Jobs that choose the same files of the
+groups are composed once; each then sets its values as Hydra would.
+"""
+
+import copy
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, OverrideType
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from visionlab.config.run_config import composition
+from visionlab.config.errors import check_known
+from visionlab.files.run_folder import leaves
+
+_NOT_SETTINGS = ("hydra", "sweep")
+_EXPERIMENT = "experiment"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One job of a multirun.
+
+    Attributes:
+        number: from 0, in the order of the grid.
+        name: of its folder in the multirun's.
+        swept: its overrides that not all jobs have, by key.
+        config: all its settings, resolved, as plain containers.
+        composed: how it was composed, see `configs.composition`.
+    """
+
+    number: int
+    name: str
+    swept: Mapping[str, str]
+    config: Mapping[str, Any]
+    composed: Mapping[str, Any]
+
+
+def compose_jobs(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) -> list[Job]:
+    """Return the jobs of a grid.
+
+    An experiment may bring a grid of its own, as `hydra.sweeper.params`; several experiments are
+    several grids, one after another.
+
+    Args:
+        loader: of Hydra.
+        master: the multirun's own configuration.
+        arguments: overrides as on the command line; a list of values makes a job of each.
+
+    Raises:
+        ValueError: a setting is unknown, not given, or has a value twice.
+        HydraException: Hydra refuses an override.
+    """
+    compose = _Composer(loader, master)
+    parser = OverridesParser.create(config_loader=loader)
+    grid: list[list[str]] = []
+    for experiment, others in _experiments(parser.parse_overrides(list(arguments))):
+        parsed = parser.parse_overrides([*experiment, *compose.params(experiment), *others])
+        for override in parsed:
+            _check_values(override)
+        grid += BasicSweeper.split_arguments(parsed, None)[0]
+    count = Counter(override for overrides in grid for override in overrides)
+    jobs = []
+    for number, overrides in enumerate(grid):
+        swept = [override for override in overrides if count[override] < len(grid)]
+        config, hydra = compose(parser.parse_overrides(overrides), number, swept)
+        jobs.append(
+            Job(
+                number=number,
+                name=str(hydra.sweep.subdir),
+                swept={_key(each): each.partition("=")[2] for each in swept},
+                config=config,
+                composed={**composition(hydra), "overrides": overrides},
+            )
+        )
+    names = Counter(job.name for job in jobs)
+    if not jobs or max(names.values()) > 1:
+        name, times = names.most_common(1)[0] if jobs else ("no job", 0)
+        raise ValueError(
+            f"hydra.sweep.subdir must give each of one or more jobs a folder, got {name} x{times}"
+        )
+    return jobs
+
+
+def _experiments(overrides: Sequence[Override]) -> list[tuple[list[str], list[str]]]:
+    """Return each experiment that is chosen, as an override, with all other overrides."""
+    chosen = [each for each in overrides if each.key_or_group == _EXPERIMENT][-1:]
+    others = [str(each.input_line) for each in overrides if each.key_or_group != _EXPERIMENT]
+    if not chosen or not chosen[0].is_discrete_sweep():
+        return [([str(each.input_line) for each in chosen], others)]
+    _check_values(chosen[0])
+    return [([f"{_EXPERIMENT}={name}"], others) for name in chosen[0].sweep_string_iterator()]
+
+
+class _Composer:
+    """Composes jobs; what it returns for one does not depend on those before."""
+
+    def __init__(self, loader: ConfigLoader, master: DictConfig) -> None:
+        self._loader = loader
+        self._master = master
+        self._composed: dict[tuple[str, ...], DictConfig] = {}
+
+    def __call__(
+        self, overrides: Sequence[Override], number: int, swept: Sequence[str]
+    ) -> tuple[dict[str, Any], DictConfig]:
+        """Return the settings of a job and, until the next is composed, those of Hydra."""
+        values = [override for override in overrides if self._sets_a_value(override)]
+        others = tuple(str(each.input_line) for each in overrides if each not in values)
+        # jobs of a grid set the same keys, so each replaces what the one before has set
+        key = (*others, *(value.key_or_group for value in values))
+        if key not in self._composed:
+            self._composed[key] = self._compose(others)
+        config = self._composed[key]
+        try:
+            for value in values:
+                OmegaConf.update(config, value.key_or_group, value.value(), merge=True)
+        except OmegaConfBaseException:  # Hydra may know better, or says in its own words why not
+            config = self._compose([str(override.input_line) for override in overrides])
+        config.hydra.job.num = number
+        config.hydra.job.override_dirname = ",".join(swept)
+        settings = {
+            str(name): OmegaConf.to_container(config[name], resolve=True)
+            if OmegaConf.is_config(config[name])
+            else config[name]
+            for name in config
+            if name not in _NOT_SETTINGS
+        }
+        if settings["resume"]:
+            raise ValueError(
+                "resume must be one run, not part of a multirun, which goes on by itself, "
+                f"got {settings['resume']}"
+            )
+        if missing := [key for key, value in leaves(settings).items() if value == "???"]:
+            raise ValueError(f"{', '.join(missing)} must be given, got nothing")
+        return settings, config.hydra
+
+    def params(self, overrides: Sequence[str]) -> list[str]:
+        """Return the grid that comes with some choices of files, as overrides."""
+        params = self._compose(overrides).hydra.sweeper.get("params") or {}
+        return [f"{key}={value}" for key, value in params.items()]
+
+    def _compose(self, overrides: Sequence[str]) -> DictConfig:
+        # not load_sweep_config: Hydra 1.4 refuses there that an experiment brings a grid
+        of_hydra = OmegaConf.to_container(self._master.hydra.overrides.hydra)  # not resolved
+        assert isinstance(of_hydra, list)
+        config = self._loader.load_configuration(
+            config_name=self._master.hydra.job.config_name,
+            overrides=[*of_hydra, *overrides],
+            run_mode=RunMode.RUN,
+        )
+        OmegaConf.copy_cache(from_config=self._master, to_config=config)  # such as timestamps
+        OmegaConf.set_struct(config.hydra, False)
+        OmegaConf.set_readonly(config.hydra, False)
+        settings = copy.deepcopy(config)
+        with open_dict(settings):
+            settings.pop("hydra")
+        check_known(settings)
+        return config
+
+    def _sets_a_value(self, override: Override) -> bool:
+        """Return whether an override replaces one value and chooses no file."""
+        key = override.key_or_group
+        if override.type != OverrideType.CHANGE or override.package is not None:
+            return False
+        if "/" in key or key in self._master.hydra.runtime.choices:
+            return False
+        is_plain = not isinstance(override.value(), dict)
+        return is_plain and not OmegaConf.is_dict(OmegaConf.select(self._master, key))
+
+
+def _check_values(override: Override) -> None:
+    values = list(override.sweep_string_iterator()) if override.is_discrete_sweep() else []
+    if len(set(values)) < len(values):
+        raise ValueError(
+            f"{override.key_or_group} must list each value once, got {','.join(values)}"
+        )
+
+
+def _key(override: str) -> str:
+    return override.partition("=")[0].lstrip("+")

@@ -1,0 +1,172 @@
+"""What `train.py --multirun` does: find what is there, plan what is not, launch it, and tell.
+
+Jobs that train alike become one training. What is launched is a training, by whichever launcher: it
+finds its jobs in a file and writes down itself how they end.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.utils import JobReturn, JobStatus, configure_log
+from omegaconf import DictConfig, OmegaConf
+
+from visionlab.config.command_line import Unfinished, quoted
+from visionlab.core.interrupt import Interrupted
+from visionlab.files.locks import locked
+from visionlab.config.errors import explain
+from visionlab.core.processes import num_processes
+from visionlab.sweeps.multirun.jobs import Job, compose_jobs
+from visionlab.sweeps.launcher.lost_jobs import lost_jobs_failed
+from visionlab.sweeps.multirun.plan_files import TrainingPlan, write_plan
+from visionlab.sweeps.launcher.forkserver import call_in_process, get_ready
+from visionlab.sweeps.launcher.processes import NOT_BEGUN
+from visionlab.sweeps.multirun.job_status import standing
+from visionlab.sweeps.multirun.table import Listed, count_states, log_table, write_jobs, write_table
+
+_FOLDER = ".sweep"
+_LOCAL = ("basic", "process")
+_log = logging.getLogger(__name__)
+Launch = Callable[[Sequence[Sequence[str]]], Sequence[JobReturn]]
+
+
+def run_jobs(
+    arguments: Sequence[str], *, config: DictConfig, loader: ConfigLoader, launch: Launch
+) -> None:
+    """Do what is missing of a multirun.
+
+    Args:
+        arguments: overrides as on the command line; a list of values makes a job of each.
+        config: the multirun's own configuration.
+        loader: of Hydra.
+        launch: runs launched jobs, given the overrides of each, and returns how they ended.
+
+    Raises:
+        ValueError: a setting of a job is wrong, or its folder holds another run; none began.
+        Unfinished: not every job finished; the others did.
+    """
+    if num_processes() > 1:
+        raise ValueError(
+            f"--multirun must be run by one process, got {num_processes()} from torchrun"
+        )
+    configure_log(config.hydra.hydra_logging, config.hydra.verbose)
+    sweep = Path(config.hydra.sweep.dir).absolute()
+    if swept := [each for each in arguments if _is_own(each) and "," in each]:
+        raise ValueError(f"{swept[0].partition('=')[0]} must be one value, got {swept[0]}")
+    jobs = compose_jobs(loader, config, [each for each in arguments if not _is_own(each)])
+    pending = [job for job in jobs if not _is_finished(job, sweep)]
+    if pending:
+        get_ready()
+    trainings = _plan(pending, sweep, config) if pending else []
+    _log.info("%s", _announcement(len(jobs), len(pending), len(trainings)))
+    folder = sweep / _FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder):
+        OmegaConf.save(config, sweep / "multirun.yaml")
+        write_jobs(folder, [_listed(job) for job in jobs])
+        write_table(sweep, folder)
+        reasons: dict[str, str] = {}
+        try:
+            reasons = _launch(trainings, config, folder, launch) if trainings else {}
+        finally:
+            missing = {job.name for job in pending if not _is_finished(job, sweep)}
+            rows = write_table(
+                sweep, folder, {name: reasons.get(name, NOT_BEGUN) for name in missing}
+            )
+            log_table(rows)
+            _log.info("%s; %s", count_states(rows), sweep / "sweep.csv")
+    if missing:
+        raise Unfinished(
+            f"{len(missing)} of {len(rows)} jobs did not finish, see {sweep / 'sweep.csv'}; "
+            "the same command goes on with them"
+        )
+
+
+def _is_finished(job: Job, sweep: Path) -> bool:
+    return standing(sweep / job.name, job.config) == "finished"
+
+
+def _is_own(argument: str) -> bool:
+    return argument.lstrip("+").startswith("sweep.")
+
+
+def _plan(jobs: Sequence[Job], sweep: Path, config: DictConfig) -> list[list[Job]]:
+    """Check jobs and return those that share a training together."""
+    is_local = config.hydra.runtime.choices["hydra/launcher"] in _LOCAL
+    return call_in_process(
+        partial(_plan_trainings, jobs, sweep=sweep, share=config.sweep.share, reads_data=is_local)
+    )
+
+
+def _plan_trainings(
+    jobs: Sequence[Job], *, sweep: Path, share: bool, reads_data: bool
+) -> list[list[Job]]:
+    """In a process of its own: torch is not imported in this one."""
+    from visionlab.sweeps.workers.checks import plan_trainings
+
+    return plan_trainings(jobs, sweep=sweep, share=share, reads_data=reads_data)
+
+
+def _announcement(num_jobs: int, num_pending: int, num_trainings: int) -> str:
+    jobs, trainings = _count(num_jobs, "job"), _count(num_trainings, "training")
+    if num_pending == num_jobs:
+        return f"{jobs}, {trainings}"
+    if not num_pending:
+        return f"{jobs}, all finished before"
+    return f"{jobs}, {num_jobs - num_pending} finished before, {num_pending} to do in {trainings}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' if number != 1 else ''}"
+
+
+def _launch(
+    trainings: Sequence[Sequence[Job]], config: DictConfig, folder: Path, launch: Launch
+) -> dict[str, str]:
+    """Launch trainings; return for each job that did not finish why, as far as it is known."""
+    begun = time.strftime("%Y-%m-%d %H:%M:%S")
+    launcher = config.hydra.runtime.choices["hydra/launcher"]
+    fail_fast = config.sweep.fail_fast and launcher != "process"  # which sees to it itself
+    overrides = []
+    for jobs in trainings:
+        path = folder / f"training_{jobs[0].number}.json"
+        plan = TrainingPlan(
+            begun=begun,
+            fail_fast=fail_fast,
+            jobs={job.name: job.config for job in jobs},
+            composed={job.name: job.composed for job in jobs},
+        )
+        write_plan(path, plan)
+        subdir, training = quoted(jobs[0].name), quoted(str(path))
+        overrides.append([f"hydra.sweep.subdir={subdir}", f"sweep.training={training}"])
+    try:
+        with lost_jobs_failed(launcher):
+            returns: Sequence[JobReturn | None] = launch(overrides)
+        reason = "it was lost"
+    except Interrupted:
+        raise
+    except Exception as error:  # some launchers give up on all jobs when one is lost
+        returns, reason = [None] * len(trainings), explain(error)
+        _log.error("the launcher gave up: %s", reason)
+    return {
+        job.name: _reason(ended) or reason
+        for jobs, ended in zip(trainings, returns, strict=True)
+        for job in jobs
+    }
+
+
+def _reason(ended: JobReturn | None) -> str | None:
+    if ended is None:
+        return None
+    if ended.status == JobStatus.FAILED:
+        return explain(ended._return_value)
+    return "it ended before its training"
+
+
+def _listed(job: Job) -> Listed:
+    task: Mapping[str, Any] = job.config["task"]
+    return Listed(name=job.name, swept=job.swept, monitor=task["monitor"], mode=task["mode"])

@@ -1,0 +1,42 @@
+"""What a launched training is told, as a file in the multirun's folder `.sweep`."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from visionlab.files.run_folder import read_yaml
+from visionlab.files.atomic import write_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingPlan:
+    """What one launched job has to do; a file tells it.
+
+    Attributes:
+        begun: when the multirun began, as in run.json.
+        fail_fast: whether to leave it when another job of the multirun has failed since.
+        jobs: their settings by name.
+        composed: how each was composed, by name, see `configs.composition`.
+    """
+
+    begun: str
+    fail_fast: bool
+    jobs: Mapping[str, Mapping[str, Any]]
+    composed: Mapping[str, Mapping[str, Any]]
+
+
+def write_plan(path: Path, plan: TrainingPlan) -> None:
+    """Write a plan; settings as YAML, which keeps what JSON does not (infinity, whole keys)."""
+    jobs = {name: OmegaConf.to_yaml(OmegaConf.create(dict(plan.jobs[name]))) for name in plan.jobs}
+    write_json(path, {**vars(plan), "jobs": jobs})
+
+
+def read_plan(path: Path) -> TrainingPlan:
+    """Read a plan."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    jobs = {name: read_yaml(text) for name, text in content["jobs"].items()}
+    return TrainingPlan(**{**content, "jobs": jobs})

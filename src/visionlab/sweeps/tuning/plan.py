@@ -1,0 +1,202 @@
+"""What a tuning is to do, checked before its first trial.
+
+Nothing here imports Optuna or torch, so that a wrong command line is answered at once.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, open_dict
+
+from visionlab.config.command_line import folder_name, quoted
+from visionlab.config.errors import check_keys
+from visionlab.config.schemas.scripts import OF_TUNE
+from visionlab.sweeps.tuning.space import Choices, Interval, Space, as_override, split_overrides
+from visionlab.sweeps.tuning.storage_url import database_file
+
+_OBJECTIVES = ("raw", "averaged")
+# what may differ between the starts and processes of one study
+_FREE = (
+    *OF_TUNE,  # the objective is looked at by itself
+    "device",
+    "threads",
+    "tensorboard",
+    "save_predictions",
+    "dataset.root",
+    "dataset.num_workers",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A tuning.
+
+    Attributes:
+        n_trials: how many are to be complete or pruned, over all starts and processes.
+        n_jobs: trials launched at once.
+        max_failures: so many trials of this start may fail.
+        url: of the study's storage.
+        study_name: in the storage.
+        direction: minimize or maximize.
+        sampler: settings of Optuna's sampler.
+        pruner: settings of Optuna's pruner.
+        seed: of the sampler, or None for another one each time.
+        space: what is searched.
+        fixed: overrides of every trial.
+        about: what must stay as it is, or the trials of a study cannot be compared.
+        folder: of the sweep.
+    """
+
+    n_trials: int
+    n_jobs: int
+    max_failures: int
+    url: str
+    study_name: str
+    direction: str
+    sampler: DictConfig
+    pruner: DictConfig
+    seed: int | None
+    space: Space
+    fixed: Sequence[str]
+    about: Mapping[str, Any]
+    folder: Path
+
+    def __post_init__(self) -> None:
+        for name, least in (("n_trials", 1), ("n_jobs", 1), ("max_failures", 0), ("seed", 0)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f"{name} must be >= {least}, got {value}")
+        database_file(self.url)
+        if not self.space:
+            raise ValueError("a key must be given a space to search, optimizer.lr=0.1,1 say")
+        if self.sampler.get("_partial_"):
+            raise ValueError(
+                "hydra/sweeper/sampler must draw points one by one, got grid; "
+                "python train.py --multirun runs every point of a grid"
+            )
+
+
+def plan_study(
+    config: DictConfig, arguments: Sequence[str], loader: ConfigLoader
+) -> tuple[Plan, list[DictConfig]]:
+    """Return what a command line asks for, and jobs at the ends of its space.
+
+    Args:
+        config: as Hydra composed it, without what is searched.
+        arguments: the overrides of the command line.
+        loader: composes a job's configuration.
+
+    Raises:
+        ValueError: a setting is wrong.
+        HydraException: a value that may be drawn cannot be composed.
+    """
+    sweeper = config.hydra.sweeper
+    parser = OverridesParser.create(config_loader=loader)
+    given = parser.parse_overrides(list(arguments))
+    shipped = parser.parse_overrides([f"{key}={value}" for key, value in sweeper.params.items()])
+    space, fixed = split_overrides([*_without(shipped, given), *given])
+    for key, axis in space.items():
+        if key.partition(".")[0] in OF_TUNE:
+            raise ValueError(f"{key} must be one value, got a space")
+        if isinstance(axis, Interval) and loader.get_group_options(key):
+            raise ValueError(f"{key} must be a choice of the files in conf/{key}, got numbers")
+    if config.trial is not None:
+        raise ValueError(f"trial must be left to the sweeper, got {config.trial}")
+    plan = Plan(
+        n_trials=sweeper.n_trials,
+        n_jobs=sweeper.n_jobs,
+        max_failures=config.max_failures,
+        url=sweeper.storage,
+        study_name=sweeper.study_name,
+        direction=sweeper.direction,
+        sampler=sweeper.sampler,
+        pruner=config.pruner,
+        seed=sweeper.seed,
+        space=space,
+        fixed=[as_override(*each) for each in fixed.items()],
+        about={
+            **{  # Optuna takes no others later; intervals may change
+                key: ",".join(axis.values)
+                for key, axis in space.items()
+                if isinstance(axis, Choices)
+            },
+            "objective": config.objective,
+            "monitor": config.task.monitor,
+            "settings": " ".join(
+                sorted(
+                    as_override(*each) for each in fixed.items() if not each[0].startswith(_FREE)
+                )
+            ),
+        },
+        folder=Path(config.hydra.sweep.dir),
+    )
+    jobs = [loader.load_sweep_config(config, [*plan.fixed, *drawn]) for drawn in _extremes(space)]
+    for job in jobs:
+        with open_dict(job):
+            del job["hydra"]
+        check_keys(job)
+        check_trial(job)
+    return plan, jobs
+
+
+def check_trial(config: DictConfig) -> None:
+    """Refuse what cannot be a trial.
+
+    Raises:
+        ValueError: the message names the key, the rule and the value.
+    """
+    if config.objective not in _OBJECTIVES:
+        raise ValueError(f"objective must be {' or '.join(_OBJECTIVES)}, got {config.objective}")
+    averages = config.averaged
+    if config.objective == "averaged" and averages.decay == [] and not averages.uniform:
+        raise ValueError("objective must be raw for a run without averages, got averaged")
+    if config.resume is not None:
+        raise ValueError(f"resume must be null in a tuning, got {config.resume}")
+
+
+def job_overrides(plan: Plan, number: int, drawn: Sequence[str]) -> tuple[list[str], str]:
+    """Return the overrides of a trial's job, and the name of its folder in the sweep's.
+
+    Args:
+        plan: the tuning.
+        number: of the trial.
+        drawn: the overrides that the trial tries.
+    """
+    folder = f"{number}_{folder_name('_'.join(map(_shortened, drawn)))}"
+    folder = re.sub(r"[=,\[\]]+", "-", folder).rstrip("-")  # eval.py run=FOLDER needs no quotes
+    own = [f"trial={number}", f"hydra.sweep.subdir={quoted(folder)}"]
+    return [*plan.fixed, *drawn, *own], folder
+
+
+def _without(shipped: Sequence[Override], given: Sequence[Override]) -> list[Override]:
+    """Return the overrides of a file of which, and of whose groups, the user says nothing."""
+    keys = {override.key_or_group for override in given}
+    return [
+        override
+        for override in shipped
+        if not any(f"{override.key_or_group}.".startswith(f"{key}.") for key in keys)
+    ]
+
+
+def _extremes(space: Space) -> Iterator[list[str]]:
+    """Yield points in which each end of each axis is met once."""
+    ends = {key: axis.extremes() for key, axis in space.items()}
+    for index in range(max(map(len, ends.values()), default=0)):
+        yield [
+            as_override(key, values[min(index, len(values) - 1)]) for key, values in ends.items()
+        ]
+
+
+def _shortened(override: str) -> str:
+    """Return an override whose number has four digits, for a name that can be read."""
+    key, _, value = override.partition("=")
+    try:
+        return f"{key}={float(value):.4g}" if "." in value or "e" in value else override
+    except ValueError:
+        return override

@@ -1,0 +1,89 @@
+"""What a tuning leaves: a table of its trials, its best overrides, and lines on the terminal."""
+
+import csv
+import io
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from visionlab.config.schemas.scripts import OF_TUNE
+from visionlab.files.atomic import write_text
+from visionlab.files.locks import turn
+from visionlab.sweeps.tuning.study import Study
+
+_COLUMNS = ["number", "state", "value", "epochs", "seconds"]
+
+
+def write_files(study: Study, folder: Path) -> None:
+    """Write `trials.csv`, and `best_overrides.txt` once there is a best trial."""
+    with turn(folder / "trials.csv.lock"):  # several processes may share the folder
+        write_text(folder / "trials.csv", _table(study.trials()))
+        best = best_trial(study)
+        if best is not None:
+            write_text(folder / "best_overrides.txt", f"{pasteable(best)}\n")
+
+
+def best_trial(study: Study) -> FrozenTrial | None:
+    """Return the complete trial with the best objective, the first of equals."""
+    complete = [trial for trial in study.trials() if trial.state == TrialState.COMPLETE]
+    pick = max if study.load().direction == StudyDirection.MAXIMIZE else min
+    return pick(complete, key=lambda trial: trial.value or 0.0, default=None)
+
+
+def pasteable(trial: FrozenTrial) -> str:
+    """Return the overrides of a trial, as a shell takes them, for train.py."""
+    drawn = [f"{key}={value}" for key, value in trial.params.items()]
+    overrides = [
+        override
+        for override in trial.user_attrs.get("overrides", drawn)  # Hydra's own sweeper has none
+        if override.lstrip("+").partition("=")[0].partition(".")[0] not in OF_TUNE
+    ]
+    return " ".join(map(shlex.quote, overrides))
+
+
+def describe(trial: FrozenTrial) -> str:
+    """Return a line about a trial that has ended."""
+    line = f"trial {trial.number}: {trial.state.name.lower()}"
+    if trial.value is not None:
+        line += f", {trial.value:.4f}"
+    if trial.state == TrialState.PRUNED and trial.intermediate_values:
+        line += f" after epoch {max(trial.intermediate_values)}"
+    line += "".join(f", {key} {_short(value)}" for key, value in trial.params.items())
+    reason = trial.user_attrs.get("reason")
+    return f"{line}; {reason}" if reason and trial.state != TrialState.COMPLETE else line
+
+
+def summary(study: Study) -> str:
+    """Return how many trials there are in each state."""
+    states = [trial.state for trial in study.trials()]
+    counts = {state: states.count(state) for state in TrialState}
+    return ", ".join(f"{count} {state.name.lower()}" for state, count in counts.items() if count)
+
+
+def _table(trials: Sequence[FrozenTrial]) -> str:
+    keys = sorted({key for trial in trials for key in trial.params})
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*_COLUMNS, *keys, "folder", "reason"])
+    for trial in trials:
+        seconds = None if trial.duration is None else round(trial.duration.total_seconds(), 1)
+        writer.writerow(
+            [
+                trial.number,
+                trial.state.name.lower(),
+                trial.value,
+                len(trial.intermediate_values),
+                seconds,
+                *(trial.params.get(key) for key in keys),
+                trial.user_attrs.get("folder"),
+                trial.user_attrs.get("reason"),
+            ]
+        )
+    return text.getvalue()
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

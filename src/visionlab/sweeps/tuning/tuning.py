@@ -1,0 +1,159 @@
+"""Tuning: trials are asked of a study, launched, and counted until there are enough.
+
+Several processes may do so on one study, and any of them may die: what it was doing is queued
+again by the next that looks. Launching is Hydra's.
+"""
+
+import logging
+import shlex
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from hydra.core.utils import JobReturn, JobStatus
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from visionlab.config.errors import explain
+from visionlab.config.run_config import built
+from visionlab.core.interrupt import Interrupted
+from visionlab.sweeps.tuning.controllers import beating, new_name
+from visionlab.sweeps.tuning.plan import Plan, job_overrides
+from visionlab.sweeps.tuning.report import best_trial, describe, pasteable, summary, write_files
+from visionlab.sweeps.tuning.storage_url import masked
+from visionlab.sweeps.tuning.study import Study
+from visionlab.sweeps.tuning.trial_queue import (
+    ask,
+    beat,
+    num_finished,
+    queue_again,
+    queue_lost_again,
+)
+
+Launch = Callable[[Sequence[Sequence[str]], int], Sequence[JobReturn]]
+LOOK_SECONDS = 2.0  # between looks at what others are doing
+_log = logging.getLogger(__name__)
+
+
+def tune(plan: Plan, launch: Launch) -> float | None:
+    """Run trials until so many are complete or pruned.
+
+    Args:
+        plan: what to do.
+        launch: runs jobs, given their overrides and the number of the first.
+
+    Returns:
+        The best objective.
+
+    Raises:
+        ValueError: trials have no objective, too many have failed, or none is complete.
+    """
+    built(plan.pruner)  # which is the jobs' business, but may be wrong
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    study = Study(plan.url, plan.study_name)
+    study.create(direction=plan.direction, about=plan.about)
+    _log.info("watch it with: optuna-dashboard %s", shlex.quote(masked(plan.url)))
+    controller, num_failed = new_name(), 0
+    with beating(partial(beat, study, controller)):
+        while num_finished(study) < plan.n_trials:
+            for number in queue_lost_again(study):
+                _log.info("trial %d: its controller died; queued again", number)
+            trials = _ask(plan, study, controller)
+            if not trials:  # the last ones are under way in other processes, and may yet fail
+                time.sleep(LOOK_SECONDS)
+                continue
+            ended = _run(plan, study, trials, launch)
+            write_files(study, plan.folder)
+            num_failed += sum(trial.state == TrialState.FAIL for trial in ended)
+            _check(plan, study, ended, num_failed)
+    write_files(study, plan.folder)
+    return _conclude(plan, study)
+
+
+def _ask(plan: Plan, study: Study, controller: str) -> list[Trial]:
+    """Take as many trials as are launched at once, or as are left."""
+    sampler = partial(_sampler, plan)
+    trials: list[Trial] = []
+    for _ in range(plan.n_jobs):
+        trial = ask(study, sampler, n_trials=plan.n_trials, controller=controller)
+        if trial is None:
+            break
+        trials.append(trial)
+    return trials
+
+
+def _sampler(plan: Plan, number: int) -> BaseSampler:
+    """Return a sampler that draws other points for each number, whoever draws them and when."""
+    seed = None if plan.seed is None else plan.seed + number
+    sampler: BaseSampler = built(plan.sampler, seed=seed)
+    return sampler
+
+
+def _run(plan: Plan, study: Study, trials: Sequence[Trial], launch: Launch) -> list[FrozenTrial]:
+    """Launch trials and return how they ended."""
+    numbers = [trial.number for trial in trials]
+    reason = "its job ended without a result, see run.log"
+    reasons = [reason] * len(trials)
+    try:
+        batch = [_draw(plan, trial) for trial in trials]
+        returns = launch(batch, numbers[0])
+        reasons = [_reason(each) or reason for each in returns]
+    except (Interrupted, KeyboardInterrupt, SystemExit):  # the user's wish
+        for number in numbers:
+            queue_again(study, number, "it was interrupted")
+        write_files(study, plan.folder)
+        raise
+    except Exception as error:  # a launcher that lost its workers is no reason to lose the study
+        reasons = [f"launching failed: {type(error).__name__}: {error}"] * len(trials)
+    for number, reason in zip(numbers, reasons, strict=True):
+        study.end(number, TrialState.FAIL, reason=reason)
+    ended = [study.trials()[number] for number in numbers]
+    for trial in ended:
+        _log.info("%s", describe(trial))
+    return ended
+
+
+def _reason(ended: JobReturn) -> str | None:
+    failed = ended.status == JobStatus.FAILED
+    return explain(ended._return_value) if failed else None
+
+
+def _draw(plan: Plan, trial: Trial) -> list[str]:
+    """Draw a point, and return the overrides of its job."""
+    drawn = [f"{key}={axis.suggest(trial, key)}" for key, axis in plan.space.items()]
+    overrides, folder = job_overrides(plan, trial.number, drawn)
+    trial.set_user_attr("folder", folder)
+    trial.set_user_attr("overrides", [*plan.fixed, *drawn])
+    return overrides
+
+
+def _check(plan: Plan, study: Study, ended: Sequence[FrozenTrial], num_failed: int) -> None:
+    """Stop where going on makes no sense.
+
+    Raises:
+        ValueError: no trial can be measured, or too many have failed.
+    """
+    failed = [trial for trial in ended if trial.state == TrialState.FAIL]
+    unmeasured = [trial for trial in failed if trial.user_attrs.get("unmeasured")]
+    if unmeasured and not num_finished(study):
+        raise ValueError(unmeasured[0].user_attrs["reason"])
+    if num_failed > plan.max_failures:
+        raise ValueError(
+            f"max_failures must be >= the trials that fail, got {plan.max_failures}; "
+            f"the last: {describe(failed[-1])}"
+        )
+
+
+def _conclude(plan: Plan, study: Study) -> float | None:
+    """Say what is best.
+
+    Raises:
+        ValueError: no trial is complete.
+    """
+    best = best_trial(study)
+    if best is None:
+        raise ValueError(f"a trial must be complete, got {summary(study)}")
+    _log.info("%s; best is %s", summary(study), describe(best))
+    _log.info("train with it: python train.py %s", pasteable(best))
+    _log.info("wrote %s", plan.folder / "trials.csv")
+    return best.value

@@ -1,0 +1,1 @@
+"""What runs in the processes that a sweep starts; imports torch."""

@@ -1,0 +1,143 @@
+"""One training of a multirun, and the jobs that share it, wherever it is launched."""
+
+import logging
+import secrets
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from visionlab.config.errors import explain
+from visionlab.config.run_config import completed, going_on, resolved, training_key
+from visionlab.core.interrupt import Interrupted
+from visionlab.engine.resume_points import Position, parties
+from visionlab.files.atomic import write_json
+from visionlab.files.locks import is_held, locked
+from visionlab.files.run_folder import read_config, read_record
+from visionlab.runs.build import build_recipes
+from visionlab.runs.combinations import riding_keys
+from visionlab.runs.record import now
+from visionlab.runs.train import train_together
+from visionlab.sweeps.multirun.job_status import standing
+from visionlab.sweeps.multirun.plan_files import TrainingPlan, read_plan
+from visionlab.sweeps.multirun.table import listed_jobs, write_table
+
+_WAIT_SECONDS = 60.0  # a process of a multirun that was killed may still be saving
+_OF_THE_MACHINE = ("threads", "device")  # a run that goes on keeps what it had
+
+
+def train_planned(path: Path) -> None:
+    """Train the jobs of a plan that are not finished, as one training if they can share it.
+
+    Args:
+        path: of the plan, in the folder `.sweep` of the multirun's.
+
+    Raises:
+        ValueError: a job's folder holds another run, or is in use.
+    """
+    plan = read_plan(path)
+    sweep = path.parent.parent
+    if plan.fail_fast and (failed := _failed_since(plan, path.parent)):
+        raise ValueError(f"sweep.fail_fast ends this multirun, since {failed} failed")
+    folders = {sweep / name: config for name, config in plan.jobs.items()}
+    composed = {sweep / name: each for name, each in plan.composed.items()}
+    errors: list[Exception] = []
+    with ExitStack() as held:
+        for folder in folders:
+            folder.mkdir(exist_ok=True)
+            held.enter_context(locked(folder, wait_seconds=_WAIT_SECONDS))
+        held.enter_context(_logged(folders))
+        held.callback(write_table, sweep, path.parent)
+        for position, configs in _shares(folders, errors):
+            write_table(sweep, path.parent)
+            with _noted(configs, errors):
+                train_together(configs, composed=composed, position=position)
+    if errors:
+        raise errors[0]
+
+
+def _shares(
+    folders: Mapping[Path, Mapping[str, Any]], errors: list[Exception]
+) -> list[tuple[Position, dict[Path, DictConfig]]]:
+    """Return what is left to do: which jobs train together, and from where they go on."""
+    groups: dict[str, dict[Path, DictConfig]] = {}
+    seed = _open_seed(folders)
+    for folder, asked in folders.items():
+        with _noted([folder], errors):
+            if standing(folder, asked) == "finished":
+                continue
+            parties([folder / "checkpoints"])  # of which one must be good
+            if (folder / "config.yaml").exists():
+                config = OmegaConf.create(going_on(asked, folder))
+            else:
+                given = asked["global_seed"]
+                with_seed = {**asked, "global_seed": seed if given is None else given}
+                config = completed(OmegaConf.create(with_seed))
+            riding = [*riding_keys(build_recipes(config)), *_OF_THE_MACHINE]
+            groups.setdefault(training_key(resolved(config), riding), {})[folder] = config
+    return [
+        (position, {path.parent: configs[path.parent] for path in checkpoints})
+        for configs in groups.values()
+        for position, checkpoints in parties([folder / "checkpoints" for folder in configs])
+    ]
+
+
+def _open_seed(folders: Mapping[Path, object]) -> int:
+    """Return a seed for all jobs that leave it open: what one of them has drawn, or a new one."""
+    for folder in folders:
+        if (folder / "config.yaml").exists():
+            return int(read_config(folder)["global_seed"])
+    return secrets.randbelow(2**31)
+
+
+@contextmanager
+def _logged(folders: Mapping[Path, object]) -> Iterator[None]:
+    """Log to the `run.log` of all jobs; Hydra does so for one of them."""
+    root = logging.getLogger()
+    files = [each for each in root.handlers if isinstance(each, logging.FileHandler)]
+    known = {Path(each.baseFilename).resolve() for each in files}
+    added = []
+    for folder in folders:
+        if files and (folder / "run.log").resolve() not in known:
+            handler = logging.FileHandler(folder / "run.log")
+            handler.setFormatter(files[0].formatter)
+            root.addHandler(handler)
+            added.append(handler)
+    try:
+        yield
+    finally:
+        for handler in added:
+            root.removeHandler(handler)
+            handler.close()
+
+
+@contextmanager
+def _noted(folders: Iterable[Path], errors: list[Exception]) -> Iterator[None]:
+    """Write down why jobs failed that did not come to do it themselves; others go on."""
+    began = now()
+    try:
+        yield
+    except Interrupted:
+        raise
+    except Exception as error:
+        errors.append(error)
+        for folder in folders:
+            record = read_record(folder)
+            if record.get("status") != "failed" or record.get("updated", "") < began:
+                failure = {"status": "failed", "error": explain(error), "updated": now()}
+                write_json(folder / "run.json", record | failure)
+
+
+def _failed_since(plan: TrainingPlan, plans: Path) -> str | None:
+    """Return the name of a job of the multirun that failed since it began, or None."""
+    for job in listed_jobs(plans):
+        record = read_record(plans.parent / job.name)
+        if job.name in plan.jobs or record.get("updated", "") < plan.begun:
+            continue
+        if record["status"] == "failed":
+            return job.name
+        if record["status"] == "running" and not is_held(plans.parent / job.name):
+            return job.name
+    return None

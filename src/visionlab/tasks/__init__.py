@@ -1,0 +1,1 @@
+"""One folder a task; siblings have the same file names."""

@@ -1,0 +1,105 @@
+"""Augmentation of whole batches of uint8 images, on whatever device they are.
+
+What happens to a sample in an epoch follows from (seed, epoch, key), so batches, workers and
+resuming change nothing.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from visionlab.core import seeding
+from visionlab.images.normalise import normalise
+
+# top, left, flip, cutout y, cutout x: a setting that is off does not shift the others
+NUM_DRAWS = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augment:
+    """Zero-padding with a random crop back to size, a horizontal flip, and cutout.
+
+    Attributes:
+        pad_px: black border on each side before the crop (He et al., arXiv 1512.03385, section
+            4.2).
+        flip_prob: probability of a horizontal flip.
+        cutout_px: side of a square set to the mean colour, centred anywhere in the image and
+            clipped by its border (DeVries and Taylor, arXiv 1708.04552); 0 is off.
+    """
+
+    task: ClassVar[str] = "classification"
+    pad_px: int
+    flip_prob: float
+    cutout_px: int
+
+    def __post_init__(self) -> None:
+        if self.pad_px < 0:
+            raise ValueError(f"pad_px must be >= 0, got {self.pad_px}")
+        if not 0.0 <= self.flip_prob <= 1.0:
+            raise ValueError(f"flip_prob must be in [0, 1], got {self.flip_prob}")
+        if self.cutout_px < 0:
+            raise ValueError(f"cutout_px must be >= 0, got {self.cutout_px}")
+
+
+def pad(images: Tensor, pad_px: int) -> Tensor:
+    """Return images, (N, C, H, W), with a black border of `pad_px` pixels on each side."""
+    return F.pad(images, (pad_px, pad_px, pad_px, pad_px))
+
+
+def augment(
+    padded: Tensor, rows: Tensor, *, augmentation: Augment, draws: Tensor, normalisation: Tensor
+) -> Tensor:
+    """Return the augmented, normalised images of one batch.
+
+    Args:
+        padded: (N, C, H + 2 pad, W + 2 pad) uint8, images with their border.
+        rows: (B,) int64, the images to take.
+        augmentation: what to do.
+        draws: (B, NUM_DRAWS) in [0, 1), from `seeding.uniform`.
+        normalisation: (2, C) float32, mean and standard deviation of pixels in [0, 1].
+
+    Returns:
+        (B, C, H, W) float32.
+    """
+    num_offsets = 2 * augmentation.pad_px + 1
+    offsets = (draws[:, :2] * num_offsets).long()
+    images = _crop(padded, rows, offsets, num_offsets)
+    if augmentation.flip_prob:
+        flip = draws[:, 2] < augmentation.flip_prob
+        images = torch.where(flip[:, None, None, None], images.flip(3), images)
+    images = normalise(images, normalisation)
+    if augmentation.cutout_px:
+        images.masked_fill_(_holes(draws[:, 3:5], images, augmentation.cutout_px), 0.0)
+    return images
+
+
+def centre(padded: Tensor, rows: Tensor, *, pad_px: int, normalisation: Tensor) -> Tensor:
+    """Return the images of one batch without their border, normalised, (B, C, H, W) float32."""
+    height, width = (side - pad_px for side in padded.shape[2:])
+    return normalise(padded[rows, :, pad_px:height, pad_px:width], normalisation)
+
+
+def _crop(padded: Tensor, rows: Tensor, offsets: Tensor, num_offsets: int) -> Tensor:
+    """Cut each image at its offset, (B, 2) as top and left: one gather over a strided view."""
+    size = [side - num_offsets + 1 for side in padded.shape[2:]]
+    windows = padded.unfold(2, size[0], 1).unfold(3, size[1], 1)
+    return windows[rows, :, offsets[:, 0], offsets[:, 1]]
+
+
+def _holes(centres: Tensor, images: Tensor, side: int) -> Tensor:
+    """Return which pixels the holes cover, (B, 1, H, W) bool; centres are (B, 2) y, x in [0, 1)."""
+    covered = []
+    for axis, length in enumerate(images.shape[2:]):
+        pixels = torch.arange(length, device=images.device)
+        first = (centres[:, axis] * length).long() - side // 2
+        covered.append((pixels >= first[:, None]) & (pixels < first[:, None] + side))
+    return (covered[0][:, :, None] & covered[1][:, None, :])[:, None]
+
+
+def draw(keys: Tensor, *, seed: int, epoch: int) -> Tensor:
+    """Return the random numbers of samples in an epoch, (B, NUM_DRAWS)."""
+    purpose = seeding.derive(seed, "augment", epoch)
+    return seeding.uniform(keys, seed=purpose, num_draws=NUM_DRAWS)

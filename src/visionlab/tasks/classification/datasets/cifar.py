@@ -1,0 +1,159 @@
+"""CIFAR-10 and CIFAR-100 in torchvision's layout, read without running what a pickle holds."""
+
+import pickle
+import urllib.error
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, ClassVar
+
+import numpy as np
+import torch
+from torchvision.datasets import CIFAR10, CIFAR100
+from torchvision.datasets.utils import check_md5, download_and_extract_archive
+
+from visionlab.images.holdout import Holdout
+from visionlab.task import Data
+from visionlab.tasks.classification.augment import Augment
+from visionlab.tasks.classification.in_memory import Labelled, in_memory
+
+_Files = Sequence[tuple[str, str]]  # (name, md5)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cifar:
+    """CIFAR-10 or -100 (A. Krizhevsky, "Learning multiple layers of features from tiny images").
+
+    Attributes:
+        num_classes: 10 or 100.
+        root: the folder that holds `cifar-10-batches-py` or `cifar-100-python`.
+        download: fetch the archive if the folder is missing.
+        verify: refuse files whose md5 sums are not the official ones.
+        val: which part of the 50,000 training images is validation.
+        mean: one value a channel, for pixels in [0, 1].
+        std: likewise.
+    """
+
+    task: ClassVar[str] = "classification"
+    num_classes: int
+    root: str
+    download: bool
+    verify: bool
+    val: Holdout
+    mean: Sequence[float]
+    std: Sequence[float]
+
+    def __post_init__(self) -> None:
+        if self.num_classes not in (10, 100):
+            raise ValueError(f"num_classes must be 10 or 100, got {self.num_classes}")
+
+    def __call__(self, *, augmentation: Augment, seed: int, device: torch.device) -> Data:
+        """Return the splits, images in the official order.
+
+        Raises:
+            FileNotFoundError: a folder or a file is missing.
+            ValueError: a file is not the official one, or not a batch of images.
+        """
+        source = CIFAR10 if self.num_classes == 10 else CIFAR100
+        folder = Path(self.root).expanduser() / source.base_folder
+        if self.download and not folder.exists():
+            _download(source, folder.parent)
+        if not folder.is_dir():
+            raise FileNotFoundError(
+                f"dataset.root must hold {source.base_folder}, looked for {folder}"
+            )
+        names = _names(folder, source, verify=self.verify)
+        if len(names) != self.num_classes:
+            raise ValueError(f"{folder} must name {self.num_classes} classes, got {len(names)}")
+        return in_memory(
+            _read_all(folder, source.train_list, verify=self.verify),
+            _read_all(folder, source.test_list, verify=self.verify),
+            val=self.val,
+            class_names=names,
+            mean=self.mean,
+            std=self.std,
+            augmentation=augmentation,
+            seed=seed,
+            device=device,
+        )
+
+
+def _download(source: type[CIFAR10], root: Path) -> None:
+    try:
+        download_and_extract_archive(source.url, root, filename=source.filename, md5=source.tgz_md5)
+    except (urllib.error.URLError, OSError, RuntimeError) as error:
+        raise FileNotFoundError(
+            f"dataset.root must hold {source.base_folder}, looked for {root / source.base_folder}; "
+            f"its download failed ({error})"
+        ) from error
+
+
+def _names(folder: Path, source: type[CIFAR10], *, verify: bool) -> list[str]:
+    meta = source.meta
+    content = _unpickle(folder / meta["filename"], md5=meta["md5"], verify=verify)
+    names = content.get(meta["key"])
+    if not isinstance(names, list):
+        raise ValueError(
+            f"{folder / meta['filename']} must hold {meta['key']}, got keys {sorted(content)}"
+        )
+    return [name.decode() if isinstance(name, bytes) else str(name) for name in names]
+
+
+def _read_all(folder: Path, files: _Files, *, verify: bool) -> Labelled:
+    parts = [_read(folder / name, md5=md5, verify=verify) for name, md5 in files]
+    return Labelled(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+
+def _read(path: Path, *, md5: str, verify: bool) -> Labelled:
+    content = _unpickle(path, md5=md5, verify=verify)
+    labels = content.get("labels", content.get("fine_labels"))
+    images = content.get("data")
+    if labels is None or not isinstance(images, np.ndarray) or not _is_pixels(images):
+        raise ValueError(
+            f"{path} must hold images (N, 3072) and labels, got keys {sorted(content)}"
+        )
+    if len(images) != len(labels):
+        raise ValueError(
+            f"{path} must hold one label an image, got {len(labels)} for {len(images)}"
+        )
+    return Labelled(
+        torch.from_numpy(images.reshape(-1, 3, 32, 32).copy()), torch.tensor(labels).long()
+    )
+
+
+def _is_pixels(images: np.ndarray[Any, Any]) -> bool:
+    return bool(images.dtype == np.uint8 and images.shape[1:] == (3072,))
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """Builds plain containers and NumPy arrays, whatever else a pickle asks for is refused."""
+
+    _ALLOWED = frozenset({"_reconstruct", "ndarray", "dtype", "encode", "scalar", "_frombuffer"})
+    _MODULES = ("numpy", "_codecs")
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module.split(".")[0] in self._MODULES and name in self._ALLOWED:
+            return super().find_class(module.replace("numpy.core", "numpy._core"), name)
+        raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+
+
+def _unpickle(path: Path, *, md5: str, verify: bool) -> dict[str, Any]:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist")
+    if verify and not check_md5(path, md5):
+        raise ValueError(
+            f"{path} must be the official file with md5 {md5}; set dataset.verify=false to read "
+            "another copy"
+        )
+    with path.open("rb") as file:
+        content = _load(file, path)
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} must hold a dictionary, got {type(content).__name__}")
+    return content
+
+
+def _load(file: IO[bytes], path: Path) -> Any:
+    try:
+        return _ArraysOnly(file, encoding="latin1").load()
+    except Exception as error:  # a damaged pickle can raise anything
+        raise ValueError(f"{path} is not a batch of images, {error}") from error

@@ -1,0 +1,55 @@
+"""scikit-learn's handwritten digits: real images that every installation has."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from sklearn.datasets import load_digits
+
+from visionlab.core import seeding
+from visionlab.images.digits import NUM_TEST, TEST_SEED
+from visionlab.images.holdout import Holdout
+from visionlab.task import Data
+from visionlab.tasks.classification.augment import Augment
+from visionlab.tasks.classification.in_memory import Labelled, in_memory
+
+
+@dataclass(frozen=True, kw_only=True)
+class Digits:
+    """The 1,797 digits (E. Alpaydin and C. Kaynak, UCI 1998): 1,437 to train on, 360 to test.
+
+    Each 8x8 image of grey values 0 to 16 is enlarged three times (nearest) and padded to 32x32 RGB.
+    """
+
+    task: ClassVar[str] = "classification"
+    val: Holdout
+    mean: Sequence[float]
+    std: Sequence[float]
+
+    def __call__(self, *, augmentation: Augment, seed: int, device: torch.device) -> Data:
+        """Return the splits; keys of the test part are its row numbers."""
+        digits = load_digits()
+        images = digit_images(torch.from_numpy(digits.images))
+        labels = torch.from_numpy(digits.target).long()
+        order = seeding.permutation(len(labels), seed=TEST_SEED)
+        test, train = order[:NUM_TEST], order[NUM_TEST:]
+        return in_memory(
+            Labelled(images[train], labels[train]),
+            Labelled(images[test], labels[test]),
+            val=self.val,
+            class_names=[str(name) for name in digits.target_names],
+            mean=self.mean,
+            std=self.std,
+            augmentation=augmentation,
+            seed=seed,
+            device=device,
+        )
+
+
+def digit_images(grey: torch.Tensor) -> torch.Tensor:
+    """Return digits, (N, 8, 8) with values 0 to 16, as (N, 3, 32, 32) uint8."""
+    large = (grey * (255.0 / 16.0)).round().to(torch.uint8)
+    large = large.repeat_interleave(3, dim=1).repeat_interleave(3, dim=2)
+    framed = torch.nn.functional.pad(large, (4, 4, 4, 4))
+    return framed[:, None].expand(-1, 3, -1, -1).contiguous()

@@ -1,0 +1,51 @@
+"""The images whose label a classifier finds least probable."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from visionlab.files.atomic import write_file
+from visionlab.images.lookup import find
+from visionlab.task import Split
+
+COLUMNS = 8
+
+
+def draw_worst(
+    folder: Path,
+    samples: dict[str, Tensor],
+    split: Split,
+    *,
+    class_names: Sequence[str],
+    to_pixels: Callable[[Tensor], Tensor],
+    num_images: int,
+) -> None:
+    """Write `worst.png`: images in true colours, with label, its probability, and prediction.
+
+    Args:
+        folder: where the picture goes.
+        samples: `keys`, `label`, `predicted` and `label_prob` of each sample, (N,).
+        split: where the images are.
+        class_names: in the order of the labels.
+        to_pixels: maps inputs (B, C, H, W) to pixels in [0, 1].
+        num_images: how many images at most.
+    """
+    worst = samples["label_prob"].float().argsort(stable=True)[:num_images].cpu()
+    keys = samples["keys"].cpu()
+    found = find(split, keys[worst].tolist(), batch_size=500)
+    images = {int(batch.keys[row]): batch.inputs[row] for batch, row in found}
+    rows = -(-len(worst) // COLUMNS)
+    figure = Figure(figsize=(1.5 * COLUMNS, 1.9 * rows), layout="constrained")
+    axes = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
+    for axis in axes:
+        axis.axis("off")
+    for axis, row in zip(axes, worst.tolist(), strict=False):
+        pixels = to_pixels(images[int(keys[row])][None])[0]
+        axis.imshow(pixels.permute(1, 2, 0).cpu().numpy())
+        label, predicted = (class_names[int(samples[key][row])] for key in ("label", "predicted"))
+        prob = float(samples["label_prob"][row])
+        axis.set_title(f"{label}: {prob:.2f}\nfound {predicted}", fontsize=8, parse_math=False)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_file(folder / "worst.png", lambda file: figure.savefig(file, format="png", dpi=100))

@@ -1,0 +1,89 @@
+"""Augmentation of images with boxes: one matrix an image.
+
+What happens to a sample in an epoch follows from (seed, epoch, key).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from visionlab.core import boxes as box_arithmetic
+from visionlab.core import geometry, seeding
+
+# flip, vertical flip, scale, x, y, rotation: a setting that is off does not shift the others
+NUM_DRAWS = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoxAugment:
+    """Flips, rotation, scale jitter and the crop that follows from it, multiplied into a matrix.
+
+    The result has the size of the image that came in: one made larger is cropped at a random place,
+    one made smaller lies at a random place.
+
+    Attributes:
+        flip_prob: probability of mirroring left and right.
+        vertical_flip_prob: probability of mirroring top and bottom.
+        scale: the least and the largest factor of the size, drawn uniformly in its logarithm.
+        rotation_degrees: images turn about their centre by at most so much, either way; boxes
+            become the upright ones around the turned ones, so they grow.
+        min_visible: a box is dropped if less than this share of its area is left in the picture.
+    """
+
+    task: ClassVar[str] = "detection"
+    flip_prob: float
+    vertical_flip_prob: float
+    scale: Sequence[float]
+    rotation_degrees: float
+    min_visible: float
+
+    def __post_init__(self) -> None:
+        for name in ("flip_prob", "vertical_flip_prob", "min_visible"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}")
+        if len(self.scale) != 2 or not 0.0 < self.scale[0] <= self.scale[1] < math.inf:
+            raise ValueError(
+                f"scale must be the least and the largest factor, above 0, got {list(self.scale)}"
+            )
+        if not 0.0 <= self.rotation_degrees <= 180.0:
+            raise ValueError(f"rotation_degrees must be in [0, 180], got {self.rotation_degrees}")
+
+    def matrices(self, keys: Tensor, sizes: Tensor, *, seed: int, epoch: int) -> Tensor:
+        """Return the matrix of each image, (B, 3, 3) float64.
+
+        Args:
+            keys: (B,) int64.
+            sizes: (B, 2) float64, width and height of the images, before and after.
+            seed: of the run.
+            epoch: counted from 0.
+        """
+        purpose = seeding.derive(seed, "augment", epoch)
+        draws = seeding.uniform(keys, seed=purpose, num_draws=NUM_DRAWS).double()
+        flip = geometry.flips(draws[:, 0] < self.flip_prob, sizes[:, 0], axis=0)
+        flip = geometry.flips(draws[:, 1] < self.vertical_flip_prob, sizes[:, 1], axis=1) @ flip
+        turn = geometry.about(
+            geometry.rotations((2 * draws[:, 5] - 1) * self.rotation_degrees), sizes / 2
+        )
+        least, largest = self.scale
+        factors = (least * (largest / least) ** draws[:, 2])[:, None].expand(-1, 2)
+        place = geometry.translations(draws[:, 3:5] * (sizes - factors * sizes))
+        return place @ geometry.scalings(factors) @ turn @ flip
+
+
+def keep_visible(boxes: Tensor, sizes: Tensor, *, min_visible: float) -> tuple[Tensor, Tensor]:
+    """Return boxes cut off at the border of their images, and which of them are worth keeping.
+
+    Args:
+        boxes: (B, K, 4) as x1, y1, x2, y2.
+        sizes: (B, 2), width and height of the images.
+        min_visible: the least share of a box's area inside its image.
+
+    Returns:
+        (B, K, 4), and (B, K) bool: whether enough is left, and more than nothing.
+    """
+    inside = box_arithmetic.clip(boxes, sizes)
+    left, whole = box_arithmetic.areas(inside), box_arithmetic.areas(boxes)
+    return inside, (left > 0) & (left >= min_visible * whole)

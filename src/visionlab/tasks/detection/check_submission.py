@@ -1,0 +1,243 @@
+"""A strict check of a file of COCO results, before it is handed in.
+
+    python -m visionlab.tasks.detection.check_submission results.json annotations.json [--tolerance-px 1.0]
+
+The exit code is 0 if nothing is wrong and 1 otherwise. Nothing here needs more than Python.
+"""
+
+import argparse
+import json
+import math
+import reprlib
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from visionlab.files.problems import gather, problem_lines
+
+MAX_PER_IMAGE = 100  # what COCO's evaluation counts
+_KEYS = ("image_id", "category_id", "bbox", "score")
+_Sides = tuple[float, float] | None
+_Problem = tuple[str, str]  # the rule, what there was instead
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What a check of COCO results found.
+
+    Attributes:
+        num_images: of the annotations.
+        num_entries: of the results.
+        per_category: entries by name of the category, also of those without any.
+        problems: what is wrong, by rule, with the first few examples.
+        counts: how many entries break each rule.
+        empty_images: how many images have no entry.
+        crowded_images: how many have more than `MAX_PER_IMAGE`.
+        sizeless_images: how many have no width or height, so that no bounds were checked.
+    """
+
+    num_images: int
+    num_entries: int
+    per_category: Mapping[str, int]
+    problems: Mapping[str, Sequence[str]]
+    counts: Mapping[str, int]
+    empty_images: int
+    crowded_images: int
+    sizeless_images: int
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether nothing is wrong; images without entries are not."""
+        return not self.problems
+
+    def lines(self) -> Iterator[str]:
+        """Yield the lines of the report."""
+        yield f"{self.num_entries} entries for {self.num_images} images"
+        for name, count in self.per_category.items():
+            yield f"  {name}: {count}"
+        unit = f"of {self.num_entries} entries"
+        yield from problem_lines(self.problems, self.counts, unit=unit)
+        if self.empty_images:
+            yield f"warning, no failure: {self.empty_images} images have no entry"
+        if self.crowded_images:
+            yield (
+                f"note: {self.crowded_images} images have more than {MAX_PER_IMAGE} entries; "
+                f"evaluation counts only the best {MAX_PER_IMAGE}"
+            )
+        if self.sizeless_images:
+            yield f"note: {self.sizeless_images} images have no size; their bounds are not checked"
+        yield "VALID" if self.is_valid else "NOT VALID"
+
+
+def check(results: Any, annotations: Any, tolerance_px: float) -> Report:
+    """Check results against the annotations of the same images.
+
+    Args:
+        results: what the results file holds.
+        annotations: what the annotations file holds; only images and categories are read.
+        tolerance_px: how far a box may reach out of its image.
+
+    Raises:
+        ValueError: the results are no list, or the annotations lack images or categories.
+    """
+    if not isinstance(results, list):
+        raise ValueError(f"results must be a list, got {type(results).__name__}")
+    sizes = _sizes(_section(annotations, "images"))
+    names = {each["id"]: str(each.get("name")) for each in _section(annotations, "categories")}
+    examples, counts = gather(_problems(results, sizes, names, tolerance_px))
+    per_image, per_category = (_count(results, key) for key in ("image_id", "category_id"))
+    return Report(
+        num_images=len(sizes),
+        num_entries=len(results),
+        per_category=_by_name(per_category, names),
+        problems=examples,
+        counts=counts,
+        empty_images=sum(per_image[image] == 0 for image in sizes),
+        crowded_images=sum(per_image[image] > MAX_PER_IMAGE for image in sizes),
+        sizeless_images=sum(size is None for size in sizes.values()),
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Check the files that the command line names, say what was found, return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m visionlab.tasks.detection.check_submission",
+        description="Check a file of COCO results before it is handed in.",
+    )
+    parser.add_argument("results", type=Path, help="a JSON list of detections")
+    parser.add_argument("annotations", type=Path, help="the JSON file of the same images")
+    parser.add_argument(
+        "--tolerance-px", type=_pixels, default=1.0, help="how far a box may reach out (1.0)"
+    )
+    options = parser.parse_args(argv)
+    try:
+        results, annotations = _load(options.results), _load(options.annotations)
+        report = check(results, annotations, options.tolerance_px)
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    sys.stdout.writelines(f"{line}\n" for line in (str(options.results), *report.lines()))
+    return 0 if report.is_valid else 1
+
+
+def _pixels(text: str) -> float:
+    value = float(text)
+    if not value >= 0:
+        raise argparse.ArgumentTypeError(f"must be >= 0, got {text}")
+    return value
+
+
+def _load(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} must be JSON, got {error}") from error
+
+
+def _section(annotations: Any, name: str) -> list[Mapping[str, Any]]:
+    entries = annotations.get(name) if isinstance(annotations, dict) else None
+    if not isinstance(entries, list):
+        raise ValueError(f"annotations must have a list of {name}, got none")
+    for place, entry in enumerate(entries):
+        if not isinstance(entry, dict) or type(entry.get("id")) is not int:
+            raise ValueError(f"{name}[{place}] must have an integer id, got {reprlib.repr(entry)}")
+    return entries
+
+
+def _sizes(images: Sequence[Mapping[str, Any]]) -> dict[int, _Sides]:
+    sizes: dict[int, _Sides] = {}
+    for image in images:
+        width, height = image.get("width"), image.get("height")
+        known = _is_number(width) and _is_number(height)
+        sizes[image["id"]] = (width, height) if known else None  # type: ignore[assignment]
+    return sizes
+
+
+def _problems(
+    results: Sequence[Any],
+    sizes: Mapping[int, _Sides],
+    names: Mapping[int, str],
+    tolerance_px: float,
+) -> Iterator[_Problem]:
+    """Yield what is wrong; an entry that cannot be read breaks one rule only."""
+    first: dict[tuple[Any, ...], int] = {}
+    for index, entry in enumerate(results):
+        where = f"entry {index}"
+        unreadable = _unreadable(entry)
+        if unreadable:
+            yield unreadable[0], f"{where}: {unreadable[1]}"
+            continue
+        for rule, got in _broken(entry, sizes, names, tolerance_px):
+            yield rule, f"{where}: {got}"
+        identity = (entry["image_id"], entry["category_id"], *entry["bbox"])
+        if first.setdefault(identity, index) != index:
+            yield "each entry must differ", f"{where}: the same box as entry {first[identity]}"
+
+
+def _unreadable(entry: Any) -> _Problem | None:
+    if not isinstance(entry, dict):
+        return "an entry must be an object", reprlib.repr(entry)
+    missing = [key for key in _KEYS if key not in entry]
+    if missing:
+        return f"an entry must have {', '.join(_KEYS)}", f"no {', '.join(missing)}"
+    for key in ("image_id", "category_id"):
+        if type(entry[key]) is not int:
+            return f"{key} must be an integer", reprlib.repr(entry[key])
+    bbox = entry["bbox"]
+    if not isinstance(bbox, list) or len(bbox) != 4 or not all(map(_is_number, bbox)):
+        return "bbox must be 4 finite numbers", reprlib.repr(bbox)
+    return None
+
+
+def _broken(
+    entry: Mapping[str, Any],
+    sizes: Mapping[int, _Sides],
+    names: Mapping[int, str],
+    tolerance_px: float,
+) -> Iterator[_Problem]:
+    image, (x, y, width, height), score = entry["image_id"], entry["bbox"], entry["score"]
+    if image not in sizes:
+        yield "image_id must be one of the annotations", str(image)
+    if entry["category_id"] not in names:
+        yield "category_id must be one of the annotations", str(entry["category_id"])
+    if not _is_number(score) or not 0.0 <= score <= 1.0:
+        yield "score must be a number in [0, 1]", reprlib.repr(score)
+    if width <= 0 or height <= 0:
+        yield "bbox must have a width and a height above 0", str(entry["bbox"])
+        return
+    sides = sizes.get(image)
+    if sides and (
+        min(x, y) < -tolerance_px
+        or x + width > sides[0] + tolerance_px
+        or y + height > sides[1] + tolerance_px
+    ):
+        rule = f"bbox must lie in its image, up to {tolerance_px:g} px"
+        yield rule, f"{entry['bbox']} in {sides[0]}x{sides[1]} px"
+
+
+def _is_number(value: Any) -> bool:
+    if type(value) is int:
+        return abs(value) < 2**63
+    return type(value) is float and math.isfinite(value)
+
+
+def _count(results: Sequence[Any], key: str) -> Counter[int]:
+    """Return how many entries have each integer under a key."""
+    values = (entry.get(key) for entry in results if isinstance(entry, dict))
+    return Counter(value for value in values if type(value) is int)
+
+
+def _by_name(per_category: Mapping[int, int], names: Mapping[int, str]) -> dict[str, int]:
+    """Return counts by name; categories of one name are told apart by their ids."""
+    shared = {name for name, count in Counter(names.values()).items() if count > 1}
+    return {
+        f"{name} ({number})" if name in shared else name: per_category.get(number, 0)
+        for number, name in names.items()
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,166 @@
+"""Boxes in CSV files, one line a box."""
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+
+from visionlab.images.holdout import Holdout
+from visionlab.images.parts import configured, existing, root_folder
+from visionlab.images.paths import header_size, path_key, require_files
+from visionlab.images.resize import Resize
+from visionlab.task import Data
+from visionlab.tasks.detection.augment import BoxAugment
+from visionlab.tasks.detection.datasets.annotations import RawBox, RawImage, annotate, with_val
+from visionlab.tasks.detection.splits import from_annotations
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoxesCsv:
+    """A CSV file a split with lines `path,x1,y1,x2,y2,class_name`, and one with `class_name,id`.
+
+    There is no header. A path is relative to `root` or absolute. An image has as many lines as
+    boxes; one without boxes has a line `path,,,,,`. A label is the rank of its id, a key is a hash
+    of the image's path below `root`.
+
+    Attributes:
+        root: the folder of the data set.
+        annotations: the file of each split below `root`, null for none.
+        classes: the file of the classes below `root`.
+        drop_invalid: drop invalid boxes with a warning; otherwise the first one ends the run.
+        resize: how large the model sees the images.
+        num_workers: decoding processes for each split.
+        mean: one value a channel, for pixels in [0, 1].
+        std: likewise.
+        val: the share of train held out for validation, where `annotations.val` is null.
+    """
+
+    task: ClassVar[str] = "detection"
+    root: str
+    annotations: Mapping[str, str | None]
+    classes: str
+    drop_invalid: bool
+    resize: Resize
+    num_workers: int
+    mean: Sequence[float]
+    std: Sequence[float]
+    val: Holdout
+
+    def __post_init__(self) -> None:
+        configured(self.annotations, setting="annotations")
+
+    def __call__(self, *, augmentation: BoxAugment, seed: int, device: torch.device) -> Data:
+        """Return the splits.
+
+        Raises:
+            FileNotFoundError: a file or a folder is missing.
+            ValueError: a file is not as it must be.
+        """
+        root = root_folder(self.root)
+        files = {
+            split: existing(root / name, setting="annotations", split=split)
+            for split, name in configured(self.annotations, setting="annotations").items()
+        }
+        class_file = root / self.classes
+        if not class_file.is_file():
+            raise FileNotFoundError(f"dataset.classes must exist, looked for {class_file}")
+        class_ids = read_classes(class_file)
+        samples = {
+            split: annotate(
+                read_boxes_csv(root, path),
+                part=path,
+                labels={name: label for label, name in enumerate(class_ids)},
+                known=f"a class of {class_file}",
+                noun="line",
+                drop_invalid=self.drop_invalid,
+            )
+            for split, path in files.items()
+        }
+        return from_annotations(
+            with_val(samples, val=self.val, source=files["train"]),
+            class_names=list(class_ids),
+            class_ids=list(class_ids.values()),
+            resize=self.resize,
+            mean=self.mean,
+            std=self.std,
+            num_workers=self.num_workers,
+            augmentation=augmentation,
+            seed=seed,
+            device=device,
+        )
+
+
+def read_classes(path: Path) -> dict[str, int]:
+    """Return ids by class name, in the order of the ids.
+
+    Raises:
+        ValueError: a line is not a name and an id, or one of them comes twice.
+    """
+    ids: dict[str, int] = {}
+    for number, fields in _lines(path):
+        where = f"{path}: line {number}"
+        if len(fields) != 2 or not fields[0] or not fields[1].isdecimal():
+            raise ValueError(f"{where} must be class_name,id, got {','.join(fields)!r}")
+        name, value = fields[0], int(fields[1])
+        if name in ids or value in ids.values():
+            raise ValueError(f"{where} must have a name and an id of its own, got {name},{value}")
+        ids[name] = value
+    if not ids:
+        raise ValueError(f"{path} must name classes, got none")
+    return dict(sorted(ids.items(), key=lambda item: item[1]))
+
+
+def read_boxes_csv(root: Path, path: Path) -> list[RawImage]:
+    """Return the images of a file, in its order; a box's number is its line.
+
+    Raises:
+        FileNotFoundError: an image is missing.
+        ValueError: a line is not as it must be.
+    """
+    boxes: dict[Path, list[RawBox]] = {}
+    for number, fields in _lines(path):
+        where = f"{path}: line {number}"
+        if len(fields) != 6 or not fields[0]:
+            raise ValueError(
+                f"{where} must be path,x1,y1,x2,y2,class_name, got {','.join(fields)!r}"
+            )
+        of_image = boxes.setdefault(root / fields[0], [])
+        if any(fields[1:]):
+            of_image.append(_box(number, fields, where))
+    require_files(list(boxes), source=path)
+    return [
+        RawImage(_key(image, root), image, header_size(image), path, found)
+        for image, found in boxes.items()
+    ]
+
+
+def _box(number: int, fields: Sequence[str], where: str) -> RawBox:
+    if not fields[5]:
+        raise ValueError(f"{where} must have a class_name, got none")
+    try:
+        x1, y1, x2, y2 = map(float, fields[1:5])
+    except ValueError as error:
+        raise ValueError(
+            f"{where} must have numbers x1,y1,x2,y2, got {','.join(fields[1:5])!r}"
+        ) from error
+    return RawBox(number, fields[5], (x1, y1, x2, y2))
+
+
+def _key(image: Path, root: Path) -> int:
+    """Return a hash of the path below the root, or of the whole one if it lies elsewhere."""
+    return path_key(image.relative_to(root) if image.is_relative_to(root) else image)
+
+
+def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield number and fields of each line that is not empty."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.reader(file, strict=True)
+        try:
+            for fields in reader:
+                if fields:
+                    yield reader.line_num, [field.strip() for field in fields]
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise ValueError(f"{path}: line {reader.line_num} must be CSV, got {error}") from error

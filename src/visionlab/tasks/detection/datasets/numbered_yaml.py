@@ -1,0 +1,172 @@
+"""Numbered images and a YAML file of boxes for each."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+import yaml
+
+from visionlab.images.holdout import Holdout
+from visionlab.images.parts import configured, existing, root_folder
+from visionlab.images.paths import by_stem, header_size, path_key, require_files
+from visionlab.images.resize import Resize
+from visionlab.task import Data
+from visionlab.tasks.detection.augment import BoxAugment
+from visionlab.tasks.detection.datasets.annotations import RawBox, RawImage, annotate, with_val
+from visionlab.tasks.detection.splits import from_annotations
+
+_SUFFIXES = (".jpeg", ".jpg", ".png")
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # 30,000 files take minutes without C
+_Numbers = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NumberedYaml:
+    """`root/<split>/images/<n>.JPEG`, and `root/<split>/labels/<n>.yml` with bboxes and labels.
+
+    `bboxes` is a list of [xmin, ymin, xmax, ymax] in pixels, `labels` a list of as many class
+    names. Labels count from 0; a key is a hash of the image's path below `root`.
+
+    Attributes:
+        root: the folder of the data set.
+        splits: the folder of each split below `root`, null for none.
+        class_names: in the order of the labels; if empty, all names of train, sorted.
+        drop_invalid: drop invalid boxes with a warning; otherwise the first one ends the run.
+        resize: how large the model sees the images.
+        num_workers: decoding processes for each split.
+        mean: one value a channel, for pixels in [0, 1].
+        std: likewise.
+        val: the share of train held out for validation, where `splits.val` is null.
+    """
+
+    task: ClassVar[str] = "detection"
+    root: str
+    splits: Mapping[str, str | None]
+    class_names: Sequence[str]
+    drop_invalid: bool
+    resize: Resize
+    num_workers: int
+    mean: Sequence[float]
+    std: Sequence[float]
+    val: Holdout
+
+    def __post_init__(self) -> None:
+        configured(self.splits, setting="splits")
+        names = list(self.class_names)
+        if len(set(names)) < len(names):
+            raise ValueError(f"dataset.class_names must differ, got {names}")
+
+    def __call__(self, *, augmentation: BoxAugment, seed: int, device: torch.device) -> Data:
+        """Return the splits.
+
+        Raises:
+            FileNotFoundError: a file or a folder is missing.
+            ValueError: a file is not as it must be, or a class is not known.
+        """
+        root = root_folder(self.root)
+        folders = {
+            split: existing(root / name, setting="splits", split=split)
+            for split, name in configured(self.splits, setting="splits").items()
+        }
+        parts = {split: read_numbered_yaml(root, folder) for split, folder in folders.items()}
+        found = {str(box.category) for image in parts["train"] for box in image.boxes}
+        class_names = list(self.class_names) or sorted(found)
+        samples = {
+            split: annotate(
+                images,
+                part=folders[split],
+                labels={name: label for label, name in enumerate(class_names)},
+                known="dataset.class_names" if self.class_names else "a class of train",
+                noun="box",
+                drop_invalid=self.drop_invalid,
+            )
+            for split, images in parts.items()
+        }
+        return from_annotations(
+            with_val(samples, val=self.val, source=folders["train"]),
+            class_names=class_names,
+            class_ids=range(len(class_names)),
+            resize=self.resize,
+            mean=self.mean,
+            std=self.std,
+            num_workers=self.num_workers,
+            augmentation=augmentation,
+            seed=seed,
+            device=device,
+        )
+
+
+def read_numbered_yaml(root: Path, folder: Path) -> list[RawImage]:
+    """Return the images of a split by number; a box's number is its place in the file, from 1.
+
+    Raises:
+        FileNotFoundError: an image has no YAML file, or the other way round.
+        ValueError: a file is not as it must be.
+    """
+    images = _by_number(folder / "images", _SUFFIXES)
+    labels = _by_number(folder / "labels", (".yml", ".yaml"))
+    needed = [folder / "labels" / f"{number}.yml" for number in images if number not in labels]
+    require_files(needed, source=folder / "images")
+    orphans = [folder / "images" / f"{number}.JPEG" for number in labels if number not in images]
+    require_files(orphans, source=folder / "labels")
+    return [_read(root, images[number], labels[number]) for number in sorted(images)]
+
+
+def _by_number(folder: Path, suffixes: Sequence[str]) -> dict[int, Path]:
+    found: dict[int, Path] = {}
+    for stem, name in by_stem(folder, suffixes).items():
+        number = int(stem) if stem.isdecimal() else -1
+        if number < 0 or number in found:
+            raise ValueError(f"{folder} must hold one file a number, got {name}")
+        found[number] = folder / name
+    return found
+
+
+def _read(root: Path, path: Path, source: Path) -> RawImage:
+    content = _load(source)
+    bboxes, labels = (_list(content, key, source) for key in ("bboxes", "labels"))
+    if len(bboxes) != len(labels):
+        raise ValueError(
+            f"{source} must have as many labels as bboxes, got {len(labels)} and {len(bboxes)}"
+        )
+    boxes = []
+    for number, (bbox, name) in enumerate(zip(bboxes, labels, strict=True), start=1):
+        if not isinstance(name, str):
+            raise ValueError(f"{source}: label {number} must be a name in quotes, got {name!r}")
+        boxes.append(RawBox(number, name, _corners(bbox, f"{source}: box {number}")))
+    return RawImage(path_key(path.relative_to(root)), path, header_size(path), source, boxes)
+
+
+def _load(source: Path) -> dict[str, Any]:
+    try:
+        content = yaml.load(source.read_bytes(), _Loader)
+    except (yaml.YAMLError, ValueError) as error:
+        raise ValueError(f"{source} must be YAML, got {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{source} must have bboxes and labels, got {content!r:.60}")
+    return content
+
+
+def _list(content: Mapping[str, Any], key: str, source: Path) -> list[Any]:
+    """Return a list, which may be written as nothing at all if it is empty."""
+    if key not in content:
+        raise ValueError(
+            f"{source} must have {key}, got {', '.join(map(str, content)) or 'no key'}"
+        )
+    value = content[key] or []
+    if not isinstance(value, list):
+        raise ValueError(f"{source}: {key} must be a list, got {value!r:.60}")
+    return value
+
+
+def _corners(bbox: Any, where: str) -> _Numbers:
+    if not isinstance(bbox, list) or len(bbox) != 4 or any(map(_is_no_number, bbox)):
+        raise ValueError(f"{where} must be xmin, ymin, xmax, ymax, got {bbox!r:.60}")
+    x1, y1, x2, y2 = map(float, bbox)
+    return x1, y1, x2, y2
+
+
+def _is_no_number(value: Any) -> bool:
+    return type(value) is not float and (type(value) is not int or abs(value) >= 2**63)

@@ -1,0 +1,195 @@
+"""Pascal VOC: one XML file an image, and a list of images for each split."""
+
+import math
+import xml.etree.ElementTree as ET
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+
+from visionlab.images.holdout import Holdout
+from visionlab.images.parts import configured, existing, root_folder
+from visionlab.images.paths import SUFFIXES, by_stem, header_size, path_key, require_files
+from visionlab.images.resize import Resize
+from visionlab.task import Data
+from visionlab.tasks.detection.augment import BoxAugment
+from visionlab.tasks.detection.datasets.annotations import RawBox, RawImage, annotate, with_val
+from visionlab.tasks.detection.splits import from_annotations
+
+_DIFFICULT = ("crowd", "keep", "drop")
+_CORNERS = ("xmin", "ymin", "xmax", "ymax")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Voc:
+    """`root/Annotations/<name>.xml`, `root/JPEGImages/<name>.jpg`, `root/ImageSets/Main/*.txt`.
+
+    The classes are the names of all objects of train, sorted; their ids count from 1. A key is a
+    hash of the image's path below `root`.
+
+    Attributes:
+        root: the folder of the data set.
+        splits: the list of each split in `ImageSets/Main`, without `.txt`; null for none.
+        difficult: what objects marked as difficult are: `crowd`, which count neither way, or
+            objects to `keep` or to `drop`.
+        one_based: whether the first pixel is number 1 and the last one belongs to the box, as VOC
+            has it; then x1 = xmin - 1 and x2 = xmax. Otherwise numbers stay as they are.
+        drop_invalid: drop invalid boxes with a warning; otherwise the first one ends the run.
+        resize: how large the model sees the images.
+        num_workers: decoding processes for each split.
+        mean: one value a channel, for pixels in [0, 1].
+        std: likewise.
+        val: the share of train held out for validation, where `splits.val` is null.
+    """
+
+    task: ClassVar[str] = "detection"
+    root: str
+    splits: Mapping[str, str | None]
+    difficult: str
+    one_based: bool
+    drop_invalid: bool
+    resize: Resize
+    num_workers: int
+    mean: Sequence[float]
+    std: Sequence[float]
+    val: Holdout
+
+    def __post_init__(self) -> None:
+        configured(self.splits, setting="splits")
+        if self.difficult not in _DIFFICULT:
+            names = ", ".join(_DIFFICULT)
+            raise ValueError(f"dataset.difficult must be one of {names}, got {self.difficult!r}")
+
+    def __call__(self, *, augmentation: BoxAugment, seed: int, device: torch.device) -> Data:
+        """Return the splits.
+
+        Raises:
+            FileNotFoundError: a file or a folder is missing.
+            ValueError: a file is not as it must be, or a split has a class that train has not.
+        """
+        root = root_folder(self.root)
+        lists = {
+            split: existing(_list(root, name), setting="splits", split=split)
+            for split, name in configured(self.splits, setting="splits").items()
+        }
+        parts = {
+            split: read_voc(root, path, one_based=self.one_based) for split, path in lists.items()
+        }
+        class_names = sorted({str(box.category) for image in parts["train"] for box in image.boxes})
+        samples = {
+            split: annotate(
+                treat_difficult(images, self.difficult),
+                part=lists[split],
+                labels={name: label for label, name in enumerate(class_names)},
+                known="a class of train",
+                noun="object",
+                drop_invalid=self.drop_invalid,
+            )
+            for split, images in parts.items()
+        }
+        return from_annotations(
+            with_val(samples, val=self.val, source=lists["train"]),
+            class_names=class_names,
+            class_ids=range(1, len(class_names) + 1),
+            resize=self.resize,
+            mean=self.mean,
+            std=self.std,
+            num_workers=self.num_workers,
+            augmentation=augmentation,
+            seed=seed,
+            device=device,
+        )
+
+
+def read_voc(root: Path, list_path: Path, *, one_based: bool) -> list[RawImage]:
+    """Return the images of a list; a box's number is its place among the objects, from 1.
+
+    Raises:
+        FileNotFoundError: an XML file or an image is missing.
+        ValueError: a file is not as it must be.
+    """
+    xml_folder, image_folder = root / "Annotations", root / "JPEGImages"
+    names, images = by_stem(xml_folder, [".xml"]), by_stem(image_folder, SUFFIXES)
+    stems = _read_list(list_path, known=names)
+    sources = [xml_folder / names.get(stem, f"{stem}.xml") for stem in stems]
+    paths = [image_folder / images.get(stem, f"{stem}.jpg") for stem in stems]
+    require_files(sources, source=list_path)
+    require_files(paths, source=list_path)
+    pairs = zip(sources, paths, strict=True)
+    return [_read(source, path, root, one_based=one_based) for source, path in pairs]
+
+
+def treat_difficult(images: Sequence[RawImage], difficult: str) -> list[RawImage]:
+    """Return images whose difficult objects, read as crowds, stay crowds, are kept or dropped."""
+    if difficult == "crowd":
+        return list(images)
+    if difficult == "keep":
+        kept = [[box._replace(crowd=False) for box in image.boxes] for image in images]
+    else:
+        kept = [[box for box in image.boxes if not box.crowd] for image in images]
+    return [image._replace(boxes=boxes) for image, boxes in zip(images, kept, strict=True)]
+
+
+def _list(root: Path, name: str) -> Path:
+    return root / "ImageSets" / "Main" / f"{name}.txt"
+
+
+def _read_list(path: Path, *, known: Mapping[str, str]) -> list[str]:
+    """Return the names in a list; that of a class has a second column, which is not read."""
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} must be text, got {error}") from error
+    stems = [line if line in known else line.split()[0] for line in lines if line]
+    seen = set[str]()
+    for stem in stems:
+        if stem in seen:
+            raise ValueError(f"{path} must name an image once, got {stem} again")
+        seen.add(stem)
+    return stems
+
+
+def _read(source: Path, path: Path, root: Path, *, one_based: bool) -> RawImage:
+    try:
+        content = ET.parse(source).getroot()
+    except (ET.ParseError, ValueError, LookupError) as error:
+        raise ValueError(f"{source} must be XML, got {error}") from error
+    boxes = [
+        _box(element, number, source, one_based=one_based)
+        for number, element in enumerate(content.findall("object"), start=1)
+    ]
+    key = path_key(path.relative_to(root))
+    return RawImage(key, path, _size(content, source) or header_size(path), source, boxes)
+
+
+def _size(content: ET.Element, source: Path) -> tuple[int, int] | None:
+    """Return width and height, or None if the file does not say them or has 0 in their place."""
+    sides = [content.findtext(f"size/{name}") for name in ("width", "height")]
+    if None in sides:
+        return None
+    width, height = (_number(side, f"{source}: size") for side in sides)
+    if not (1 <= width < math.inf and 1 <= height < math.inf):
+        return None
+    return int(width), int(height)
+
+
+def _box(element: ET.Element, number: int, source: Path, *, one_based: bool) -> RawBox:
+    where = f"{source}: object {number}"
+    name = (element.findtext("name") or "").strip()
+    if not name:
+        raise ValueError(f"{where} must have a name, got none")
+    x1, y1, x2, y2 = (
+        _number(element.findtext(f"bndbox/{side}"), f"{where} {side}") for side in _CORNERS
+    )
+    difficult = _number(element.findtext("difficult") or "0", f"{where} difficult") != 0
+    first = 1 if one_based else 0
+    return RawBox(number, name, (x1 - first, y1 - first, x2, y2), crowd=difficult)
+
+
+def _number(text: str | None, where: str) -> float:
+    try:
+        return float(text or "")
+    except ValueError as error:
+        raise ValueError(f"{where} must be a number, got {text!r}") from error

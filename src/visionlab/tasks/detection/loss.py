@@ -1,0 +1,120 @@
+"""Losses of one-stage detection."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, get_args
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torchvision.ops import generalized_box_iou_loss
+
+from visionlab.core.boxes import decode, encode
+from visionlab.tasks.detection.focal_loss import focal_loss
+from visionlab.tasks.detection.matching import match
+from visionlab.tasks.detection.records import BoxTargets, DenseOutput
+
+BoxLoss = Literal["smooth_l1", "l1", "giou"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetinaNetLoss:
+    """Focal loss of classes and a loss of boxes, both over the number of positives of the batch.
+
+    RetinaNet, arXiv 1708.02002, sections 3 and 4. The batch is that of one forward pass. An image
+    without boxes adds to the numerator like any other; without any positive the divisor is 1. All
+    in float32, whatever the outputs are.
+
+    Attributes:
+        alpha: weight of the positive class in the focal loss; that of the negative one is
+            1 - alpha.
+        gamma: exponent of the focal loss; 0 is weighted cross-entropy.
+        positive_iou: anchors overlapping a box by at least this should find it.
+        negative_iou: anchors overlapping no box by this are background; those between count in
+            neither way.
+        force_best_anchor: whether a box also has the anchor that overlaps it most, however little;
+            of boxes that want the same anchor the first gets it.
+        box: `smooth_l1`, `l1` (the mean over a box's four offsets, divided by the model's
+            `box_std`), or `giou` (arXiv 1902.09630, of boxes).
+        beta: where `smooth_l1` goes from a parabola to a line.
+        box_weight: of the loss of boxes.
+
+    Raises:
+        ValueError: a number is out of range, or the thresholds are in the wrong order.
+    """
+
+    task: ClassVar[str] = "detection"
+    is_per_sample: ClassVar[bool] = False
+    alpha: float
+    gamma: float
+    positive_iou: float
+    negative_iou: float
+    force_best_anchor: bool
+    box: BoxLoss
+    beta: float
+    box_weight: float
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.alpha <= 1.0:
+            raise ValueError(f"alpha must be in [0, 1], got {self.alpha}")
+        for name in ("gamma", "box_weight"):
+            if not getattr(self, name) >= 0.0:
+                raise ValueError(f"{name} must be >= 0, got {getattr(self, name)}")
+        if not 0.0 < self.negative_iou <= self.positive_iou <= 1.0:
+            raise ValueError(
+                "negative_iou must be > 0 and <= positive_iou <= 1, "
+                f"got negative_iou={self.negative_iou} positive_iou={self.positive_iou}"
+            )
+        if self.box not in get_args(BoxLoss):
+            raise ValueError(f"box must be one of {', '.join(get_args(BoxLoss))}, got {self.box!r}")
+        if not self.beta > 0.0:
+            raise ValueError(f"beta must be > 0, got {self.beta}")
+
+    def __call__(self, outputs: DenseOutput, targets: BoxTargets) -> dict[str, Tensor]:
+        """Return `classification` and `box`, scalars."""
+        matches = match(
+            targets.boxes,
+            targets.labels >= 0,
+            outputs.anchors,
+            outputs.level_shapes,
+            positive_iou=self.positive_iou,
+            negative_iou=self.negative_iou,
+            force_best_anchor=self.force_best_anchor,
+        )
+        image, anchor, number = matches.positives
+        weights = torch.ones(outputs.logits.shape[:2], device=outputs.logits.device)
+        weights[matches.ignored] = 0.0
+        classification = focal_loss(
+            outputs.logits,
+            weights,
+            (image, anchor, targets.labels[image, number]),
+            alpha=self.alpha,
+            gamma=self.gamma,
+        )
+        box = self._box_loss(
+            outputs.deltas[image, anchor].float(),
+            targets.boxes[image, number],
+            outputs.anchors[anchor],
+            outputs.box_std,
+        )
+        num_positives = max(1, len(image))
+        return {
+            "classification": classification / num_positives,
+            "box": self.box_weight * box / num_positives,
+        }
+
+    def _box_loss(self, deltas: Tensor, boxes: Tensor, anchors: Tensor, box_std: Tensor) -> Tensor:
+        """Return the sum over positives, (P, 4) each, of the loss of each box."""
+        if self.box == "giou":
+            found = decode(deltas * box_std, anchors)
+            loss: Tensor = generalized_box_iou_loss(found, boxes, reduction="sum")
+            return loss
+        wanted = encode(boxes, anchors) / box_std
+        if self.box == "l1":
+            return F.l1_loss(deltas, wanted, reduction="sum") / 4
+        return F.smooth_l1_loss(deltas, wanted, beta=self.beta, reduction="sum") / 4
+
+
+@torch.no_grad()
+def boxes_per_image(outputs: DenseOutput, targets: BoxTargets) -> dict[str, Tensor]:
+    """Return how many boxes an image of a batch has after augmentation, a scalar, for drawing."""
+    return {"boxes_per_image": (targets.labels >= 0).sum(dim=1).float().mean()}

@@ -1,0 +1,154 @@
+"""Which anchors should find which box: all images of a batch at once, without an IoU of every pair.
+
+An overlap of at least t needs sides and centres that are near enough. Most pairs are left out by
+that alone; of the few others the IoU is computed.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torchvision.ops import box_iou
+
+from visionlab.core.boxes import areas, centres_and_sizes
+
+_SLACK = 1e-4  # pairs are left out in float32, a little generously
+_CHUNK = 2**24  # cells looked at together
+
+
+class Matches(NamedTuple):
+    """Anchors that have a box, and anchors that do not count.
+
+    Attributes:
+        positives: image, anchor and box of each positive anchor, (P,) int64 each, ordered by image
+            and anchor.
+        ignored: image and anchor of anchors between the thresholds, (I,) int64 each.
+    """
+
+    positives: tuple[Tensor, Tensor, Tensor]
+    ignored: tuple[Tensor, Tensor]
+
+
+class _Pairs(NamedTuple):
+    """Anchors and boxes that overlap: the box's row in a flat list, the anchor, the IoU."""
+
+    box: Tensor
+    anchor: Tensor
+    iou: Tensor
+
+
+@torch.no_grad()
+def match(
+    boxes: Tensor,
+    is_box: Tensor,
+    anchors: Tensor,
+    level_shapes: Sequence[tuple[int, int]],
+    *,
+    positive_iou: float,
+    negative_iou: float,
+    force_best_anchor: bool,
+) -> Matches:
+    """Give each anchor the box that it overlaps most, the first of equals.
+
+    It is positive from `positive_iou` on, background below `negative_iou`, and ignored in between
+    (arXiv 1708.02002, section 4).
+
+    Args:
+        boxes: (B, K, 4) as x1, y1, x2, y2.
+        is_box: (B, K) bool, false where there is only padding.
+        anchors: (A, 4), ordered as in `DenseOutput`.
+        level_shapes: rows and columns of each level.
+        positive_iou: see above.
+        negative_iou: see above, above 0.
+        force_best_anchor: whether a box also gets the anchor that overlaps it most, the first of
+            equals, whatever the overlap is; of boxes that want the same anchor the first gets it.
+    """
+    images, numbers = is_box.nonzero(as_tuple=True)
+    flat = boxes[images, numbers]
+    pairs = _near_pairs(flat, anchors, level_shapes, min_iou=negative_iou)
+    if force_best_anchor:
+        pairs = _with_best_anchors(pairs, flat, anchors)
+    best = _best_of_anchors(pairs, images, num_anchors=len(anchors))
+    is_positive = best.iou >= positive_iou
+    positive = _Pairs(*(column[is_positive] for column in best))
+    return Matches(
+        positives=(images[positive.box], positive.anchor, numbers[positive.box]),
+        ignored=(images[best.box[~is_positive]], best.anchor[~is_positive]),
+    )
+
+
+def _near_pairs(
+    boxes: Tensor, anchors: Tensor, level_shapes: Sequence[tuple[int, int]], *, min_iou: float
+) -> _Pairs:
+    """Return the pairs of anchors and boxes, (M, 4), whose IoU is at least `min_iou`."""
+    per_cell = len(anchors) // sum(rows * columns for rows, columns in level_shapes)
+    found, start = [], 0
+    for rows, columns in level_shapes:
+        level = anchors[start : start + rows * columns * per_cell].view(rows, columns, per_cell, 4)
+        box, row, column, cell = _near_cells(boxes, level, min_iou=min_iou)
+        found.append((box, start + (row * columns + column) * per_cell + cell))
+        start += rows * columns * per_cell
+    box, anchor = (torch.cat(parts) for parts in zip(*found, strict=True))
+    overlap = _paired_iou(boxes[box], anchors[anchor])
+    is_enough = overlap >= min_iou
+    return _Pairs(box[is_enough], anchor[is_enough], overlap[is_enough])
+
+
+def _near_cells(
+    boxes: Tensor, level: Tensor, *, min_iou: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return box, row, column and number in its cell of anchors that may overlap enough.
+
+    Anchors are (rows, columns, per_cell, 4). An IoU of t means a common part of t / (1 + t) of both
+    areas together, which bounds how far apart the centres can be.
+    """
+    box_centres, box_sizes = centres_and_sizes(boxes)
+    anchor_sizes = centres_and_sizes(level[0, 0])[1]
+    xs = centres_and_sizes(level[0])[0][..., 0]  # (columns, per_cell)
+    ys = centres_and_sizes(level[:, 0])[0][..., 1]  # (rows, per_cell)
+    common = torch.minimum(box_sizes[:, None], anchor_sizes)  # (M, per_cell, 2), at best
+    area = min_iou / (1.0 + min_iou) * (areas(boxes)[:, None] + areas(level[0, 0]))
+    needed = area[..., None] / common.flip(-1)  # of the common part's width and height
+    box, cell = (needed <= common * (1.0 + _SLACK)).all(dim=-1).nonzero(as_tuple=True)
+    reach = (box_sizes[box] + anchor_sizes[cell]) / 2 - needed[box, cell] * (1.0 - _SLACK)
+    is_near_x = (xs[:, cell].T - box_centres[box, :1]).abs() <= reach[:, :1]
+    is_near_y = (ys[:, cell].T - box_centres[box, 1:]).abs() <= reach[:, 1:]
+    step = max(1, _CHUNK // max(1, is_near_x.shape[1] * is_near_y.shape[1]))
+    parts = []
+    for first in range(0, max(1, len(box)), step):
+        chunk = slice(first, first + step)
+        near = is_near_y[chunk, :, None] & is_near_x[chunk, None, :]
+        pair, row, column = near.nonzero(as_tuple=True)
+        parts.append((box[chunk][pair], row, column, cell[chunk][pair]))
+    box, row, column, cell = (torch.cat(columns) for columns in zip(*parts, strict=True))
+    return box, row, column, cell
+
+
+def _paired_iou(boxes: Tensor, others: Tensor) -> Tensor:
+    """Return the IoU of each box with the other of its row, (N,)."""
+    low = torch.maximum(boxes[:, :2], others[:, :2])
+    high = torch.minimum(boxes[:, 2:], others[:, 2:])
+    common = areas(torch.cat([low, high], dim=1))
+    return common / (areas(boxes) + areas(others) - common)
+
+
+def _best_of_anchors(pairs: _Pairs, images: Tensor, *, num_anchors: int) -> _Pairs:
+    """Return for each anchor of each image the box that overlaps it most, the first of equals."""
+    order = pairs.box.argsort(stable=True)
+    order = order[pairs.iou[order].argsort(descending=True, stable=True)]
+    place = images[pairs.box] * num_anchors + pairs.anchor
+    order = order[place[order].argsort(stable=True)]
+    is_first = torch.ones_like(order, dtype=torch.bool)
+    is_first[1:] = place[order][1:] != place[order][:-1]
+    return _Pairs(*(column[order[is_first]] for column in pairs))
+
+
+def _with_best_anchors(pairs: _Pairs, boxes: Tensor, anchors: Tensor) -> _Pairs:
+    """Add to each box the anchor that overlaps it most, as if nothing could overlap it more."""
+    step = max(1, _CHUNK // len(anchors))
+    best = [box_iou(part, anchors).argmax(dim=1) for part in torch.split(boxes, step)]
+    anchor = torch.cat([pairs.anchor, *best])
+    box = torch.cat([pairs.box, torch.arange(len(boxes), device=boxes.device)])
+    iou = torch.cat([pairs.iou, pairs.iou.new_full((len(boxes),), torch.inf)])
+    return _Pairs(box, anchor, iou)

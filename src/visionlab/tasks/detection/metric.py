@@ -1,0 +1,219 @@
+"""The COCO metrics: predictions are `Detections`, one for each image."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from faster_coco_eval import COCO, COCOeval_faster
+from torch import Tensor
+
+from visionlab.tasks.detection.records import Annotated, BoxTargets, Detections
+
+NAMES = (
+    *("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large"),
+    *("AR1", "AR10", "AR100", "AR_small", "AR_medium", "AR_large"),
+)
+MATCH_IOU = 0.5  # of a detection that counts as right in what is told of single ones
+MAX_DETECTIONS = 100  # of an image and class
+RIGHT, WRONG, IGNORED = 1, 0, -1  # what a detection is; the last counts neither way
+_TINY = 1e-12  # square pixels
+_Array = np.ndarray[Any, Any]
+
+
+class AveragePrecision:
+    """COCO's twelve numbers, and `AP/<class>` for each class; -1 where there is nothing to find.
+
+    They are those of pycocotools: AP over IoU 0.50 to 0.95, at most 100 detections an image,
+    objects below 32 x 32 pixels small, from 96 x 96 on large, crowds counted neither way.
+
+    Args:
+        class_names: in the order of the labels.
+        min_score: detections from this score on count in `num_missed` and `num_false`.
+
+    Raises:
+        ValueError: `min_score` is no score.
+    """
+
+    def __init__(self, *, class_names: Sequence[str], min_score: float) -> None:
+        if not 0.0 <= min_score <= 1.0:
+            raise ValueError(f"min_score must be in [0, 1], got {min_score}")
+        self.names = [*NAMES, *(f"AP/{name}" for name in class_names)]
+        self._min_score = min_score
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self._found: list[Detections] = []
+        self._annotated: list[Annotated] = []
+
+    def update(self, predictions: Sequence[Detections], targets: BoxTargets) -> None:
+        """Take in what was found in the images of a batch."""
+        self._found += [Detections(*(part.cpu() for part in found)) for found in predictions]
+        self._annotated += targets.annotated
+
+    def compute(self) -> dict[str, float]:
+        """Return the numbers.
+
+        Raises:
+            ValueError: nothing was taken in.
+        """
+        if not self._annotated:
+            raise ValueError("an average precision needs at least one image, got 0")
+        truth = COCO(_truth(self._annotated, num_classes=len(self.names) - len(NAMES)))
+        evaluation = COCOeval_faster(
+            truth, truth.loadRes(_results(self._found)), "bbox", print_function=_say_nothing
+        )
+        evaluation.run()
+        per_class = [_mean(column) for column in np.moveaxis(_whole(evaluation), -1, 0)]
+        numbers = [float(value) for value in evaluation.stats[: len(NAMES)]]
+        return dict(zip(self.names, [*numbers, *per_class], strict=True))
+
+    def samples(self) -> dict[str, Tensor]:
+        """Return what was found, how right each detection is, and how wrong each image.
+
+        `num_detections`, `num_missed` and `num_false` are (N,) int32, and `num_objects` (N, C)
+        int16 counts what is annotated of each class, crowds apart. `boxes` (M, 4) float32 in
+        original pixels, `scores` (M,) float32, `labels` (M,) int16 and `outcomes` (M,) int8 have
+        the detections of all images one after the other; an outcome is `RIGHT`, `WRONG` or
+        `IGNORED`.
+        """
+        pairs = list(zip(self._found, self._annotated, strict=True))
+        matched = [_outcomes(found, annotated) for found, annotated in pairs]
+        num_objects = self._num_objects()
+        counted = [
+            outcomes[(found.scores >= self._min_score).numpy()]
+            for (found, _), outcomes in zip(pairs, matched, strict=True)
+        ]
+        num_found = torch.tensor([(outcomes == RIGHT).sum() for outcomes in counted]).int()
+        boxes, scores, labels = (torch.cat(parts) for parts in zip(*self._found, strict=True))
+        return {
+            "num_detections": torch.tensor([len(found.scores) for found in self._found]).int(),
+            "num_missed": num_objects.sum(dim=1).int() - num_found,
+            "num_false": torch.tensor([(outcomes == WRONG).sum() for outcomes in counted]).int(),
+            "num_objects": num_objects,
+            "boxes": boxes,
+            "scores": scores,
+            "labels": labels.short(),
+            "outcomes": torch.from_numpy(np.concatenate(matched)),
+        }
+
+    def _num_objects(self) -> Tensor:
+        """Return how many objects of each class each image has, (N, C) int16, crowds apart."""
+        num_classes = len(self.names) - len(NAMES)
+        counts = [
+            annotated.labels[~annotated.crowd].bincount(minlength=num_classes)
+            for annotated in self._annotated
+        ]
+        return torch.stack(counts).short()
+
+
+def _say_nothing(*words: object) -> None:
+    pass
+
+
+def _truth(annotated: Sequence[Annotated], *, num_classes: int) -> dict[str, Any]:
+    """Return the annotations in COCO's form; images are numbered in the order they came."""
+    entries: list[dict[str, Any]] = []
+    for image, sample in enumerate(annotated):
+        corners = sample.boxes.numpy()
+        bboxes = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
+        columns = (bboxes, sample.labels, sample.crowd, sample.areas)
+        rows = zip(*(column.tolist() for column in columns), strict=True)
+        for bbox, label, is_crowd, area in rows:
+            entries.append(
+                {
+                    "id": len(entries) + 1,  # 0 means "no match" in the evaluator
+                    "image_id": image,
+                    "category_id": label,
+                    "bbox": bbox,
+                    "area": area,
+                    "iscrowd": int(is_crowd),
+                }
+            )
+    return {
+        "info": {},
+        "images": [
+            {"id": image, "width": sample.width_px, "height": sample.height_px}
+            for image, sample in enumerate(annotated)
+        ],
+        "categories": [{"id": label, "name": str(label)} for label in range(num_classes)],
+        "annotations": entries,
+    }
+
+
+def _results(found: Sequence[Detections]) -> list[dict[str, Any]]:
+    """Return the detections in COCO's form."""
+    results = []
+    for image, (boxes, scores, labels) in enumerate(found):
+        corners = boxes.double()
+        bboxes = torch.cat([corners[:, :2], corners[:, 2:] - corners[:, :2]], dim=1)
+        results += [
+            {"image_id": image, "category_id": label, "bbox": bbox, "score": score}
+            for bbox, score, label in zip(
+                bboxes.tolist(), scores.tolist(), labels.tolist(), strict=True
+            )
+        ]
+    return results
+
+
+def _whole(evaluation: COCOeval_faster) -> Any:
+    """Return precision (IoU, recall, class) of all areas and 100 detections."""
+    return evaluation.eval["precision"][:, :, :, 0, -1]
+
+
+def _mean(values: Any) -> float:
+    """Return the mean of what is defined, or -1."""
+    defined = values[values > -1]
+    return float(defined.mean()) if defined.size else -1.0
+
+
+def _outcomes(found: Detections, annotated: Annotated) -> _Array:
+    """Return how right each detection of an image is at an IoU of 0.5, (D,) int8.
+
+    As COCO has it: the `MAX_DETECTIONS` most certain of each class count. Each of them, the most
+    certain first, takes the object of its class that it overlaps most and that is still free. One
+    that finds none and lies inside a crowd of its class is neither right nor wrong.
+    """
+    outcomes = np.full(len(found.scores), WRONG, dtype=np.int8)
+    boxes, objects = found.boxes.double().numpy(), annotated.boxes.numpy()
+    labels, object_labels = found.labels.numpy(), annotated.labels.numpy()
+    order = np.argsort(-found.scores.numpy(), kind="stable")
+    crowd = annotated.crowd.numpy()
+    for label in np.unique(labels):
+        rows = order[labels[order] == label]
+        outcomes[rows[MAX_DETECTIONS:]] = IGNORED
+        rows, is_same = rows[:MAX_DETECTIONS], object_labels == label
+        outcomes[rows] = _matched(boxes[rows], objects[is_same], crowd[is_same])
+    return outcomes
+
+
+def _matched(boxes: _Array, objects: _Array, crowd: _Array) -> _Array:
+    """Return the outcomes of detections (D, 4) of one class, the most certain first."""
+    common, sizes = _common(boxes, objects), _sizes(boxes)[:, None]
+    inside = (common >= MATCH_IOU * sizes)[:, crowd].any(axis=1)
+    outcomes = np.where(inside, IGNORED, WRONG).astype(np.int8)
+    union = sizes + _sizes(objects) - common
+    overlaps = (common / np.maximum(union, _TINY))[:, ~crowd]
+    overlaps[overlaps < MATCH_IOU] = 0.0
+    for row in overlaps.any(axis=1).nonzero()[0]:
+        # of equal overlaps the last, as in COCO's loop
+        best = overlaps.shape[1] - 1 - overlaps[row, ::-1].argmax()
+        if overlaps[row, best]:
+            outcomes[row] = RIGHT
+            overlaps[:, best] = 0.0
+    return outcomes
+
+
+def _common(boxes: _Array, objects: _Array) -> _Array:
+    """Return the areas that boxes (D, 4) and objects (K, 4) share, (D, K)."""
+    low = np.maximum(boxes[:, None, :2], objects[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], objects[None, :, 2:])
+    shared: _Array = (high - low).clip(min=0.0).prod(axis=2)
+    return shared
+
+
+def _sizes(boxes: _Array) -> _Array:
+    """Return the areas of boxes (D, 4), (D,)."""
+    sizes: _Array = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+    return sizes

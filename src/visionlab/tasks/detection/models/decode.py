@@ -1,0 +1,112 @@
+"""From what a one-stage detector says at its anchors to boxes in the original image."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torchvision.ops import nms
+
+from visionlab.core import boxes as box_arithmetic
+from visionlab.core.geometry import transform_boxes
+from visionlab.task import Batch
+from visionlab.tasks.detection.records import BoxTargets, DenseOutput, Detections
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detect:
+    """Decoding, non-maximum suppression by class, and the best of what is left.
+
+    RetinaNet, arXiv 1708.02002, section 4.1; there `score_threshold` is 0.05, `nms_iou` 0.5 and
+    `candidates_per_level` 1000.
+
+    Attributes:
+        score_threshold: less certain detections are left out, in [0, 1).
+        candidates_per_level: the most certain ones of each level that NMS looks at.
+        nms_iou: of two boxes of a class that overlap more, the less certain one is left out.
+        max_detections: of an image, the most certain ones.
+    """
+
+    score_threshold: float
+    candidates_per_level: int
+    nms_iou: float
+    max_detections: int
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.score_threshold < 1.0:
+            raise ValueError(f"score_threshold must be in [0, 1), got {self.score_threshold}")
+        if not 0.0 <= self.nms_iou <= 1.0:
+            raise ValueError(f"nms_iou must be in [0, 1], got {self.nms_iou}")
+        for name in ("candidates_per_level", "max_detections"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be >= 1, got {getattr(self, name)}")
+
+    @torch.no_grad()
+    def __call__(self, outputs: DenseOutput, batch: Batch) -> list[Detections]:
+        """Return what is found in each image of a batch, in its original pixels."""
+        targets: BoxTargets = batch.targets
+        assert batch.matrices is not None
+        images, anchors, labels, logits = self._candidates(outputs)
+        deltas = outputs.deltas[images, anchors].float() * outputs.box_std
+        found = box_arithmetic.decode(deltas, outputs.anchors[anchors])
+        to_original = torch.linalg.inv(batch.matrices.double())[images]
+        sizes = [(sample.width_px, sample.height_px) for sample in targets.annotated]
+        boxes = box_arithmetic.clip(
+            transform_boxes(found[:, None], to_original),
+            torch.tensor(sizes, device=found.device)[images],
+        )[:, 0]
+        kept = self._select(boxes, logits, images, labels, num_labels=outputs.logits.shape[2])
+        counts = images[kept].bincount(minlength=len(batch.keys)).tolist()
+        parts = (boxes[kept], logits[kept].sigmoid(), labels[kept])
+        columns = zip(*(torch.split(part, counts) for part in parts), strict=True)
+        return [Detections(*column) for column in columns]
+
+    def _candidates(self, outputs: DenseOutput) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return image, anchor, class and logit of what NMS looks at, the most certain first."""
+        logits = outputs.logits
+        # logits are compared instead of scores: no sigmoid of all the anchors
+        least = _logit(self.score_threshold)
+        parts, start = [], 0
+        for size in outputs.level_sizes:
+            level = logits[:, start : start + size]
+            image, anchor, label = (level > least).nonzero(as_tuple=True)
+            value = level[image, anchor, label].float()
+            best = _best_of_groups(image, value, count=self.candidates_per_level)
+            parts.append((image[best], start + anchor[best], label[best], value[best]))
+            start += size
+        image, anchor, label, value = (torch.cat(columns) for columns in zip(*parts, strict=True))
+        order = value.argsort(descending=True, stable=True)
+        order = order[image[order].argsort(stable=True)]
+        return image[order], anchor[order], label[order], value[order]
+
+    def _select(
+        self, boxes: Tensor, logits: Tensor, images: Tensor, labels: Tensor, *, num_labels: int
+    ) -> Tensor:
+        """Return which candidates stay; they come, and stay, by image and falling logit."""
+        is_real = box_arithmetic.areas(boxes) > 0
+        # one stable sort puts each image's candidates of a class side by side
+        groups, order = torch.where(is_real, images * num_labels + labels, -1).sort(stable=True)
+        sizes = (groups + 1).bincount().tolist()
+        # empty groups and the first, of boxes without area, are left out
+        parts = [part for part in torch.split(order, sizes)[1:] if len(part)]
+        kept = [part[nms(boxes[part], logits[part], self.nms_iou)] for part in parts]
+        stays = torch.cat([order[:0], *kept]).sort().values
+        counts = images[stays].bincount(minlength=1)
+        rank = torch.arange(len(stays), device=stays.device)
+        rank = rank - (counts.cumsum(0) - counts)[images[stays]]
+        return stays[rank < self.max_detections]
+
+
+def _logit(score: float) -> float:
+    return math.log(score / (1.0 - score)) if score > 0.0 else -math.inf
+
+
+def _best_of_groups(groups: Tensor, values: Tensor, *, count: int) -> Tensor:
+    """Return the rows of the `count` largest values of each group; groups come in rising order."""
+    sizes = groups.bincount()
+    if len(groups) == 0 or int(sizes.max()) <= count:
+        return torch.arange(len(groups), device=groups.device)
+    order = values.argsort(descending=True, stable=True)
+    order = order[groups[order].argsort(stable=True)]
+    rank = torch.arange(len(order), device=order.device) - (sizes.cumsum(0) - sizes)[groups]
+    return order[rank < count]

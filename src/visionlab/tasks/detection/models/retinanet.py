@@ -1,0 +1,199 @@
+"""RetinaNet: a backbone, a feature pyramid, and two heads shared by its levels.
+
+Focal Loss for Dense Object Detection, arXiv 1708.02002; the pyramid is that of arXiv 1612.03144.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelP6P7
+
+from visionlab.backbones.features import Backbone, Features
+from visionlab.tasks.detection.models.anchors import Anchors, spread
+from visionlab.tasks.detection.records import DenseOutput
+
+P6From = Literal["c5", "p5"]
+HeadNorm = Literal["none", "group"]
+LEVEL_STRIDES = (8, 16, 32, 64, 128)  # of P3 to P7; the backbone gives the first three
+_GROUPS = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pyramid:
+    """Settings of the feature pyramid.
+
+    Attributes:
+        channels: of each level.
+        p6_from: what P6 is made from: `c5`, as in the paper, or `p5`.
+    """
+
+    channels: int
+    p6_from: P6From
+
+    def __post_init__(self) -> None:
+        if self.channels < 1:
+            raise ValueError(f"channels must be >= 1, got {self.channels}")
+        if self.p6_from not in get_args(P6From):
+            raise ValueError(
+                f"p6_from must be one of {', '.join(get_args(P6From))}, got {self.p6_from!r}"
+            )
+
+    def __call__(self, in_channels: Sequence[int]) -> FeaturePyramidNetwork:
+        """Return P3 to P7 over C3 to C5 with the given numbers of channels."""
+        top = in_channels[-1] if self.p6_from == "c5" else self.channels
+        last = LastLevelP6P7(top, self.channels)
+        last.use_P5 = self.p6_from == "p5"  # torchvision guesses it from the numbers of channels
+        return FeaturePyramidNetwork(list(in_channels), self.channels, extra_blocks=last)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Head:
+    """Settings of both heads: `depth` 3x3 convolutions of `channels`, then the output.
+
+    Attributes:
+        channels: of each convolution.
+        depth: how many there are before the output.
+        norm: `none`, as in the paper, or `group` norm after each.
+    """
+
+    channels: int
+    depth: int
+    norm: HeadNorm
+
+    def __post_init__(self) -> None:
+        if self.channels < 1:
+            raise ValueError(f"channels must be >= 1, got {self.channels}")
+        if self.depth < 0:
+            raise ValueError(f"depth must be >= 0, got {self.depth}")
+        if self.norm not in get_args(HeadNorm):
+            raise ValueError(
+                f"norm must be one of {', '.join(get_args(HeadNorm))}, got {self.norm!r}"
+            )
+        # at least two channels a group: P7 of a small image is a single cell
+        if self.norm == "group" and (self.channels % _GROUPS or self.channels == _GROUPS):
+            raise ValueError(
+                f"channels must be a multiple of {_GROUPS} from {2 * _GROUPS} on for group norm, "
+                f"got {self.channels}"
+            )
+
+    def __call__(self, in_channels: int, *, num_outputs: int, bias: float) -> nn.Sequential:
+        """Return a head; its output starts near `bias`."""
+        layers: list[nn.Module] = []
+        for _ in range(self.depth):
+            layers.append(nn.Conv2d(in_channels, self.channels, 3, padding=1))
+            if self.norm == "group":
+                layers.append(nn.GroupNorm(_GROUPS, self.channels))
+            layers.append(nn.ReLU(inplace=True))
+            in_channels = self.channels
+        layers.append(nn.Conv2d(in_channels, num_outputs, 3, padding=1))
+        for layer in layers:
+            if isinstance(layer, nn.Conv2d):  # the paper's section 4.1
+                nn.init.normal_(layer.weight, std=0.01)
+                nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+        nn.init.constant_(layers[-1].bias, bias)  # type: ignore[arg-type]
+        return nn.Sequential(*layers)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetinaNet:
+    """Settings of a RetinaNet.
+
+    Attributes:
+        backbone: gives C3 to C5.
+        pyramid: makes P3 to P7 of them.
+        head: what class scores and boxes are made with.
+        anchors: five sizes, one a level.
+        prior: the score that every class starts with at every anchor (the paper's pi, section 3.3).
+        box_std: what the offsets of boxes are divided by, so that a loss sees numbers near 1.
+    """
+
+    task: ClassVar[str] = "detection"
+    backbone: Backbone
+    pyramid: Pyramid
+    head: Head
+    anchors: Anchors
+    prior: float
+    box_std: Sequence[float]
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.prior < 1.0:
+            raise ValueError(f"prior must be in (0, 1), got {self.prior}")
+        if len(self.box_std) != 4 or not all(0.0 < std < math.inf for std in self.box_std):
+            raise ValueError(f"box_std must be four numbers > 0, got {list(self.box_std)}")
+        if len(self.anchors.sizes_px) != len(LEVEL_STRIDES):
+            raise ValueError(
+                f"anchors.sizes_px must have {len(LEVEL_STRIDES)} numbers, one for each of P3 to "
+                f"P7, got {list(self.anchors.sizes_px)}"
+            )
+
+    def __call__(self, *, num_classes: int) -> "RetinaNetModel":
+        """Return the network."""
+        features = self.backbone(strides=LEVEL_STRIDES[:3])
+        per_cell = self.anchors.num_per_cell
+        in_channels = self.pyramid.channels
+        return RetinaNetModel(
+            features=features,
+            pyramid=self.pyramid(features.channels),
+            classification=self.head(
+                in_channels,
+                num_outputs=per_cell * num_classes,
+                bias=-math.log((1.0 - self.prior) / self.prior),
+            ),
+            regression=self.head(in_channels, num_outputs=per_cell * 4, bias=0.0),
+            anchors=self.anchors,
+            num_classes=num_classes,
+            box_std=self.box_std,
+        )
+
+
+class RetinaNetModel(nn.Module):
+    """A RetinaNet; images (B, 3, H, W) to a `DenseOutput`."""
+
+    box_std: Tensor
+    cells: Tensor
+
+    def __init__(
+        self,
+        *,
+        features: Features,
+        pyramid: nn.Module,
+        classification: nn.Module,
+        regression: nn.Module,
+        anchors: Anchors,
+        num_classes: int,
+        box_std: Sequence[float],
+    ) -> None:
+        super().__init__()
+        self.backbone = features
+        self.pyramid = pyramid
+        self.classification = classification
+        self.regression = regression
+        self.register_buffer("box_std", torch.tensor(list(box_std), dtype=torch.float32))
+        cells = [anchors.cell(level) for level in range(len(LEVEL_STRIDES))]
+        self.register_buffer("cells", torch.stack(cells), persistent=False)
+        self._num_classes = num_classes
+
+    def forward(self, images: Tensor) -> DenseOutput:
+        """Return what is at every anchor; nothing is decoded or left out yet."""
+        names = ("p3", "p4", "p5")
+        maps = dict(zip(names, self.backbone(images), strict=True))
+        levels = list(self.pyramid(maps).values())
+        logits = [_rows(self.classification(level), self._num_classes) for level in levels]
+        deltas = [_rows(self.regression(level), 4) for level in levels]
+        shapes = [(level.shape[2], level.shape[3]) for level in levels]
+        return DenseOutput(
+            logits=torch.cat(logits, dim=1),
+            deltas=torch.cat(deltas, dim=1),
+            anchors=spread(list(self.cells), shapes, LEVEL_STRIDES),
+            level_shapes=shapes,
+            box_std=self.box_std,
+        )
+
+
+def _rows(maps: Tensor, num_values: int) -> Tensor:
+    """Return (B, A * num_values, H, W) as (B, H * W * A, num_values)."""
+    return maps.permute(0, 2, 3, 1).reshape(len(maps), -1, num_values)

@@ -1,0 +1,151 @@
+"""What a detector found in some images, beside what is there."""
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from torch import Tensor
+
+from visionlab.core.geometry import transform_boxes
+from visionlab.files.atomic import write_file
+from visionlab.images.lookup import find
+from visionlab.task import Batch, Split
+from visionlab.tasks.detection.records import Annotated, Detections
+
+COLUMNS = 4
+TRUTH = {"edgecolor": "#0072b2", "linestyle": "--", "linewidth": 1.6}  # Okabe and Ito's blue
+FOUND = {"edgecolor": "#e69f00", "linestyle": "-", "linewidth": 1.2}  # and their orange
+
+
+def draw_detections(
+    folder: Path,
+    samples: dict[str, Tensor],
+    split: Split,
+    *,
+    class_names: Sequence[str],
+    to_pixels: Callable[[Tensor], Tensor],
+    num_images: int,
+    min_score: float,
+) -> None:
+    """Write `fixed.png`, always the same images, and `worst.png`, those with the most errors.
+
+    Boxes that are there are dashed and blue, what was found is orange, with class and score; crowds
+    are dotted.
+
+    Args:
+        folder: where the pictures go.
+        samples: what `AveragePrecision.samples` returns, and `keys`.
+        split: where the images are.
+        class_names: in the order of the labels.
+        to_pixels: maps inputs (B, 3, H, W) to pixels in [0, 1].
+        num_images: how many in each picture at most.
+        min_score: less certain detections are not drawn.
+    """
+    if num_images < 1:
+        raise ValueError(f"task.draw.num_images must be >= 1, got {num_images}")
+    errors = samples["num_missed"] + samples["num_false"]
+    count = min(num_images, len(errors))
+    pictures = {
+        "fixed": torch.linspace(0, len(errors) - 1, count).long().tolist(),
+        "worst": errors.argsort(descending=True, stable=True)[:count].tolist(),
+    }
+    keys = samples["keys"].tolist()
+    places: dict[int, list[Axes]] = {}
+    figures = {}
+    for name, rows in pictures.items():
+        figures[name], axes = _grid(count)
+        for axis, row in zip(axes, rows, strict=False):
+            places.setdefault(keys[row], []).append(axis)
+    rows_by_key = {key: row for row, key in enumerate(keys)}
+    ends = samples["num_detections"].cumsum(0).tolist()
+    for batch, number in find(split, list(places), batch_size=8):
+        key = int(batch.keys[number])
+        row = rows_by_key[key]
+        found = slice(ends[row] - int(samples["num_detections"][row]), ends[row])
+        chosen = samples["scores"][found] >= min_score
+        detections = Detections(*(samples[part][found][chosen] for part in Detections._fields))
+        missed, false = int(samples["num_missed"][row]), int(samples["num_false"][row])
+        for axis in places[key]:
+            axis.set_title(f"{key}: {missed} missed, {false} false", fontsize=9)
+            _draw(axis, batch, number, detections, class_names=class_names, to_pixels=to_pixels)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, figure in figures.items():
+        write_file(folder / f"{name}.png", functools.partial(figure.savefig, format="png", dpi=100))
+
+
+def _grid(count: int) -> tuple[Figure, Sequence[Axes]]:
+    """Return a figure with at least `count` places for pictures."""
+    num_rows = max(1, math.ceil(count / COLUMNS))
+    figure = Figure(figsize=(4.0 * COLUMNS, 3.4 * num_rows), layout="constrained")
+    axes = figure.subplots(num_rows, COLUMNS, squeeze=False).ravel()
+    for axis in axes:
+        axis.axis("off")
+    return figure, list(axes)
+
+
+def _draw(
+    axis: Axes,
+    batch: Batch,
+    number: int,
+    found: Detections,
+    *,
+    class_names: Sequence[str],
+    to_pixels: Callable[[Tensor], Tensor],
+) -> None:
+    """Draw one image of a batch, what is there and what was found."""
+    assert batch.matrices is not None
+    matrix = batch.matrices[number].cpu()
+    sample: Annotated = batch.targets.annotated[number]
+    pixels = to_pixels(batch.inputs[number : number + 1])[0].permute(1, 2, 0)
+    axis.imshow(pixels.cpu().numpy())
+    _fit(axis, sample, matrix)
+    boxes = _moved(sample.boxes, matrix)
+    rows = zip(boxes, sample.labels.tolist(), sample.crowd.tolist(), strict=True)
+    for box, label, is_crowd in rows:
+        _box(axis, box, {**TRUTH, "linestyle": ":"} if is_crowd else TRUTH)
+        _text(axis, (box[0], box[3]), class_names[label], TRUTH, va="top")
+    boxes = _moved(found.boxes, matrix)
+    for box, score, label in zip(boxes, found.scores.tolist(), found.labels.tolist(), strict=True):
+        _box(axis, box, FOUND)
+        _text(axis, (box[0], box[1]), f"{class_names[label]} {score:.2f}", FOUND, va="bottom")
+
+
+def _moved(boxes: Tensor, matrix: Tensor) -> list[list[float]]:
+    """Return boxes of the original image in input pixels."""
+    moved: list[list[float]] = transform_boxes(boxes[None], matrix[None])[0].tolist()
+    return moved
+
+
+def _fit(axis: Axes, sample: Annotated, matrix: Tensor) -> None:
+    """Show the image without the canvas around it."""
+    corners = torch.tensor([[0.0, 0.0, sample.width_px, sample.height_px]])
+    ((_, _, right, bottom),) = _moved(corners, matrix)
+    axis.set_xlim(-0.5, right - 0.5)
+    axis.set_ylim(bottom - 0.5, -0.5)
+
+
+def _box(axis: Axes, box: Sequence[float], style: dict[str, Any]) -> None:
+    # imshow puts the centre of the first pixel at 0, here its corner is there
+    corner = (box[0] - 0.5, box[1] - 0.5)
+    axis.add_patch(Rectangle(corner, box[2] - box[0], box[3] - box[1], fill=False, **style))
+
+
+def _text(
+    axis: Axes, place: tuple[float, float], text: str, style: dict[str, Any], *, va: str
+) -> None:
+    axis.text(
+        *place,
+        text,
+        va=va,
+        fontsize=6,
+        clip_on=True,
+        color="white",
+        parse_math=False,
+        bbox={"facecolor": style["edgecolor"], "edgecolor": "none", "pad": 0.6, "alpha": 0.85},
+    )

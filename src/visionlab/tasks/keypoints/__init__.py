@@ -1,0 +1,1 @@
+"""Keypoint regression: points in an image."""

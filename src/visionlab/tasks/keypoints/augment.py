@@ -1,0 +1,173 @@
+"""Augmentation of images with points: one matrix an image, then one colour matrix.
+
+What happens to a sample in an epoch follows from (seed, epoch, key).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from visionlab.core import geometry, seeding
+from visionlab.images import photometric
+from visionlab.images.rendering import Change
+
+Choose = Literal["each", "one"]
+_CHANGES = ("affine", "crop", "mirror", "bars", "colour", "grey", "blur")
+_VALUES = (
+    *("rotation", "scale", "stretch", "shift_x", "shift_y", "crop", "crop_x", "crop_y"),
+    *("bars_place", "bars_first", "bars_last", "brightness", "contrast", "blur"),
+)
+_DRAWS = ("choice", *_CHANGES, *_VALUES)  # a setting that is off does not shift the others
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointAugment:
+    """Affine moves, crops, mirroring, black bars, brightness and contrast, grey, and blur.
+
+    In the order of the attributes; all moves are about the centre of the picture.
+
+    Attributes:
+        choose: `each` makes every change independently with its probability; `one` makes exactly
+            one of them, or none with the probability that is left.
+        affine_prob: of rotation, scale, stretch and shift together.
+        rotation_degrees: at most so much either way, uniform.
+        scale: least and largest factor, uniform.
+        stretch: least and largest ratio of the factors of x and y, uniform in its logarithm.
+        shift: at most this share of the side, along x and along y, uniform.
+        crop_prob: of a square window that is enlarged to the whole picture.
+        crop_min_scale: its least side, as a share of the picture's; uniform up to 1.
+        mirror_prob: of mirroring left and right, which takes a data set that says how its points
+            are permuted.
+        bars_prob: of black bars, above and below or left and right.
+        bars_max: each covers at most this share of the picture.
+        colour_prob: of brightness and contrast together.
+        brightness: at most so much is added to or taken from pixels in [0, 1], uniform.
+        contrast: distances from the middle grey grow or shrink by at most this share, uniform.
+        grey_prob: of losing all colour.
+        blur_prob: of a Gaussian blur.
+        blur_px: widths of its kernel, odd, each as probable; 1 is none.
+    """
+
+    task: ClassVar[str] = "keypoints"
+    choose: Choose
+    affine_prob: float
+    rotation_degrees: float
+    scale: Sequence[float]
+    stretch: Sequence[float]
+    shift: float
+    crop_prob: float
+    crop_min_scale: float
+    mirror_prob: float
+    bars_prob: float
+    bars_max: float
+    colour_prob: float
+    brightness: float
+    contrast: float
+    grey_prob: float
+    blur_prob: float
+    blur_px: Sequence[int]
+
+    def __post_init__(self) -> None:
+        if self.choose not in get_args(Choose):
+            raise ValueError(
+                f"choose must be one of {', '.join(get_args(Choose))}, got {self.choose!r}"
+            )
+        self._check_probs()
+        for name in ("scale", "stretch"):
+            pair = getattr(self, name)
+            if len(pair) != 2 or not 0.0 < pair[0] <= pair[1] < math.inf:
+                raise ValueError(
+                    f"{name} must be the least and the largest factor, above 0, got {list(pair)}"
+                )
+        limits = {"rotation_degrees": 180.0, "shift": 1.0, "bars_max": 0.5}
+        for name, limit in {**limits, "brightness": 1.0, "contrast": 1.0}.items():
+            if not 0.0 <= getattr(self, name) <= limit:
+                raise ValueError(f"{name} must be in [0, {limit:g}], got {getattr(self, name)}")
+        if not 0.0 < self.crop_min_scale <= 1.0:
+            raise ValueError(f"crop_min_scale must be in (0, 1], got {self.crop_min_scale}")
+        if not self.blur_px or not all(width > 0 and width % 2 for width in self.blur_px):
+            raise ValueError(f"blur_px must be odd numbers >= 1, got {list(self.blur_px)}")
+
+    def __call__(self, keys: Tensor, *, size_px: int, seed: int, epoch: int) -> Change:
+        """Return what happens to the samples (B,) of square pictures in an epoch (from 0)."""
+        purpose = seeding.derive(seed, "augment", epoch)
+        numbers = seeding.uniform(keys, seed=purpose, num_draws=len(_DRAWS))
+        draws = dict(zip(_DRAWS, numbers.unbind(1), strict=True))
+        made = self._made(draws)
+        return Change(
+            matrices=self._matrices(draws, made, size_px),
+            bars=self._bars(draws, made),
+            colours=self._colours(draws, made),
+            blur_px=self._blur(draws, made),
+        )
+
+    def _check_probs(self) -> None:
+        probs = {f"{change}_prob": self._prob(change) for change in _CHANGES}
+        for name, prob in probs.items():
+            if not 0.0 <= prob <= 1.0:
+                raise ValueError(f"{name} must be in [0, 1], got {prob}")
+        if self.choose == "one" and sum(probs.values()) > 1.0 + 1e-9:
+            raise ValueError(
+                "the probabilities must add up to at most 1 with choose=one, "
+                f"got {sum(probs.values()):g}"
+            )
+
+    def _prob(self, change: str) -> float:
+        prob: float = getattr(self, f"{change}_prob")
+        return prob
+
+    def _made(self, draws: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return which changes are made, (B,) bool each."""
+        if self.choose == "each":
+            return {change: draws[change] < self._prob(change) for change in _CHANGES}
+        made, end = {}, 0.0
+        for change in _CHANGES:
+            start, end = end, end + self._prob(change)
+            made[change] = (draws["choice"] >= start) & (draws["choice"] < end)
+        return made
+
+    def _matrices(self, draws: dict[str, Tensor], made: dict[str, Tensor], size_px: int) -> Tensor:
+        affine = made["affine"].double()
+        sides = torch.full((len(affine), 2), float(size_px), dtype=torch.float64)
+        turn = geometry.rotations(affine * self.rotation_degrees * _signed(draws["rotation"]))
+        least, largest = self.scale
+        scale = 1.0 + affine * (least + (largest - least) * draws["scale"].double() - 1.0)
+        narrow, wide = (math.log(ratio) for ratio in self.stretch)
+        stretch = 0.5 * affine * (narrow + (wide - narrow) * draws["stretch"].double())
+        factors = torch.stack([scale * stretch.exp(), scale * (-stretch).exp()], dim=1)
+        shifts = torch.stack([_signed(draws["shift_x"]), _signed(draws["shift_y"])], dim=1)
+        moves = geometry.translations(affine[:, None] * self.shift * sides * shifts)
+        moves = moves @ geometry.about(geometry.scalings(factors) @ turn, sides / 2)
+        share = 1.0 - made["crop"] * (1.0 - self.crop_min_scale) * draws["crop"].double()
+        corners = torch.stack([draws["crop_x"], draws["crop_y"]], dim=1).double()
+        corners = corners * (1.0 - share[:, None]) * sides
+        window = geometry.scalings((1.0 / share)[:, None].expand(-1, 2))
+        window = window @ geometry.translations(-corners)
+        return geometry.flips(made["mirror"], sides[:, 0], axis=0) @ window @ moves
+
+    def _bars(self, draws: dict[str, Tensor], made: dict[str, Tensor]) -> Tensor:
+        across = draws["bars_place"] < 0.5  # left and right; else above and below
+        first, last = (
+            made["bars"] * self.bars_max * draws[name] for name in ("bars_first", "bars_last")
+        )
+        return torch.stack([first * across, first * ~across, last * across, last * ~across], dim=1)
+
+    def _colours(self, draws: dict[str, Tensor], made: dict[str, Tensor]) -> Tensor:
+        shifts = made["colour"] * self.brightness * _signed(draws["brightness"]).float()
+        factors = 1.0 + made["colour"] * self.contrast * _signed(draws["contrast"]).float()
+        changed = photometric.contrast(factors) @ photometric.brightness(shifts)
+        return photometric.grey(made["grey"]) @ changed
+
+    def _blur(self, draws: dict[str, Tensor], made: dict[str, Tensor]) -> Tensor:
+        widths = torch.tensor(list(self.blur_px))
+        chosen = widths[(draws["blur"] * len(widths)).long()]
+        return torch.where(made["blur"], chosen, 1)
+
+
+def _signed(draws: Tensor) -> Tensor:
+    """Return numbers in [-1, 1) for numbers in [0, 1)."""
+    return 2.0 * draws.double() - 1.0

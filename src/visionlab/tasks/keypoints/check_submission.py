@@ -1,0 +1,213 @@
+"""A strict check of a CSV file of keypoints, before it is handed in.
+
+    python -m visionlab.tasks.keypoints.check_submission submission.csv test_points.csv [--images DIR]
+
+The exit code is 0 if nothing is wrong and 1 otherwise. Nothing here needs more than Python, and
+Pillow where sizes of images are looked up.
+"""
+
+import argparse
+import csv
+import re
+import reprlib
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+
+from visionlab.files.problems import gather, problem_lines
+from visionlab.tasks.keypoints.datasets.requested_points import read_asked, submission_header
+
+_WHOLE = re.compile(r"-?[0-9]{1,18}")
+_Row = tuple[int, list[str]]  # the number of its line, its cells
+_Problem = tuple[str, str]  # the rule, what there was instead
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointsReport:
+    """What a check of keypoints found.
+
+    Attributes:
+        num_images: of the list.
+        num_asked: points of each.
+        num_rows: of the submission.
+        problems: what is wrong, by rule, with the first few examples.
+        counts: how often each rule is broken.
+        notes: what else is worth knowing and no failure.
+    """
+
+    num_images: int
+    num_asked: int
+    num_rows: int
+    problems: Mapping[str, Sequence[str]]
+    counts: Mapping[str, int]
+    notes: Sequence[str]
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems
+
+    def lines(self) -> Iterator[str]:
+        """Yield the lines of the report."""
+        yield f"{self.num_rows} rows for {self.num_images} images, {self.num_asked} points each"
+        yield from problem_lines(self.problems, self.counts, unit="places")
+        yield from (f"note: {note}" for note in self.notes)
+        yield "VALID" if self.is_valid else "NOT VALID"
+
+
+def check(
+    submission: Path, names: Sequence[str], *, num_asked: int, images: Path | None
+) -> PointsReport:
+    """Check a submission against the list of what is asked for.
+
+    Args:
+        submission: the file.
+        names: of the images, in the order of the list, each once.
+        num_asked: how many points each image has.
+        images: the folder that `names` are relative to, or None if sizes are not to be looked up.
+
+    Raises:
+        FileNotFoundError: the file or the folder does not exist.
+        ValueError: the file is no CSV in UTF-8.
+    """
+    if not submission.is_file():
+        raise FileNotFoundError(f"{submission} must be a submission, found no such file")
+    if images is not None and not images.is_dir():
+        raise FileNotFoundError(f"{images} must be a folder of images, found no such folder")
+    columns = submission_header(num_asked)
+    rows = [(number, _name(cells)) for number, cells in islice(_lines(submission), 1, None)]
+    examples, counts = gather(
+        chain(
+            _header_problems(submission, columns),
+            _name_problems(rows, names),
+            _cell_problems(submission, columns),
+        )
+    )
+    return PointsReport(
+        num_images=len(names),
+        num_asked=num_asked,
+        num_rows=len(rows),
+        problems=examples,
+        counts=counts,
+        notes=[] if images is None else list(_outside(submission, names, num_asked, images)),
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Check the files that the command line names, say what was found, return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m visionlab.tasks.keypoints.check_submission",
+        description="Check a CSV file of keypoints before it is handed in.",
+    )
+    parser.add_argument("submission", type=Path, help="the CSV file")
+    parser.add_argument("asked", type=Path, help="the list of images and points asked for")
+    parser.add_argument("--images", type=Path, help="their folder: count points outside of them")
+    parser.add_argument("--num-points", type=_count, help="how many points the data set has")
+    options = parser.parse_args(argv)
+    try:
+        names, asked = read_asked(options.asked, num_points=options.num_points)
+        report = check(options.submission, names, num_asked=len(asked[0]), images=options.images)
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    sys.stdout.writelines(f"{line}\n" for line in (str(options.submission), *report.lines()))
+    return 0 if report.is_valid else 1
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be >= 1, got {text}")
+    return value
+
+
+def _lines(path: Path) -> Iterator[_Row]:
+    """Yield number and cells of each line, empty ones too."""
+    with path.open(encoding="utf-8", newline="") as file:
+        reader = csv.reader(file, strict=True)
+        try:
+            for cells in reader:
+                yield reader.line_num, cells
+        except csv.Error as error:
+            raise ValueError(f"{path}: line {reader.line_num} must be CSV, got {error}") from error
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"{path} must be UTF-8, got others after line {reader.line_num}"
+            ) from error
+
+
+def _name(cells: Sequence[str]) -> str:
+    return cells[0] if cells else ""
+
+
+def _header_problems(path: Path, columns: Sequence[str]) -> Iterator[_Problem]:
+    rule = f"the header must be {columns[0]},{columns[1]},{columns[2]},...,{columns[-1]}"
+    _, header = next(_lines(path), (1, []))
+    if len(header) != len(columns):
+        yield rule, f"{len(header)} columns, must be {len(columns)}"
+    for number, (found, column) in enumerate(zip(header, columns, strict=False), start=1):
+        if found != column:
+            yield rule, f"column {number}: {reprlib.repr(found)}, must be {column}"
+
+
+def _name_problems(rows: Iterable[tuple[int, str]], names: Sequence[str]) -> Iterator[_Problem]:
+    places = {name: place for place, name in enumerate(names)}
+    lines: dict[str, int] = {}
+    before = ""
+    for number, name in rows:
+        where = f"line {number}: {name!r}"
+        if name not in places:
+            yield "each row must be of an image of the list", where
+        elif name in lines:
+            yield "each image must have one row only", f"{where}, as in line {lines[name]}"
+        else:
+            lines[name] = number
+            if before and places[name] < places[before]:
+                yield "rows must be in the order of the list", f"{where} comes after {before!r}"
+            before = name
+    for name in names:
+        if name not in lines:
+            yield "each image of the list must have a row", f"{name!r} has none"
+
+
+def _cell_problems(path: Path, columns: Sequence[str]) -> Iterator[_Problem]:
+    for number, cells in islice(_lines(path), 1, None):
+        if len(cells) != len(columns):
+            yield f"a row must have {len(columns)} columns", f"line {number}: {len(cells)}"
+            continue
+        for column, cell in enumerate(cells[1:], start=2):
+            if not _WHOLE.fullmatch(cell):
+                got = f"line {number}, column {column}: {reprlib.repr(cell)}"
+                yield "a coordinate must be a whole number", got
+
+
+def _outside(path: Path, names: Sequence[str], num_asked: int, images: Path) -> Iterator[str]:
+    """Yield what there is to say about points and the sizes of images."""
+    # here, so that Pillow is needed only where there are images
+    from visionlab.images.paths import header_size
+
+    wanted, num_points, num_outside, sizeless = frozenset(names), 0, 0, 0
+    for _, cells in islice(_lines(path), 1, None):
+        values = cells[1:]
+        is_whole = len(values) == 2 * num_asked and all(map(_WHOLE.fullmatch, values))
+        if not is_whole or cells[0] not in wanted:
+            continue
+        try:
+            width, height = header_size(images / cells[0])
+        except ValueError:
+            sizeless += 1
+            continue
+        x, y = map(int, values[::2]), map(int, values[1::2])
+        num_points += num_asked
+        num_outside += sum(
+            not (0 <= a <= width and 0 <= b <= height) for a, b in zip(x, y, strict=True)
+        )
+    yield f"{num_outside} of {num_points} points lie outside their image"
+    if sizeless:
+        yield f"{sizeless} images cannot be read in {images}; their points are not counted"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

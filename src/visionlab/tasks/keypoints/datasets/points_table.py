@@ -1,0 +1,95 @@
+"""Tables of points in images, read once and then kept."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from visionlab.tasks.keypoints.datasets import points_cache, points_text
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointsTable:
+    """Where the points of images are.
+
+    Attributes:
+        names: N file names, in the order of the file.
+        points: (N, K, 2) float32 as x, y in pixels of the original image, NaN where a point is
+            missing; read-only, and usually a file that is mapped into memory.
+        point_names: K names.
+    """
+
+    names: Sequence[str]
+    points: np.ndarray[Any, np.dtype[np.float32]]
+    point_names: Sequence[str]
+
+
+def read_points(path: Path, *, delimiter: str) -> PointsTable:
+    """Return a table of points: a header, then a line an image with file name, x, y, x, y, ...
+
+    What was read is kept beside the file for later starts, and read anew when the file has changed
+    or what was kept is damaged. Both ways give the same bits. A point is missing where one of its
+    coordinates is empty or `nan`.
+
+    Args:
+        path: the file, UTF-8.
+        delimiter: what separates its columns, one character.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: a line is not as it must be.
+    """
+    if len(delimiter.encode()) != 1 or delimiter in '"\r\n':
+        raise ValueError(f"delimiter must be one character, got {delimiter!r}")
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} must be a table of points, found no such file")
+    origin = points_cache.origin(path, delimiter=delimiter)
+    table = _from_cache(path, origin)
+    if table is None:
+        table = _read(path, origin, delimiter)
+    return table
+
+
+def _from_cache(path: Path, origin: dict[str, Any]) -> PointsTable | None:
+    cache = points_cache.cache_path(path)
+    try:
+        cached = points_cache.read_cache(cache, origin=origin)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        _log.warning("%s cannot be read (%s); %s is read anew", cache, error.strerror, path)
+        return None
+    except ValueError as error:
+        _log.warning("%s is damaged (%s); %s is read anew", cache, error, path)
+        return None
+    return None if cached is None else PointsTable(**cached._asdict())
+
+
+def _read(path: Path, origin: dict[str, Any], delimiter: str) -> PointsTable:
+    """Read the text, into the cache if there can be one."""
+    header = points_text.read_header(path, delimiter=delimiter)
+    cache = points_cache.cache_path(path)
+    blocks = points_text.read_blocks(path, header, delimiter=delimiter)
+    _log.info("reading %s", path)
+    try:
+        points_cache.write_cache(cache, blocks, point_names=header.point_names, origin=origin)
+    except OSError as error:
+        _log.warning("%s cannot be written (%s); going on without it", cache, error.strerror)
+    else:
+        table = _from_cache(path, origin)
+        if table is not None:
+            return table
+    blocks = points_text.read_blocks(path, header, delimiter=delimiter)
+    names, points = zip(*blocks, strict=True)
+    joined = np.concatenate(points)
+    joined.flags.writeable = False
+    return PointsTable(
+        names=[name for block in names for name in block],
+        points=joined,
+        point_names=header.point_names,
+    )

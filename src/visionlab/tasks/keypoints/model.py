@@ -1,0 +1,106 @@
+"""Regression of points from a whole image: a timm backbone and one linear layer."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from visionlab.backbones.features import Backbone, Features
+
+_HEAD_STD = 0.01  # small: training starts at the mean shape
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeypointRegressor:
+    """Settings of a model that regresses points.
+
+    Attributes:
+        backbone: one of its feature maps is used.
+        stride: which one; layers after it are left out. 32 is the last of most backbones.
+        grid: the feature map is averaged over so many cells along each side before the linear
+            layer; 1 is the usual global average pooling, more keeps where things are.
+        dropout: share of the pooled features that is dropped in training.
+    """
+
+    task: ClassVar[str] = "keypoints"
+    backbone: Backbone
+    stride: int
+    grid: int
+    dropout: float
+
+    def __post_init__(self) -> None:
+        for name in ("stride", "grid"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be >= 1, got {getattr(self, name)}")
+        if not 0.0 <= self.dropout < 1.0:
+            raise ValueError(f"dropout must be in [0, 1), got {self.dropout}")
+
+    def __call__(
+        self, *, num_points: int, size_px: int, mean_points: Sequence[Sequence[float]]
+    ) -> "KeypointModel":
+        """Return the network.
+
+        Args:
+            num_points: K.
+            size_px: side of the square inputs.
+            mean_points: x and y of each point in input pixels, where training starts.
+
+        Raises:
+            ValueError: the inputs are too small for the grid, or the backbone cannot be had.
+        """
+        if size_px < self.stride:
+            raise ValueError(f"dataset.size_px must be >= {self.stride}, got {size_px}")
+        if size_px < self.stride * self.grid:
+            raise ValueError(
+                f"model.grid must be at most {size_px // self.stride} for inputs of {size_px} px "
+                f"at stride {self.stride}, got {self.grid}"
+            )
+        return KeypointModel(
+            self.backbone(strides=[self.stride]),
+            grid=self.grid,
+            dropout=self.dropout,
+            size_px=size_px,
+            mean_points=torch.tensor(mean_points, dtype=torch.float32).view(num_points, 2),
+        )
+
+
+class KeypointModel(nn.Module):
+    """Points in input pixels; the linear layer counts from the centre.
+
+    Its unit is half the side, divided by the root of the number of features: an optimizer's step
+    then moves the points as far however many features there are.
+
+    Args:
+        backbone: gives one feature map.
+        grid: see `KeypointRegressor`, likewise `dropout`.
+        dropout: likewise.
+        size_px: side of the square inputs.
+        mean_points: (K, 2) float32, where training starts.
+    """
+
+    def __init__(
+        self, backbone: Features, *, grid: int, dropout: float, size_px: int, mean_points: Tensor
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.pool = nn.AdaptiveAvgPool2d(grid)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(backbone.channels[0] * grid * grid, mean_points.numel())
+        self._centre_px = size_px / 2
+        self._unit_px = self._centre_px / math.sqrt(self.head.in_features)
+        nn.init.normal_(self.head.weight, std=_HEAD_STD)
+        with torch.no_grad():
+            self.head.bias.copy_(((mean_points - self._centre_px) / self._unit_px).flatten())
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return points (B, K, 2) float32 as x, y in input pixels for images (B, 3, S, S)."""
+        (features,) = self.backbone(images)
+        pooled = self.dropout(self.pool(features).flatten(1))
+        # in float32: bfloat16 would round points to half a pixel
+        with torch.autocast(pooled.device.type, enabled=False):
+            offsets = self.head(pooled.float())
+        points: Tensor = offsets.view(len(images), -1, 2) * self._unit_px + self._centre_px
+        return points

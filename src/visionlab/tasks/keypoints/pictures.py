@@ -1,0 +1,145 @@
+"""Where a model put points, which of them it gets wrong, and by how much."""
+
+import csv
+import functools
+import io
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from visionlab.core.geometry import transform_points
+from visionlab.files import atomic as storage
+from visionlab.images.lookup import find
+from visionlab.task import Batch, Split
+from visionlab.tasks.keypoints.records import PointTargets
+
+COLUMNS = 4
+TRUTH, FOUND = "#56b4e9", "#e69f00"  # Okabe and Ito's sky blue and orange
+_MAX_NAME = 28
+
+
+def draw_points(
+    folder: Path,
+    samples: dict[str, Tensor],
+    split: Split,
+    *,
+    class_names: Sequence[str],
+    to_pixels: Callable[[Tensor], Tensor],
+    num_images: int,
+) -> None:
+    """Write `worst.png`, `pck.png` and `errors_by_point.csv`; nothing where no point is known.
+
+    Args:
+        folder: where they go.
+        samples: what `PointErrors.samples` returns, `keys`, and `loss` (N,).
+        split: where the images are; `split.samples.names` and `.keys` say what they are called.
+        class_names: of the points.
+        to_pixels: maps inputs (B, 3, S, S) to pixels in [0, 1].
+        num_images: how many of the worst images at most.
+
+    Raises:
+        ValueError: `num_images` is below 1.
+    """
+    if num_images < 1:
+        raise ValueError(f"task.draw.num_images must be >= 1, got {num_images}")
+    errors = samples["errors_px"].cpu()
+    if errors.isnan().all():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    figures = {
+        "worst": _draw_worst(samples, split, to_pixels=to_pixels, num_images=num_images),
+        "pck": _draw_pck(errors / samples["normaliser_px"].cpu()[:, None]),
+    }
+    for name, figure in figures.items():
+        save = functools.partial(figure.savefig, format="png", dpi=100)
+        storage.write_file(folder / f"{name}.png", save)
+    storage.write_text(folder / "errors_by_point.csv", _by_point(errors, class_names))
+
+
+def _draw_worst(
+    samples: dict[str, Tensor],
+    split: Split,
+    *,
+    to_pixels: Callable[[Tensor], Tensor],
+    num_images: int,
+) -> Figure:
+    """Return the images with the largest losses, with their points as they are and as found."""
+    known = ~samples["errors_px"].cpu().isnan().all(dim=1)
+    losses = torch.where(known, samples["loss"].cpu().float(), -math.inf)
+    worst = losses.argsort(descending=True, stable=True)[: min(num_images, int(known.sum()))]
+    keys = samples["keys"].cpu()[worst].tolist()
+    names = dict(zip(split.samples.keys.tolist(), split.samples.names, strict=True))  # type: ignore[attr-defined]
+    found = {int(batch.keys[row]): (batch, row) for batch, row in find(split, keys, batch_size=64)}
+    num_rows = math.ceil(len(keys) / COLUMNS)
+    figure = Figure(figsize=(3.2 * COLUMNS, 3.6 * num_rows), layout="constrained")
+    axes = figure.subplots(num_rows, COLUMNS, squeeze=False).ravel()
+    for axis in axes:
+        axis.axis("off")
+    for axis, row, key in zip(axes, worst.tolist(), keys, strict=False):
+        batch, number = found[key]
+        truth, guess = _seen(batch, number, samples["points"][row].cpu())
+        pixels = to_pixels(batch.inputs[number : number + 1])[0].permute(1, 2, 0).cpu().numpy()
+        side = pixels.shape[0]
+        axis.imshow(pixels, extent=(0, side, side, 0))  # coordinates are those of pixel corners
+        for start, end in zip(truth.tolist(), guess.tolist(), strict=True):
+            axis.plot(*zip(start, end, strict=True), color="white", linewidth=0.5, alpha=0.6)
+        axis.plot(*truth.T.tolist(), ".", color=TRUTH, markersize=3, label="true")
+        axis.plot(*guess.T.tolist(), ".", color=FOUND, markersize=3, label="found")
+        axis.set(xlim=(0, side), ylim=(side, 0))
+        mean = float(samples["errors_px"][row].nanmean())
+        title = f"{names[key][-_MAX_NAME:]}\nloss {losses[row]:.3g}, {mean:.1f} px"
+        axis.set_title(title, fontsize=8, parse_math=False)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return figure
+
+
+def _seen(batch: Batch, number: int, guess: Tensor) -> tuple[Tensor, Tensor]:
+    """Return true and found points of a sample in input pixels, (K, 2) each, known ones only."""
+    targets: PointTargets = batch.targets
+    assert batch.matrices is not None
+    matrix = batch.matrices[number, None].cpu()
+    original = targets.original[number].cpu()
+    known = original.isfinite().all(dim=1)
+    pair = torch.stack([original[known], guess[known]])
+    truth, found = transform_points(pair, matrix.expand(2, -1, -1))
+    return truth, found
+
+
+def _draw_pck(relative: Tensor) -> Figure:
+    """Return the share of points that are nearer than a distance, as a curve over the distance."""
+    figure = Figure(figsize=(5.0, 3.6), layout="constrained")
+    axis = figure.subplots()
+    distances = relative[~relative.isnan()].double().sort().values
+    if len(distances):
+        shares = torch.arange(1, len(distances) + 1) / len(distances)
+        kept = torch.linspace(0, len(distances) - 1, min(len(distances), 2000)).long()
+        axis.step(distances[kept].tolist(), shares[kept].tolist(), where="post", color="#0072b2")
+        median = float(distances[(len(distances) - 1) // 2])
+        axis.set_xlim(0, max(4 * median, 1e-6))
+        axis.axvline(median, color="#555555", linestyle=":", linewidth=1)
+        axis.annotate(
+            f"median {median:.3f}",
+            (median, 0.03),
+            xytext=(4, 0),
+            fontsize=8,
+            textcoords="offset points",
+        )
+    axis.set(ylim=(0, 1), xlabel="error / normaliser", ylabel="share of points (PCK)")
+    axis.grid(alpha=0.3)
+    return figure
+
+
+def _by_point(errors: Tensor, class_names: Sequence[str]) -> str:
+    """Return a table of each point: how often it is known, mean and median error in pixels."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["point", "num_known", "mean_px", "median_px"])
+    known = (~errors.isnan()).sum(dim=0).tolist()
+    columns = (class_names, known, errors.nanmean(dim=0), errors.nanmedian(dim=0).values)
+    for name, count, mean, median in zip(*columns, strict=True):
+        writer.writerow([name, count, f"{float(mean):.4f}", f"{float(median):.4f}"])
+    return file.getvalue()

@@ -1,0 +1,116 @@
+"""Keypoints as the contest's CSV file, for evaluation elsewhere."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from torch import Tensor
+
+from visionlab.files import atomic as storage
+from visionlab.tasks.keypoints.datasets.requested_points import submission_header
+from visionlab.tasks.keypoints.point_split import Pointed, PointSplit
+
+_Floats = np.ndarray[Any, np.dtype[np.float32]]
+Rounding = Literal["nearest", "truncated"]
+_ROUNDINGS = {"nearest": np.rint, "truncated": np.trunc}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointsSubmission:
+    """Writes points as the contest's CSV.
+
+    Attributes:
+        class_ids: one a point, K of them.
+        rounding: `nearest` (a half goes to the even number), or `truncated` towards 0, which is
+            half a pixel off on average.
+    """
+
+    class_ids: Sequence[int]
+    rounding: Rounding
+
+    def __post_init__(self) -> None:
+        if self.rounding not in _ROUNDINGS:
+            raise ValueError(
+                f"rounding must be one of {', '.join(_ROUNDINGS)}, got {self.rounding!r}"
+            )
+
+    def __call__(
+        self, folder: Path, split_name: str, samples: Mapping[str, Tensor], split: PointSplit
+    ) -> Path:
+        """Write points as `<split_name>_submission.csv`, in one step.
+
+        An image is a row, in the order of the split's list: its file name, then x and y of each
+        point that is asked for, in the order of its list, or of all points if there is none.
+        Numbers are whole pixels of the original image.
+
+        Args:
+            folder: where the file goes; it is made if it is not there.
+            split_name: the name of the split.
+            samples: `keys` (N,) integers of the images, in any order, and `points` (N, K, 2)
+                float32 as x, y in pixels of the original image.
+            split: the images.
+
+        Returns:
+            The file.
+
+        Raises:
+            ValueError: the images or the points are not those of the split, or a point is not
+                finite.
+            OSError: the disk is full or refuses; the old file is untouched.
+        """
+        path = folder / f"{split_name}_submission.csv"
+        points = samples["points"].cpu().numpy()
+        shape = (len(samples["keys"]), len(self.class_ids), 2)
+        if points.shape != shape:
+            raise ValueError(f"{path} must get points of shape {shape}, got {points.shape}")
+        rows = _rows(samples["keys"], split.samples.keys, path)
+        chosen = _chosen(points[rows], split.samples, path)
+        is_wrong = ~np.isfinite(chosen).all(axis=(1, 2))
+        if is_wrong.any():
+            name = split.samples.names[int(is_wrong.argmax())]
+            raise ValueError(f"{path} must get finite points, got others for {name}")
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(submission_header(chosen.shape[1]))
+        whole = _ROUNDINGS[self.rounding](chosen).reshape(len(chosen), -1)
+        for name, row in zip(split.samples.names, whole, strict=True):
+            table.writerow([name, *map(int, row.tolist())])
+        folder.mkdir(parents=True, exist_ok=True)
+        storage.write_text(path, text.getvalue())
+        return path
+
+
+def _rows(found: Tensor, wanted: Tensor, path: Path) -> list[int]:
+    """Return the row of each image of the split."""
+    keys, order = found.tolist(), wanted.tolist()
+    rows = {key: row for row, key in enumerate(keys)}
+    if sorted(keys) != sorted(order) or len(rows) != len(keys):
+        missing, unknown = len(set(order) - set(keys)), len(set(keys) - set(order))
+        raise ValueError(
+            f"{path} must get each of {len(order)} images once, got {len(keys)}, {missing} missing "
+            f"and {unknown} unknown"
+        )
+    return [rows[key] for key in order]
+
+
+def _chosen(points: _Floats, samples: Pointed, path: Path) -> _Floats:
+    """Return the points that are asked for, (N, M, 2)."""
+    if samples.asked is None:
+        return points
+    counts = {len(row) for row in samples.asked}
+    if len(samples.asked) != len(points) or len(counts) != 1 or 0 in counts:
+        raise ValueError(
+            f"{path} must get equally many points asked for in each of {len(points)} images, got "
+            f"{sorted(counts)} in {len(samples.asked)}"
+        )
+    asked = np.array(samples.asked, dtype=np.int64)
+    if asked.min() < 0 or asked.max() >= points.shape[1]:
+        raise ValueError(
+            f"{path} must get points asked for in [0, {points.shape[1]}), got {asked.min()} to "
+            f"{asked.max()}"
+        )
+    return np.take_along_axis(points, asked[:, :, None], axis=1)

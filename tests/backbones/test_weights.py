@@ -1,0 +1,331 @@
+import os
+import pickle
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from visionlab.backbones.weights import (
+    backbone_of,
+    freeze,
+    load_exactly,
+    load_matching,
+    read_weights,
+)
+from visionlab.files.tensors import write_tensors
+from visionlab.tasks.classification.models.resnet_cifar import ResNetCifar
+from visionlab.tasks.classification.models.resnet_small_images import ResNetSmallImages
+from visionlab.tasks.classification.models.timm_model import TimmModel
+
+
+def network(width: int = 4, num_classes: int = 3, seed: int = 0) -> nn.Sequential:
+    torch.manual_seed(seed)
+    body = nn.Sequential(nn.Linear(2, width), nn.BatchNorm1d(width))
+    return nn.Sequential(OrderedDict(body=body, head=nn.Linear(width, num_classes)))
+
+
+def state(**changes: Any) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in network(**changes).state_dict().items()}
+
+
+def same(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> bool:
+    return ours.keys() == theirs.keys() and all(
+        torch.equal(value, theirs[name]) for name, value in ours.items()
+    )
+
+
+def prefixed(prefix: str) -> dict[str, Tensor]:
+    return {prefix + name: value for name, value in state().items()}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        state(),
+        OrderedDict(state()),
+        network().state_dict(),
+        {"state_dict": state(), "epoch": 3},
+        {"model": state(), "optimizer": {"state": {}}, "names": ["a"]},
+        {"model_state_dict": state(), "loss": 0.5},
+        {"model": "resnet", **state()},
+        prefixed("module."),
+        prefixed("_orig_mod."),
+        {"model": prefixed("module.")},
+        state() | dict(network().named_parameters()),
+    ],
+    ids=lambda content: next(iter(content)),
+)
+@pytest.mark.parametrize("zipped", [True, False])
+def test_weights_are_found_in_files_of_torch(tmp_path: Path, content: Any, zipped: bool) -> None:
+    path = tmp_path / "weights.pt"
+    torch.save(content, path, _use_new_zipfile_serialization=zipped)
+    assert same(read_weights(path), state())
+
+
+@pytest.mark.parametrize("prefix", ["module._orig_mod.", "_orig_mod.module."])
+def test_prefixes_are_removed_in_either_order(tmp_path: Path, prefix: str) -> None:
+    path = tmp_path / "weights.pt"
+    torch.save(prefixed(prefix), path)
+    assert same(read_weights(path), state())
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod."])
+def test_weights_are_found_in_safetensors(tmp_path: Path, prefix: str) -> None:
+    path = tmp_path / "weights.safetensors"
+    save_file(prefixed(prefix), path)
+    assert same(read_weights(path), state())
+
+
+def test_weights_are_found_in_our_own_checkpoints_and_their_checksum_is_compared(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "best.pt"
+    write_tensors(path, {"model": state(), "step": 3})
+    assert same(read_weights(path), state())
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"{path} was altered"):
+        read_weights(path)
+
+
+@pytest.mark.parametrize("name", ["weights.pt", "weights.safetensors"])
+def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
+    with pytest.raises(FileNotFoundError, match=f"{tmp_path / name} does not exist"):
+        read_weights(tmp_path / name)
+
+
+def save_zip(content: Any, path: Path) -> None:
+    torch.save(content, path)
+
+
+def save_legacy(content: Any, path: Path) -> None:
+    torch.save(content, path, _use_new_zipfile_serialization=False)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.2, 0.5, 0.9, 0.99])
+@pytest.mark.parametrize(
+    ("name", "save"),
+    [("zip.pt", save_zip), ("legacy.pt", save_legacy), ("weights.safetensors", save_file)],
+)
+def test_a_file_that_is_cut_short_is_named(
+    tmp_path: Path, name: str, save: Callable[[Any, Path], None], share: float
+) -> None:
+    path = tmp_path / name
+    save(state(), path)
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    with pytest.raises(ValueError, match=f"{path} "):
+        read_weights(path)
+
+
+@pytest.mark.parametrize("name", ["weights.pt", "weights.safetensors"])
+@pytest.mark.parametrize("content", [b"not weights", b"\0" * 200, b"<html>" * 100])
+def test_a_file_of_another_kind_is_named(tmp_path: Path, name: str, content: bytes) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"{path} "):
+        read_weights(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"epoch": 3, "names": ["a"]}, r"must hold weights, got the keys \['epoch', 'names'\]"),
+        ({}, r"must hold weights, got the keys \[\]"),
+        ({"model": {}}, r"must hold weights, got the keys \[\]"),
+        ([1, 2], "must hold a dictionary, got list"),
+        (torch.zeros(3), "must hold a dictionary, got Tensor"),
+    ],
+)
+def test_a_file_without_weights_says_what_it_holds(
+    tmp_path: Path, content: Any, message: str
+) -> None:
+    path = tmp_path / "weights.pt"
+    torch.save(content, path)
+    with pytest.raises(ValueError, match=message):
+        read_weights(path)
+
+
+class Intruder:
+    """Creates a file when it is unpickled without care."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
+        return os.system, (f"touch {self.marker}",)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_code_in_a_file_is_refused_and_not_run(tmp_path: Path, zipped: bool) -> None:
+    path, marker = tmp_path / "weights.pt", tmp_path / "marker"
+    content = state() | {"extra": Intruder(marker)}
+    torch.save(content, path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(ValueError, match=f"{path} must hold tensors and plain containers only"):
+        read_weights(path)
+    assert not marker.exists()
+
+
+def test_a_bare_pickle_with_code_is_refused_and_not_run(tmp_path: Path) -> None:
+    path, marker = tmp_path / "weights.pt", tmp_path / "marker"
+    path.write_bytes(pickle.dumps({"model": Intruder(marker)}, protocol=2))
+    with pytest.raises(ValueError, match=f"{path} "):
+        read_weights(path)
+    assert not marker.exists()
+
+
+def test_a_whole_model_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pt"
+    torch.save(network(), path)
+    with pytest.raises(ValueError, match=f"{path} must hold tensors and plain containers only"):
+        read_weights(path)
+
+
+def test_loading_exactly_takes_every_parameter_and_buffer(tmp_path: Path) -> None:
+    path, model = tmp_path / "weights.pt", network(seed=1)
+    wanted = state()
+    wanted["body.1.running_mean"] += 5
+    torch.save({"state_dict": wanted}, path)
+    load_exactly(model, path)
+    assert same(model.state_dict(), wanted)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"head.bias": torch.zeros(9)},
+            r"head.bias has shape \(9,\) in the file and \(3,\) in the model$",
+        ),
+        ({"head.bias": None}, "head.bias is not in the file$"),
+        ({"extra": torch.zeros(1)}, "extra is not in the model$"),
+        (
+            {"head.bias": None, "extra": torch.zeros(1), "head.weight": torch.zeros(2)},
+            r"head.weight has shape \(2,\).*; head.bias is not .*; extra is not in the model$",
+        ),
+        ({f"extra{i}": torch.zeros(1) for i in range(5)}, "extra4 is not in the model$"),
+        ({f"extra{i}": torch.zeros(1) for i in range(8)}, "extra4 is not in .*; and 3 more$"),
+    ],
+    ids=["shape", "missing", "unknown", "all kinds", "five", "eight"],
+)
+def test_loading_exactly_names_what_differs_and_changes_nothing(
+    tmp_path: Path, changes: dict[str, Tensor | None], message: str
+) -> None:
+    path, model = tmp_path / "weights.pt", network(seed=1)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    content = state() | changes
+    torch.save({name: value for name, value in content.items() if value is not None}, path)
+    with pytest.raises(ValueError, match=f"{path} holds weights of another model: .*{message}"):
+        load_exactly(model, path)
+    assert same(model.state_dict(), before)
+
+
+def test_loading_what_fits_leaves_the_rest_and_lists_it(tmp_path: Path) -> None:
+    path, model = tmp_path / "weights.pt", network(num_classes=7, seed=1)
+    old_head = {name: value.clone() for name, value in model.head.state_dict().items()}
+    file = state() | {"projector.weight": torch.zeros(2)}
+    del file["body.1.running_var"]
+    torch.save(file, path)
+    assert load_matching(model, path) == [
+        "head.weight has shape (3, 4) in the file and (7, 4) in the model",
+        "head.bias has shape (3,) in the file and (7,) in the model",
+        "body.1.running_var is not in the file",
+        "projector.weight is not in the model",
+    ]
+    assert same(model.head.state_dict(), old_head)
+    taken = model.body.state_dict() | {"1.running_var": network().body[1].running_var}
+    assert same(taken, network().body.state_dict())
+
+
+def test_loading_what_fits_lists_nothing_where_all_fits(tmp_path: Path) -> None:
+    path, model = tmp_path / "weights.pt", network(seed=1)
+    torch.save(state(), path)
+    assert load_matching(model, path) == []
+    assert same(model.state_dict(), state())
+
+
+def test_loading_what_fits_refuses_a_file_of_which_nothing_does(tmp_path: Path) -> None:
+    path, model = tmp_path / "weights.pt", network(seed=1)
+    torch.save({"alien.weight": torch.zeros(2)}, path)
+    message = "init_from must share tensors with the model, got none in .*; and 5 more$"
+    with pytest.raises(ValueError, match=message):
+        load_matching(model, path)
+    assert same(model.state_dict(), state(seed=1))
+
+
+@pytest.mark.parametrize(
+    ("patterns", "trained"),
+    [
+        ([], {"body.0.weight", "body.0.bias", "body.1.weight", "body.1.bias"}),
+        (["body.*"], set()),
+        (["body.0.*"], {"body.1.weight", "body.1.bias"}),
+        (["body.0.*", "body.1.*"], set()),
+        (["body.*.bias"], {"body.0.weight", "body.1.weight"}),
+        (["body.?.weight"], {"body.0.bias", "body.1.bias"}),
+    ],
+)
+def test_frozen_is_what_a_pattern_matches(patterns: list[str], trained: set[str]) -> None:
+    model = network()
+    freeze(model, patterns)
+    names = {name for name, value in model.named_parameters() if value.requires_grad}
+    assert names == trained | {"head.weight", "head.bias"}
+
+
+def test_a_pattern_matches_whole_names() -> None:
+    model = nn.ParameterDict({name: torch.zeros(1) for name in ("scale", "scales", "rescale")})
+    freeze(model, ["scale"])
+    frozen = [name for name, value in model.named_parameters() if not value.requires_grad]
+    assert frozen == ["scale"]
+
+
+@pytest.mark.parametrize("pattern", ["layer9.*", "body", "BODY.*", "body.1.running_mean"])
+def test_a_pattern_that_matches_no_parameter_is_refused(pattern: str) -> None:
+    message = f"freeze must match a parameter's name, got '{pattern}'; the names begin with body.0."
+    with pytest.raises(ValueError, match=message.replace("*", r"\*")):
+        freeze(network(), ["head.*", pattern])
+
+
+def test_freezing_everything_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"freeze must leave something to train, got \['\*'\]"):
+        freeze(network(), ["*"])
+
+
+@pytest.mark.parametrize(
+    ("recipe", "heads"),
+    [
+        (ResNetCifar(depth=8), ["fc"]),
+        (ResNetSmallImages(depth=18), ["fc"]),
+        (TimmModel(name="test_resnet", pretrained=False), ["fc"]),
+        (TimmModel(name="test_efficientnet", pretrained=False), ["classifier"]),
+        (TimmModel(name="test_convnext", pretrained=False), ["head.fc"]),
+        (TimmModel(name="test_vit", pretrained=False), ["head"]),  # tokens of the model's own
+        (TimmModel(name="levit_128s", pretrained=False), ["head", "head_dist"]),
+    ],
+    ids=lambda value: getattr(value, "name", None) or type(value).__name__,
+)
+def test_the_backbone_of_a_classifier_is_all_but_its_last_layer(
+    recipe: Callable[..., nn.Module], heads: list[str]
+) -> None:
+    model = recipe(num_classes=3)
+    parts = [id(each) for part in backbone_of(model) for each in part.parameters()]
+    names = {id(each): name for name, each in model.named_parameters()}
+    assert len(parts) == len(set(parts))
+    found = {names[part] for part in parts}
+    of_heads = {name for name in names.values() if name.startswith(tuple(f"{h}." for h in heads))}
+    assert of_heads
+    assert found == set(names.values()) - of_heads
+
+
+def test_a_backbone_by_its_name_comes_first() -> None:
+    model = network()
+    model.backbone = "resnet18"  # type: ignore[assignment]
+    assert backbone_of(model) == []
+    del model.backbone
+    model.backbone = model.body
+    model.get_classifier = lambda: model.head  # type: ignore[assignment]
+    assert backbone_of(model) == [model.body]

@@ -1,0 +1,133 @@
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from box_files import SIZE, common, read, rows, write, write_image
+
+from visionlab.images.paths import path_key
+from visionlab.tasks.detection.datasets.boxes_csv import BoxesCsv, read_boxes_csv, read_classes
+
+
+def make(root: Path, *, splits: tuple[str, ...] = ("train",), **changes: Any) -> BoxesCsv:
+    settings = {
+        "annotations": {split: f"{split}.csv" for split in splits},
+        "classes": "classes.csv",
+    }
+    return BoxesCsv(**common(root, val=0.0) | settings | changes)
+
+
+def write_split(root: Path, text: str, *, split: str = "train") -> Path:
+    for name in ("a", "b", "c"):
+        write_image(root / "images" / f"{name}.png")
+    write(root / "classes.csv", "dog,1\ncat,0\n")
+    return write(root / f"{split}.csv", text)
+
+
+def test_an_image_has_the_boxes_of_all_its_lines(tmp_path: Path) -> None:
+    lines = ["images/b.png,1,2,3,4,dog", "images/a.png,,,,,", "", "images/b.png,0.5,0,20,10,cat"]
+    write_split(tmp_path, "\n".join(lines))
+    found = read(make(tmp_path))
+    assert (found.class_names, found.class_ids) == (["cat", "dog"], [0, 1])
+    first, second = found.parts["train"]
+    assert (first.image, second.image) == tuple(tmp_path / "images" / f"{x}.png" for x in "ba")
+    assert rows(first) == [(1, [1, 2, 3, 4]), (0, [0.5, 0, 20, 10])]
+    assert rows(second) == []
+    assert (first.width_px, first.height_px) == SIZE
+    assert first.key == path_key(Path("images/b.png"))
+
+
+def test_paths_may_be_absolute_and_keys_stay_the_same(tmp_path: Path) -> None:
+    elsewhere = write_image(tmp_path / "elsewhere" / "d.png")
+    root = tmp_path / "root"
+    path = write_split(root, f"{root}/images/a.png,1,2,3,4,dog\n{elsewhere},,,,,\n")
+    inside, outside = read_boxes_csv(root, path)
+    assert (inside.key, outside.key) == (path_key(Path("images/a.png")), path_key(elsewhere))
+
+
+def test_files_of_other_programs_are_read(tmp_path: Path) -> None:
+    path = write_split(tmp_path, '\ufeff"images/a.png", 1, 2, 3, 4, "dog, big"\r\n')
+    path.write_bytes('\ufeff"images/a.png", 1, 2, 3, 4,"dog, big"\r\n'.encode())
+    (image,) = read_boxes_csv(tmp_path, path)
+    assert [(box.number, box.category) for box in image.boxes] == [(1, "dog, big")]
+
+
+def test_labels_are_the_ranks_of_the_ids(tmp_path: Path) -> None:
+    path = write(tmp_path / "classes.csv", "dog,7\ncat,3\n\nemu,5\n")
+    assert list(read_classes(path).items()) == [("cat", 3), ("emu", 5), ("dog", 7)]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("dog,1\ncat\n", ": line 2 must be class_name,id, got 'cat'"),
+        ("dog,one\n", ": line 1 must be class_name,id, got 'dog,one'"),
+        ("dog,-1\n", ": line 1 must be class_name,id, got 'dog,-1'"),
+        (",1\n", ": line 1 must be class_name,id, got ',1'"),
+        ("dog,1\ndog,2\n", ": line 2 must have a name and an id of its own, got dog,2"),
+        ("dog,1\ncat,1\n", ": line 2 must have a name and an id of its own, got cat,1"),
+        ("", " must name classes, got none"),
+    ],
+)
+def test_what_is_wrong_in_the_classes_is_named(tmp_path: Path, text: str, message: str) -> None:
+    path = write(tmp_path / "classes.csv", text)
+    with pytest.raises(ValueError, match=f"^{path}{re.escape(message)}$"):
+        read_classes(path)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("images/b.png,1,2,3,dog", " must be path,x1,y1,x2,y2,class_name, got 'images/b.png,1,2,3"),
+        (",1,2,3,4,dog", " must be path,x1,y1,x2,y2,class_name, got ',1,2,3,4,dog'"),
+        ("images/b.png,1,2,3,4,", " must have a class_name, got none"),
+        ("images/b.png,1,,3,4,dog", " must have numbers x1,y1,x2,y2, got '1,,3,4'"),
+        ("path,x1,y1,x2,y2,class_name", " must have numbers x1,y1,x2,y2, got 'x1,y1,x2,y2'"),
+        ("images/b.png,1,2,3,4,emu", " must be of a class of "),
+        (
+            "images/b.png,1,2,1,4,dog",
+            " must have a width and a height above 0, got x1, y1, x2, y2 = 1, 2, 1, 4 in 20x10 px; "
+            "dataset.drop_invalid=true drops them",
+        ),
+        ("images/b.png,1,nan,2,4,dog", " must be finite, got x1, y1, x2, y2 = 1, nan, 2, 4"),
+        ('images/b.png,1,2,3,4,"dog', " must be CSV, got unexpected end of data"),
+    ],
+)
+def test_what_is_wrong_in_a_line_is_named(tmp_path: Path, line: str, message: str) -> None:
+    path = write_split(tmp_path, f"images/a.png,1,2,3,4,dog\n\n{line}\n")
+    with pytest.raises(ValueError, match=f"^{path}: line 3{re.escape(message)}") as caught:
+        read(make(tmp_path))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    path = write_split(tmp_path, "")
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ValueError, match=f"^{path}: line 0 must be CSV, got 'utf-8' codec"):
+        read(make(tmp_path))
+
+
+def test_an_empty_file_is_refused(tmp_path: Path) -> None:
+    path = write_split(tmp_path, "")
+    with pytest.raises(ValueError, match=f"^{path} must list images, got none$"):
+        read(make(tmp_path))
+
+
+def test_missing_images_are_named(tmp_path: Path) -> None:
+    path = write_split(tmp_path, "images/a.png,1,2,3,4,dog\nimages/x.png,,,,,\nimages/y.png,,,,,\n")
+    missing = tmp_path / "images" / "x.png"
+    message = f"^{path} names files that must exist, looked for {missing} and 1 more$"
+    with pytest.raises(FileNotFoundError, match=message):
+        read(make(tmp_path))
+
+
+def test_what_is_configured_must_exist(tmp_path: Path) -> None:
+    write_split(tmp_path, "images/a.png,1,2,3,4,dog\n")
+    message = r"^dataset.annotations.test must exist, looked for .*/test.csv; null leaves it out$"
+    with pytest.raises(FileNotFoundError, match=message):
+        read(make(tmp_path, splits=("train", "test")))
+    message = f"^dataset.classes must exist, looked for {tmp_path}/nowhere.csv$"
+    with pytest.raises(FileNotFoundError, match=message):
+        read(make(tmp_path, classes="nowhere.csv"))
+    with pytest.raises(ValueError, match=r"^dataset.annotations.train must be given, got null$"):
+        make(tmp_path, splits=("val",))
