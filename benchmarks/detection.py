@@ -31,11 +31,11 @@ from visionlab.core import seeding
 from visionlab.engine.checkpoints import saved_models
 from visionlab.runs.build import build_data, build_recipes, build_task, without_first_weights
 from visionlab.task import Batch
-from visionlab.tasks.detection.loss import RetinaNetLoss
+from visionlab.tasks.detection.loss.retinanet import RetinaNetLoss
 from visionlab.tasks.detection.metric import NAMES, AveragePrecision, _results, _truth
-from visionlab.tasks.detection.models.anchors import Anchors
-from visionlab.tasks.detection.models.decode import Detect
-from visionlab.tasks.detection.models.retinanet import LEVEL_STRIDES, Head, Pyramid, RetinaNet
+from visionlab.tasks.detection.model.anchors import Anchors
+from visionlab.tasks.detection.model.decode import Detect
+from visionlab.tasks.detection.model.retinanet import LEVEL_STRIDES, Head, Pyramid, RetinaNet
 from visionlab.tasks.detection.records import Annotated, BoxTargets, DenseOutput, Detections
 
 SIZES = [32.0, 64.0, 128.0, 256.0, 512.0]

@@ -38,7 +38,7 @@ from visionlab.tasks.classification.datasets.cifar import Cifar
 from visionlab.tasks.classification.in_memory import Labelled, in_memory
 from visionlab.tasks.classification.loss import CrossEntropy
 from visionlab.tasks.classification.metric import Accuracy, probabilities, top1
-from visionlab.tasks.classification.models.resnet_cifar import ResNetCifar
+from visionlab.tasks.classification.model import ResNetCifar
 
 BATCH_SIZE = 128
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)

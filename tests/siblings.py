@@ -27,14 +27,14 @@ from visionlab.tasks.classification.augment import Augment
 from visionlab.tasks.classification.in_memory import Labelled, in_memory
 from visionlab.tasks.classification.loss import CrossEntropy
 from visionlab.tasks.classification.metric import Accuracy, probabilities, top1
-from visionlab.tasks.classification.models.resnet_cifar import ResNetCifar
+from visionlab.tasks.classification.model import ResNetCifar
 from visionlab.tasks.detection.augment import BoxAugment
 from visionlab.tasks.detection.datasets.digit_scenes import DigitScenes
-from visionlab.tasks.detection.loss import RetinaNetLoss, boxes_per_image
+from visionlab.tasks.detection.loss.retinanet import RetinaNetLoss, boxes_per_image
 from visionlab.tasks.detection.metric import AveragePrecision
-from visionlab.tasks.detection.models.anchors import Anchors
-from visionlab.tasks.detection.models.decode import Detect
-from visionlab.tasks.detection.models.retinanet import Head, Pyramid, RetinaNet
+from visionlab.tasks.detection.model.anchors import Anchors
+from visionlab.tasks.detection.model.decode import Detect
+from visionlab.tasks.detection.model.retinanet import Head, Pyramid, RetinaNet
 from visionlab.tasks.keypoints.augment import PointAugment
 from visionlab.tasks.keypoints.loss import SmoothL1, error_px
 from visionlab.tasks.keypoints.metric import PointErrors, original_points

@@ -18,9 +18,7 @@ from visionlab.backbones.weights import (
     read_weights,
 )
 from visionlab.files.tensors import write_tensors
-from visionlab.tasks.classification.models.resnet_cifar import ResNetCifar
-from visionlab.tasks.classification.models.resnet_small_images import ResNetSmallImages
-from visionlab.tasks.classification.models.timm_model import TimmModel
+from visionlab.tasks.classification.model import ResNetCifar, ResNetSmallImages, TimmModel
 
 
 def network(width: int = 4, num_classes: int = 3, seed: int = 0) -> nn.Sequential:

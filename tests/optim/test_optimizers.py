@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from visionlab.optim.optimizers import Adam, Sgd, parameter_groups
-from visionlab.tasks.classification.models.resnet_cifar import CifarNet
+from visionlab.tasks.classification.model import CifarNet
 
 SGD: dict[str, Any] = {
     "lr": 0.1,

@@ -14,7 +14,7 @@ from visionlab.sweeps.launcher.processes import Slots
 
 
 class ProcessLauncher(Launcher):
-    """Hands jobs to `visionlab.sweeps.launcher.launch`; see `visionlab.sweeps.launcher.processes.Slots`."""
+    """Hands jobs to `sweeps.launcher.launch`; its settings are those of `Slots`."""
 
     def __init__(self, **settings: Any) -> None:
         self._slots = Slots(**settings)

@@ -1,1 +1,6 @@
 """From files to batches of pixels: decoding, batching, colour, rendering, views."""
+
+from visionlab.images.holdout import Holdout
+from visionlab.images.resize import Resize
+
+__all__ = ["Holdout", "Resize"]

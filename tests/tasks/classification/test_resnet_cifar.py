@@ -3,7 +3,7 @@ import torch
 from timm.models import group_parameters
 from torch import nn
 
-from visionlab.tasks.classification.models.resnet_cifar import Block, CifarNet, ResNetCifar
+from visionlab.tasks.classification.model import Block, CifarNet, ResNetCifar
 
 
 def num_parameters(model: nn.Module) -> int:

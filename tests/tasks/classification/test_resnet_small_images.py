@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from visionlab.tasks.classification.models.resnet_small_images import ResNetSmallImages
+from visionlab.tasks.classification.model import ResNetSmallImages
 
 
 @cache

@@ -5,7 +5,7 @@ import timm
 import torch
 from torch import nn
 
-from visionlab.tasks.classification.models.timm_model import TimmModel
+from visionlab.tasks.classification.model import TimmModel
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "test_vit.r160_in1k"])

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from visionlab.tasks.detection.models.anchors import Anchors
+from visionlab.tasks.detection.model.anchors import Anchors
 
 PAPER = Anchors(
     sizes_px=[32, 64, 128, 256, 512],

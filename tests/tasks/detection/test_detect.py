@@ -10,8 +10,8 @@ from torchvision.ops import box_iou
 
 from visionlab.core.boxes import decode
 from visionlab.task import Batch
-from visionlab.tasks.detection.models.anchors import Anchors
-from visionlab.tasks.detection.models.decode import Detect
+from visionlab.tasks.detection.model.anchors import Anchors
+from visionlab.tasks.detection.model.decode import Detect
 from visionlab.tasks.detection.records import Annotated, BoxTargets, DenseOutput, Detections
 
 SHAPES = [(4, 6), (2, 3)]

@@ -14,8 +14,8 @@ from torchvision.models.detection.retinanet import (
 from torchvision.ops import box_iou, generalized_box_iou
 
 from visionlab.core.boxes import decode, encode
-from visionlab.tasks.detection.loss import RetinaNetLoss, boxes_per_image
-from visionlab.tasks.detection.models.anchors import Anchors
+from visionlab.tasks.detection.loss.retinanet import RetinaNetLoss, boxes_per_image
+from visionlab.tasks.detection.model.anchors import Anchors
 from visionlab.tasks.detection.records import BoxTargets, DenseOutput
 
 SHAPES = [(6, 8), (3, 4), (1, 1)]

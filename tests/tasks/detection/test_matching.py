@@ -9,8 +9,8 @@ from torch import Tensor
 from torchvision.ops import box_iou
 
 from visionlab.tasks.detection import matching
-from visionlab.tasks.detection.matching import Matches, match
-from visionlab.tasks.detection.models.anchors import Anchors
+from visionlab.tasks.detection.loss.matching import Matches, match
+from visionlab.tasks.detection.model.anchors import Anchors
 
 Shapes = Sequence[tuple[int, int]]
 ANCHORS = Anchors(sizes_px=[16.0, 40.0, 90.0], ratios=[0.5, 1.0, 2.0], scales=[1.0, 1.3])

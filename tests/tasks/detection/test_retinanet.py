@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from visionlab.backbones.features import Backbone
-from visionlab.tasks.detection.loss import RetinaNetLoss
-from visionlab.tasks.detection.models.anchors import Anchors
-from visionlab.tasks.detection.models.retinanet import Head, Pyramid, RetinaNet, RetinaNetModel
+from visionlab.tasks.detection.loss.retinanet import RetinaNetLoss
+from visionlab.tasks.detection.model.anchors import Anchors
+from visionlab.tasks.detection.model.retinanet import Head, Pyramid, RetinaNet, RetinaNetModel
 from visionlab.tasks.detection.records import BoxTargets
 
 ANCHORS = Anchors(sizes_px=[16, 32, 64, 128, 256], ratios=[0.5, 1.0, 2.0], scales=[1.0, 1.5])

@@ -1,1 +1,34 @@
 """Object detection: boxes with classes and scores."""
+
+from visionlab.tasks.detection.augment import BoxAugment
+from visionlab.tasks.detection.datasets.boxes_csv import BoxesCsv
+from visionlab.tasks.detection.datasets.coco import Coco
+from visionlab.tasks.detection.datasets.digit_scenes import DigitScenes
+from visionlab.tasks.detection.datasets.numbered_yaml import NumberedYaml
+from visionlab.tasks.detection.datasets.voc import Voc
+from visionlab.tasks.detection.loss.retinanet import RetinaNetLoss, boxes_per_image
+from visionlab.tasks.detection.metric import AveragePrecision
+from visionlab.tasks.detection.model.anchors import Anchors
+from visionlab.tasks.detection.model.decode import Detect
+from visionlab.tasks.detection.model.retinanet import Head, Pyramid, RetinaNet
+from visionlab.tasks.detection.pictures import draw_detections
+from visionlab.tasks.detection.submission import write_results
+
+__all__ = [
+    "Anchors",
+    "AveragePrecision",
+    "BoxAugment",
+    "BoxesCsv",
+    "Coco",
+    "Detect",
+    "DigitScenes",
+    "Head",
+    "NumberedYaml",
+    "Pyramid",
+    "RetinaNet",
+    "RetinaNetLoss",
+    "Voc",
+    "boxes_per_image",
+    "draw_detections",
+    "write_results",
+]

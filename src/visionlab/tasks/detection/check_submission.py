@@ -1,8 +1,8 @@
 """A strict check of a file of COCO results, before it is handed in.
 
-    python -m visionlab.tasks.detection.check_submission results.json annotations.json [--tolerance-px 1.0]
+    python -m visionlab.tasks.detection.check_submission results.json annotations.json
 
-The exit code is 0 if nothing is wrong and 1 otherwise. Nothing here needs more than Python.
+The exit code is 0 if nothing is wrong and 1 otherwise.
 """
 
 import argparse

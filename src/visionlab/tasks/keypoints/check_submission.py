@@ -1,6 +1,6 @@
 """A strict check of a CSV file of keypoints, before it is handed in.
 
-    python -m visionlab.tasks.keypoints.check_submission submission.csv test_points.csv [--images DIR]
+    python -m visionlab.tasks.keypoints.check_submission submission.csv test_points.csv
 
 The exit code is 0 if nothing is wrong and 1 otherwise. Nothing here needs more than Python, and
 Pillow where sizes of images are looked up.

@@ -9,8 +9,8 @@ from torch.nn import functional as F
 from torchvision.ops import generalized_box_iou_loss
 
 from visionlab.core.boxes import decode, encode
-from visionlab.tasks.detection.focal_loss import focal_loss
-from visionlab.tasks.detection.matching import match
+from visionlab.tasks.detection.loss.focal import focal_loss
+from visionlab.tasks.detection.loss.matching import match
 from visionlab.tasks.detection.records import BoxTargets, DenseOutput
 
 BoxLoss = Literal["smooth_l1", "l1", "giou"]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelP6P7
 
 from visionlab.backbones.features import Backbone, Features
-from visionlab.tasks.detection.models.anchors import Anchors, spread
+from visionlab.tasks.detection.model.anchors import Anchors, spread
 from visionlab.tasks.detection.records import DenseOutput
 
 P6From = Literal["c5", "p5"]

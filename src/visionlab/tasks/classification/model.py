@@ -1,10 +1,13 @@
-"""The residual networks for 32x32 images of the ResNet paper: depth 6n + 2, three stages."""
+"""Classifiers: residual networks for small images, and any model of timm."""
 
 from dataclasses import dataclass
 from typing import ClassVar
 
+import timm
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from visionlab.backbones.timm_models import check_name, create
 
 WIDTHS = (16, 32, 64)
 
@@ -99,3 +102,59 @@ def _stage(in_channels: int, out_channels: int, num_blocks: int, *, stride: int)
     first = Block(in_channels, out_channels, stride=stride)
     others = [Block(out_channels, out_channels, stride=1) for _ in range(num_blocks - 1)]
     return nn.Sequential(first, *others)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResNetSmallImages:
+    """timm's ResNet with a 3x3 first convolution of stride 1 and without the max-pool.
+
+    Parameters for 10 classes: 11,173,962 at depth 18, 23,520,842 at depth 50. The first convolution
+    has torch's default initialisation and no block starts as the identity, as in the EMA study.
+
+    Raises:
+        ValueError: another depth.
+    """
+
+    task: ClassVar[str] = "classification"
+    depth: int
+
+    def __post_init__(self) -> None:
+        if self.depth not in (18, 34, 50, 101, 152):
+            raise ValueError(f"depth must be one of 18, 34, 50, 101, 152, got {self.depth}")
+
+    def __call__(self, *, num_classes: int) -> nn.Module:
+        """Return the network, logits (B, num_classes) for images (B, 3, H, W)."""
+        model: nn.Module = timm.create_model(
+            f"resnet{self.depth}", pretrained=False, num_classes=num_classes, zero_init_last=False
+        )
+        model.conv1 = nn.Conv2d(3, 64, 3, stride=1, padding=1, bias=False)
+        model.maxpool = nn.Identity()
+        return model
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimmModel:
+    """Settings of a timm model.
+
+    Attributes:
+        name: a name of `timm.list_models()`, with or without a tag (`resnet50.a1_in1k`).
+        pretrained: whether to load timm's weights, which takes a network or timm's cache.
+
+    Raises:
+        ValueError: no such model.
+    """
+
+    task: ClassVar[str] = "classification"
+    name: str
+    pretrained: bool
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+
+    def __call__(self, *, num_classes: int) -> nn.Module:
+        """Return the network.
+
+        Raises:
+            ValueError: the pretrained weights cannot be had.
+        """
+        return create(self.name, pretrained=self.pretrained, key="model", num_classes=num_classes)
