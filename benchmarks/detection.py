@@ -29,7 +29,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 from visionlab.backbones.features import Backbone
 from visionlab.core import seeding
 from visionlab.engine.checkpoints import saved_models
-from visionlab.runs.build import build_data, build_recipes, build_task, without_first_weights
+from visionlab.runs.build import build_data, build_experiment, build_task, without_initial_weights
 from visionlab.task import Batch
 from visionlab.tasks.detection.loss.retinanet import RetinaNetLoss
 from visionlab.tasks.detection.metric import NAMES, AveragePrecision, _results, _truth
@@ -198,8 +198,8 @@ def measure_losses(num_classes: int, num_boxes: int, rounds: int) -> None:
 
 def measure_post_processing(run: Path, rounds: int) -> None:
     """Compare post-processing of the outputs of a trained model on its validation images."""
-    config = without_first_weights(OmegaConf.load(run / "config.yaml"))
-    device, recipes = torch.device("cpu"), build_recipes(config)
+    config = without_initial_weights(OmegaConf.load(run / "config.yaml"))
+    device, recipes = torch.device("cpu"), build_experiment(config)
     data = build_data(config, recipes, device)
     task = build_task(config, recipes, data, device)
     task.model.load_state_dict(saved_models(run / "checkpoints")["best"])

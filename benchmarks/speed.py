@@ -95,7 +95,7 @@ def prepare_fit(
         model=make_model(channels_last=channels_last),
         loss=CrossEntropy(label_smoothing=0.0, class_weights=None),
         backbone=[],
-        curves=top1,
+        extra_scalars=top1,
         predict=probabilities,
         metric=Accuracy(class_names=[], top_k=[1]),
         monitor="top1",

@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from processes import FORKS, start
 
-from visionlab.engine.distributed.data_parallel import joined
+from visionlab.engine.distributed.data_parallel import process_group
 
 
 @contextmanager
@@ -63,7 +63,7 @@ def _call(
     os.environ.update(environment)
     torch.set_num_threads(1)
     try:
-        with joined("cpu"):
+        with process_group("cpu"):
             function(*arguments)
     except BaseException:
         errors.put(f"process {environment['RANK']}: {traceback.format_exc()}")

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from visionlab.backbones.features import Backbone
 from visionlab.backbones.weights import backbone_of
 from visionlab.core import seeding
-from visionlab.core.processes import Share, whole
+from visionlab.core.processes import Share, unsharded
 from visionlab.images.batching import batch_rows, num_batches
 from visionlab.images.holdout import Holdout
 from visionlab.images.resize import Resize
@@ -67,7 +67,7 @@ def classification() -> Task:
         model=model,
         loss=CrossEntropy(label_smoothing=0.0, class_weights=None),
         backbone=backbone_of(model),
-        curves=top1,
+        extra_scalars=top1,
         predict=probabilities,
         metric=Accuracy(class_names=data.class_names, top_k=[1]),
         monitor="top1",
@@ -125,7 +125,7 @@ def detection() -> Task:
             box_weight=1.0,
         ),
         backbone=backbone_of(model),
-        curves=boxes_per_image,
+        extra_scalars=boxes_per_image,
         predict=Detect(
             score_threshold=0.01, candidates_per_level=50, nms_iou=0.5, max_detections=20
         ),
@@ -200,7 +200,7 @@ def keypoints() -> Task:
         model=model,
         loss=SmoothL1(beta=1.0),
         backbone=[model.backbone],
-        curves=error_px,
+        extra_scalars=error_px,
         predict=original_points,
         metric=PointErrors(
             class_names=data.class_names,
@@ -227,7 +227,7 @@ def boxes() -> Task:
         model=model,
         loss=box_losses,
         backbone=[model.body],
-        curves=lambda outputs, targets: {},
+        extra_scalars=lambda outputs, targets: {},
         predict=original_boxes,
         metric=MeanIou(),
         monitor="iou",
@@ -248,7 +248,9 @@ def two_views() -> Task:
             "contrastive": F.cross_entropy(logits, torch.zeros_like(labels), reduction="none")
         },
         backbone=[],
-        curves=lambda logits, labels: {"positive_first": (logits.argmax(1) == 0).float().mean()},
+        extra_scalars=lambda logits, labels: {
+            "positive_first": (logits.argmax(1) == 0).float().mean()
+        },
         predict=lambda logits, batch: logits.argmax(1),
         metric=FirstShare(),
         monitor="loss",
@@ -298,7 +300,7 @@ class Squares:
         return num_batches(len(self), batch_size)
 
     def batches(
-        self, *, batch_size: int, epoch: int, first_batch: int, share: Share = whole
+        self, *, batch_size: int, epoch: int, first_batch: int, share: Share = unsharded
     ) -> Iterator[Batch]:
         order = seeding.derive(SEED, "order", epoch) if self.shift else None
         order_of_rows = batch_rows(
@@ -419,7 +421,7 @@ class Views:
         return num_batches(len(self), batch_size)
 
     def batches(
-        self, *, batch_size: int, epoch: int, first_batch: int, share: Share = whole
+        self, *, batch_size: int, epoch: int, first_batch: int, share: Share = unsharded
     ) -> Iterator[Batch]:
         order = seeding.derive(SEED, "order", epoch)
         order_of_rows = batch_rows(

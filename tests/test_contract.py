@@ -69,11 +69,11 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
 def test_losses_are_finite_and_every_trained_parameter_gets_a_gradient(make_task: MakeTask) -> None:
     task = make_task()
     batch = next(iter(task.splits["train"].batches(batch_size=16, epoch=0, first_batch=0)))
-    losses, curves = task.losses(batch)
+    losses, extra_scalars = task.losses(batch)
     assert all(value.shape in ((), (16,)) for value in losses.values())
     scalars = reduced(losses)
     scalars["loss"].backward()
-    assert all(math.isfinite(value.detach()) for value in {**scalars, **curves}.values())
+    assert all(math.isfinite(value.detach()) for value in {**scalars, **extra_scalars}.values())
     for name, parameter in task.model.named_parameters():
         got_one = parameter.grad is not None and bool(parameter.grad.abs().sum() > 0)
         assert got_one == parameter.requires_grad, name
@@ -103,7 +103,7 @@ def test_evaluation_changes_nothing(make_task: MakeTask) -> None:
         )
         for batch_size in (8, 8)
     ]
-    assert results[0].numbers == results[1].numbers
+    assert results[0].metrics == results[1].metrics
     assert task.model.training
     assert all(torch.equal(before[key], value) for key, value in task.model.state_dict().items())
 
@@ -119,7 +119,7 @@ def test_batch_size_of_an_evaluation_changes_no_metric(make_task: MakeTask) -> N
             batch_size=batch_size,
             autocast=NO_AUTOCAST,
             check=lambda: None,
-        ).numbers
+        ).metrics
         for batch_size in (1, 5, 100)
     ]
     for name in task.metric.names:

@@ -13,12 +13,12 @@ from torch.optim import Optimizer
 from visionlab.core.interrupt import Signals
 from visionlab.core.processes import rank
 from visionlab.engine.checkpoints import Checkpoints, load_last, restore
-from visionlab.engine.distributed.collectives import from_first, largest
+from visionlab.engine.distributed.collectives import all_reduce_max, broadcast_object
 from visionlab.engine.distributed.data_parallel import prepare
 from visionlab.engine.hparams import Evaluation, Hparams, Stop
 from visionlab.engine.loop import fit, steps_per_epoch
 from visionlab.engine.observers import MetricsFile, Observer
-from visionlab.engine.resume_points import go_back, parties
+from visionlab.engine.resume_points import common_resume_points, rewind
 from visionlab.engine.state import TrainState
 from visionlab.files.run_folder import read_rows
 from visionlab.optim.averaging import Average, Averages
@@ -110,7 +110,7 @@ def train(
     averages = (averages_of() if averaged is None else averaged)(task.model)
     state, epoch_steps = TrainState(), steps_per_epoch(task.splits["train"], hparams)
     if resume:
-        last = from_first(lambda: _last(folder / "checkpoints"))
+        last = broadcast_object(lambda: _last(folder / "checkpoints"))
         assert last is not None
         by_name = {average.name: average for average in averages}
         state = restore(last, model=task.model, optimizer=steps, averages=by_name)
@@ -126,7 +126,7 @@ def train(
         checkpoints=Checkpoints(
             folder / "checkpoints", about={"config": {}}, every_minutes=every_minutes
         ),
-        signals=signals or Signals(agree=largest),
+        signals=signals or Signals(agree=all_reduce_max),
         autocast=partial(torch.autocast, "cpu", enabled=False),
         seed=5,
         watch=watch_for(
@@ -142,8 +142,8 @@ def train(
 
 
 def _last(folder: Path) -> dict[str, Any] | None:
-    ((position, _),) = parties([folder])
-    go_back(folder, position=position)
+    ((position, _),) = common_resume_points([folder])
+    rewind(folder, position=position)
     return load_last(folder)
 
 

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from torch import Tensor, nn
 
-from visionlab.core.processes import Share, whole
+from visionlab.core.processes import Share, unsharded
 
 Autocast = Callable[[], AbstractContextManager[None]]
 
@@ -46,7 +46,7 @@ class Split(Protocol):
         """Return how many batches one epoch has."""
 
     def batches(
-        self, *, batch_size: int, epoch: int, first_batch: int, share: Share = whole
+        self, *, batch_size: int, epoch: int, first_batch: int, share: Share = unsharded
     ) -> Iterator[Batch]:
         """Yield the batches of an epoch (counted from 0) from number `first_batch` on.
 
@@ -112,7 +112,7 @@ class Task:
         loss: maps (outputs, targets) to named losses, which the loop sums: scalars, or (B,), one
             value a sample, of which the mean counts.
         backbone: the modules that `hparams.freeze_backbone_epochs` holds still; may be none.
-        curves: maps (outputs, targets) to named scalars worth drawing beside the losses.
+        extra_scalars: maps (outputs, targets) to named scalars worth drawing beside the losses.
         predict: maps (outputs, batch) to predictions in the sample's own units (original pixels).
         metric: compares predictions with targets.
         monitor: the number of the metric, or `loss`, that decides which weights are best.
@@ -127,7 +127,7 @@ class Task:
     model: nn.Module
     loss: Callable[[Any, Any], Mapping[str, Tensor]]
     backbone: Sequence[nn.Module]
-    curves: Callable[[Any, Any], Mapping[str, Tensor]]
+    extra_scalars: Callable[[Any, Any], Mapping[str, Tensor]]
     predict: Callable[[Any, Batch], Any]
     metric: Metric
     monitor: str
@@ -147,7 +147,7 @@ class Task:
     def losses(self, batch: Batch) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
         """Return the named losses of a training batch, and the scalars drawn beside them."""
         outputs = self.model(batch.inputs)
-        return self.loss(outputs, batch.targets), self.curves(outputs, batch.targets)
+        return self.loss(outputs, batch.targets), self.extra_scalars(outputs, batch.targets)
 
     def is_better(self, value: float, than: float) -> bool:
         """Return whether a value of `monitor` beats another; nothing beats by being NaN."""

@@ -15,14 +15,14 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 from optuna.pruners import BasePruner
+from visionlab.config.schemas.parts import Model
 
 from visionlab.config import command_line
 from visionlab.config import errors as messages
-from visionlab.config.schemas.parts import Model
-from visionlab.config.schemas.scripts import Tune
+from visionlab.config.schemas import Tune
 from visionlab.ensembles.views import check_views
 from visionlab.images.views import View
-from visionlab.runs.build import build_recipes, build_task
+from visionlab.runs.build import build_experiment, build_task
 from visionlab.runs.combinations import Recipes
 from visionlab.task import Data
 
@@ -102,7 +102,7 @@ def test_the_number_of_files() -> None:
 def test_every_file_composes_and_builds(group: str, name: str) -> None:
     config = composed(f"{group}={name}", *NEEDED.get((group, name), []))
     messages.check_keys(config)
-    recipes = build_recipes(config)
+    recipes = build_experiment(config)
     if group == "model":
         task = build_task(
             OmegaConf.create(OmegaConf.to_container(config, resolve=True)),
@@ -153,7 +153,7 @@ def test_every_pruner_composes_and_builds(name: str) -> None:
 @pytest.mark.parametrize("name", [path.stem for path in (CONF / "search").glob("*.yaml")])
 def test_every_search_composes_and_builds(name: str) -> None:
     config = composed(f"search={name}", name="tune")
-    build_recipes(config)
+    build_experiment(config)
     assert set(config) == {field.name for field in dataclasses.fields(Tune)}
 
 
@@ -181,19 +181,19 @@ def test_the_default_augmentation_follows_the_data_set() -> None:
 
 
 def test_none_is_a_constant_rate_and_no_average() -> None:
-    recipes = build_recipes(composed("scheduler=none", "averaged=none"))
+    recipes = build_experiment(composed("scheduler=none", "averaged=none"))
     assert recipes.scheduler(5, total_steps=9, steps_per_epoch=3) == 1.0
     assert recipes.averaged(torch.nn.Linear(1, 1)) == []
 
 
 def test_a_range_test_starts_from_its_own_rate_whatever_that_of_the_optimizer() -> None:
-    recipes = build_recipes(composed("scheduler=range_test", "optimizer.lr=0.3"))
+    recipes = build_experiment(composed("scheduler=range_test", "optimizer.lr=0.3"))
     factor = recipes.scheduler(0, total_steps=9, steps_per_epoch=3)
     assert 0.3 * factor == pytest.approx(0.01)
 
 
 def test_a_list_of_decays_is_one_average_each() -> None:
-    recipes = build_recipes(composed("averaged.decay=[0.9,0.99]"))
+    recipes = build_experiment(composed("averaged.decay=[0.9,0.99]"))
     names = [average.name for average in recipes.averaged(torch.nn.Linear(1, 1))]
     assert names == ["ema_0.9", "ema_0.99"]
 
@@ -228,18 +228,18 @@ def test_a_list_of_decays_is_one_average_each() -> None:
 )
 def test_a_range_error_names_key_rule_and_value(overrides: list[str], message: str) -> None:
     with pytest.raises(Exception, match="full_key") as caught:
-        build_recipes(composed(*overrides))
+        build_experiment(composed(*overrides))
     assert re.search(message, messages.explain(caught.value))
 
 
 def test_a_band_needs_a_loss_for_each_sample() -> None:
     band = "hparams.hard_examples=[0.01,0.5]"
-    assert build_recipes(composed(band)).hparams.hard_examples == [0.01, 0.5]
+    assert build_experiment(composed(band)).hparams.hard_examples == [0.01, 0.5]
     message = (
         r"^hparams.hard_examples must be null for a loss that is not per sample, got \[0.01, 0.5\]$"
     )
     with pytest.raises(ValueError, match=message):
-        build_recipes(composed("task=detection", band))
+        build_experiment(composed("task=detection", band))
 
 
 @pytest.mark.parametrize("override", ["+foo=1", "+optimizer.foo=1", "+dataset.val.foo=1"])
@@ -257,15 +257,15 @@ def test_a_saved_configuration_builds_the_same() -> None:
     config = composed("dataset=cifar10", "scheduler=multistep_he", "optimizer=adamw")
     plain = OmegaConf.create(OmegaConf.to_yaml(config, resolve=True))
     assert isinstance(plain, DictConfig)
-    assert vars(build_recipes(plain).optimizer) == vars(build_recipes(config).optimizer)  # type: ignore[arg-type]
-    assert build_recipes(plain).scheduler == build_recipes(config).scheduler
+    assert vars(build_experiment(plain).optimizer) == vars(build_experiment(config).optimizer)  # type: ignore[arg-type]
+    assert build_experiment(plain).scheduler == build_experiment(config).scheduler
 
 
 def test_a_configuration_from_before_bands_and_freezing_builds_without_them() -> None:
     config = OmegaConf.create(OmegaConf.to_yaml(composed(), resolve=True))
     assert isinstance(config, DictConfig)
     del config.hparams.hard_examples, config.hparams.freeze_backbone_epochs
-    assert build_recipes(config).hparams == build_recipes(composed()).hparams
+    assert build_experiment(config).hparams == build_experiment(composed()).hparams
 
 
 def test_what_is_drawn_and_predicted_is_found_by_its_path() -> None:

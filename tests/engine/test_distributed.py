@@ -18,13 +18,18 @@ from torch import Tensor, nn
 from training import NO_STOP, PLAN, Trained, assert_same, averages_of, train
 
 from visionlab.core.interrupt import Interrupted, Signals
-from visionlab.core.processes import own_rows, rank
-from visionlab.engine.distributed.collectives import from_first, gathered, largest, total
+from visionlab.core.processes import rank, shard_rows
+from visionlab.engine.distributed.collectives import (
+    all_reduce_max,
+    all_reduce_sum,
+    broadcast_object,
+    gather_objects,
+)
 from visionlab.engine.distributed.data_parallel import (
-    add_up,
+    all_reduce_gradients,
+    broadcast_buffers,
     check_division,
-    own_seed,
-    share_buffers,
+    rank_seed,
 )
 from visionlab.engine.evaluation import Result, evaluate
 from visionlab.engine.hparams import Hparams
@@ -56,11 +61,11 @@ class Seen:
 def _assert_replicas_equal(trained: Trained) -> None:
     """Demand that all processes have the weights, buffers, averages and clock of the first."""
     ours = trained.tensors()
-    first = from_first(lambda: ours)
+    first = broadcast_object(lambda: ours)
     assert [name for name, value in ours.items() if not torch.equal(value, first[name])] == []
-    assert trained.state.seconds == from_first(lambda: trained.state.seconds)
-    assert vars(trained.state.plateau) == from_first(lambda: vars(trained.state.plateau))
-    assert trained.state.best == from_first(lambda: trained.state.best)
+    assert trained.state.seconds == broadcast_object(lambda: trained.state.seconds)
+    assert vars(trained.state.plateau) == broadcast_object(lambda: vars(trained.state.plateau))
+    assert trained.state.best == broadcast_object(lambda: trained.state.best)
 
 
 def _resume(name: str, folder: Path, **settings: Any) -> None:
@@ -132,9 +137,9 @@ def _evaluate(name: str, batch_size: int, expected: Result) -> None:
         task.splits["val"],
         batch_size=batch_size,
         autocast=NO_AUTOCAST,
-        check=Signals(agree=largest).check,
+        check=Signals(agree=all_reduce_max).check,
     )
-    assert result.numbers == expected.numbers
+    assert result.metrics == expected.metrics
     if rank() == 0:
         assert result.samples.keys() == expected.samples.keys()
         for key, value in result.samples.items():
@@ -160,7 +165,7 @@ def test_two_processes_find_the_same_bits_in_an_evaluation(name: str, batch_size
 def test_shares_of_a_split_are_the_whole(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def keys(count: int) -> list[list[int]]:
         split = TASKS[name]().splits["train"]
-        batches = split.batches(batch_size=12, epoch=1, first_batch=1, share=own_rows)
+        batches = split.batches(batch_size=12, epoch=1, first_batch=1, share=shard_rows)
         return [batch.keys.tolist() for batch in batches]
 
     whole = keys(1)
@@ -188,7 +193,7 @@ class _SignalAt:
 
 def _interrupt(folder: Path) -> None:
     whole = train(TASKS["boxes"], folder / "whole", hparams=SHARED, schedule=lambda step: 0.5)
-    with Signals(agree=largest) as signals, pytest.raises(Interrupted, match="SIGTERM"):
+    with Signals(agree=all_reduce_max) as signals, pytest.raises(Interrupted, match="SIGTERM"):
         train(
             TASKS["boxes"],
             folder / "broken",
@@ -226,13 +231,13 @@ def test_a_loss_that_is_not_finite_ends_both_processes(tmp_path: Path) -> None:
 
 
 def _say(folder: Path) -> None:
-    assert total(rank() + 1) == 3
-    assert largest(rank() + 0.25) == 1.25
-    assert from_first(lambda: {"rank": rank()}) == {"rank": 0}
-    items = list(gathered([f"{rank()}{number}" for number in range(3 - rank())]))
+    assert all_reduce_sum(rank() + 1) == 3
+    assert all_reduce_max(rank() + 0.25) == 1.25
+    assert broadcast_object(lambda: {"rank": rank()}) == {"rank": 0}
+    items = list(gather_objects([f"{rank()}{number}" for number in range(3 - rank())]))
     assert items == (["00", "10", "01", "11", "02"] if rank() == 0 else [])
-    draws = torch.rand(4, generator=torch.Generator().manual_seed(own_seed(3)))
-    assert torch.equal(draws, from_first(lambda: draws)) == (rank() == 0)
+    draws = torch.rand(4, generator=torch.Generator().manual_seed(rank_seed(3)))
+    assert torch.equal(draws, broadcast_object(lambda: draws)) == (rank() == 0)
 
 
 def test_what_processes_say_to_each_other(tmp_path: Path) -> None:
@@ -244,7 +249,9 @@ def _add_up() -> None:
     model["both"].weight.grad = torch.tensor([[1.0, 2.0]]) * (rank() + 1)
     if rank() == 1:
         model["one"].weight.grad = torch.tensor([[5.0, 6.0]])
-    sums = add_up(model, {"loss": torch.tensor(rank() + 0.5), "curve": torch.tensor(2.0)})
+    sums = all_reduce_gradients(
+        model, {"loss": torch.tensor(rank() + 0.5), "curve": torch.tensor(2.0)}
+    )
     assert {name: value.item() for name, value in sums.items()} == {"loss": 2.0, "curve": 4.0}
     assert model["both"].weight.grad.tolist() == [[3.0, 6.0]]
     assert model["one"].weight.grad.tolist() == [[5.0, 6.0]]
@@ -259,7 +266,7 @@ def _share_buffers() -> None:
     module = nn.Module()
     for name, dtype in (("whole", torch.int64), ("real", torch.float32), ("flag", torch.bool)):
         module.register_buffer(name, torch.tensor([[rank(), 1]], dtype=dtype))
-    share_buffers(module)
+    broadcast_buffers(module)
     assert all(torch.equal(each.long(), torch.tensor([[0, 1]])) for each in module.buffers())
     assert dist.get_world_size() == 2
 

@@ -34,8 +34,8 @@ def test_equal_weights_are_evaluated_once() -> None:
     together = evaluated(task, {"model": last, "average": average, "best": best})
     assert len(num_calls) == 3 * per_model
     assert together["best"] is together["model"]
-    assert together["model"].numbers == alone["model"].numbers
+    assert together["model"].metrics == alone["model"].metrics
     now = task.model.state_dict()
     assert all(torch.equal(now[key], best[key]) for key in now)
-    assert together["average"].numbers == evaluated(task, {"average": average})["average"].numbers
-    assert together["average"].numbers != together["model"].numbers
+    assert together["average"].metrics == evaluated(task, {"average": average})["average"].metrics
+    assert together["average"].metrics != together["model"].metrics

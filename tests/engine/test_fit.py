@@ -15,7 +15,7 @@ from training import EACH_EPOCH, NO_STOP, PLAN, assert_same, averages_of, train
 
 from visionlab.backbones.weights import freeze
 from visionlab.core.interrupt import Interrupted, Signals
-from visionlab.core.processes import Share, whole
+from visionlab.core.processes import Share, unsharded
 from visionlab.engine.checkpoints import LAST, PREVIOUS, load_last
 from visionlab.engine.evaluation import Result
 from visionlab.engine.freezing import train_mode
@@ -272,7 +272,7 @@ class Interrupting:
         return self.split.num_batches(batch_size)
 
     def batches(
-        self, *, batch_size: int, epoch: int, first_batch: int, share: Share = whole
+        self, *, batch_size: int, epoch: int, first_batch: int, share: Share = unsharded
     ) -> Iterator[Batch]:
         self.reads.append(epoch)
         if len(self.reads) == 2:

@@ -35,7 +35,7 @@ def test_a_number_that_is_not_finite_is_null(tmp_path: Path) -> None:
 
 def test_predictions_are_kept_by_sample_epoch_and_model(tmp_path: Path) -> None:
     samples = {"keys": torch.tensor([5, 3]), "correct": torch.tensor([True, False])}
-    result = Result(numbers={}, samples=samples)
+    result = Result(metrics={}, samples=samples)
     Predictions(tmp_path).on_epoch({"epoch": 2}, {"model": result, "ema_0.9": result})
     Predictions(tmp_path).on_epoch({"epoch": 2.5}, {"model": result})
     assert sorted(path.name for path in tmp_path.iterdir()) == [

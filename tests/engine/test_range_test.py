@@ -33,10 +33,10 @@ class Drawn:
     """Notes what would be drawn."""
 
     def __init__(self) -> None:
-        self.curves: list[dict[str, Any]] = []
+        self.extra_scalars: list[dict[str, Any]] = []
 
     def __call__(self, **curve: Any) -> None:
-        self.curves.append(curve)
+        self.extra_scalars.append(curve)
 
 
 def run(
@@ -88,7 +88,7 @@ def test_the_file_has_each_step(tmp_path: Path) -> None:
         epoch = losses[row["step"] - 3 : row["step"]]
         assert row["train/loss"] == pytest.approx(sum(epoch) / 3)
     assert [float(row.split(",")[3]) for row in rows] == smoothed(losses)
-    (curve,) = drawn.curves
+    (curve,) = drawn.extra_scalars
     assert curve["lrs"] == lrs
     assert curve["losses"] == losses
     assert curve["smoothed"] == smoothed(losses)
@@ -118,7 +118,7 @@ def test_a_resumed_run_keeps_the_rows_before(step: int, tmp_path: Path) -> None:
     run(broken, drawn[1], resume=True)
     name = "range_test.csv"
     assert (broken / name).read_text() == (whole / name).read_text()
-    assert drawn[1].curves[-1] == drawn[0].curves[-1]
+    assert drawn[1].extra_scalars[-1] == drawn[0].extra_scalars[-1]
 
 
 def test_what_was_before_a_loss_that_is_not_finite_is_kept(
@@ -143,7 +143,7 @@ def test_what_was_before_a_loss_that_is_not_finite_is_kept(
     points = read_points(tmp_path / "range_test.csv")
     assert [point.step for point in points] == list(range(1, 20))
     assert all(math.isfinite(point.loss) for point in points)
-    assert len(drawn.curves) == 1
+    assert len(drawn.extra_scalars) == 1
     assert "range test: " in caplog.text
 
 
@@ -151,7 +151,7 @@ def test_without_a_step_nothing_is_written(tmp_path: Path) -> None:
     drawn = Drawn()
     RangeCurve(tmp_path / "range_test.csv", step=0, draw=drawn).close()
     assert list(tmp_path.iterdir()) == []
-    assert drawn.curves == []
+    assert drawn.extra_scalars == []
 
 
 def naive_smoothed(losses: list[float]) -> list[float]:

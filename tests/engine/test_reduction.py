@@ -129,7 +129,7 @@ def test_an_evaluation_keeps_the_loss_of_each_sample(batch_size: int) -> None:
     losses = result.samples["loss"]
     assert losses.dtype == torch.float32
     assert losses.shape == result.samples["keys"].shape
-    assert result.numbers["loss"] == pytest.approx(losses.double().mean().item(), rel=1e-6)
+    assert result.metrics["loss"] == pytest.approx(losses.double().mean().item(), rel=1e-6)
     # the mean hides which loss is whose: the least probable labels have the largest losses
     probs = result.samples["label_prob"].float()
     torch.testing.assert_close(losses, -probs.log(), rtol=1e-2, atol=1e-2)
@@ -148,17 +148,17 @@ def test_an_evaluation_of_scalars_keeps_none_and_weighs_batches_by_samples() -> 
     assert "loss" not in result.samples
     assert [count for _, count in seen] == [5, 5, 2]
     mean = sum(value * count for value, count in seen) / 12
-    assert result.numbers["loss"] == pytest.approx(mean, rel=1e-6)
+    assert result.metrics["loss"] == pytest.approx(mean, rel=1e-6)
 
 
 def test_a_weighted_loss_is_what_it_was() -> None:
     task = classification()
     weighted = CrossEntropy(label_smoothing=0.1, class_weights=[1.0, 3.0])
     torchs = nn.CrossEntropyLoss(label_smoothing=0.1, weight=torch.tensor([1.0, 3.0]))
-    ours = evaluated(replace(task, loss=weighted)).numbers
+    ours = evaluated(replace(task, loss=weighted)).metrics
     theirs = evaluated(
         replace(task, loss=lambda logits, labels: {"cross_entropy": torchs(logits, labels)})
-    ).numbers
+    ).metrics
     assert ours == pytest.approx(theirs, rel=1e-6)
 
 

@@ -10,7 +10,7 @@ from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 
 from visionlab.core.processes import rank
-from visionlab.engine.distributed.data_parallel import add_up
+from visionlab.engine.distributed.data_parallel import all_reduce_gradients
 from visionlab.engine.distributed.sync_batch_norm import synchronise_batch_norms
 
 SHARES = (5, 2)  # samples of each process
@@ -50,7 +50,7 @@ def _learn(model: nn.Module, name: str, rows: slice) -> Learnt:
         outputs = model(inputs)
         (outputs * factors).sum().backward()
     if any(True for _ in model.parameters()):
-        add_up(model, {})
+        all_reduce_gradients(model, {})
     gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
     assert inputs.grad is not None
     return outputs.detach(), inputs.grad, gradients, model.state_dict()

@@ -64,7 +64,7 @@ def test_a_plain_view_is_a_plain_evaluation(make_task: Any, tmp_path: Path) -> N
         check=lambda: None,
     )
     found = run(task, tmp_path, {"plain": view(weight=0.1)})
-    expected = {name: plain.numbers[name] for name in task.metric.names}
+    expected = {name: plain.metrics[name] for name in task.metric.names}
     assert found.alone == {"plain": expected}
     assert found.running == {"plain": expected}
     assert torch.equal(found.samples["keys"], plain.samples["keys"])

@@ -10,7 +10,7 @@ from torch import nn
 
 from visionlab.backbones.weights import freeze
 from visionlab.config import command_line
-from visionlab.runs.build import build_recipes
+from visionlab.runs.build import build_experiment
 from visionlab.runs.combinations import check_combinations
 from visionlab.task import Task
 
@@ -21,7 +21,7 @@ def check(task: Task, *overrides: str) -> None:
     command_line.register()
     with initialize_config_dir(command_line.CONF, version_base="1.3"):
         config = compose("train", overrides=list(overrides))
-    recipes = build_recipes(config)
+    recipes = build_experiment(config)
     freeze(task.model, config.model.freeze)
     averages = recipes.averaged(task.model)
     check_combinations(recipes, task, averages, model_freeze=config.model.freeze)

@@ -1,6 +1,6 @@
 """The sweeper of `tune.py`, as Hydra finds it; the work is done in `visionlab.sweeps`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -40,9 +40,10 @@ class TuningSweeper(Sweeper):
         return tune(plan, self._launcher.launch)
 
 
-def _check(jobs: Sequence[DictConfig]) -> None:
-    """Build recipes, in a process of its own: torch is not imported in this one."""
-    from visionlab.runs.build import build_recipes
+def _check(jobs: Sequence[Mapping[str, Any]]) -> None:
+    """Build experiments, in a process of its own: torch is not imported in this one."""
+    from visionlab.config.run_config import resolve_config
+    from visionlab.runs.build import build_experiment
 
     for job in jobs:
-        build_recipes(job)
+        build_experiment(resolve_config(job))

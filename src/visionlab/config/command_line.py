@@ -17,7 +17,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, InstantiationException
@@ -25,10 +27,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from visionlab.config.errors import USER_ERRORS, check_keys, explain, is_users, refuse
-from visionlab.config.nonzero_ranks import first_speaks, followers_folder
-from visionlab.config.schemas.scripts import SCHEMAS
+from visionlab.config.checking import check_parts
+from visionlab.config.errors import USER_ERRORS, check_known, explain, is_users, refuse
+from visionlab.config.nonzero_ranks import nonzero_rank_folder, quiet_nonzero_ranks
+from visionlab.config.run_config import Invocation, current_invocation, plain
+from visionlab.config.schemas import SCHEMAS
 from visionlab.core.interrupt import Interrupted
+from visionlab.files.run_folder import leaves
 
 # what Hydra 1.4 says at each start, of what 1.3 needs
 for _old in (
@@ -54,11 +59,8 @@ _ENDS = (Unfinished, Interrupted)
 
 def register() -> None:
     """Tell Hydra the names and types of settings, and how run folders are named."""
-    store = ConfigStore.instance()
-    for group, schemas in SCHEMAS.items():
-        for name, schema in schemas.items():
-            package = "_global_" if group == "schema" else None
-            store.store(group=group, name=name, node=schema, package=package)
+    for name, schema in SCHEMAS.items():
+        ConfigStore.instance().store(group="schema", name=name, node=schema, package="_global_")
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
     OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
     OmegaConf.register_new_resolver("study_url", study_url, replace=True)
@@ -72,7 +74,7 @@ def run_folder(resume: str | None, task: str) -> str:
     Raises:
         FileNotFoundError: `resume` is not the folder of a run.
     """
-    if folder_aside := followers_folder():
+    if folder_aside := nonzero_rank_folder():
         return folder_aside
     if resume:
         if not (Path(resume).expanduser() / "config.yaml").is_file():
@@ -126,18 +128,29 @@ def study_direction(mode: str) -> str:
     return {"max": "maximize", "min": "minimize"}[mode]
 
 
-def job(function: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
-    """Make what a user got wrong one line and an exit code, and keep it in the run's log.
+def checked(config: DictConfig) -> dict[str, Any]:
+    """Return a composed configuration as plain containers, its names and types checked.
 
-    In a multirun the other jobs go on; a signal ends them all.
+    Raises:
+        ValueError: a setting is unknown, missing or of a wrong type, or a part is not allowed.
+    """
+    check_known(config)
+    settings = plain(config)
+    check_parts(settings, parts=settings.get("parts", ()))
+    return settings
+
+
+def job(function: Callable[[dict[str, Any], Invocation], Any]) -> Callable[[DictConfig], Any]:
+    """Give a script its checked settings; log what a user got wrong as one line, with exit code.
+
+    In a multirun the other jobs continue; a signal ends them all.
     """
 
     @functools.wraps(function)
     def reporting(config: DictConfig) -> Any:
         try:
-            with first_speaks():
-                check_keys(config)
-                return function(config)
+            with quiet_nonzero_ranks():
+                return function(checked(config), current_invocation())
         except (*USER_ERRORS, Interrupted, RuntimeError) as error:
             if _wants_traceback() or not is_users(error):
                 raise
@@ -151,8 +164,8 @@ def job(function: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
     return reporting
 
 
-def run(main: Callable[[], Any]) -> None:
-    """Run a Hydra main function; what Hydra refuses is one line and exit code 2."""
+def run(main: Callable[[], Any], *, script: str) -> None:
+    """Run the Hydra main function of a script; what Hydra refuses is one line and exit code 2."""
     traceback = _wants_traceback()
     os.environ[_FULL_ERROR] = "1"  # or Hydra prints several lines itself
     os.environ["VISIONLAB_TRACEBACK"] = "1" if traceback else ""
@@ -161,7 +174,7 @@ def run(main: Callable[[], Any]) -> None:
     register()
     logging.raiseExceptions = False  # a full disk is reported once, not at every line of a log
     try:
-        with first_speaks():
+        with quiet_nonzero_ranks():
             main()
     except BrokenPipeError:  # --help | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -177,12 +190,29 @@ def run(main: Callable[[], Any]) -> None:
     ) as error:
         if traceback:
             raise
-        print(f"error: {explain(error)}", file=sys.stderr)  # noqa: T201 - logging may not be set up
+        known = functools.partial(_known_settings, script)
+        print(f"error: {explain(error, known=known)}", file=sys.stderr)  # noqa: T201 - logging may not be set up
         _discard_unused()
         refused = isinstance(error, HydraException) and not isinstance(
             error, InstantiationException
         )
         sys.exit(2 if refused else getattr(error, "exit_code", 1))
+
+
+def _known_settings(script: str) -> list[str]:
+    """Return the dotted names of all settings of a script, with the groups chosen just now."""
+    choices = [each for each in sys.argv[1:] if re.fullmatch(r"[\w/]+=\w+", each)]
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(CONF, version_base="1.3"):
+        for overrides in ([each for each in choices if "," not in each], []):
+            try:
+                config = compose(script, overrides=overrides, return_hydra_config=True)
+            except (HydraException, OmegaConfBaseException):  # one of the choices may be wrong too
+                continue
+            settings = OmegaConf.to_container(config, resolve=False)
+            assert isinstance(settings, dict)
+            return list(leaves({str(key): value for key, value in settings.items()}))
+    return []
 
 
 def _for_hydra(arguments: Sequence[str]) -> list[str]:

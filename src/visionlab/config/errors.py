@@ -1,46 +1,38 @@
-"""What a user got wrong, in one line: what, the rule, the value got. Imports no torch."""
+"""What a user got wrong, in one line: parameter, rule, value got."""
 
 import argparse
 import dataclasses
 import re
 import sys
+from collections.abc import Callable, Iterable
 
-from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException, InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from visionlab.config.schemas.scripts import SCHEMAS
-from visionlab.config.suggestions import nearest
+from visionlab.config.suggestions import nearest, similar_settings
 from visionlab.core.interrupt import Interrupted
 
 USER_ERRORS = (ValueError, OSError, FloatingPointError, InstantiationException)
 
 
-def check_keys(config: DictConfig) -> None:
-    """Refuse keys that a leading + put where the schema has none, and values not given.
-
-    Raises:
-        ValueError: there are such keys.
-    """
-    check_known(config)
-    if missing := OmegaConf.missing_keys(config):
-        raise ValueError(f"{', '.join(sorted(missing))} must be given, got nothing")
-
-
 def check_known(config: DictConfig) -> None:
-    """Refuse keys that a leading + put where the schema has none.
+    """Refuse keys that a leading + put where a schema has none.
 
     Raises:
         ValueError: there are such keys.
     """
     if unknown := _unknown_keys(config):
-        names = f"{', '.join(unknown)} must be a setting; overrides need no leading +"
-        raise ValueError(names + nearest(unknown[0].split(".")[-1], _all_names()))
+        raise ValueError(f"{', '.join(unknown)} must be a setting; overrides need no leading +")
 
 
-def explain(error: BaseException) -> str:
-    """Return an error as one line: what, the rule, the value got."""
+def explain(error: BaseException, *, known: Callable[[], Iterable[str]] = tuple) -> str:
+    """Return an error as one line: parameter, rule, value got.
+
+    Args:
+        error: any.
+        known: returns the dotted names of all settings, for a question after the nearest.
+    """
     if isinstance(error, InstantiationException) and isinstance(error.__cause__, USER_ERRORS):
         return _prefixed(error.__cause__, str(error))
     if notes := getattr(error, "__notes__", None):  # where Hydra 1.4 says it
@@ -49,7 +41,7 @@ def explain(error: BaseException) -> str:
         return "the device's memory must hold a batch; raise hparams.accumulate_steps"
     if isinstance(error, HydraException | OmegaConfBaseException):
         causes = [error.__cause__] if isinstance(error.__cause__, OmegaConfBaseException) else []
-        return _explain_hydra("\n".join(str(part) for part in (error, *causes)))
+        return _explain_hydra("\n".join(str(part) for part in (error, *causes)), known)
     return " ".join(str(error).split())
 
 
@@ -60,7 +52,7 @@ def _prefixed(error: BaseException, text: str) -> str:
     return f"{key[1]}.{message}" if key else message
 
 
-def _explain_hydra(message: str) -> str:
+def _explain_hydra(message: str, known: Callable[[], Iterable[str]]) -> str:
     message = message.split("Config search path")[0]
     noise = (
         "To append to your config",
@@ -72,9 +64,9 @@ def _explain_hydra(message: str) -> str:
     lines = [line.strip().removesuffix(".") for line in message.splitlines()]
     text = "; ".join(line for line in lines if line and not line.startswith(noise))
     text = re.sub(r"\w+ raised while resolving interpolation: ", "", text.replace(":;", ":"))
-    unknown = re.search(r"Could not override '([\w./@]+)'|Key '(\w+)' not in", message)
-    if unknown:
-        return text + nearest((unknown[1] or unknown[2]).split(".")[-1], _all_names())
+    if unknown := re.search(r"Could not override '([\w./@]+)'|Key '(\w+)' not in", message):
+        key = unknown[1] or unknown[2]
+        return f"{key} must be a setting{similar_settings(key, list(known()))}"
     if choice := re.search(r"Could not find '(?:.*/)?(.*)'", message):
         return text + nearest(choice[1], re.findall(r"^\t(\S+)$", message, re.MULTILINE))
     return text
@@ -93,17 +85,6 @@ def _unknown_keys(config: DictConfig, prefix: str = "") -> list[str]:
         elif isinstance(value, DictConfig) and not (value._is_missing() or value._is_none()):
             unknown += _unknown_keys(value, f"{prefix}{key}.")
     return unknown
-
-
-def _all_names() -> list[str]:
-    """Return the names of all settings, of launchers and sweepers too."""
-    schemas = [schema for group in SCHEMAS.values() for schema in group.values()]
-    names = {field.name for schema in schemas for field in dataclasses.fields(schema)}
-    of_hydra = ConfigStore.instance().repo.get("hydra", {})
-    for group in ("launcher", "sweeper"):
-        for stored in of_hydra.get(group, {}).values():
-            names |= {str(key) for key in getattr(stored, "node", {})}
-    return sorted(names)
 
 
 def is_users(error: BaseException) -> bool:

@@ -15,7 +15,7 @@ _PATIENCE_SECONDS = 10.0
 _made: list[Path] = []
 
 
-def followers_folder() -> str | None:
+def nonzero_rank_folder() -> str | None:
     """Return an empty folder for Hydra, in a process that has to write nothing; else None."""
     if rank() == 0:
         return None
@@ -24,7 +24,7 @@ def followers_folder() -> str | None:
 
 
 @contextmanager
-def first_speaks() -> Iterator[None]:
+def quiet_nonzero_ranks() -> Iterator[None]:
     """Say nothing but errors in a process that is not the first, and these only if it has to.
 
     Once the first has reported an error and ended, torchrun ends the others. What went wrong in

@@ -1,21 +1,24 @@
-"""The configuration of a run: as it starts, as it goes on, and what may differ between the two."""
+"""The configuration of a run: when it starts, when it resumes, and what may differ between the two.
+
+Everything here works on plain containers; Hydra's are turned into them by `command_line.job`.
+"""
 
 import json
 import secrets
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import hydra.utils
 from hydra.core.hydra_config import HydraConfig
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from visionlab.files.run_folder import leaves, read_config
 
-# what a resumed run may be given: nothing else changes how it goes on
+# the only settings that a resumed run may be given: no other leaves its course as it is
 FREE_ON_RESUME = (
     "resume",
+    "parts",
     "device",
     "stop.",
     "checkpoint.",
@@ -23,56 +26,80 @@ FREE_ON_RESUME = (
     "dataset.num_workers",
     "tensorboard",
 )
-_LEFT_TO_THE_RUN = ("global_seed", "threads")  # null says: the run's own
-_OF_THE_SWEEP = "sweep"
-_OF_HYDRA = "hydra/"
+_OPEN_IF_NULL = ("global_seed", "threads")  # null stands for the run's own
+_SWEEP = "sweep"
+_HYDRA = "hydra/"
 _MAX_CHANGES = 3
-# Hydra 1.4 wants to be told what it may build
-_FREE = getattr(hydra.utils, "UNSAFE_DISABLE_EXECUTION_CHECKS", None)
-_ANYTHING = {} if _FREE is None else {"_execution_whitelist_": _FREE}
-_OF_PARTS = ("model.", "optimizer.", "scheduler.", "averaged.", "hparams.")
-_HOW_BUILT = ("_target_", "_partial_")
+_PARTS = ("model.", "optimizer.", "scheduler.", "averaged.", "hparams.")
 
 
-def completed(config: DictConfig) -> DictConfig:
-    """Return a copy of a composed configuration, resolved, without schema, with a seed in it."""
-    plain = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
-    assert isinstance(plain, DictConfig)
-    plain.pop(_OF_THE_SWEEP, None)
-    if plain.global_seed is None:
-        plain.global_seed = secrets.randbelow(2**31)
-    return plain
+@dataclass(frozen=True, kw_only=True)
+class Invocation:
+    """How Hydra was called for one job.
 
-
-def built(settings: Any, **arguments: Any) -> Any:
-    """Build what settings name as `_target_`: any part, also one that visionlab does not know."""
-    return instantiate(settings, **_ANYTHING, **arguments)
-
-
-def composition(hydra: Any) -> dict[str, Any]:
-    """Return how Hydra composed a configuration, given its own settings, for run.json.
-
-    `choices` has the file that was chosen for each group, `overrides` what the command line said.
+    Attributes:
+        folder: Hydra's output folder.
+        choices: the file chosen for each group.
+        overrides: as given on the command line.
     """
+
+    folder: Path
+    choices: Mapping[str, str]
+    overrides: Sequence[str]
+
+    @property
+    def composition(self) -> dict[str, Any]:
+        """How the configuration was composed, for `run.json`."""
+        return {"choices": dict(self.choices), "overrides": list(self.overrides)}
+
+
+def invocation(hydra: Any, folder: Path) -> Invocation:
+    """Return how Hydra was called, given its own settings and the output folder."""
     choices = {
-        str(group): choice
+        str(group): str(choice)
         for group, choice in hydra.runtime.choices.items()
-        if choice is not None and not str(group).startswith(_OF_HYDRA)
+        if choice is not None and not str(group).startswith(_HYDRA)
     }
-    return {"choices": choices, "overrides": list(hydra.overrides.task)}
+    return Invocation(folder=folder, choices=choices, overrides=list(hydra.overrides.task))
 
 
-def compared(config: Mapping[str, Any], choices: Mapping[str, str]) -> dict[str, float | str]:
-    """Return the settings by which a run is compared with others, numbers and texts.
+def current_invocation() -> Invocation:
+    """Return how Hydra was called for the job that this process is doing."""
+    hydra = HydraConfig.get()
+    return invocation(hydra, Path(hydra.runtime.output_dir))
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """Return a configuration as plain containers, interpolations resolved."""
+    settings = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(settings, dict)
+    return {str(key): value for key, value in settings.items()}
+
+
+def to_yaml(config: Mapping[str, Any]) -> str:
+    """Return plain containers as YAML that keeps every type (infinity, whole-number keys)."""
+    return OmegaConf.to_yaml(OmegaConf.create(dict(config)))
+
+
+def resolve_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a new run: without those of the sweep, and with a seed."""
+    settings = {key: value for key, value in config.items() if key != _SWEEP}
+    if settings["global_seed"] is None:
+        settings["global_seed"] = secrets.randbelow(2**31)
+    return settings
+
+
+def logged_hparams(config: Mapping[str, Any], choices: Mapping[str, str]) -> dict[str, float | str]:
+    """Return the settings by which runs are compared, as numbers and texts.
 
     Args:
         config: of the run, resolved.
-        choices: the file that was chosen for each group.
+        choices: the file chosen for each group.
     """
     own = {
         key: value
         for key, value in leaves(config).items()
-        if key.startswith(_OF_PARTS) and not key.endswith(_HOW_BUILT) and value is not None
+        if key.startswith(_PARTS) and not key.endswith("_target_") and value is not None
     }
     settings = {**choices, **own, "global_seed": config["global_seed"]}
     return {
@@ -81,84 +108,82 @@ def compared(config: Mapping[str, Any], choices: Mapping[str, str]) -> dict[str,
     }
 
 
-def resumed(config: DictConfig, folder: Path) -> DictConfig:
-    """Return the configuration of the run in `folder`, with the overrides that change no weight.
+def override_saved_config(config: Mapping[str, Any], run: Invocation) -> dict[str, Any]:
+    """Return the saved configuration of the run in a folder, with the overrides given now.
+
+    Args:
+        config: composed now, resolved.
+        run: its folder holds the run.
 
     Raises:
-        ValueError: an override would change how the run goes on.
+        ValueError: an override would change the course of the run.
     """
-    saved = OmegaConf.load(folder / "config.yaml")
-    assert isinstance(saved, DictConfig)
-    for override in HydraConfig.get().overrides.task:
+    saved = read_config(run.folder)
+    given = leaves(config)
+    for override in run.overrides:
         key = override.lstrip("+~").partition("=")[0]
-        if key == "dataset" and config.dataset._target_ == saved.dataset._target_:
+        if key == "dataset" and config[key]["_target_"] == saved[key]["_target_"]:
             continue  # the group is named so that its root may be
-        if key == "task" and config.task.name == saved.task.name:
+        if key == "task" and config[key]["name"] == saved[key]["name"]:
             continue
         if not key.startswith(FREE_ON_RESUME):
             raise ValueError(
-                f"a resumed run keeps its settings but for {', '.join(FREE_ON_RESUME)}, "
+                f"only these settings can change on resume: {', '.join(FREE_ON_RESUME)}, "
                 f"got {override}"
             )
-        OmegaConf.update(saved, key, OmegaConf.select(config, key))
+        _set(saved, key, given[key])
     return saved
 
 
-def going_on(asked: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Return the settings with which a job of a sweep goes on in a folder.
+def resume_config(requested: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Return the settings with which a job of a sweep resumes in a folder.
 
     Args:
-        asked: by the sweep, resolved.
-        folder: holds the run; its settings stay but for those that change no weight.
+        requested: by the sweep, resolved.
+        folder: holds the run, whose settings stay but for those that change no weight.
 
     Raises:
-        ValueError: other settings are asked for.
+        ValueError: other settings are requested.
     """
     saved = read_config(folder)
-    check_unchanged(asked, saved, folder)
-    for key, value in leaves(asked).items():
+    check_unchanged(requested, saved, folder)
+    for key, value in leaves(requested).items():
         if key.startswith(FREE_ON_RESUME):
             _set(saved, key, value)
     return saved
 
 
-def check_unchanged(asked: Mapping[str, Any], saved: Mapping[str, Any], folder: Path) -> None:
-    """Refuse to go on with a run when other settings are asked for than it has.
+def check_unchanged(requested: Mapping[str, Any], saved: Mapping[str, Any], folder: Path) -> None:
+    """Refuse to resume a run when other settings are requested than it has.
 
     Raises:
-        ValueError: the message names the folder and what has changed.
+        ValueError: the message names the folder and the changes.
     """
-    if found := _changes(asked, saved):
-        more = f" and {len(found) - _MAX_CHANGES} more" if len(found) > _MAX_CHANGES else ""
+    if changes := _changes(requested, saved):
+        more = f" and {len(changes) - _MAX_CHANGES} more" if len(changes) > _MAX_CHANGES else ""
         raise ValueError(
-            f"{folder} must be a run with the settings that are asked for, "
-            f"got {', '.join(found[:_MAX_CHANGES])}{more}; take another hydra.sweep.dir"
+            f"{folder} must be a run with the requested settings, "
+            f"got {', '.join(changes[:_MAX_CHANGES])}{more}; choose another hydra.sweep.dir"
         )
 
 
-def _changes(asked: Mapping[str, Any], saved: Mapping[str, Any]) -> list[str]:
-    """Return the settings in which a run differs from what is asked for, and may not."""
-    new, old = leaves(asked), leaves(saved)
+def _changes(requested: Mapping[str, Any], saved: Mapping[str, Any]) -> list[str]:
+    """Return the settings in which a run differs from what is requested, and may not."""
+    new, old = leaves(requested), leaves(saved)
     return [
-        f"{key}={new.get(key, 'nothing')} (it has {old.get(key, 'nothing')})"
+        f"{key}={new.get(key, 'nothing')} (the run has {old.get(key, 'nothing')})"
         for key in new | old
         if new.get(key) != old.get(key)
-        and not key.startswith(FREE_ON_RESUME)
-        and not (key in _LEFT_TO_THE_RUN and new.get(key) is None)
+        and not key.startswith((*FREE_ON_RESUME, f"{_SWEEP}."))
+        and not (key in _OPEN_IF_NULL and new.get(key) is None)
     ]
 
 
-def resolved(config: DictConfig) -> dict[str, Any]:
-    """Return a configuration as plain containers."""
-    plain = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items() if key != _OF_THE_SWEEP}
-
-
-def training_key(config: Mapping[str, Any], riding: Sequence[str]) -> str:
-    """Return what runs must have in common to share a training: all settings but those riding."""
+def training_key(config: Mapping[str, Any], training_invariant: Sequence[str]) -> str:
+    """Return what runs must have in common to share a training: all settings that influence it."""
+    ignored = tuple(training_invariant)
     return json.dumps(
-        {key: value for key, value in leaves(config).items() if not key.startswith(tuple(riding))},
+        {key: value for key, value in leaves(config).items() if not key.startswith(ignored)},
         sort_keys=True,
     )
 

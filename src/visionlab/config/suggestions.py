@@ -1,10 +1,41 @@
-"""What somebody may have meant by a name that there is not."""
+"""Did-you-mean suggestions."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+_SYNONYMS = {
+    "learning_rate": "lr",
+    "bs": "batch_size",
+    "wd": "weight_decay",
+    "seed": "global_seed",
+    "num_epochs": "epochs",
+}
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """Return a question after the names nearest to `name`, to end a message; empty if none is."""
-    close = difflib.get_close_matches(name, list(names), n=2)
-    return f"; did you mean {' or '.join(close)}?" if close else ""
+    """Return a question after the nearest names, to end a message; empty if none is near."""
+    return _question(difflib.get_close_matches(name, list(names), n=2))
+
+
+def similar_settings(key: str, known: Sequence[str]) -> str:
+    """Return a question after settings, in full, that a dotted key may stand for; or nothing.
+
+    The last parts of the keys are compared, as `lr`: users forget the group more often than they
+    misspell a name. Settings of the key's own group come before others.
+    """
+    group, _, last = key.rpartition(".")
+    last = _SYNONYMS.get(last, last)
+    own = [name for name in known if name.startswith(f"{group}.")] if group else []
+    for names in (own, known):
+        lasts = {name: name.rpartition(".")[2] for name in names}
+        close = difflib.get_close_matches(last, list(lasts.values()), n=2)
+        found = [name for name in names if lasts[name] == last]
+        found = found or [name for name in names if last in lasts[name].split("_")]
+        found = found or [name for each in close for name in names if lasts[name] == each]
+        if found:
+            return _question(sorted(dict.fromkeys(found), key=lambda name: name.count("."))[:2])
+    return ""
+
+
+def _question(names: Sequence[str]) -> str:
+    return f"; did you mean {' or '.join(names)}?" if names else ""

@@ -26,17 +26,17 @@ def local_rank() -> int:
     return int(os.environ["LOCAL_RANK"]) if _is_of_torchrun() else 0
 
 
-def whole(batches: Iterable[Any]) -> Iterable[Any]:
+def unsharded(batches: Iterable[Any]) -> Iterable[Any]:
     """Return batches as they are, for what a process does alone."""
     return batches
 
 
-def own_rows(batches: Iterable[Any]) -> Iterator[Any]:
+def shard_rows(batches: Iterable[Any]) -> Iterator[Any]:
     """Yield this process's rows of every batch: of n processes each takes every n-th row."""
     return (rows[rank() :: num_processes()] for rows in batches)
 
 
-def own_batches(batches: Iterable[Any]) -> Iterator[Any]:
+def shard_batches(batches: Iterable[Any]) -> Iterator[Any]:
     """Yield this process's batches, unchanged: of n processes each takes every n-th."""
     return itertools.islice(batches, rank(), None, num_processes())
 

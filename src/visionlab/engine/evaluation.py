@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from visionlab.core.processes import num_processes, own_batches, rank
-from visionlab.engine.distributed.collectives import from_first, gathered
+from visionlab.core.processes import num_processes, rank, shard_batches
+from visionlab.engine.distributed.collectives import broadcast_object, gather_objects
 from visionlab.engine.reduction import loss_per_sample, reduced
 from visionlab.task import Autocast, Split, Task
 
 _log = logging.getLogger(__name__)
-Numbers = dict[str, dict[str, dict[str, float]]]  # by split, model, number
+MetricsTable = dict[str, dict[str, dict[str, float]]]  # by split, model, number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,12 +24,12 @@ class Result:
     """What an evaluation found.
 
     Attributes:
-        numbers: `loss`, each named loss, and the metric's numbers.
+        metrics: `loss`, each named loss, and those of the task's metric.
         samples: `keys`, `loss` (N,) float32 where losses are per sample, and what the metric knows
             of the samples, arrays by name; all on the CPU.
     """
 
-    numbers: dict[str, float]
+    metrics: dict[str, float]
     samples: dict[str, Tensor]
 
 
@@ -63,16 +63,16 @@ def evaluate(
     outputs = _outputs(
         task, model, split, batch_size=batch_size, autocast=autocast, check=check, epoch=epoch
     )
-    for part in gathered(outputs):
+    for part in gather_objects(outputs):
         task.metric.update(part.predictions, part.targets)
         parts.append(part._replace(predictions=None, targets=None))
-    numbers = from_first(lambda: _numbers(task, parts))
+    numbers = broadcast_object(lambda: _numbers(task, parts))
     if rank() > 0:
-        return Result(numbers=numbers, samples={})
+        return Result(metrics=numbers, samples={})
     keys = torch.cat([part.keys for part in parts])
     samples = {"keys": keys, **_joined([part.sample_losses for part in parts])}
     samples |= task.metric.samples()
-    return Result(numbers=numbers, samples={name: values.cpu() for name, values in samples.items()})
+    return Result(metrics=numbers, samples={name: values.cpu() for name, values in samples.items()})
 
 
 class _Part(NamedTuple):
@@ -99,7 +99,7 @@ def _outputs(
     training = model.training
     model.eval()
     num_turns = math.ceil(split.num_batches(batch_size) / num_processes())
-    batches = split.batches(batch_size=batch_size, epoch=epoch, first_batch=0, share=own_batches)
+    batches = split.batches(batch_size=batch_size, epoch=epoch, first_batch=0, share=shard_batches)
     for batch in batches:
         check()
         num_turns -= 1

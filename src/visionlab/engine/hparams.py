@@ -92,7 +92,7 @@ class Evaluation:
         train: whether the end also measures the training part, `plain` or `augmented`; or `none`.
     """
 
-    riding: ClassVar[Sequence[str]] = ("train",)  # measured when training is over
+    training_invariant: ClassVar[Sequence[str]] = ("train",)  # measured when training is over
     every_epochs: int
     batch_size: int
     train: TrainEvaluation

@@ -16,10 +16,14 @@ from torch.optim import Optimizer
 
 from visionlab.core import seeding
 from visionlab.core.interrupt import Interrupted, Signals
-from visionlab.core.processes import own_rows
+from visionlab.core.processes import shard_rows
 from visionlab.engine.checkpoints import CheckpointWriter
-from visionlab.engine.distributed.collectives import largest, total
-from visionlab.engine.distributed.data_parallel import add_up, own_seed, share_buffers
+from visionlab.engine.distributed.collectives import all_reduce_max, all_reduce_sum
+from visionlab.engine.distributed.data_parallel import (
+    all_reduce_gradients,
+    broadcast_buffers,
+    rank_seed,
+)
 from visionlab.engine.freezing import train_mode, trained_parameters
 from visionlab.engine.hparams import Evaluation, Hparams, Stop
 from visionlab.engine.observers import Observer
@@ -73,7 +77,7 @@ def fit(  # noqa: C901 - the one loop, read from top to bottom
     """
     epoch_steps = steps_per_epoch(task.splits["train"], hparams)
     backbone = trained_parameters(task.backbone)
-    seed = own_seed(seed)
+    seed = rank_seed(seed)
     started = time.monotonic() - state.seconds
     try:
         while not _is_over(state, stop, epochs=hparams.epochs):
@@ -84,12 +88,12 @@ def fit(  # noqa: C901 - the one loop, read from top to bottom
                     group["lr"] = group["initial_lr"] * schedule(state.step) * state.plateau.factor
                 optimizer.zero_grad()
                 scalars, num_samples = _backward(task, parts, autocast, hparams.hard_examples)
-                scalars = add_up(task.model, scalars)
+                scalars = all_reduce_gradients(task.model, scalars)
                 if hparams.grad_clip_max_norm:
                     nn.utils.clip_grad_norm_(task.model.parameters(), hparams.grad_clip_max_norm)
                 optimizer.step()
-                share_buffers(task.model)
-                seconds = largest(time.monotonic() - started)
+                broadcast_buffers(task.model)
+                seconds = all_reduce_max(time.monotonic() - started)
                 state.finish_step(scalars, num_samples, seconds=seconds)
                 watch.after_step(state.plateau, scalars["loss"], step=state.step)
                 for average in averages:
@@ -151,7 +155,7 @@ def _steps(train: Split, state: TrainState, hparams: Hparams) -> Iterator[list[B
         batch_size=hparams.batch_size // hparams.accumulate_steps,
         epoch=state.epoch,
         first_batch=state.epoch_step * hparams.accumulate_steps,
-        share=own_rows,
+        share=shard_rows,
     )
     while parts := list(islice(batches, hparams.accumulate_steps)):
         yield parts
@@ -164,19 +168,19 @@ def _backward(
 
     Where processes share a step, gradients and scalars are this one's part of the sum over all.
     """
-    num_samples = total(sum(len(part.keys) for part in parts))
+    num_samples = all_reduce_sum(sum(len(part.keys) for part in parts))
     scalars: dict[str, Tensor] = {}
     for part in parts:
         with autocast():
-            losses, curves = task.losses(part)
+            losses, extra_scalars = task.losses(part)
         losses = reduced(losses, band=band)
         share = len(part.keys) / num_samples
         (losses["loss"] * share).backward()  # type: ignore[no-untyped-call]
-        for name, value in {**losses, **curves}.items():
+        for name, value in {**losses, **extra_scalars}.items():
             scalars[name] = scalars.get(name, 0.0) + value.detach() * share
     return scalars, num_samples
 
 
 def _lr(optimizer: Optimizer) -> float:
-    """Return the learning rate of the step just done; with layer-wise decay the largest."""
+    """Return the learning rate of the step just done; with layer-wise decay the all_reduce_max."""
     return float(max(group["lr"] for group in optimizer.param_groups))

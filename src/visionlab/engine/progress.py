@@ -73,7 +73,7 @@ class Terminal:
             for name in dict.fromkeys(("loss", self._monitor))
             if f"train/{name}" in row
         ]
-        val = [f"{name} {each.numbers[self._monitor]:.4f}" for name, each in results.items()]
+        val = [f"{name} {each.metrics[self._monitor]:.4f}" for name, each in results.items()]
         now = time.monotonic()
         speed = self._num_samples / max(self._stepped - self._epoch_started, 1e-9)
         parts = [

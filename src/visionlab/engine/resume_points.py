@@ -22,7 +22,7 @@ class Position(NamedTuple):
 BEGINNING = Position(0, 0)
 
 
-def parties(folders: Sequence[Path]) -> list[tuple[Position, list[Path]]]:
+def common_resume_points(folders: Sequence[Path]) -> list[tuple[Position, list[Path]]]:
     """Return which runs can go on together, and from where.
 
     Args:
@@ -41,8 +41,8 @@ def parties(folders: Sequence[Path]) -> list[tuple[Position, list[Path]]]:
     ]
 
 
-def go_back(folder: Path, *, position: Position) -> None:
-    """Make `last.pt` the checkpoint at a position of `parties`; a newer one is dropped."""
+def rewind(folder: Path, *, position: Position) -> None:
+    """Make `last.pt` the checkpoint at a common resume point; drop a newer one."""
     at = {_position(content): name for name, content in good_checkpoints(folder)}
     if at.get(position) == PREVIOUS:
         (folder / PREVIOUS).replace(folder / LAST)

@@ -19,7 +19,7 @@ from visionlab.engine.checkpoints import Checkpoints, best_name
 from visionlab.engine.evaluation import Result
 from visionlab.engine.observers import Observer
 from visionlab.engine.state import TrainState
-from visionlab.engine.validation import row_of
+from visionlab.engine.validation import rename_models
 from visionlab.optim.averaging import Average
 
 Value = TypeVar("Value")
@@ -30,21 +30,21 @@ def unique_names(averages: Sequence[Sequence[Average]]) -> list[dict[str, Averag
     """Rename averages so that no two have the same name; return those of each run by its names."""
     count: Counter[str] = Counter()
     by_own_name = []
-    for of_run in averages:
-        by_own_name.append({average.name: average for average in of_run})
-        for average in of_run:
+    for to_run_names in averages:
+        by_own_name.append({average.name: average for average in to_run_names})
+        for average in to_run_names:
             count[average.name] += 1
             if count[average.name] > 1:
                 average.name = f"{average.name}#{count[average.name]}"
     return by_own_name
 
 
-def under_names(values: Mapping[str, Value], names: Names) -> dict[str, Value]:
-    """Return what a run knows of its models under the loop's names; see `of_run`."""
+def to_shared_names(values: Mapping[str, Value], names: Names) -> dict[str, Value]:
+    """Return what a run knows of its models under the loop's names; see `to_run_names`."""
     return {ours: values[own] for ours, own in names.items() if own in values}
 
 
-def of_run(values: Mapping[str, Value], names: Names) -> dict[str, Value]:
+def to_run_names(values: Mapping[str, Value], names: Names) -> dict[str, Value]:
     """Return what the loop knows of a run's models under the run's names."""
     return {own: values[ours] for ours, own in names.items() if ours in values}
 
@@ -78,7 +78,7 @@ class SharedCheckpoints:
         """Write `last.pt` of every run; see `Checkpoints.save_last`."""
         for names, checkpoints in self._runs:
             checkpoints.save_last(
-                replace(state, best=of_run(state.best, names)),
+                replace(state, best=to_run_names(state.best, names)),
                 model,
                 optimizer,
                 [_renamed(each, names[each.name]) for each in averages if each.name in names],
@@ -109,7 +109,7 @@ class RunObserver:
 
     def on_epoch(self, row: Mapping[str, float], results: Mapping[str, Result]) -> None:
         """Show the run's part of the row and of the results."""
-        self._observer.on_epoch(row_of(row, self._names), of_run(results, self._names))
+        self._observer.on_epoch(rename_models(row, self._names), to_run_names(results, self._names))
 
     def close(self) -> None:
         """Close the observer."""

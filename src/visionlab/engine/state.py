@@ -88,7 +88,7 @@ class TrainState:
         epoch: epochs finished.
         epoch_step: optimizer steps done in the epoch that is not finished.
         seconds: time spent in training, over all resumes.
-        means: of losses and curves in the epoch that is not finished.
+        means: of losses and extra_scalars in the epoch that is not finished.
         row_step: the step after which the last metrics row was written.
         best: by model name (`model`, `ema_0.999`, ...).
         plateau: what a schedule that watches the run has seen; the rate has its factor.

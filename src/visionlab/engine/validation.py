@@ -8,9 +8,9 @@ from torch import nn
 
 from visionlab.core import seeding
 from visionlab.core.interrupt import Signals
-from visionlab.core.processes import own_rows
+from visionlab.core.processes import shard_rows
 from visionlab.engine.checkpoints import CheckpointWriter, best_name
-from visionlab.engine.distributed.data_parallel import share_buffers
+from visionlab.engine.distributed.data_parallel import broadcast_buffers
 from visionlab.engine.evaluation import Result, evaluate
 from visionlab.engine.hparams import Evaluation, Hparams
 from visionlab.engine.state import Best, TrainState
@@ -44,11 +44,11 @@ def validate(
         if average.buffers == "recomputed":
             seeding.seed_everything(seeding.derive(seed, "recompute", state.step))
             batches = task.splits["train"].batches(
-                batch_size=hparams.batch_size, epoch=state.epoch, first_batch=0, share=own_rows
+                batch_size=hparams.batch_size, epoch=state.epoch, first_batch=0, share=shard_rows
             )
             with autocast():
                 recompute_buffers(average.module, _checked(batches, signals))
-            share_buffers(average.module)
+            broadcast_buffers(average.module)
     if "val" not in task.splits:
         return {}
     return {
@@ -93,11 +93,11 @@ def metrics_row(
         distance = weight_distance(average.module, model)
         row[f"norm/model_minus_{average.name}"] = distance.item()
     for name, result in results.items():
-        row |= {f"val/{name}/{number}": value for number, value in result.numbers.items()}
+        row |= {f"val/{name}/{number}": value for number, value in result.metrics.items()}
     return row
 
 
-def row_of(row: Mapping[str, float], names: Mapping[str, str]) -> dict[str, float]:
+def rename_models(row: Mapping[str, float], names: Mapping[str, str]) -> dict[str, float]:
     """Return what of a metrics row concerns some models, under other names.
 
     Args:
@@ -125,7 +125,7 @@ def keep_best(
     """Save each model whose monitored number is its best so far; the first of equals stays."""
     models = named_models(task.model, averages)
     for name, result in results.items():
-        value, best = result.numbers[task.monitor], state.best.get(name)
+        value, best = result.metrics[task.monitor], state.best.get(name)
         if not math.isnan(value) and (best is None or task.is_better(value, best.value)):
             state.best[name] = Best(value=value, epoch=state.epoch)
             checkpoints.save_model(best_name(name), models[name], step=state.step)

@@ -27,7 +27,7 @@ def locked(folder: Path, *, wait_seconds: float = 0.0) -> Iterator[None]:
 
 
 @contextmanager
-def turn(path: Path) -> Iterator[None]:
+def exclusive(path: Path) -> Iterator[None]:
     """Hold a file that is there for this, as soon as no other process does."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:

@@ -2,5 +2,6 @@
 
 from visionlab.images.holdout import Holdout
 from visionlab.images.resize import Resize
+from visionlab.images.views import View
 
-__all__ = ["Holdout", "Resize"]
+__all__ = ["Holdout", "Resize", "View"]

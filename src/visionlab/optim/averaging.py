@@ -113,7 +113,7 @@ class Averages:
         ValueError: a decay outside [0, 1), a decay named twice, or a count out of range.
     """
 
-    riding: ClassVar[Sequence[str]] = (  # none of it feeds back into training
+    training_invariant: ClassVar[Sequence[str]] = (  # none of it feeds back into training
         "decay",
         "uniform",
         "start_step",

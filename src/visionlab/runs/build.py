@@ -1,40 +1,136 @@
-"""From a configuration to objects: the only place that knows both.
+"""From a configuration to an experiment, and from an experiment to a task.
 
-Every part is first built as a recipe, a frozen dataclass that checks its settings; only then is
-data read, and a model made to fit it.
+Every part is first built as checked settings; only then is data read, and a model made to fit it.
 """
 
 import copy
 import functools
+import inspect
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
 from visionlab.backbones.weights import backbone_of, freeze, load_exactly, load_matching
-from visionlab.config.run_config import built
+from visionlab.config.instantiate import bind_part, call_with_key, instantiate_part
 from visionlab.core import seeding
 from visionlab.engine.loop import steps_per_epoch
 from visionlab.optim.plateau import Watch, watch_for
-from visionlab.runs.combinations import Recipes
+from visionlab.runs.experiment import Experiment, InitialWeights, Machine, TaskParts
 from visionlab.task import Data, Task
 
 _MAX_NAMED = 10
+_TASKS = "visionlab.tasks."
+_PARTS = (
+    *("hparams", "stop", "evaluation", "scheduler", "averaged"),  # quick ones first
+    *("optimizer", "augment", "loss", "dataset"),
+)
 _WEIGHT_KEYS = ("checkpoint", "init_from", "freeze")
-# what the files of older runs do not say, and those runs did
-_OF_OLDER_RUNS: dict[str, dict[str, Any]] = {
-    "hparams": {"hard_examples": None, "freeze_backbone_epochs": 0}
-}
 _log = logging.getLogger(__name__)
 
 
-def build_data(config: DictConfig, recipes: Recipes, device: torch.device) -> Data:
+def build_experiment(config: Mapping[str, Any]) -> Experiment:
+    """Build the experiment that a resolved, checked configuration describes; read no data.
+
+    Raises:
+        ValueError: a setting is out of range, or a part is one for another task.
+    """
+    check_tasks(config)
+    if config["global_seed"] < 0:
+        raise ValueError(f"global_seed must be >= 0 or null, got {config['global_seed']}")
+    model = dict(config["model"])
+    weights = {key: model.pop(key) for key in _WEIGHT_KEYS if key in model}
+    parts = {key: instantiate_part(config[key], key=key) for key in _PARTS}
+    experiment = Experiment(
+        config=config,
+        seed=config["global_seed"],
+        machine=Machine(**{field.name: config[field.name] for field in fields(Machine)}),
+        task=_task_parts(config["task"]),
+        model=_model(model),
+        initial_weights=InitialWeights(**weights),
+        every_minutes=config["checkpoint"]["every_minutes"],
+        tensorboard=config["tensorboard"],
+        save_predictions=config["save_predictions"],
+        observers={
+            name: bind_part(settings, key=f"observers.{name}")
+            for name, settings in config["observers"].items()
+        },
+        **parts,
+    )
+    _check_hard_examples(experiment)
+    return experiment
+
+
+def check_tasks(config: Mapping[str, Any]) -> None:
+    """Refuse visionlab's parts of one task in a run of another; parts from outside fit any.
+
+    Raises:
+        ValueError: a part is one for another task.
+    """
+    name = config["task"]["name"]
+    for key in ("dataset", "augment", "model", "loss"):
+        path = config[key]["_target_"]
+        if path.startswith(_TASKS) and not path.startswith(f"{_TASKS}{name}."):
+            other, _, part = path.removeprefix(_TASKS).partition(".")
+            raise ValueError(f"{key} must be one for task {name}, got {part}, which is for {other}")
+
+
+def _task_parts(settings: Mapping[str, Any]) -> TaskParts:
+    """Build the parts of a task that can be built without its data, and bind the others."""
+    extra_scalars, predict = (
+        instantiate_part(settings[name], key=f"task.{name}")
+        for name in ("extra_scalars", "predict")
+    )
+    metric, draw = (bind_part(settings[name], key=f"task.{name}") for name in ("metric", "draw"))
+    export = settings["export"] and bind_part(settings["export"], key="task.export")
+    return TaskParts(
+        name=settings["name"],
+        monitor=settings["monitor"],
+        mode=settings["mode"],
+        extra_scalars=extra_scalars,
+        predict=predict,
+        metric=metric,
+        draw=draw,
+        export=export,
+    )
+
+
+def _model(settings: Mapping[str, Any]) -> Callable[..., nn.Module]:
+    """Return what makes the model when called with what its data says, as `num_classes`.
+
+    That is an instance of a class of settings, which has checked them, or any function or class
+    that returns an `nn.Module`.
+    """
+    part = bind_part(settings, key="model")
+    is_settings = inspect.isclass(part.func) and not issubclass(part.func, nn.Module)
+    return call_with_key(part, key="model") if is_settings else part
+
+
+def _check_hard_examples(experiment: Experiment) -> None:
+    band = experiment.hparams.hard_examples
+    if band is not None and not getattr(experiment.loss, "is_per_sample", False):
+        raise ValueError(
+            "hparams.hard_examples must be null for a loss that is not per sample, "
+            f"got {list(band)}"
+        )
+
+
+def without_initial_weights(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy that builds a model without loading weights: it is given others."""
+    changed: dict[str, Any] = copy.deepcopy(dict(config))
+    for part in (changed["model"], changed["model"].get("backbone", {})):
+        part.update({key: None for key in part if key in ("checkpoint", "init_from")})
+        part.update({key: False for key in part if key == "pretrained"})
+    return changed
+
+
+def build_data(experiment: Experiment, device: torch.device) -> Data:
     """Read the data set."""
-    return recipes.dataset(augmentation=recipes.augment, seed=config.global_seed, device=device)
+    return experiment.dataset(augmentation=experiment.augment, seed=experiment.seed, device=device)
 
 
 def check_classes(data: Data, class_names: Sequence[str]) -> None:
@@ -51,98 +147,71 @@ def check_classes(data: Data, class_names: Sequence[str]) -> None:
 
 
 def _named(class_names: Sequence[str]) -> str:
-    """Return how many classes there are, and what the first ones are called."""
+    """Return the number of classes and the names of the first ones."""
     shown = ", ".join(class_names[:_MAX_NAMED])
     return f"{len(class_names)} ({shown}{', ...' if len(class_names) > _MAX_NAMED else ''})"
 
 
-def build_recipes(config: DictConfig) -> Recipes:
-    """Build the parts whose settings can be checked before data is read, the quick ones first."""
-    recipes = Recipes(**{field.name: _recipe(config, field.name) for field in fields(Recipes)})
-    for key in ("dataset", "augment", "model", "loss"):
-        recipe = getattr(recipes, key)
-        if recipe.task != config.task.name:
-            raise ValueError(
-                f"{key} must be one for task {config.task.name}, "
-                f"got {type(recipe).__name__}, which is for {recipe.task}"
-            )
-    band = recipes.hparams.hard_examples
-    if band is not None and not recipes.loss.is_per_sample:  # type: ignore[attr-defined]
-        raise ValueError(
-            "hparams.hard_examples must be null for a loss that is not per sample, "
-            f"got {list(band)}"
-        )
-    return recipes
-
-
-def _recipe(config: DictConfig, key: str) -> Any:
-    """Build one part; the weights that go into a model are not part of its recipe."""
-    settings = OmegaConf.to_container(config[key], resolve=True)
-    assert isinstance(settings, dict)
-    if key == "model":
-        settings = {name: value for name, value in settings.items() if name not in _WEIGHT_KEYS}
-    settings = _OF_OLDER_RUNS.get(key, {}) | settings
-    # as the child of a parent, so that an error names the key
-    return built(OmegaConf.create({key: settings})[key], _convert_="all")
-
-
-def build_task(config: DictConfig, recipes: Recipes, data: Data, device: torch.device) -> Task:
-    """Build the model that fits the data, and put the parts of the task together."""
-    seeding.seed_everything(seeding.derive(config.global_seed, "model"))
-    model = recipes.model(**data.sizes)
-    if config.model.checkpoint:
-        load_exactly(model, Path(config.model.checkpoint).expanduser())
-    if config.model.init_from:
-        left = load_matching(model, Path(config.model.init_from).expanduser())
-        _log.info("model.init_from: took what fits; not taken: %s", "; ".join(left) or "nothing")
-    freeze(model, config.model.freeze)
-    model = model.to(device)
-    if config.channels_last:
+def build_task(experiment: Experiment, data: Data, device: torch.device) -> Task:
+    """Build the model that fits the data, and the task around it."""
+    parts, names = experiment.task, data.class_names
+    model = _build_model(experiment, data).to(device)
+    if experiment.machine.channels_last:
         model = model.to(memory_format=torch.channels_last)
     return Task(
-        name=config.task.name,
+        name=parts.name,
         splits=data.splits,
         model=model,
-        loss=recipes.loss,
+        loss=experiment.loss,
         backbone=backbone_of(model),
-        curves=built(config.task.curves),
-        predict=built(config.task.predict),
-        metric=built(config.task.metric, class_names=data.class_names, _convert_="all"),
-        monitor=config.task.monitor,
-        mode=config.task.mode,
-        draw=built(config.task.draw, class_names=data.class_names, to_pixels=data.to_pixels),
-        export=config.task.export and built(config.task.export, class_ids=data.class_ids),
+        extra_scalars=parts.extra_scalars,
+        predict=parts.predict,
+        metric=call_with_key(parts.metric, key="task.metric", class_names=names),
+        monitor=parts.monitor,
+        mode=parts.mode,
+        draw=functools.partial(parts.draw, class_names=names, to_pixels=data.to_pixels),
+        export=parts.export and _exporter(parts.export, data.class_ids),
     )
 
 
-def without_first_weights(config: DictConfig) -> DictConfig:
-    """Return a copy that builds a model without what it was started from: it is given weights."""
-    changed = copy.deepcopy(config)
-    changed.model.update(checkpoint=None, init_from=None)
-    for part in (changed.model, changed.model.get("backbone", {})):
-        part.update({key: False for key in part if key == "pretrained"})
-        part.update({key: None for key in part if key == "init_from"})
-    return changed
+def _exporter(part: functools.partial[Any], class_ids: Sequence[int]) -> Callable[..., Path]:
+    if inspect.isclass(part.func):
+        return call_with_key(part, key="task.export", class_ids=class_ids)  # type: ignore[no-any-return]
+    return functools.partial(part, class_ids=class_ids)
 
 
-def bind_schedule(recipes: Recipes, task: Task) -> tuple[Callable[[int], float], Watch]:
-    """Return the schedule as a function of the step, and what looks at the run for it.
+def _build_model(experiment: Experiment, data: Data) -> nn.Module:
+    weights = experiment.initial_weights
+    seeding.seed_everything(seeding.derive(experiment.seed, "model"))
+    model = experiment.model(**data.sizes)
+    if weights.checkpoint:
+        load_exactly(model, Path(weights.checkpoint).expanduser())
+    if weights.init_from:
+        left = load_matching(model, Path(weights.init_from).expanduser())
+        _log.info("model.init_from: took what fits; not taken: %s", "; ".join(left) or "nothing")
+    freeze(model, weights.freeze)
+    return model
+
+
+def bind_schedule(experiment: Experiment, task: Task) -> tuple[Callable[[int], float], Watch]:
+    """Return the schedule as a function of the step, and what watches the run for it.
 
     Raises:
         ValueError: it does not fit the run.
     """
-    epoch_steps = steps_per_epoch(task.splits["train"], recipes.hparams)
-    total_steps = recipes.hparams.epochs * epoch_steps
-    bound = functools.partial(
-        recipes.scheduler, total_steps=total_steps, steps_per_epoch=epoch_steps
+    epoch_steps = steps_per_epoch(task.splits["train"], experiment.hparams)
+    total_steps = experiment.hparams.epochs * epoch_steps
+    schedule = functools.partial(
+        experiment.scheduler, total_steps=total_steps, steps_per_epoch=epoch_steps
     )
     try:
-        bound(0)
-        return bound, watch_for(
-            recipes.scheduler,
+        schedule(0)
+        watch = watch_for(
+            experiment.scheduler,
             total_steps=total_steps,
             steps_per_epoch=epoch_steps,
-            every_epochs=recipes.evaluation.every_epochs,
+            every_epochs=experiment.evaluation.every_epochs,
         )
     except ValueError as error:
         raise ValueError(f"scheduler.{error}") from error
+    return schedule, watch

@@ -1,42 +1,112 @@
-"""What `eval.py` does once its configuration is composed."""
+"""What `eval.py` does: evaluate the models that a run saved."""
 
-import json
 import logging
 import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
+from visionlab.config.checking import check_parts
+from visionlab.config.instantiate import instantiate_part
 from visionlab.core.interrupt import Signals
 from visionlab.core.processes import num_processes
 from visionlab.engine.checkpoints import saved_models
 from visionlab.engine.device import choose_device, make_autocast, make_deterministic, set_threads
-from visionlab.engine.evaluation import Result, evaluate_saved, export, label
+from visionlab.engine.evaluation import evaluate_saved, export, label
 from visionlab.engine.progress import draw_table
-from visionlab.ensembles.views import check_views, evaluate_views
+from visionlab.ensembles.views import ViewResult, check_views, evaluate_views
 from visionlab.files.atomic import write_json
+from visionlab.files.run_folder import read_config, read_record
 from visionlab.files.tensors import read_tensors
 from visionlab.images.views import View
 from visionlab.runs.build import (
     build_data,
-    build_recipes,
+    build_experiment,
     build_task,
     check_classes,
-    without_first_weights,
+    without_initial_weights,
 )
 from visionlab.task import Autocast, Task
 
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, kw_only=True)
+class EvaluationOptions:
+    """What is evaluated, and how.
+
+    Attributes:
+        run: a run folder, all of whose models are evaluated, or None.
+        checkpoint: the file of one model, or None.
+        split: test, val, train_plain, or train (augmented).
+        dataset_root: where the data is now, or None if it is where the run found it.
+        views: by name; predictions are their weighted mean. None shows images as they are.
+        submission: only write predictions in the field's own format: no metrics.
+        device: auto, cpu, cuda or cuda:N.
+        batch_size: samples of one forward pass; None takes the run's own, likewise the next two.
+        precision: fp32 or bf16.
+        threads: of torch on the CPU.
+        parts: packages outside visionlab whose parts may be built.
+    """
+
+    run: Path | None
+    checkpoint: Path | None
+    split: str
+    dataset_root: str | None
+    views: Mapping[str, View] | None
+    submission: bool
+    device: str
+    batch_size: int | None
+    precision: str | None
+    threads: int | None
+    parts: Sequence[str]
+
+    def __post_init__(self) -> None:
+        if (self.run is None) == (self.checkpoint is None):
+            raise ValueError(
+                f"give either run= or checkpoint=, got run={self.run} checkpoint={self.checkpoint}"
+            )
+        if self.batch_size is not None and self.batch_size < 1:
+            raise ValueError(f"batch_size must be >= 1 or null, got {self.batch_size}")
+        if self.views is not None:
+            if self.run is None:
+                raise ValueError("views must be null for a checkpoint outside its run, got some")
+            check_views(self.views)
+
+
+def evaluation_options(config: Mapping[str, Any]) -> EvaluationOptions:
+    """Return the options that a composed configuration of `eval.py` holds."""
+    run, checkpoint = (
+        Path(config[key]).expanduser() if config[key] else None for key in ("run", "checkpoint")
+    )
+    views = config["views"] and {
+        name: _view(name, settings) for name, settings in config["views"].items()
+    }
+    keys = ("split", "submission", "device", "batch_size", "precision", "threads", "parts")
+    return EvaluationOptions(
+        run=run,
+        checkpoint=checkpoint,
+        views=views,
+        dataset_root=config["dataset"]["root"],
+        **{key: config[key] for key in keys},
+    )
+
+
+def _view(name: str, settings: Mapping[str, Any]) -> View:
+    if not re.fullmatch(r"[\w+.-]+", name):
+        raise ValueError(f"views must have names of letters, digits and _+.-, got {name!r}")
+    view: View = instantiate_part(settings, key=f"views.{name}")
+    return view
+
+
 class _Saved(NamedTuple):
     """What a run left: its settings, its classes, and weights by model name."""
 
-    config: DictConfig
+    config: dict[str, Any]
     class_names: Sequence[str]
     models: Mapping[str, Mapping[str, Tensor]]
 
@@ -51,164 +121,142 @@ class _Ready(NamedTuple):
     epoch: int
 
 
-def evaluate_run(config: DictConfig) -> None:
-    """Evaluate what a run left, print a table, and write beside the run what was found."""
+def evaluate_run(options: EvaluationOptions) -> None:
+    """Evaluate what a run left, log a table, and write the results into the run's folder."""
     if num_processes() > 1:
         raise ValueError(f"torchrun must start one process of eval.py, got {num_processes()}")
-    if bool(config.run) == bool(config.checkpoint):
-        raise ValueError(
-            "run or checkpoint must be given, and not both, "
-            f"got run={config.run} checkpoint={config.checkpoint}"
-        )
-    path = Path(config.run or config.checkpoint).expanduser()
-    saved = _read_run(path) if config.run else _read_model(path)
-    if config.dataset.root is not None:
-        if "root" not in saved.config.dataset:
+    saved = _read_run(options.run) if options.run else _read_model(options.checkpoint or Path())
+    if options.dataset_root is not None:
+        if "root" not in saved.config["dataset"]:
             raise ValueError(
-                f"dataset.root must belong to the run's data set, got {config.dataset.root}"
+                f"dataset.root must belong to the run's data set, got {options.dataset_root}"
             )
-        saved.config.dataset.root = config.dataset.root
-    views = _views(config)
-    ready = _prepare(config, saved)
-    folder = path if config.run else None
+        saved.config["dataset"]["root"] = options.dataset_root
+    ready = _prepare(options, saved)
     with Signals() as signals:
-        if views is None:
-            _evaluate(config, saved, ready, folder, signals)
+        if options.views is None:
+            _evaluate(options, saved, ready, signals)
         else:
-            _evaluate_views(views, config, saved, ready, folder, signals)
+            results = _evaluate_views(options, saved, ready, signals)
+            if not options.submission:
+                _report_views(options, ready.task, results)
 
 
-def _views(config: DictConfig) -> dict[str, View] | None:
-    """Return the views by name, checked, or None if there are to be none."""
-    if config.views is None:
-        return None
-    if config.run is None:
-        raise ValueError("views must be null for a checkpoint outside its run, got some")
-    views = {}
-    for name, settings in config.views.items():
-        if not re.fullmatch(r"[\w+.-]+", name):
-            raise ValueError(f"views must have names of letters, digits and _+.-, got {name!r}")
-        try:
-            views[name] = View(**settings)
-        except ValueError as error:
-            raise ValueError(f"views.{name}.{error}") from error
-    check_views(views)
-    return views
-
-
-def _prepare(config: DictConfig, saved: _Saved) -> _Ready:
+def _prepare(options: EvaluationOptions, saved: _Saved) -> _Ready:
     """Return the task of a run, ready to be evaluated."""
-    settings = without_first_weights(saved.config)
-    device = choose_device(config.device)
+    check_parts(saved.config, parts=options.parts)
+    config = without_initial_weights(saved.config)
+    device = choose_device(options.device)
     make_deterministic(device)
-    set_threads(settings.threads if config.threads is None else config.threads)
-    recipes = build_recipes(settings)
-    data = build_data(settings, recipes, device)
+    set_threads(config["threads"] if options.threads is None else options.threads)
+    experiment = build_experiment(config)
+    data = build_data(experiment, device)
     check_classes(data, saved.class_names)
-    if config.split not in data.splits:
-        raise ValueError(f"split must be one of {', '.join(data.splits)}, got {config.split!r}")
-    task = build_task(settings, recipes, data, device)
-    if config.submission and task.export is None:
+    if options.split not in data.splits:
+        raise ValueError(f"split must be one of {', '.join(data.splits)}, got {options.split!r}")
+    task = build_task(experiment, data, device)
+    if options.submission and task.export is None:
         raise ValueError(f"submission must be false for task {task.name}, got true")
-    if config.views is not None and not hasattr(data.splits[config.split], "view_batches"):
+    if options.views is not None and not hasattr(data.splits[options.split], "view_batches"):
         raise ValueError(f"views must be null for task {task.name}, got some")
-    if config.batch_size is not None and config.batch_size < 1:
-        raise ValueError(f"batch_size must be >= 1 or null, got {config.batch_size}")
+    precision = options.precision or experiment.machine.precision
     return _Ready(
         task,
-        batch_size=config.batch_size or recipes.evaluation.batch_size,
-        precision=config.precision or settings.precision,
-        autocast=make_autocast(config.precision or settings.precision, device),
-        epoch=recipes.hparams.epochs,
+        batch_size=options.batch_size or experiment.evaluation.batch_size,
+        precision=precision,
+        autocast=make_autocast(precision, device),
+        epoch=experiment.hparams.epochs,
     )
 
 
-def _evaluate(
-    config: DictConfig, saved: _Saved, ready: _Ready, run: Path | None, signals: Signals
-) -> None:
-    """Evaluate every model on a split."""
+def _evaluate(options: EvaluationOptions, saved: _Saved, ready: _Ready, signals: Signals) -> None:
+    """Evaluate every model on a split; keep metrics, pictures and predictions beside the run."""
+    task, split, run = ready.task, options.split, options.run
     results = evaluate_saved(
-        ready.task,
+        task,
         saved.models,
-        config.split,
+        split,
         batch_size=ready.batch_size,
         autocast=ready.autocast,
         check=signals.check,
         epoch=ready.epoch,
     )
-    if config.submission:
-        export(ready.task, results, run or Path(), config.split)
+    if options.submission:
+        export(task, results, run or Path(), split)
         return
-    draw_table({label(config.split): {name: each.numbers for name, each in results.items()}})
+    metrics = {name: result.metrics for name, result in results.items()}
+    draw_table({label(split): metrics})
     if run:
-        _keep(ready.task, results, run, config.split)
+        write_json(run / f"evaluation_{label(split)}.json", metrics)
+        for name, result in results.items():
+            task.draw(run / "pictures" / label(split) / name, result.samples, task.splits[split])
+        export(task, results, run, split)
 
 
 def _evaluate_views(
-    views: Mapping[str, View],
-    config: DictConfig,
-    saved: _Saved,
-    ready: _Ready,
-    run: Path | None,
-    signals: Signals,
-) -> None:
+    options: EvaluationOptions, saved: _Saved, ready: _Ready, signals: Signals
+) -> dict[str, ViewResult]:
     """Evaluate every model on a split as it is seen in several views."""
-    assert run is not None
-    dataset = OmegaConf.to_container(saved.config.dataset)
-    task, split = ready.task, label(config.split)
+    assert options.run is not None
+    assert options.views is not None
+    task, split, folder = ready.task, label(options.split), options.run / "predictions"
+    about = {
+        "dataset": saved.config["dataset"],
+        "split": options.split,
+        "precision": ready.precision,
+    }
     results = {}
     for model, weights in saved.models.items():
         task.model.load_state_dict(weights)
         results[model] = evaluate_views(
             task,
             task.model,
-            task.splits[config.split],  # type: ignore[arg-type]
-            views,
-            folder=run / "predictions" / model / f"{split}_views",
-            about={"dataset": dataset, "split": config.split, "precision": ready.precision},
+            task.splits[options.split],  # type: ignore[arg-type]
+            options.views,
+            folder=folder / model / f"{split}_views",
+            about=about,
             batch_size=ready.batch_size,
             autocast=ready.autocast,
             check=signals.check,
         )
         if task.export is not None:
-            samples, folder = results[model].samples, run / "predictions" / f"{model}_views"
-            path = task.export(folder, split, samples, task.splits[config.split])
+            samples = results[model].samples
+            path = task.export(
+                folder / f"{model}_views", split, samples, task.splits[options.split]
+            )
             _log.info("wrote %s", path)
-    if config.submission:
-        return
+    return results
+
+
+def _report_views(
+    options: EvaluationOptions, task: Task, results: Mapping[str, ViewResult]
+) -> None:
+    """Log a table for each model and write the metrics of all views into the run's folder."""
+    assert options.run is not None
+    assert options.views is not None
+    split, views = label(options.split), options.views
+    metric = task.monitor if task.monitor in task.metric.names else task.metric.names[0]
     for model, result in results.items():
-        number = task.monitor if task.monitor in task.metric.names else task.metric.names[0]
         rows = {
-            name: {"weight": view.weight, "alone": result.alone[name][number]}
-            | {"mean so far": result.running.get(name, {}).get(number, math.nan)}
+            name: {"weight": view.weight, "alone": result.alone[name][metric]}
+            | {"mean so far": result.running.get(name, {}).get(metric, math.nan)}
             for name, view in views.items()
         }
-        draw_table({f"{number} of {model} on {split}": rows})
-        _log.info("%s", result.gain(number))
+        draw_table({f"{metric} of {model} on {split}": rows})
+        _log.info("%s", result.gain(metric))
     content = {
         model: {"alone": result.alone, "running": result.running}
         for model, result in results.items()
     }
-    weights_used = {name: view.weight for name, view in views.items()}
-    write_json(run / f"views_{split}.json", {"weights": weights_used, "models": content})
-
-
-def _keep(task: Task, results: Mapping[str, Result], run: Path, split: str) -> None:
-    """Write numbers, pictures and, where the field has a format for them, predictions."""
-    numbers = {name: result.numbers for name, result in results.items()}
-    write_json(run / f"evaluation_{label(split)}.json", numbers)
-    for name, result in results.items():
-        task.draw(run / "pictures" / label(split) / name, result.samples, task.splits[split])
-    export(task, results, run, split)
+    weights = {name: view.weight for name, view in views.items()}
+    write_json(options.run / f"views_{split}.json", {"weights": weights, "models": content})
 
 
 def _read_run(folder: Path) -> _Saved:
     if not (folder / "config.yaml").is_file():
         raise FileNotFoundError(f"run must be the folder of a run, got {folder}")
-    config = OmegaConf.load(folder / "config.yaml")
-    assert isinstance(config, DictConfig)
-    class_names = json.loads((folder / "run.json").read_text())["labels"]
-    return _Saved(config, class_names, saved_models(folder / "checkpoints"))
+    class_names = read_record(folder)["labels"]
+    return _Saved(read_config(folder), class_names, saved_models(folder / "checkpoints"))
 
 
 def _read_model(path: Path) -> _Saved:
@@ -216,4 +264,4 @@ def _read_model(path: Path) -> _Saved:
     if "config" not in content:
         raise ValueError(f"checkpoint must be a file of a visionlab run, got {path}")
     models = {content.get("name", "model"): content["model"]}
-    return _Saved(OmegaConf.create(content["config"]), content["class_names"], models)
+    return _Saved(content["config"], content["class_names"], models)

@@ -34,7 +34,8 @@ from visionlab.analysis.report import write_report
 from visionlab.analysis.table_files import Form, as_markdown, write_tables
 from visionlab.analysis.table_plans import TablePlan, planned_table
 from visionlab.analysis.tables import Table
-from visionlab.config.run_config import built
+from visionlab.config.instantiate import instantiate_part
+from visionlab.config.run_config import plain
 from visionlab.config.suggestions import nearest
 from visionlab.files.run_folder import leaves
 
@@ -62,13 +63,14 @@ _Shown = tuple[Table, Form, Sequence[Difference]]
 _log = logging.getLogger(__name__)
 
 
-def plot(config: DictConfig) -> None:
+def plot(settings: Mapping[str, Any]) -> None:
     """Write the tables, figures and report that are asked for, and say what there was.
 
     Raises:
         ValueError: there are no runs, or nothing of what is asked for.
         OSError: a file cannot be written.
     """
+    config = OmegaConf.create(dict(settings))
     planned = _planned(config)
     if config.runs is None:
         if planned is None:
@@ -178,7 +180,7 @@ def _with_pictures(config: DictConfig) -> Draw:
     # needs the data set, and torch to read it
     from visionlab.runs.sample_pictures import sample_pictures
 
-    pictures = partial(sample_pictures, dataset_root=config.dataset.root)
+    pictures = partial(sample_pictures, dataset_root=config.dataset.root, parts=())
     return partial(draw_persistence_with_pictures, pictures=pictures)
 
 
@@ -205,7 +207,7 @@ def _schedule(path: Path) -> Any:
     settings = OmegaConf.load(path)
     assert isinstance(settings, DictConfig)
     settings.pop("defaults", None)
-    return built(settings, _convert_="all")
+    return instantiate_part(plain(settings), key="scheduler")
 
 
 def _tables(models: Sequence[Model], config: DictConfig) -> list[_Shown]:

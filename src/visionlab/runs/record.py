@@ -27,7 +27,7 @@ class Record:
         seed: of everything random.
         class_names: in the order of the labels.
         device: where the run computes.
-        composed: how the run's configuration was composed when it began.
+        composition: how the configuration was composed when the run began.
     """
 
     def __init__(
@@ -37,12 +37,12 @@ class Record:
         seed: int,
         class_names: Sequence[str],
         device: torch.device,
-        composed: Mapping[str, Any],
+        composition: Mapping[str, Any],
     ) -> None:
         self._path = path
         self._content: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
         if "started" not in self._content:
-            self._content |= {"started": now(), **composed}
+            self._content |= {"started": now(), **composition}
         self._content["num_starts"] = self._content.get("num_starts", 0) + 1
         before = self._content.get("hardware", {}).get("processes", num_processes())
         if before != num_processes():

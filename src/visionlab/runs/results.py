@@ -8,44 +8,44 @@ from torch import Tensor
 from visionlab.core.interrupt import Signals
 from visionlab.core.processes import rank
 from visionlab.engine.checkpoints import best_name, saved_models
-from visionlab.engine.distributed.collectives import from_first
-from visionlab.engine.evaluation import Numbers, Result, evaluate_saved, export, label
-from visionlab.engine.shared_runs import of_run, saved_names, under_names
+from visionlab.engine.distributed.collectives import broadcast_object
+from visionlab.engine.evaluation import MetricsTable, Result, evaluate_saved, export, label
+from visionlab.engine.shared_runs import saved_names, to_run_names, to_shared_names
 from visionlab.engine.state import Best
 from visionlab.runs.training import Run, Training
 
 _TRAIN_SPLITS = {"none": [], "plain": ["train_plain"], "augmented": ["train"]}
 
 
-def final_results(training: Training, signals: Signals) -> list[Numbers]:
+def final_results(training: Training, signals: Signals) -> list[MetricsTable]:
     """Return for each run the numbers of its saved models on the test split, and on train if asked.
 
     What the last weights did with the training samples is drawn too.
     """
-    numbers: list[Numbers] = [{} for _ in training.runs]
+    numbers: list[MetricsTable] = [{} for _ in training.runs]
     for split in ("test", "train_plain", "train"):
         asking = [run for run in training.runs if split in _asked_splits(run, training)]
         results = _evaluate(asking, training, split, signals)
         for run, of_one in zip(training.runs, numbers, strict=True):
             if run in asking:
-                own = of_run(results, saved_names(run.names))
+                own = to_run_names(results, saved_names(run.names))
                 if rank() == 0:
                     _keep(own, run, training, split)
-                of_one[label(split)] = {name: result.numbers for name, result in own.items()}
+                of_one[label(split)] = {name: result.metrics for name, result in own.items()}
     return numbers
 
 
-def table(runs: Sequence[Run], results: Sequence[Numbers]) -> Numbers:
+def table(runs: Sequence[Run], results: Sequence[MetricsTable]) -> MetricsTable:
     """Return the numbers of all runs together, by the training's names."""
-    table: Numbers = {}
+    table: MetricsTable = {}
     for run, numbers in zip(runs, results, strict=True):
         for split, models in numbers.items():
-            table.setdefault(split, {}).update(under_names(models, saved_names(run.names)))
+            table.setdefault(split, {}).update(to_shared_names(models, saved_names(run.names)))
     return table
 
 
 def chosen(
-    numbers: Numbers, best: Mapping[str, Best], *, monitor: str, mode: str
+    numbers: MetricsTable, best: Mapping[str, Best], *, monitor: str, mode: str
 ) -> dict[str, float]:
     """Return the monitored number of the model that was best on validation, by split.
 
@@ -72,7 +72,7 @@ def chosen(
 
 def _asked_splits(run: Run, training: Training) -> list[str]:
     test_splits = ["test"] if "test" in training.data.splits else []
-    return test_splits + _TRAIN_SPLITS[run.recipes.evaluation.train]
+    return test_splits + _TRAIN_SPLITS[run.experiment.evaluation.train]
 
 
 def _evaluate(
@@ -81,16 +81,16 @@ def _evaluate(
     """Evaluate what some runs have saved, by the training's names; what they share once."""
     weights: dict[str, Mapping[str, Tensor]] = {}
     for run in runs:
-        saved = from_first(functools.partial(saved_models, run.folder / "checkpoints"))
-        weights = under_names(saved, saved_names(run.names)) | weights
+        saved = broadcast_object(functools.partial(saved_models, run.folder / "checkpoints"))
+        weights = to_shared_names(saved, saved_names(run.names)) | weights
     return evaluate_saved(
         training.task,
         weights,
         split,
-        batch_size=training.recipes.evaluation.batch_size,
+        batch_size=training.experiment.evaluation.batch_size,
         autocast=training.autocast,
         check=signals.check,
-        epoch=training.recipes.hparams.epochs,
+        epoch=training.experiment.hparams.epochs,
     )
 
 

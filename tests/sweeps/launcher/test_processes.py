@@ -20,7 +20,7 @@ from visionlab.engine.device import set_threads
 from visionlab.images.workers import Workers
 from visionlab.sweeps.launcher import forkserver as preloaded
 from visionlab.sweeps.launcher import processes
-from visionlab.sweeps.launcher.processes import NOT_BEGUN, Ended, Slots, Work, run_in_processes
+from visionlab.sweeps.launcher.processes import NOT_BEGUN, Outcome, Slots, Work, run_in_processes
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +36,7 @@ def slots_of(**settings: Any) -> Slots:
 
 def run(
     *functions: Callable[[], Any], folder: Path = Path(), fail_fast: bool = False, **settings: Any
-) -> list[Ended]:
+) -> list[Outcome]:
     works = [
         Work(name=str(number), function=function, log=folder / f"{number}.log")
         for number, function in enumerate(functions)
@@ -108,7 +108,7 @@ def test_a_process_is_started_anew_where_forking_is_not_safe(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(preloaded, "CONTEXT", multiprocessing.get_context("spawn"))
-    assert run(functools.partial(give, 5), die)[0] == Ended(value=5, reason=None)
+    assert run(functools.partial(give, 5), die)[0] == Outcome(value=5, reason=None)
 
 
 def test_slots_run_at_once_and_one_slot_one_after_another(tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_slots_divide_threads_and_devices(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_a_failed_job_is_tried_again(tmp_path: Path) -> None:
     job = functools.partial(succeed_at_third_try, tmp_path)
-    assert run(job, retries=2) == [Ended(value=2, reason=None)]
+    assert run(job, retries=2) == [Outcome(value=2, reason=None)]
     (tmp_path / "0").unlink()
     for path in tmp_path.iterdir():
         path.unlink()
@@ -232,7 +232,7 @@ def read_through_workers() -> int:
 
 def test_a_job_with_workers_ends_when_it_is_done() -> None:
     began = time.monotonic()
-    assert run(read_through_workers) == [Ended(value=2, reason=None)]
+    assert run(read_through_workers) == [Outcome(value=2, reason=None)]
     assert time.monotonic() < began + 15  # and is not killed after its time of grace
 
 

@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 from processes import FORKS
 from studies import Launcher, plan, started, study_of
 
-from visionlab.files.locks import turn
+from visionlab.files.locks import exclusive
 from visionlab.sweeps.tuning import controllers
 from visionlab.sweeps.tuning.controllers import SILENT_SECONDS, beating, is_alive, this_process
 from visionlab.sweeps.tuning.trial_queue import queue_lost_again
@@ -92,14 +92,14 @@ def test_the_trial_of_a_dead_controller_runs_again_with_its_parameters(tmp_path:
 
 
 def _wait_for_turn(path: Path, has_it: Any) -> None:
-    with turn(path):
+    with exclusive(path):
         has_it.set()
 
 
 def test_a_turn_is_waited_for(tmp_path: Path) -> None:
     has_it = FORKS.Event()
     process = FORKS.Process(target=_wait_for_turn, args=(tmp_path / "lock", has_it))
-    with turn(tmp_path / "lock"):
+    with exclusive(tmp_path / "lock"):
         process.start()
         assert not has_it.wait(0.5)
     assert has_it.wait(60)

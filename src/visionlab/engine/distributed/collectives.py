@@ -17,17 +17,17 @@ Made = TypeVar("Made")
 Number = TypeVar("Number", int, float)
 
 
-def total(number: Number) -> Number:
+def all_reduce_sum(number: Number) -> Number:
     """Return the sum of the numbers of all processes."""
     return _reduced(number, dist.ReduceOp.SUM)
 
 
-def largest(number: Number) -> Number:
-    """Return the largest of the numbers of all processes."""
+def all_reduce_max(number: Number) -> Number:
+    """Return the all_reduce_max of the numbers of all processes."""
     return _reduced(number, dist.ReduceOp.MAX)
 
 
-def from_first(make: Callable[[], Made]) -> Made:
+def broadcast_object(make: Callable[[], Made]) -> Made:
     """Return what the first process makes; the others get a copy, tensors on the CPU."""
     if num_processes() == 1:
         return make()
@@ -37,7 +37,7 @@ def from_first(make: Callable[[], Made]) -> Made:
     return content
 
 
-def gathered(items: Iterable[Made]) -> Iterator[Made]:
+def gather_objects(items: Iterable[Made]) -> Iterator[Made]:
     """Yield the items of all processes in the first one, by turns, tensors on the CPU.
 
     In the others nothing is yielded.

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from visionlab.core import seeding
 from visionlab.core.interrupt import Interrupted
 from visionlab.core.processes import local_rank, num_processes, rank
-from visionlab.engine.distributed.collectives import largest
+from visionlab.engine.distributed.collectives import all_reduce_max
 from visionlab.engine.distributed.sync_batch_norm import synchronise_batch_norms
 from visionlab.engine.hparams import Hparams
 
 
 @contextmanager
-def joined(device: str) -> Iterator[None]:
+def process_group(device: str) -> Iterator[None]:
     """Be one of the processes that torchrun has started for a run, until the run ends.
 
     Args:
@@ -41,7 +41,9 @@ def joined(device: str) -> Iterator[None]:
     try:
         yield
     except Interrupted:
-        largest(0)  # torchrun ends all when one has ended: not before the first has written it down
+        all_reduce_max(
+            0
+        )  # torchrun ends all when one has ended: not before the first has written it down
         raise
     except RuntimeError as error:
         if isinstance(error, dist.DistError) or "gloo" in str(error):
@@ -104,18 +106,18 @@ def prepare(model: nn.Module, *, sync_batch_norm: bool) -> None:
         _copy_from_first([*model.parameters(), *model.buffers()])
 
 
-def own_seed(seed: int) -> int:
+def rank_seed(seed: int) -> int:
     """Return what a process draws from, so that no two drop out the same; the first, the seed."""
     return seeding.derive(seed, "process", rank()) if rank() else seed
 
 
-def share_buffers(module: nn.Module) -> None:
+def broadcast_buffers(module: nn.Module) -> None:
     """Give every process the buffers of the first: running statistics, queues."""
     if num_processes() > 1:
         _copy_from_first(list(module.buffers()))
 
 
-def add_up(module: nn.Module, scalars: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def all_reduce_gradients(module: nn.Module, scalars: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Sum the gradients of a module over all processes, in place; return the sums of scalars.
 
     One all-reduce. A parameter without a gradient anywhere still has none afterwards.

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from visionlab.config.command_line import register
 from visionlab.sweeps.launcher.forkserver import get_ready
-from visionlab.sweeps.launcher.processes import Ended, Slots, Work, run_in_processes
+from visionlab.sweeps.launcher.processes import Outcome, Slots, Work, run_in_processes
 
 
 def launch(
@@ -71,7 +71,7 @@ def _run(packed: bytes) -> Any:
     ).return_value  # which raises what the job raised
 
 
-def _as_return(ended: Ended, job: DictConfig) -> JobReturn:
+def _as_return(ended: Outcome, job: DictConfig) -> JobReturn:
     found = JobReturn()
     found.overrides = OmegaConf.to_container(job.hydra.overrides.task)  # type: ignore[assignment]
     found.working_dir = str(Path.cwd())

@@ -72,7 +72,7 @@ class Work:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ended:
+class Outcome:
     """How a process ended: with a value, or with the reason why there is none."""
 
     value: Any
@@ -91,7 +91,7 @@ class _Running:
     is_late: bool = False
 
 
-def run_in_processes(works: Sequence[Work], slots: Slots, *, fail_fast: bool) -> list[Ended]:
+def run_in_processes(works: Sequence[Work], slots: Slots, *, fail_fast: bool) -> list[Outcome]:
     """Do all works, each in a process, and return how they ended, in the order of `works`.
 
     Args:
@@ -118,14 +118,14 @@ def run_in_processes(works: Sequence[Work], slots: Slots, *, fail_fast: bool) ->
         processes.kill_all()
     if interrupted:
         raise interrupted
-    not_begun = Ended(value=None, reason=NOT_BEGUN)
+    not_begun = Outcome(value=None, reason=NOT_BEGUN)
     return [processes.ended.get(number, not_begun) for number in range(len(works))]
 
 
 class _Processes:
     def __init__(self, works: Sequence[Work], slots: Slots, *, fail_fast: bool) -> None:
         self._fail_fast = fail_fast
-        self.ended: dict[int, Ended] = {}
+        self.ended: dict[int, Outcome] = {}
         self._works = works
         self._slots = slots
         self._waiting = deque(range(len(works)))
@@ -174,10 +174,10 @@ class _Processes:
         if each.ends_by is not None and now >= each.ends_by:
             each.process.kill()
 
-    def _finish(self, each: _Running, ended: Ended) -> None:
+    def _finish(self, each: _Running, ended: Outcome) -> None:
         if ended.reason and each.is_late:
             minutes = f"{self._slots.timeout_minutes:g} minutes"
-            ended = Ended(value=None, reason=f"it took longer than {minutes} and was ended")
+            ended = Outcome(value=None, reason=f"it took longer than {minutes} and was ended")
         seconds = time.monotonic() - each.began
         self._say(each.number, f"{ended.reason or 'ended'} after {seconds:.1f} s")
         if ended.reason and self._tries[each.number] <= self._slots.retries:
@@ -207,9 +207,9 @@ def _tell_to_end(each: _Running) -> None:
         each.process.terminate()
 
 
-def _collect(each: _Running) -> Ended:
+def _collect(each: _Running) -> Outcome:
     """Return what a process sent, or how it died; data loaders may hold its pipe open for long."""
-    ended: Ended | None = None
+    ended: Outcome | None = None
     with suppress(EOFError, OSError):
         if each.receiver.poll():
             ended = each.receiver.recv()
@@ -217,7 +217,7 @@ def _collect(each: _Running) -> Ended:
     each.process.kill()
     each.process.join()
     each.receiver.close()
-    return ended or Ended(value=None, reason=f"its process {death(each.process)}")
+    return ended or Outcome(value=None, reason=f"its process {death(each.process)}")
 
 
 def _work(sender: Connection, work: Work, slot: int, slots: Slots) -> None:
@@ -234,9 +234,9 @@ def _work(sender: Connection, work: Work, slot: int, slots: Slots) -> None:
 
     divide_threads(slots.slots)
     try:
-        ended = Ended(value=work.function(), reason=None)
+        ended = Outcome(value=work.function(), reason=None)
     except Exception as error:
-        ended = Ended(value=None, reason=" ".join(str(error).split()) or type(error).__name__)
+        ended = Outcome(value=None, reason=" ".join(str(error).split()) or type(error).__name__)
     finally:
         atexit._run_exitfuncs()  # a forked process leaves them out; they end data loaders' workers
     sender.send(ended)

@@ -7,10 +7,10 @@ from typing import Any, Literal
 from visionlab.config.run_config import check_unchanged
 from visionlab.files.run_folder import read_config, read_record
 
-Standing = Literal["new", "begun", "finished"]
+JobStatus = Literal["new", "begun", "finished"]
 
 
-def standing(folder: Path, config: Mapping[str, Any]) -> Standing:
+def job_status(folder: Path, config: Mapping[str, Any]) -> JobStatus:
     """Return how far the job in a folder has come.
 
     A run that a rule ended early has not finished if it is now asked for with other rules.

@@ -8,6 +8,7 @@ import copy
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -18,9 +19,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from visionlab.config.run_config import composition
+from visionlab.config.run_config import invocation
+from visionlab.config.checking import check_parts
 from visionlab.config.errors import check_known
-from visionlab.files.run_folder import leaves
 
 _NOT_SETTINGS = ("hydra", "sweep")
 _EXPERIMENT = "experiment"
@@ -35,14 +36,14 @@ class Job:
         name: of its folder in the multirun's.
         swept: its overrides that not all jobs have, by key.
         config: all its settings, resolved, as plain containers.
-        composed: how it was composed, see `configs.composition`.
+        composition: how it was composed, see `Invocation.composition`.
     """
 
     number: int
     name: str
     swept: Mapping[str, str]
     config: Mapping[str, Any]
-    composed: Mapping[str, Any]
+    composition: Mapping[str, Any]
 
 
 def compose_jobs(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) -> list[Job]:
@@ -79,7 +80,7 @@ def compose_jobs(loader: ConfigLoader, master: DictConfig, arguments: Sequence[s
                 name=str(hydra.sweep.subdir),
                 swept={_key(each): each.partition("=")[2] for each in swept},
                 config=config,
-                composed={**composition(hydra), "overrides": overrides},
+                composition={**invocation(hydra, Path()).composition, "overrides": overrides},
             )
         )
     names = Counter(job.name for job in jobs)
@@ -127,7 +128,7 @@ class _Composer:
             config = self._compose([str(override.input_line) for override in overrides])
         config.hydra.job.num = number
         config.hydra.job.override_dirname = ",".join(swept)
-        settings = {
+        settings: dict[str, Any] = {
             str(name): OmegaConf.to_container(config[name], resolve=True)
             if OmegaConf.is_config(config[name])
             else config[name]
@@ -139,8 +140,7 @@ class _Composer:
                 "resume must be one run, not part of a multirun, which goes on by itself, "
                 f"got {settings['resume']}"
             )
-        if missing := [key for key, value in leaves(settings).items() if value == "???"]:
-            raise ValueError(f"{', '.join(missing)} must be given, got nothing")
+        check_parts(settings, parts=settings["parts"])
         return settings, config.hydra
 
     def params(self, overrides: Sequence[str]) -> list[str]:

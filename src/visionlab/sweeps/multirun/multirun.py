@@ -25,8 +25,8 @@ from visionlab.sweeps.launcher.lost_jobs import lost_jobs_failed
 from visionlab.sweeps.multirun.plan_files import TrainingPlan, write_plan
 from visionlab.sweeps.launcher.forkserver import call_in_process, get_ready
 from visionlab.sweeps.launcher.processes import NOT_BEGUN
-from visionlab.sweeps.multirun.job_status import standing
-from visionlab.sweeps.multirun.table import Listed, count_states, log_table, write_jobs, write_table
+from visionlab.sweeps.multirun.job_status import job_status
+from visionlab.sweeps.multirun.table import JobSummary, count_states, log_table, write_jobs, write_table
 
 _FOLDER = ".sweep"
 _LOCAL = ("basic", "process")
@@ -87,7 +87,7 @@ def run_jobs(
 
 
 def _is_finished(job: Job, sweep: Path) -> bool:
-    return standing(sweep / job.name, job.config) == "finished"
+    return job_status(sweep / job.name, job.config) == "finished"
 
 
 def _is_own(argument: str) -> bool:
@@ -138,7 +138,7 @@ def _launch(
             begun=begun,
             fail_fast=fail_fast,
             jobs={job.name: job.config for job in jobs},
-            composed={job.name: job.composed for job in jobs},
+            compositions={job.name: job.composition for job in jobs},
         )
         write_plan(path, plan)
         subdir, training = quoted(jobs[0].name), quoted(str(path))
@@ -167,6 +167,6 @@ def _reason(ended: JobReturn | None) -> str | None:
     return "it ended before its training"
 
 
-def _listed(job: Job) -> Listed:
+def _listed(job: Job) -> JobSummary:
     task: Mapping[str, Any] = job.config["task"]
-    return Listed(name=job.name, swept=job.swept, monitor=task["monitor"], mode=task["mode"])
+    return JobSummary(name=job.name, swept=job.swept, monitor=task["monitor"], mode=task["mode"])

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from visionlab.files.run_folder import read_yaml
+from visionlab.config.run_config import to_yaml
 from visionlab.files.atomic import write_json
 
 
@@ -20,18 +19,18 @@ class TrainingPlan:
         begun: when the multirun began, as in run.json.
         fail_fast: whether to leave it when another job of the multirun has failed since.
         jobs: their settings by name.
-        composed: how each was composed, by name, see `configs.composition`.
+        compositions: how each was composed, by name, see `Invocation.composition`.
     """
 
     begun: str
     fail_fast: bool
     jobs: Mapping[str, Mapping[str, Any]]
-    composed: Mapping[str, Mapping[str, Any]]
+    compositions: Mapping[str, Mapping[str, Any]]
 
 
 def write_plan(path: Path, plan: TrainingPlan) -> None:
     """Write a plan; settings as YAML, which keeps what JSON does not (infinity, whole keys)."""
-    jobs = {name: OmegaConf.to_yaml(OmegaConf.create(dict(plan.jobs[name]))) for name in plan.jobs}
+    jobs = {name: to_yaml(plan.jobs[name]) for name in plan.jobs}
     write_json(path, {**vars(plan), "jobs": jobs})
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from visionlab.files.locks import is_held, turn
+from visionlab.files.locks import is_held, exclusive
 from visionlab.files.run_folder import read_record
 from visionlab.files.atomic import write_text
 from visionlab.sweeps.launcher.processes import NOT_BEGUN
@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Listed:
+class JobSummary:
     """A job as the table knows it.
 
     Attributes:
@@ -46,14 +46,14 @@ class Listed:
     mode: str
 
 
-def write_jobs(folder: Path, jobs: Sequence[Listed]) -> None:
+def write_jobs(folder: Path, jobs: Sequence[JobSummary]) -> None:
     """Write down which jobs a multirun has, for `write_table`."""
     write_text(folder / _JOBS, json.dumps([vars(job) for job in jobs], indent=1))
 
 
-def listed_jobs(folder: Path) -> list[Listed]:
+def read_jobs(folder: Path) -> list[JobSummary]:
     """Return what `write_jobs` wrote."""
-    return [Listed(**each) for each in json.loads((folder / _JOBS).read_text(encoding="utf-8"))]
+    return [JobSummary(**each) for each in json.loads((folder / _JOBS).read_text(encoding="utf-8"))]
 
 
 def write_table(
@@ -67,8 +67,8 @@ def write_table(
         reasons: why jobs did not finish, by name, as their launcher knows it; None while they are
             under way.
     """
-    listed = listed_jobs(folder)
-    with turn(folder / "table.lock"):
+    listed = read_jobs(folder)
+    with exclusive(folder / "table.lock"):
         rows = [_row(job, sweep / job.name) for job in listed]
         if reasons is not None:
             rows = [_over(row, sweep / row["job"], reasons.get(row["job"])) for row in rows]
@@ -76,7 +76,7 @@ def write_table(
     return rows
 
 
-def _as_csv(rows: Sequence[Mapping[str, Any]], listed: Sequence[Listed]) -> str:
+def _as_csv(rows: Sequence[Mapping[str, Any]], listed: Sequence[JobSummary]) -> str:
     swept = list(dict.fromkeys(key for job in listed for key in job.swept))
     text = io.StringIO()
     writer = csv.DictWriter(text, [*_COLUMNS, *swept], restval="", lineterminator="\n")
@@ -122,7 +122,7 @@ def _over(row: Mapping[str, Any], folder: Path, reason: str | None) -> dict[str,
     return {**row, "state": state, "reason": own_words or reason or row["reason"]}
 
 
-def _row(job: Listed, folder: Path) -> dict[str, Any]:
+def _row(job: JobSummary, folder: Path) -> dict[str, Any]:
     record = read_record(folder)
     best = {
         name: each["value"]

@@ -14,16 +14,16 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, open_dict
 
-from visionlab.config.command_line import folder_name, quoted
-from visionlab.config.errors import check_keys
-from visionlab.config.schemas.scripts import OF_TUNE
+from visionlab.config.command_line import checked, folder_name, quoted
+from visionlab.config.run_config import plain
+from visionlab.config.schemas import TUNE_ONLY
 from visionlab.sweeps.tuning.space import Choices, Interval, Space, as_override, split_overrides
 from visionlab.sweeps.tuning.storage_url import database_file
 
 _OBJECTIVES = ("raw", "averaged")
 # what may differ between the starts and processes of one study
 _FREE = (
-    *OF_TUNE,  # the objective is looked at by itself
+    *TUNE_ONLY,  # the objective is looked at by itself
     "device",
     "threads",
     "tensorboard",
@@ -59,8 +59,8 @@ class Plan:
     url: str
     study_name: str
     direction: str
-    sampler: DictConfig
-    pruner: DictConfig
+    sampler: Mapping[str, Any]
+    pruner: Mapping[str, Any]
     seed: int | None
     space: Space
     fixed: Sequence[str]
@@ -84,7 +84,7 @@ class Plan:
 
 def plan_study(
     config: DictConfig, arguments: Sequence[str], loader: ConfigLoader
-) -> tuple[Plan, list[DictConfig]]:
+) -> tuple[Plan, list[dict[str, Any]]]:
     """Return what a command line asks for, and jobs at the ends of its space.
 
     Args:
@@ -102,7 +102,7 @@ def plan_study(
     shipped = parser.parse_overrides([f"{key}={value}" for key, value in sweeper.params.items()])
     space, fixed = split_overrides([*_without(shipped, given), *given])
     for key, axis in space.items():
-        if key.partition(".")[0] in OF_TUNE:
+        if key.partition(".")[0] in TUNE_ONLY:
             raise ValueError(f"{key} must be one value, got a space")
         if isinstance(axis, Interval) and loader.get_group_options(key):
             raise ValueError(f"{key} must be a choice of the files in conf/{key}, got numbers")
@@ -115,8 +115,8 @@ def plan_study(
         url=sweeper.storage,
         study_name=sweeper.study_name,
         direction=sweeper.direction,
-        sampler=sweeper.sampler,
-        pruner=config.pruner,
+        sampler=plain(sweeper.sampler),
+        pruner=plain(config.pruner),
         seed=sweeper.seed,
         space=space,
         fixed=[as_override(*each) for each in fixed.items()],
@@ -137,27 +137,30 @@ def plan_study(
         folder=Path(config.hydra.sweep.dir),
     )
     jobs = [loader.load_sweep_config(config, [*plan.fixed, *drawn]) for drawn in _extremes(space)]
-    for job in jobs:
-        with open_dict(job):
-            del job["hydra"]
-        check_keys(job)
-        check_trial(job)
-    return plan, jobs
+    return plan, [_checked_trial(job) for job in jobs]
 
 
-def check_trial(config: DictConfig) -> None:
+def _checked_trial(job: DictConfig) -> dict[str, Any]:
+    with open_dict(job):
+        del job["hydra"]
+    settings = checked(job)
+    check_trial(settings)
+    return settings
+
+
+def check_trial(config: Mapping[str, Any]) -> None:
     """Refuse what cannot be a trial.
 
     Raises:
         ValueError: the message names the key, the rule and the value.
     """
-    if config.objective not in _OBJECTIVES:
-        raise ValueError(f"objective must be {' or '.join(_OBJECTIVES)}, got {config.objective}")
-    averages = config.averaged
-    if config.objective == "averaged" and averages.decay == [] and not averages.uniform:
+    objective, averages = config["objective"], config["averaged"]
+    if objective not in _OBJECTIVES:
+        raise ValueError(f"objective must be {' or '.join(_OBJECTIVES)}, got {objective}")
+    if objective == "averaged" and averages["decay"] == [] and not averages["uniform"]:
         raise ValueError("objective must be raw for a run without averages, got averaged")
-    if config.resume is not None:
-        raise ValueError(f"resume must be null in a tuning, got {config.resume}")
+    if config["resume"] is not None:
+        raise ValueError(f"resume must be null in a tuning, got {config['resume']}")
 
 
 def job_overrides(plan: Plan, number: int, drawn: Sequence[str]) -> tuple[list[str], str]:

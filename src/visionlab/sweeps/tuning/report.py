@@ -9,9 +9,9 @@ from pathlib import Path
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from visionlab.config.schemas.scripts import OF_TUNE
+from visionlab.config.schemas import TUNE_ONLY
 from visionlab.files.atomic import write_text
-from visionlab.files.locks import turn
+from visionlab.files.locks import exclusive
 from visionlab.sweeps.tuning.study import Study
 
 _COLUMNS = ["number", "state", "value", "epochs", "seconds"]
@@ -19,7 +19,7 @@ _COLUMNS = ["number", "state", "value", "epochs", "seconds"]
 
 def write_files(study: Study, folder: Path) -> None:
     """Write `trials.csv`, and `best_overrides.txt` once there is a best trial."""
-    with turn(folder / "trials.csv.lock"):  # several processes may share the folder
+    with exclusive(folder / "trials.csv.lock"):  # several processes may share the folder
         write_text(folder / "trials.csv", _table(study.trials()))
         best = best_trial(study)
         if best is not None:
@@ -39,7 +39,7 @@ def pasteable(trial: FrozenTrial) -> str:
     overrides = [
         override
         for override in trial.user_attrs.get("overrides", drawn)  # Hydra's own sweeper has none
-        if override.lstrip("+").partition("=")[0].partition(".")[0] not in OF_TUNE
+        if override.lstrip("+").partition("=")[0].partition(".")[0] not in TUNE_ONLY
     ]
     return " ".join(map(shlex.quote, overrides))
 

@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from visionlab.files.locks import turn
+from visionlab.files.locks import exclusive
 from visionlab.sweeps.tuning.storage_url import database_file, masked
 
 _ABOUT = "about"
@@ -42,7 +42,7 @@ class Study:
     def __init__(self, url: str, name: str) -> None:
         self._file = database_file(url)
         self._name = name
-        with self.turn():
+        with self.exclusive():
             self._storage = _persistently(lambda: _open(url), url)
         self._reader: optuna.Study | None = None
 
@@ -57,7 +57,7 @@ class Study:
             ValueError: the study is there, and about something else.
         """
         about = {**about, "direction": direction}
-        with self.turn():
+        with self.exclusive():
             study = optuna.create_study(
                 study_name=self._name,
                 storage=self._storage,
@@ -117,14 +117,14 @@ class Study:
             for name, value in attributes.items():
                 self.trial(number).set_user_attr(name, value)
 
-    def turn(self) -> AbstractContextManager[None]:
-        """Wait until no other process has its turn, where the database is a file.
+    def exclusive(self) -> AbstractContextManager[None]:
+        """Wait until no other process has its exclusive, where the database is a file.
 
         A server keeps order itself; SQLite lets two processes create one table, or take one trial.
         """
         if self._file is None:
             return nullcontext()
-        return turn(self._file.with_name(f"{self._file.name}.lock"))
+        return exclusive(self._file.with_name(f"{self._file.name}.lock"))
 
 
 def _open(url: str) -> RDBStorage:

@@ -37,7 +37,7 @@ def ask(
         n_trials: how many trials are to be finished.
         controller: who takes it.
     """
-    with study.turn():
+    with study.exclusive():
         trials = study.trials()
         if _num_taken(trials) >= n_trials:
             return None
@@ -70,7 +70,7 @@ def queue_again(study: Study, number: int, reason: str) -> bool:
 def queue_lost_again(study: Study) -> list[int]:
     """Queue again the trials whose controller is dead, and return their numbers."""
     now = time.time()
-    with study.turn():
+    with study.exclusive():
         controllers = study.load().user_attrs
         return [
             trial.number

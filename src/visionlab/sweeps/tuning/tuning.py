@@ -15,7 +15,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from visionlab.config.errors import explain
-from visionlab.config.run_config import built
+from visionlab.config.instantiate import instantiate_part
 from visionlab.core.interrupt import Interrupted
 from visionlab.sweeps.tuning.controllers import beating, new_name
 from visionlab.sweeps.tuning.plan import Plan, job_overrides
@@ -48,7 +48,7 @@ def tune(plan: Plan, launch: Launch) -> float | None:
     Raises:
         ValueError: trials have no objective, too many have failed, or none is complete.
     """
-    built(plan.pruner)  # which is the jobs' business, but may be wrong
+    instantiate_part(plan.pruner, key="pruner")  # jobs use it, but it may be wrong
     plan.folder.mkdir(parents=True, exist_ok=True)
     study = Study(plan.url, plan.study_name)
     study.create(direction=plan.direction, about=plan.about)
@@ -85,7 +85,7 @@ def _ask(plan: Plan, study: Study, controller: str) -> list[Trial]:
 def _sampler(plan: Plan, number: int) -> BaseSampler:
     """Return a sampler that draws other points for each number, whoever draws them and when."""
     seed = None if plan.seed is None else plan.seed + number
-    sampler: BaseSampler = built(plan.sampler, seed=seed)
+    sampler: BaseSampler = instantiate_part(plan.sampler, key="hydra.sweeper.sampler", seed=seed)
     return sampler
 
 

@@ -7,25 +7,23 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-
 from visionlab.config.errors import explain
-from visionlab.config.run_config import completed, going_on, resolved, training_key
+from visionlab.config.run_config import resolve_config, resume_config, training_key
 from visionlab.core.interrupt import Interrupted
-from visionlab.engine.resume_points import Position, parties
+from visionlab.engine.resume_points import Position, common_resume_points
 from visionlab.files.atomic import write_json
 from visionlab.files.locks import is_held, locked
 from visionlab.files.run_folder import read_config, read_record
-from visionlab.runs.build import build_recipes
-from visionlab.runs.combinations import riding_keys
+from visionlab.runs.build import build_experiment, without_initial_weights
+from visionlab.runs.experiment import training_invariant_keys
 from visionlab.runs.record import now
-from visionlab.runs.train import train_together
-from visionlab.sweeps.multirun.job_status import standing
+from visionlab.runs.train import train_runs
+from visionlab.sweeps.multirun.job_status import job_status
 from visionlab.sweeps.multirun.plan_files import TrainingPlan, read_plan
-from visionlab.sweeps.multirun.table import listed_jobs, write_table
+from visionlab.sweeps.multirun.table import read_jobs, write_table
 
 _WAIT_SECONDS = 60.0  # a process of a multirun that was killed may still be saving
-_OF_THE_MACHINE = ("threads", "device")  # a run that goes on keeps what it had
+_MACHINE_KEYS = ("threads", "device")  # a run that resumes keeps its own
 
 
 def train_planned(path: Path) -> None:
@@ -42,7 +40,7 @@ def train_planned(path: Path) -> None:
     if plan.fail_fast and (failed := _failed_since(plan, path.parent)):
         raise ValueError(f"sweep.fail_fast ends this multirun, since {failed} failed")
     folders = {sweep / name: config for name, config in plan.jobs.items()}
-    composed = {sweep / name: each for name, each in plan.composed.items()}
+    compositions = {sweep / name: each for name, each in plan.compositions.items()}
     errors: list[Exception] = []
     with ExitStack() as held:
         for folder in folders:
@@ -53,39 +51,42 @@ def train_planned(path: Path) -> None:
         for position, configs in _shares(folders, errors):
             write_table(sweep, path.parent)
             with _noted(configs, errors):
-                train_together(configs, composed=composed, position=position)
+                train_runs(configs, compositions=compositions, position=position)
     if errors:
         raise errors[0]
 
 
 def _shares(
     folders: Mapping[Path, Mapping[str, Any]], errors: list[Exception]
-) -> list[tuple[Position, dict[Path, DictConfig]]]:
-    """Return what is left to do: which jobs train together, and from where they go on."""
-    groups: dict[str, dict[Path, DictConfig]] = {}
+) -> list[tuple[Position, dict[Path, dict[str, Any]]]]:
+    """Return what is left to do: the jobs that train together, and where they continue."""
+    groups: dict[str, dict[Path, dict[str, Any]]] = {}
     seed = _open_seed(folders)
-    for folder, asked in folders.items():
+    for folder, requested in folders.items():
         with _noted([folder], errors):
-            if standing(folder, asked) == "finished":
+            if job_status(folder, requested) == "finished":
                 continue
-            parties([folder / "checkpoints"])  # of which one must be good
+            common_resume_points([folder / "checkpoints"])  # one of them must be intact
             if (folder / "config.yaml").exists():
-                config = OmegaConf.create(going_on(asked, folder))
+                config = resume_config(requested, folder)
             else:
-                given = asked["global_seed"]
-                with_seed = {**asked, "global_seed": seed if given is None else given}
-                config = completed(OmegaConf.create(with_seed))
-            riding = [*riding_keys(build_recipes(config)), *_OF_THE_MACHINE]
-            groups.setdefault(training_key(resolved(config), riding), {})[folder] = config
+                given = requested["global_seed"]
+                rank_seed = seed if given is None else given
+                config = resolve_config({**requested, "global_seed": rank_seed})
+            experiment = build_experiment(without_initial_weights(config))
+            invariant = [*training_invariant_keys(experiment), *_MACHINE_KEYS]
+            groups.setdefault(training_key(config, invariant), {})[folder] = config
     return [
         (position, {path.parent: configs[path.parent] for path in checkpoints})
         for configs in groups.values()
-        for position, checkpoints in parties([folder / "checkpoints" for folder in configs])
+        for position, checkpoints in common_resume_points(
+            [folder / "checkpoints" for folder in configs]
+        )
     ]
 
 
 def _open_seed(folders: Mapping[Path, object]) -> int:
-    """Return a seed for all jobs that leave it open: what one of them has drawn, or a new one."""
+    """Return a seed for all jobs that leave it open: the one that a job has drawn, or a new one."""
     for folder in folders:
         if (folder / "config.yaml").exists():
             return int(read_config(folder)["global_seed"])
@@ -115,7 +116,7 @@ def _logged(folders: Mapping[Path, object]) -> Iterator[None]:
 
 @contextmanager
 def _noted(folders: Iterable[Path], errors: list[Exception]) -> Iterator[None]:
-    """Write down why jobs failed that did not come to do it themselves; others go on."""
+    """Record why jobs failed that could not record it themselves; the others continue."""
     began = now()
     try:
         yield
@@ -132,7 +133,7 @@ def _noted(folders: Iterable[Path], errors: list[Exception]) -> Iterator[None]:
 
 def _failed_since(plan: TrainingPlan, plans: Path) -> str | None:
     """Return the name of a job of the multirun that failed since it began, or None."""
-    for job in listed_jobs(plans):
+    for job in read_jobs(plans):
         record = read_record(plans.parent / job.name)
         if job.name in plan.jobs or record.get("updated", "") < plan.begun:
             continue

@@ -7,33 +7,23 @@ border to the process that launched it. A trial still under way when its job is 
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, open_dict
 from optuna.trial import Trial, TrialState
 from torch import Tensor
 
 from visionlab.config.errors import explain
-from visionlab.config.run_config import built
-from visionlab.config.schemas.scripts import OF_TUNE
+from visionlab.config.instantiate import instantiate_part
+from visionlab.config.run_config import Invocation
+from visionlab.config.schemas import TUNE_ONLY
 from visionlab.core.interrupt import Interrupted, Pruned
 from visionlab.engine.evaluation import Result
-from visionlab.engine.observers import Observer
 from visionlab.engine.state import TrainState
 from visionlab.files.run_folder import read_rows
+from visionlab.runs.train import train
 from visionlab.sweeps.tuning.plan import check_trial
 from visionlab.sweeps.tuning.study import Study
-
-
-class Train(Protocol):
-    """What trains."""
-
-    def __call__(
-        self, config: DictConfig, *, watchers: Sequence[Observer], may_go_on: bool
-    ) -> object:
-        """Train as a configuration says, from where the folder is; `watchers` see every epoch."""
 
 
 class UnmeasuredError(ValueError):
@@ -70,7 +60,7 @@ class Objective:
             Pruned: the trial is not worth going on.
         """
         values = [
-            result.numbers[self._monitor]
+            result.metrics[self._monitor]
             for name, result in results.items()
             if (name == "model") == (self._kind == "raw")
         ]
@@ -122,14 +112,14 @@ class Objective:
             raise Pruned(f"pruned after epoch {epoch}")
 
 
-def run_trial(config: DictConfig, train: Train) -> float | None:
-    """Train as a trial of a study, and write into the study what came of it.
+def run_trial(config: Mapping[str, Any], invocation: Invocation) -> float | None:
+    """Train as a trial of a study, and record the outcome in the study.
 
     Under a sweeper that knows no trials it is a run that returns its objective.
 
     Args:
-        config: of `tune.py`.
-        train: trains.
+        config: of `tune.py`, plain containers.
+        invocation: how Hydra was called.
 
     Returns:
         The objective, or None if the trial was pruned.
@@ -138,12 +128,13 @@ def run_trial(config: DictConfig, train: Train) -> float | None:
         ValueError: the run has no finite objective.
     """
     check_trial(config)
-    if config.trial is None:
-        return _run(config, train, None)
+    if config["trial"] is None:
+        return _run(config, invocation, None)
     sweeper = HydraConfig.get().sweeper
     study = Study(sweeper.storage, sweeper.study_name)
-    trial = study.trial(config.trial, pruner=built(config.pruner))
-    return ended(study, trial, lambda: _run(config, train, trial))
+    pruner = instantiate_part(config["pruner"], key="pruner")
+    trial = study.trial(config["trial"], pruner=pruner)
+    return ended(study, trial, lambda: _run(config, invocation, trial))
 
 
 def ended(study: Study, trial: Trial, run: Callable[[], float]) -> float | None:
@@ -177,19 +168,17 @@ def ended(study: Study, trial: Trial, run: Callable[[], float]) -> float | None:
     return value
 
 
-def _run(config: DictConfig, train: Train, trial: Trial | None) -> float:
+def _run(config: Mapping[str, Any], invocation: Invocation, trial: Trial | None) -> float:
     objective = Objective(
-        kind=config.objective,
-        monitor=config.task.monitor,
-        mode=config.task.mode,
-        epochs=config.hparams.epochs,
+        kind=config["objective"],
+        monitor=config["task"]["monitor"],
+        mode=config["task"]["mode"],
+        epochs=config["hparams"]["epochs"],
         trial=trial,
     )
-    settings = config.copy()
-    with open_dict(settings):
-        for key in OF_TUNE:  # so that the run's folder is like that of train.py
-            del settings[key]
-    # a job that was queued again, or is tried again, goes on
-    objective.take_back(read_rows(Path(HydraConfig.get().runtime.output_dir, "metrics.jsonl")))
-    train(settings, watchers=[objective], may_go_on=True)
+    # without the settings of tune.py, so that the run's folder is like that of train.py
+    settings = {key: value for key, value in config.items() if key not in TUNE_ONLY}
+    # a job that was queued again, or is tried again, resumes
+    objective.take_back(read_rows(invocation.folder / "metrics.jsonl"))
+    train(settings, invocation, observers=[objective], may_resume=True)
     return objective.best()

@@ -10,7 +10,7 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import center_crop, pil_to_tensor, resize
 
 from visionlab.core import seeding
-from visionlab.core.processes import Share, whole
+from visionlab.core.processes import Share, unsharded
 from visionlab.images.batching import batch_rows, num_batches
 from visionlab.images.views import View, viewed
 from visionlab.images.workers import Workers
@@ -70,7 +70,7 @@ class FileSplit:
         return num_batches(len(self), batch_size)
 
     def batches(
-        self, *, batch_size: int, epoch: int, first_batch: int, share: Share = whole
+        self, *, batch_size: int, epoch: int, first_batch: int, share: Share = unsharded
     ) -> Iterator[Batch]:
         """Yield batches with inputs (B, 3, size, size) float32 and targets (B,) int64.
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from visionlab.core import seeding
-from visionlab.core.processes import Share, whole
+from visionlab.core.processes import Share, unsharded
 from visionlab.images.batching import num_batches, order_rows, split_batches
 from visionlab.images.views import View, viewed
 from visionlab.task import Batch
@@ -44,7 +44,7 @@ class MemorySplit:
         return num_batches(len(self), batch_size)
 
     def batches(
-        self, *, batch_size: int, epoch: int, first_batch: int, share: Share = whole
+        self, *, batch_size: int, epoch: int, first_batch: int, share: Share = unsharded
     ) -> Iterator[Batch]:
         """Yield batches with inputs (B, C, H, W) float32 and targets (B,) int64."""
         order_seed = None if self.seed is None else seeding.derive(self.seed, "order", epoch)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from visionlab.core import geometry, seeding
-from visionlab.core.processes import Share, whole
+from visionlab.core.processes import Share, unsharded
 from visionlab.images.batching import batch_rows, num_batches
 from visionlab.images.decoding import Factor, Stack
 from visionlab.images.rendering import Change, render, unchanged
@@ -120,7 +120,7 @@ class PointSplit:
         return num_batches(len(self), batch_size)
 
     def batches(
-        self, *, batch_size: int, epoch: int, first_batch: int, share: Share = whole
+        self, *, batch_size: int, epoch: int, first_batch: int, share: Share = unsharded
     ) -> Iterator[Batch]:
         """Yield batches with inputs (B, 3, S, S) float32 and targets `PointTargets`.
 

@@ -1,4 +1,4 @@
-"""Smooth curves through the points of a face, all of them by one matrix product.
+"""Smooth extra_scalars through the points of a face, all of them by one matrix product.
 
 Catmull-Rom splines, which go through their points and are linear in them.
 """
@@ -67,7 +67,7 @@ def _matrix() -> tuple[Floats, dict[str, slice]]:
 _SPLINES, _PLACES = _matrix()
 
 
-def curves(points: Floats) -> dict[str, Floats]:
-    """Return the curves through the points of a face, (M, 2), as (P, 2) points each."""
+def extra_scalars(points: Floats) -> dict[str, Floats]:
+    """Return the extra_scalars through the points of a face, (M, 2), as (P, 2) points each."""
     through = _SPLINES @ points
     return {name: through[place] for name, place in _PLACES.items()}

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from visionlab.tasks.keypoints.datasets.face_curves import curves
+from visionlab.tasks.keypoints.datasets.face_curves import extra_scalars
 from visionlab.tasks.keypoints.datasets.face_looks import Colour, Look, darker, lighter, mix
 from visionlab.tasks.keypoints.datasets.face_points import EYES
 from visionlab.tasks.keypoints.datasets.face_shapes import PARTS, Floats
@@ -26,7 +26,7 @@ class _Sketch(NamedTuple):
     canvas: Image.Image
     draw: ImageDraw.ImageDraw
     points: Floats  # (M, 2), of the large drawing
-    curves: dict[str, Floats]
+    extra_scalars: dict[str, Floats]
     unit: float  # the distance of the eyes
     down: Floats  # (2,), of length 1
 
@@ -62,7 +62,7 @@ def paint_face(canvas: Image.Image, points: Floats, look: Look) -> None:
         canvas=canvas,
         draw=ImageDraw.Draw(canvas, "RGBA"),
         points=large,
-        curves=curves(large),
+        extra_scalars=extra_scalars(large),
         unit=unit,
         down=np.array([-across[1], across[0]]) / unit,
     )
@@ -71,7 +71,7 @@ def paint_face(canvas: Image.Image, points: Floats, look: Look) -> None:
 
 
 def _body(sketch: _Sketch, look: Look) -> None:
-    edges = sketch.curves
+    edges = sketch.extra_scalars
     if look.hair_style != "none":
         outline = edges["locks" if look.hair_style == "long" else "hair"]
         sketch.fill(darker(look.hair, 0.12), outline)
@@ -81,7 +81,7 @@ def _body(sketch: _Sketch, look: Look) -> None:
 
 
 def _head(sketch: _Sketch, look: Look) -> None:
-    edges = sketch.curves
+    edges = sketch.extra_scalars
     for side in _SIDES:
         sketch.fill(darker(look.skin, 0.1), edges[f"{side}_ear"])
         sketch.line(darker(look.skin, 0.3), edges[f"{side}_ear"], 0.02)
@@ -97,12 +97,12 @@ def _head(sketch: _Sketch, look: Look) -> None:
 def _beard(sketch: _Sketch, look: Look) -> None:
     if look.beard != "none":
         alpha = 235 if look.beard == "full" else 70
-        edges = sketch.curves
+        edges = sketch.extra_scalars
         sketch.fill(darker(look.hair, 0.05), edges["chin"], edges["beard"][::-1], alpha=alpha)
 
 
 def _nose(sketch: _Sketch, look: Look) -> None:
-    points, edges = sketch.points, sketch.curves
+    points, edges = sketch.points, sketch.extra_scalars
     shade = darker(look.skin, 0.35)
     sketch.fill(shade, edges["bridge"], points[[33, 35]], alpha=60)
     sketch.line(lighter(look.skin, 0.45), edges["bridge"], 0.035, alpha=150)
@@ -116,11 +116,11 @@ def _nose(sketch: _Sketch, look: Look) -> None:
 
 
 def _mouth(sketch: _Sketch, look: Look) -> None:
-    edges = sketch.curves
+    edges = sketch.extra_scalars
     upper, lower = edges["upper_mouth"], edges["lower_mouth"][::-1]
     sketch.fill(look.lips, edges["upper_lip"], edges["lower_lip"])
     sketch.fill(darker(look.lips, 0.18), edges["upper_lip"], upper[::-1])
-    shine = sketch.curves["lower_lip"][6:-6]
+    shine = sketch.extra_scalars["lower_lip"][6:-6]
     sketch.line(lighter(look.lips, 0.3), sketch.below(shine, -0.06), 0.03, alpha=120)
     gap = float(np.hypot(*(lower - upper).T).max()) / sketch.unit
     sketch.fill(_MOUTH, upper, lower[::-1])
@@ -134,7 +134,10 @@ def _mouth(sketch: _Sketch, look: Look) -> None:
 
 def _eyes(sketch: _Sketch, look: Look) -> None:
     for side, eye in zip(_SIDES, EYES, strict=True):
-        upper, lower = sketch.curves[f"{side}_upper_lid"], sketch.curves[f"{side}_lower_lid"]
+        upper, lower = (
+            sketch.extra_scalars[f"{side}_upper_lid"],
+            sketch.extra_scalars[f"{side}_lower_lid"],
+        )
         sketch.line(darker(look.skin, 0.3), sketch.below(upper, -0.055), 0.02)
         outline = np.concatenate([upper, lower])
         _eyeball(sketch, look, sketch.points[list(eye)], outline)
@@ -164,7 +167,7 @@ def _eyeball(sketch: _Sketch, look: Look, corners: Floats, outline: Floats) -> N
 def _brows(sketch: _Sketch, look: Look) -> None:
     colour = darker(look.hair, 0.4)
     for side, taper in zip(_SIDES, (_TAPER, _TAPER[::-1]), strict=True):
-        brow, half = sketch.curves[f"{side}_brow"], 0.5 * look.brow_width * taper
+        brow, half = sketch.extra_scalars[f"{side}_brow"], 0.5 * look.brow_width * taper
         sketch.fill(colour, sketch.below(brow, -half), sketch.below(brow, half)[::-1], alpha=230)
 
 
@@ -172,9 +175,9 @@ def _hair(sketch: _Sketch, look: Look) -> None:
     """Paint the strands and, over the forehead, the fringe."""
     if look.hair_style == "none":
         return
-    hair, roots = sketch.curves["hair"], sketch.curves["hairline"]
+    hair, roots = sketch.extra_scalars["hair"], sketch.extra_scalars["hairline"]
     if look.has_fringe:
-        roots = sketch.curves["fringe"]
+        roots = sketch.extra_scalars["fringe"]
         sketch.fill(look.hair, hair[8:-8], roots[::-1])
     tips = hair[_spread(len(hair))]
     for share in (0.3, 0.6):
@@ -192,7 +195,7 @@ def _glasses(sketch: _Sketch, look: Look) -> None:
         return
     glass, alpha = (_GLASS, 22) if look.glasses == "clear" else (darker(look.rim, 0.4), 225)
     for side in _SIDES:
-        lens = sketch.curves[f"{side}_lens"]
+        lens = sketch.extra_scalars[f"{side}_lens"]
         sketch.fill(glass, lens, alpha=alpha)
         sketch.line(look.rim, lens, 0.045)
     temples = sketch.points[PARTS["temples"]]

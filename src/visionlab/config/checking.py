@@ -1,0 +1,126 @@
+"""Checks of a composed configuration against the signatures of the parts that it names.
+
+Nothing is imported, so a wrong command line is answered at once, and a configuration that somebody
+sent builds nothing but visionlab's parts and those of packages that the user names.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from visionlab.config.hints import describe, is_part, matches
+from visionlab.config.signatures import (
+    Signature,
+    UnknownPathError,
+    UnreadableError,
+    read_signature,
+)
+from visionlab.config.suggestions import similar_settings
+
+# targets outside visionlab in its own conf/
+_OUTSIDE = ("optuna.pruners.MedianPruner", "optuna.pruners.NopPruner")
+# arguments that the program gives, so that no setting can
+_SUPPLIED: Mapping[str, Collection[str]] = {
+    "model": ("num_classes",),
+    "task.metric": ("class_names",),
+    "task.draw": ("class_names", "to_pixels"),
+    "task.export": ("class_ids",),
+    "observers": ("folder",),
+}
+# settings that stand beside those of a part and belong to the run
+_BESIDE: Mapping[str, Mapping[str, Any]] = {
+    "model": {"checkpoint": str | None, "init_from": str | None, "freeze": list[str]},
+}
+_NOT_GIVEN = "???"
+
+
+def check_parts(config: Mapping[str, Any], *, parts: Sequence[str]) -> None:
+    """Compare every node that has a `_target_` with the signature of its class or function.
+
+    Args:
+        config: plain containers, resolved.
+        parts: packages that may be named besides visionlab.
+
+    Raises:
+        ValueError: the first thing that is wrong, in the order of the configuration.
+    """
+    _check(config, "", parts)
+
+
+def _check(value: Any, key: str, parts: Sequence[str]) -> None:
+    """Check a value and all that is in it; `key` is where it stands, "" at the top."""
+    if value == _NOT_GIVEN:
+        raise ValueError(f"{key} must be given, got nothing")
+    if isinstance(value, list):
+        for index, entry in enumerate(value):
+            _check(entry, f"{key}.{index}", parts)
+    elif isinstance(value, Mapping):
+        if is_part(value):
+            _check_part(value, key, _allowed_signature(value, key, parts))
+        for name, entry in value.items():
+            _check(entry, _join(key, name), parts)
+
+
+def _allowed_signature(node: Mapping[str, Any], key: str, parts: Sequence[str]) -> Signature:
+    """Return the signature of what a node names; one that accepts all if it cannot be read."""
+    full, target = _join(key, "_target_"), node["_target_"]
+    if target == _NOT_GIVEN or not isinstance(target, str):
+        raise ValueError(f"{full} must be the dotted path of a class or function, got {target!r}")
+    _check_allowed(target, target, full, parts)
+    try:
+        signature = read_signature(target)
+    except UnreadableError:
+        return Signature(path=target, summary="", parameters={}, accepts_any=True)
+    except UnknownPathError as error:
+        hint = f"; did you mean {' or '.join(error.similar)}?" if error.similar else ""
+        raise ValueError(f"{full} must name a class or function, got {target!r}{hint}") from error
+    _check_allowed(signature.path, target, full, parts)
+    return signature
+
+
+def _check_allowed(path: str, target: str, full: str, parts: Sequence[str]) -> None:
+    """Refuse a target outside the allowed packages, also one that an import in them leads to."""
+    allowed = ("visionlab", *parts)
+    if target in _OUTSIDE or any(f"{path}.".startswith(f"{name}.") for name in allowed):
+        return
+    origin = "" if path == target else f", which is {path}"
+    raise ValueError(
+        f"{full} must be in visionlab or a package named in parts=[...], got {target!r}{origin}"
+    )
+
+
+def _check_part(node: Mapping[str, Any], key: str, signature: Signature) -> None:
+    """Check names and types of the settings of a part, and that none is missing."""
+    group = "observers" if key.startswith("observers.") else key
+    supplied, beside = _SUPPLIED.get(group, ()), _BESIDE.get(key, {})
+    for name, value in node.items():
+        full, parameter = _join(key, name), signature.parameters.get(name)
+        if name == "_target_" or value == _NOT_GIVEN:
+            continue
+        if name in supplied:
+            raise ValueError(f"{full} must be left out: the program gives it, got {value!r}")
+        if parameter is None and name not in beside:
+            if signature.accepts_any and not name.startswith("_"):
+                continue
+            raise ValueError(_unknown(name, key, signature, [*beside], supplied))
+        hint = beside[name] if parameter is None else parameter.hint
+        is_default = parameter is not None and parameter.default == repr(value)
+        if not is_default and not matches(value, hint):
+            raise ValueError(f"{full} must be {describe(hint)}, got {value!r}")
+    for name, parameter in signature.parameters.items():
+        is_open = parameter.is_setting and parameter.default is None
+        if is_open and name not in (*node, *supplied):
+            raise ValueError(f"{_join(key, name)} must be given, got nothing")
+
+
+def _unknown(
+    name: str, key: str, signature: Signature, beside: Sequence[str], supplied: Collection[str]
+) -> str:
+    """Return a message about a name that is no setting of a part."""
+    names = [each for each in (*signature.parameters, *beside) if each not in supplied]
+    hint = similar_settings(_join(key, name), [_join(key, each) for each in names])
+    part = signature.path.rpartition(".")[2]
+    return f"{_join(key, name)} must be a setting of {part}{hint or ': ' + ', '.join(names)}"
+
+
+def _join(key: str, name: object) -> str:
+    return f"{key}.{name}" if key else str(name)

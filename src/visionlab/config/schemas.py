@@ -1,0 +1,274 @@
+"""Schemas of the scripts: names and types of settings that belong to no part.
+
+A part's settings have their names, types and ranges in the class that its `_target_` names; see
+`checking`. Values are in `conf/`.
+"""
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+MISSING: Any = "???"  # OmegaConf's mark of a value that the YAML file gives
+
+
+@dataclass
+class DatasetOfRuns:
+    """Where the data of runs is now.
+
+    Attributes:
+        root: the folder; null if it is where the runs found it.
+    """
+
+    root: str | None = MISSING
+
+
+@dataclass
+class Checkpoint:
+    """When `last.pt` is written within an epoch.
+
+    Attributes:
+        every_minutes: its age at which it is written anew, or null for never.
+    """
+
+    every_minutes: float | None = MISSING
+
+
+@dataclass
+class Task:
+    """The parts of a task that are not groups of their own.
+
+    Attributes:
+        name: as in `conf/task/`.
+        extra_scalars: scalars of training batches to draw beside the losses.
+        predict: maps model outputs to predictions.
+        metric: compares predictions with targets.
+        draw: draws pictures of samples.
+        export: writes predictions in the field's own format, or null.
+        monitor: the metric that decides which weights are best.
+        mode: max or min.
+    """
+
+    name: str = MISSING
+    extra_scalars: Any = MISSING
+    predict: Any = MISSING
+    metric: Any = MISSING
+    draw: Any = MISSING
+    export: Any = MISSING
+    monitor: str = MISSING
+    mode: str = MISSING
+
+
+@dataclass
+class Sweep:
+    """How `--multirun` runs its jobs.
+
+    Attributes:
+        share: jobs that differ only in settings that never influence training share one.
+        fail_fast: start no more jobs once one has failed.
+        training: a file that lists the jobs to train; set by the multirun itself.
+    """
+
+    share: bool = MISSING
+    fail_fast: bool = MISSING
+    training: str | None = MISSING
+
+
+@dataclass
+class Train:
+    """A training run.
+
+    Attributes:
+        resume: a run folder to resume, or null.
+        parts: packages of your own whose parts may be named as `_target_`.
+        global_seed: of everything random; null draws one and records it.
+        device: auto, cpu, cuda or cuda:N.
+        precision: fp32, or bf16 for forward passes in bfloat16.
+        compile: compile the model with torch.compile.
+        sync_batch_norm: compute batch-norm statistics in training over the batches of all
+            processes; without effect on a single one.
+        channels_last: keep weights, and with them activations, in channels-last memory order.
+        threads: of torch on the CPU; null leaves torch's own number.
+        tensorboard: write event files.
+        save_predictions: write the predictions on validation samples, per epoch and model.
+        observers: of your own, by name; each is built with the run's folder.
+    """
+
+    task: Task = MISSING
+    dataset: Any = MISSING
+    augment: Any = MISSING
+    model: Any = MISSING
+    loss: Any = MISSING
+    optimizer: Any = MISSING
+    scheduler: Any = MISSING
+    averaged: Any = MISSING
+    hparams: Any = MISSING
+    stop: Any = MISSING
+    evaluation: Any = MISSING
+    checkpoint: Checkpoint = MISSING
+    sweep: Sweep = MISSING
+    resume: str | None = MISSING
+    parts: list[str] = MISSING
+    global_seed: int | None = MISSING
+    device: str = MISSING
+    precision: str = MISSING
+    compile: bool = MISSING
+    sync_batch_norm: bool = MISSING
+    channels_last: bool = MISSING
+    threads: int | None = MISSING
+    tensorboard: bool = MISSING
+    save_predictions: bool = MISSING
+    observers: dict[str, Any] = MISSING
+
+
+@dataclass
+class Tune(Train):
+    """A study: many training runs, one for each point of a space.
+
+    Attributes:
+        n_trials: trials to complete or prune, over all starts and processes.
+        study: the storage URL of the study; null is `study.db` in the sweep's folder.
+        study_name: of the study in its storage.
+        objective: raw or averaged: whose best monitored metric on validation is tuned.
+        max_failures: trials of one start that may fail; one more ends it.
+        pruner: of Optuna.
+        trial: the number of the trial that a job is; set by the sweeper.
+    """
+
+    n_trials: int = MISSING
+    study: str | None = MISSING
+    study_name: str = MISSING
+    objective: str = MISSING
+    max_failures: int = MISSING
+    pruner: Any = MISSING
+    trial: int | None = MISSING
+
+
+TUNE_ONLY = {field.name for field in fields(Tune)} - {field.name for field in fields(Train)}
+
+
+@dataclass
+class Eval:
+    """An evaluation of what a run left.
+
+    Attributes:
+        run: a run folder, all of whose models are evaluated, or null.
+        checkpoint: the file of one model, or null.
+        split: train_plain, train (augmented), val or test.
+        submission: only write predictions in the field's own format: no metrics.
+        views: how each image is seen, by name; predictions are their weighted mean. Null shows
+            images as they are.
+        batch_size: samples of one forward pass; null takes the run's own.
+        device: auto, cpu, cuda or cuda:N.
+        precision: fp32 or bf16; null takes the run's own.
+        threads: of torch on the CPU; null takes the run's own.
+        parts: packages of your own whose parts the run may name as `_target_`.
+    """
+
+    run: str | None = MISSING
+    checkpoint: str | None = MISSING
+    split: str = MISSING
+    submission: bool = MISSING
+    views: dict[str, Any] | None = MISSING
+    dataset: DatasetOfRuns = MISSING
+    batch_size: int | None = MISSING
+    device: str = MISSING
+    precision: str | None = MISSING
+    threads: int | None = MISSING
+    parts: list[str] = MISSING
+
+
+@dataclass
+class Table:
+    """A table of numbers over settings.
+
+    Attributes:
+        name: of its files.
+        rows: a setting, or several, whose values tell rows apart; null takes all that differ.
+        columns: a setting, or columns by name, each with `value` and `models`.
+        value: the number in columns over a setting, as test/top1.
+        models: in columns over a setting: model, average or any.
+        compare: two columns whose differences are paired by seed, or null.
+        gain: two columns; a column `gain` says by what share the second exceeds the first.
+        scale: what numbers are multiplied by.
+        decimals: digits after the point.
+        source: of the published numbers.
+        published: numbers of the literature, by row and column.
+    """
+
+    name: str = MISSING
+    rows: Any = MISSING
+    columns: Any = MISSING
+    value: str | None = MISSING
+    models: str | None = MISSING
+    compare: list[str] | None = MISSING
+    gain: list[str] | None = MISSING
+    scale: float = MISSING
+    decimals: int = MISSING
+    source: str | None = MISSING
+    published: dict[str, dict[str, float]] = MISSING
+
+
+@dataclass
+class Planned:
+    """Learning rates of a training that need not have run.
+
+    Attributes:
+        schedulers: files of `conf/scheduler/`, or null.
+        lr: that their factors are on.
+        epochs: of the training.
+        steps_per_epoch: of the training.
+    """
+
+    schedulers: list[str] | None = MISSING
+    lr: float = MISSING
+    epochs: int = MISSING
+    steps_per_epoch: int = MISSING
+
+
+@dataclass
+class Plots:
+    """Tables, figures and a report of runs.
+
+    Attributes:
+        runs: a folder, or a list of folders, with runs in or below them.
+        out: the folder that is written into.
+        where: settings that runs must have to count.
+        table: what stands in the table.
+        figures: their names; null draws all for which there is something.
+        report: write report.html.
+        value: the final number of figures, as test/top1.
+        weights: of final numbers: last or best.
+        x: of curves: epoch or step.
+        y: the number of curves, as val/top1.
+        hue: the setting that tells lines apart; null takes the averages.
+        epochs: the first and the last that count for stability, bar codes and histograms.
+        window: epochs of the moving average of stability.
+        sort: of bar codes: stability, misclassification or mismatch.
+        num_samples: of bar codes.
+        sample_pictures: draw the samples beside their bar codes.
+        dataset: where the data for these is now, if not where the run found it.
+        broken_axis: two values between which loss curves leave out the axis.
+        planned: learning rates of a training that need not have run.
+    """
+
+    runs: Any = MISSING
+    out: str = MISSING
+    where: dict[str, Any] = MISSING
+    table: Table = MISSING
+    figures: list[str] | None = MISSING
+    report: bool = MISSING
+    value: str | None = MISSING
+    weights: str = MISSING
+    x: str = MISSING
+    y: str | None = MISSING
+    hue: str | None = MISSING
+    epochs: list[int] | None = MISSING
+    window: int = MISSING
+    sort: str = MISSING
+    num_samples: int = MISSING
+    sample_pictures: bool = MISSING
+    dataset: DatasetOfRuns = MISSING
+    broken_axis: list[float] | None = MISSING
+    planned: Planned = MISSING
+
+
+SCHEMAS: dict[str, type] = {"train": Train, "eval": Eval, "tune": Tune, "plots": Plots}

@@ -1,1 +1,0 @@
-"""Schemas of the configuration: names and types, no values, no torch."""

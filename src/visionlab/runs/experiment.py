@@ -1,0 +1,120 @@
+"""A run as typed, checked settings and parts, before any data is read."""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from visionlab.engine.hparams import Evaluation, Hparams, Stop
+from visionlab.engine.observers import Observer
+from visionlab.optim.averaging import Averages
+from visionlab.optim.plateau import TRAIN_LOSS, Plateau
+from visionlab.optim.schedules import Schedule
+from visionlab.task import Batch, Data, Metric
+
+_TRAINING_INVARIANT = ("tensorboard", "save_predictions", "observers")
+_NOT_OF_AVERAGES = (TRAIN_LOSS, "val/model/")
+
+
+@dataclass(frozen=True, kw_only=True)
+class InitialWeights:
+    """Weights that a model starts from, and which of them are trained.
+
+    Attributes:
+        checkpoint: a file with the weights of just this model, or None.
+        init_from: a file from which what fits is taken, or None.
+        freeze: shell patterns of the names of parameters that are not trained.
+    """
+
+    checkpoint: str | None = None
+    init_from: str | None = None
+    freeze: Sequence[str] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskParts:
+    """Parts of a task that need its data before they are whole; see `visionlab.task.Task`."""
+
+    name: str
+    monitor: str
+    mode: Literal["max", "min"]
+    extra_scalars: Callable[[Any, Any], Mapping[str, Tensor]]
+    predict: Callable[[Any, Batch], Any]
+    metric: Callable[..., Metric]
+    draw: Callable[..., None]
+    export: functools.partial[Any] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """Where and how a run computes.
+
+    Attributes:
+        device: auto, cpu, cuda or cuda:N.
+        precision: fp32, or bf16 for forward passes in bfloat16.
+        threads: of torch on the CPU; None leaves torch's own number.
+        compile: compile the model with torch.compile.
+        channels_last: keep weights, and with them activations, in channels-last memory order.
+        sync_batch_norm: compute batch-norm statistics over the batches of all processes.
+    """
+
+    device: str
+    precision: str
+    threads: int | None
+    compile: bool
+    channels_last: bool
+    sync_batch_norm: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """One run: its configuration and the parts that it asks for.
+
+    Attributes:
+        config: resolved, as plain containers; `config.yaml` and every checkpoint hold it.
+        seed: of everything random.
+        every_minutes: the age at which `last.pt` is written within an epoch, or None for never.
+        observers: by name; each is built with the run's folder.
+    """
+
+    config: Mapping[str, Any]
+    seed: int
+    machine: Machine
+    task: TaskParts
+    hparams: Hparams
+    stop: Stop
+    evaluation: Evaluation
+    scheduler: Schedule
+    averaged: Averages
+    augment: Any
+    loss: Callable[[Any, Any], Mapping[str, Tensor]]
+    optimizer: Callable[[nn.Module], Optimizer]
+    dataset: Callable[..., Data]
+    model: Callable[..., nn.Module]
+    initial_weights: InitialWeights
+    every_minutes: float | None
+    tensorboard: bool
+    save_predictions: bool
+    observers: Mapping[str, Callable[..., Observer]]
+
+
+def training_invariant_keys(experiment: Experiment) -> list[str]:
+    """Return the settings that never influence training, so that runs can share a training.
+
+    Each part names its own, as `training_invariant`. Those of averages count unless the training
+    depends on the averages: a rule ends it when no model improves, or after a time, part of which
+    goes into their validation, or a plateau monitors a metric of an average.
+    """
+    keys = [
+        f"{part.name}.{key}"
+        for part in fields(experiment)
+        for key in getattr(getattr(experiment, part.name), "training_invariant", ())
+    ]
+    schedule, stop = experiment.scheduler, experiment.stop
+    monitor = schedule.monitor if isinstance(schedule, Plateau) else TRAIN_LOSS
+    if stop.patience_epochs or stop.max_minutes or not monitor.startswith(_NOT_OF_AVERAGES):
+        keys = [key for key in keys if not key.startswith("averaged.")]
+    return [*keys, *_TRAINING_INVARIANT]

@@ -1,0 +1,136 @@
+"""What a run leaves besides weights: its record, its observers' files, pictures."""
+
+import functools
+import logging
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from visionlab.analysis.figures.range_test_curve import draw_range_test
+from visionlab.config.run_config import logged_hparams, to_yaml
+from visionlab.core.interrupt import Interrupted, Pruned
+from visionlab.engine.evaluation import MetricsTable
+from visionlab.engine.observers import MetricsFile, Observer, Pictures, Predictions, TensorBoard
+from visionlab.engine.range_test import RangeCurve
+from visionlab.engine.shared_runs import to_run_names
+from visionlab.files.atomic import write_text
+from visionlab.files.run_folder import read_record
+from visionlab.optim.schedules import RangeTest
+from visionlab.runs.record import Record
+from visionlab.runs.results import chosen
+from visionlab.runs.training import Run, Training
+
+_ENDINGS: dict[type[BaseException], str] = {Interrupted: "interrupted", Pruned: "pruned"}
+_log = logging.getLogger(__name__)
+
+
+def start_record(run: Run, training: Training, composition: Mapping[str, Any]) -> Record:
+    """Write `config.yaml` and `run.json` before anything of the run happens."""
+    write_text(run.folder / "config.yaml", to_yaml(run.experiment.config))
+    record = Record(
+        run.folder / "run.json",
+        seed=run.experiment.seed,
+        class_names=training.data.class_names,
+        device=training.device,
+        composition=composition,
+    )
+    others = [str(other.folder) for other in training.runs if other is not run]
+    if others:
+        record.update(shares_training_with=others)
+    _log.info("%s on %s, run folder %s", training.task.name, training.device, run.folder)
+    if training.data.unreadable:
+        _log.info("left out %d unreadable files", len(training.data.unreadable))
+    return record
+
+
+@contextmanager
+def recorded(
+    training: Training, records: Sequence[Record], observers: Sequence[Sequence[Observer]]
+) -> Iterator[None]:
+    """Record how the runs end, and close their observers."""
+    try:
+        with ExitStack() as closing:
+            for observer in [each for to_run_names in observers for each in to_run_names]:
+                closing.callback(observer.close)
+            yield
+    except BaseException as error:
+        status = _ENDINGS.get(type(error), "failed")
+        for run, record in zip(training.runs, records, strict=True):
+            record.update(status=status, error=str(error), **_progress(run, training))
+            if status == "interrupted":
+                _log.info("resume with: python train.py resume=%s", run.folder)
+        raise
+    for run, record in zip(training.runs, records, strict=True):
+        record.update(status="finished", error=None, **_progress(run, training))
+
+
+def run_observers(run: Run, training: Training) -> list[Observer]:
+    """Return the observers of a run, its user's own last."""
+    experiment, state = run.experiment, training.state
+    observers: list[Observer] = [MetricsFile(run.folder / "metrics.jsonl", epoch=state.epoch)]
+    if "val" in training.task.splits:
+        folder, val = run.folder / "pictures", training.task.splits["val"]
+        observers.append(Pictures(lambda samples: training.task.draw(folder, samples, val)))
+    if experiment.save_predictions:
+        observers.append(Predictions(run.folder / "predictions"))
+    if experiment.tensorboard:
+        choices = read_record(run.folder).get("choices", {})
+        observers.append(
+            TensorBoard(
+                run.folder,
+                step=state.step,
+                config=to_yaml(experiment.config),
+                settings=logged_hparams(experiment.config, choices),
+            )
+        )
+    if isinstance(experiment.scheduler, RangeTest):
+        draw = functools.partial(draw_range_test, run.folder / "pictures" / "range_test.png")
+        observers.append(RangeCurve(run.folder / "range_test.csv", step=state.step, draw=draw))
+    own = [make(folder=run.folder) for make in experiment.observers.values()]
+    return [*observers, *own]
+
+
+def show_results(
+    results: MetricsTable, observers: Sequence[Observer], run: Run, training: Training
+) -> None:
+    """Draw the final metrics in TensorBoard, unless an earlier process has done so."""
+    task, state = training.task, training.state
+    before = read_record(run.folder)
+    if "results" in before and before.get("step") == state.step:
+        return
+    best = to_run_names(state.best, run.names)
+    of_chosen = chosen(results, best, monitor=task.monitor, mode=task.mode)
+    row = {f"chosen/{split}/{task.monitor}": value for split, value in of_chosen.items()} | {
+        f"{split}/{model}/{name}": value
+        for split, models in results.items()
+        for model, metrics in models.items()
+        for name, value in metrics.items()
+    }
+    for observer in observers:
+        if isinstance(observer, TensorBoard):
+            observer.finish({**row, "step": state.step})
+
+
+def draw_pictures(runs: Sequence[Run], observers: Sequence[Observer]) -> None:
+    """Draw validation samples for the first run; the others get copies, as they saw the same."""
+    first, *others = [run.folder / "pictures" for run in runs]
+    for observer in observers:
+        if isinstance(observer, Pictures):
+            observer.draw()
+    for folder in others:
+        folder.mkdir(exist_ok=True)
+        for path in [each for each in first.glob("*") if each.is_file()]:
+            shutil.copy(path, folder)
+
+
+def _progress(run: Run, training: Training) -> dict[str, Any]:
+    state = training.state
+    return {
+        "unreadable": training.data.unreadable,
+        "epoch": state.epoch,
+        "step": state.step,
+        "train_seconds": round(state.seconds, 3),
+        "stopped": state.stopped,
+        "best": {name: vars(best) for name, best in to_run_names(state.best, run.names).items()},
+    }
