@@ -4,27 +4,20 @@ import re
 from dataclasses import replace
 
 import pytest
-from hydra import compose, initialize_config_dir
+from composing import of_new_run
 from siblings import boxes, classification, two_views
 from torch import nn
 
 from visionlab.backbones.weights import freeze
-from visionlab.config import command_line
 from visionlab.runs.build import build_experiment
 from visionlab.runs.combinations import check_combinations
 from visionlab.task import Task
 
-MONITORS = "model, ema_0.99, the number of loss, top1, got "
-
 
 def check(task: Task, *overrides: str) -> None:
-    command_line.register()
-    with initialize_config_dir(command_line.CONF, version_base="1.3"):
-        config = compose("train", overrides=list(overrides))
-    recipes = build_experiment(config)
-    freeze(task.model, config.model.freeze)
-    averages = recipes.averaged(task.model)
-    check_combinations(recipes, task, averages, model_freeze=config.model.freeze)
+    experiment = build_experiment(of_new_run(*overrides))
+    freeze(task.model, experiment.initial_weights.freeze)
+    check_combinations(experiment, task, experiment.averaged(task.model))
 
 
 def without_val() -> Task:
@@ -67,7 +60,10 @@ def test_a_number_that_no_row_will_have_is_refused_and_the_others_named(
 ) -> None:
     with pytest.raises(ValueError, match=r"^scheduler.monitor must be") as error:
         check(classification(), *plateau(monitor))
-    assert str(error.value).endswith(MONITORS + shown)
+    message = str(error.value)
+    assert message.startswith("scheduler.monitor must be train/loss or val/<model>/<metric>")
+    assert "model, ema_0.99" in message
+    assert message.endswith(f"got {shown}")
 
 
 def test_without_validation_only_the_training_loss_can_be_watched() -> None:

@@ -46,13 +46,13 @@ def test_pictures_are_the_files_own_pixels_in_the_order_asked_for(tmp_path: Path
     overrides = ["dataset=cifar10", "dataset.root=/nowhere", "dataset.verify=false"]
     folder = write_config(tmp_path / "run", *overrides, "dataset.download=false", *HOLDOUT)
     with pytest.raises(FileNotFoundError, match="/nowhere"):
-        sample_pictures(folder, [0], dataset_root=None)
+        sample_pictures(folder, [0], dataset_root=None, parts=())
     root = str(tmp_path / "new")
     with pytest.raises(ValueError, match=r"^dataset must have the run's samples, got none with"):
-        sample_pictures(folder, range(100), dataset_root=root)  # most are for training
+        sample_pictures(folder, range(100), dataset_root=root, parts=())  # most are for training
     rows = Holdout(split=0.1, seed=1234).rows(len(images))[1].tolist()
     keys = [rows[7], rows[2], rows[9]]
-    pictures = sample_pictures(folder, keys, dataset_root=root)
+    pictures = sample_pictures(folder, keys, dataset_root=root, parts=())
     for key, picture in zip(keys, pictures, strict=True):
         assert picture.dtype == np.uint8
         assert picture.tolist() == images[key].tolist()
@@ -67,4 +67,4 @@ def test_a_data_set_without_a_root_takes_none(tmp_path: Path) -> None:
 def test_without_a_validation_part_there_are_no_pictures(tmp_path: Path) -> None:
     folder = write_config(tmp_path / "run", "dataset=digits", "dataset.val.split=0")
     with pytest.raises(ValueError, match=r"^dataset must have a validation part, got none for"):
-        sample_pictures(folder, [0], dataset_root=None)
+        sample_pictures(folder, [0], dataset_root=None, parts=())
