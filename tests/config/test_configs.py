@@ -273,7 +273,7 @@ def test_only_parts_of_allowed_packages_are_built(override: str, message: str) -
 
 
 def test_a_part_of_another_task_is_refused() -> None:
-    with pytest.raises(ValueError, match="^loss must be one for task classification, got Retina"):
+    with pytest.raises(ValueError, match=r"^loss must be one for task classification, got Retina"):
         build_experiment(of_new_run("loss=retinanet"))
 
 

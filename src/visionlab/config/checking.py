@@ -12,12 +12,17 @@ from visionlab.config.signatures import (
     Signature,
     UnknownPathError,
     UnreadableError,
+    exported,
     read_signature,
 )
 from visionlab.config.suggestions import similar_settings
 
-# targets outside visionlab in its own conf/
-_OUTSIDE = ("optuna.pruners.MedianPruner", "optuna.pruners.NopPruner")
+# targets of visionlab's own conf/ that none of its rooms exports
+_OUTSIDE = (
+    "optuna.pruners.MedianPruner",
+    "optuna.pruners.NopPruner",
+    "visionlab.sweeps.tuning.hyperband.Hyperband",  # its room is imported without Optuna
+)
 # arguments that the program gives, so that no setting can
 _SUPPLIED: Mapping[str, Collection[str]] = {
     "model": ("num_classes",),
@@ -65,15 +70,16 @@ def _allowed_signature(node: Mapping[str, Any], key: str, parts: Sequence[str]) 
     full, target = _join(key, "_target_"), node["_target_"]
     if target == _NOT_GIVEN or not isinstance(target, str):
         raise ValueError(f"{full} must be the dotted path of a class or function, got {target!r}")
-    _check_allowed(target, target, full, parts)
     try:
+        _check_allowed(target, target, full, parts)
         signature = read_signature(target)
+        _check_allowed(signature.path, target, full, parts)
+        _check_exported(target, full)
     except UnreadableError:
         return Signature(path=target, summary="", parameters={}, accepts_any=True)
     except UnknownPathError as error:
         hint = f"; did you mean {' or '.join(error.similar)}?" if error.similar else ""
         raise ValueError(f"{full} must name a class or function, got {target!r}{hint}") from error
-    _check_allowed(signature.path, target, full, parts)
     return signature
 
 
@@ -86,6 +92,14 @@ def _check_allowed(path: str, target: str, full: str, parts: Sequence[str]) -> N
     raise ValueError(
         f"{full} must be in visionlab or a package named in parts=[...], got {target!r}{origin}"
     )
+
+
+def _check_exported(target: str, full: str) -> None:
+    """Refuse what no room of visionlab exports: it is no part."""
+    module, _, name = target.rpartition(".")
+    is_own = module.startswith("visionlab.") and target not in _OUTSIDE
+    if is_own and name not in exported(module):
+        raise ValueError(f"{full} must be a part that a room of visionlab exports, got {target!r}")
 
 
 def _check_part(node: Mapping[str, Any], key: str, signature: Signature) -> None:

@@ -29,6 +29,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from visionlab.config.checking import check_parts
 from visionlab.config.errors import USER_ERRORS, check_known, explain, is_users, refuse
+from visionlab.config.help import help_text
 from visionlab.config.nonzero_ranks import nonzero_rank_folder, quiet_nonzero_ranks
 from visionlab.config.run_config import Invocation, current_invocation, plain
 from visionlab.config.schemas import SCHEMAS
@@ -43,7 +44,9 @@ for _old in (
 ):
     warnings.filterwarnings("ignore", message=rf"\s*{_old}")
 
-CONF = str(Path(__file__).parents[3] / "conf")
+# in a checkout beside src/, in a wheel within the package
+_FOLDERS = (Path(__file__).parents[3] / "conf", Path(__file__).parents[1] / "conf")
+CONF = str(next((each for each in _FOLDERS if (each / "train.yaml").is_file()), _FOLDERS[-1]))
 _FULL_ERROR = "HYDRA_FULL_ERROR"
 _MAX_FOLDER_NAME = 120
 _made: list[Path] = []  # folders of runs and studies that this process made
@@ -154,7 +157,10 @@ def job(function: Callable[[dict[str, Any], Invocation], Any]) -> Callable[[Dict
         except (*USER_ERRORS, Interrupted, RuntimeError) as error:
             if _wants_traceback() or not is_users(error):
                 raise
-            _log.error("error: %s", explain(error))
+            if isinstance(error, Interrupted):
+                _log.info("%s", error)
+            else:
+                _log.error("error: %s", explain(error))
             is_job_of_many = HydraConfig.get().mode == RunMode.MULTIRUN
             if is_job_of_many and not isinstance(error, Interrupted):
                 raise  # to the launcher, which goes on with the next job
@@ -174,12 +180,17 @@ def run(main: Callable[[], Any], *, script: str) -> None:
     register()
     logging.raiseExceptions = False  # a full disk is reported once, not at every line of a log
     try:
+        if {"--help", "-h"} & set(sys.argv):
+            _print_help(script)
+            return
         with quiet_nonzero_ranks():
             main()
     except BrokenPipeError:  # --help | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except KeyboardInterrupt:
+        print("stopped before the run began", file=sys.stderr)  # noqa: T201 - as below
+        _discard_unused()
         sys.exit(128 + signal.SIGINT)
     except (
         HydraException,
@@ -197,6 +208,19 @@ def run(main: Callable[[], Any], *, script: str) -> None:
             error, InstantiationException
         )
         sys.exit(2 if refused else getattr(error, "exit_code", 1))
+
+
+def _print_help(script: str) -> None:
+    choices = [each for each in sys.argv[1:] if not each.startswith("-")]
+    own = [Path(each).absolute() for each in _option_values("--config-dir", "-cd")]
+    print(help_text(script, choices, folders=[Path(CONF), *own]))  # noqa: T201 - not a log
+
+
+def _option_values(*names: str) -> list[str]:
+    """Return the values of an option of Hydra's in the command line."""
+    following = zip(sys.argv, sys.argv[1:], strict=False)
+    joined = [each.partition("=")[2] for each in sys.argv if each.partition("=")[0] in names]
+    return joined + [value for name, value in following if name in names]
 
 
 def _known_settings(script: str) -> list[str]:

@@ -172,12 +172,28 @@ def _hint(module: _Module, name: str) -> Any:
 
 
 def _meanings(node: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> dict[str, str]:
-    """Return what a docstring says of parameters, each on one line."""
+    return meanings(ast.get_docstring(node) or "")
+
+
+def meanings(docstring: str) -> dict[str, str]:
+    """Return what a docstring says of parameters or attributes, each on one line."""
     return {
         entry[1]: " ".join(entry[2].split())
-        for section in _SECTION.finditer(ast.get_docstring(node) or "")
+        for section in _SECTION.finditer(docstring)
         for entry in _ENTRY.finditer(textwrap.dedent(section[1]))
     }
+
+
+@functools.cache
+def exported(module: str) -> frozenset[str]:
+    """Return the names that a module lists in `__all__`.
+
+    Raises:
+        UnknownPathError: there is no such module.
+    """
+    listed = _module(module).names.get("__all__")
+    value = listed.value if isinstance(listed, ast.Assign) else ast.Tuple(elts=[])
+    return frozenset(ast.literal_eval(value))
 
 
 def _find(path: str, seen: frozenset[str] = frozenset()) -> tuple[_Module, ast.AST]:

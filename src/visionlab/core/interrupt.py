@@ -1,4 +1,4 @@
-"""What ends a run from outside: a signal, or somebody who found it not worth going on.
+"""Requests to end a run: a signal, or the pruning of a trial.
 
 After a signal the step in progress is finished and the state saved, then the run ends.
 """
@@ -18,7 +18,7 @@ class Interrupted(Exception):  # noqa: N818 - not an error of the run
     """A signal asked the run to end."""
 
     def __init__(self, number: int) -> None:
-        super().__init__(f"ended by {signal.Signals(number).name}")
+        super().__init__(f"stopped by {signal.Signals(number).name}")
         self.number = number
         self.exit_code = 128 + number
 

@@ -10,6 +10,7 @@ from typing import Any
 from visionlab.analysis.figures.range_test_curve import draw_range_test
 from visionlab.config.run_config import logged_hparams, to_yaml
 from visionlab.core.interrupt import Interrupted, Pruned
+from visionlab.engine.checkpoints import best_name
 from visionlab.engine.evaluation import MetricsTable
 from visionlab.engine.observers import MetricsFile, Observer, Pictures, Predictions, TensorBoard
 from visionlab.engine.range_test import RangeCurve
@@ -38,10 +39,40 @@ def start_record(run: Run, training: Training, composition: Mapping[str, Any]) -
     others = [str(other.folder) for other in training.runs if other is not run]
     if others:
         record.update(shares_training_with=others)
-    _log.info("%s on %s, run folder %s", training.task.name, training.device, run.folder)
-    if training.data.unreadable:
-        _log.info("left out %d unreadable files", len(training.data.unreadable))
     return record
+
+
+def describe_start(training: Training) -> None:
+    """Log data, model and machine of a training, a line each."""
+    data, model = training.data, training.task.model
+    parts = [name for name in ("train", "val", "test") if name in data.splits]
+    counts = [f"{name} {len(data.splits[name]):,}" for name in parts]
+    sizes = [f"{name} {value}" for name, value in data.sizes.items() if isinstance(value, int)]
+    _log.info("data: %s images; %s", ", ".join(counts), ", ".join(sizes))
+    if data.unreadable:
+        _log.info("left out %d unreadable files", len(data.unreadable))
+    total = sum(each.numel() for each in model.parameters())
+    trained = sum(each.numel() for each in model.parameters() if each.requires_grad)
+    frozen = "" if trained == total else f", {trained:,} of them trained"
+    _log.info("model: %s, %s parameters%s", type(model).__name__, f"{total:,}", frozen)
+    machine = training.experiment.machine
+    _log.info("%s on %s, %s", training.task.name, training.device, machine.precision)
+
+
+def describe_end(training: Training) -> None:
+    """Log the best model of each run, and the commands that come next."""
+    task = training.task
+    for run in training.runs:
+        best = to_run_names(training.state.best, run.names)
+        if best:
+            pick = max if task.mode == "max" else min
+            name = pick(best, key=lambda each: best[each].value)
+            path = run.folder / "checkpoints" / f"{best_name(name)}.pt"
+            value, epoch = best[name].value, best[name].epoch
+            _log.info("best val %s %.4f after epoch %d: %s", task.monitor, value, epoch, path)
+        _log.info(
+            "next: python eval.py run=%s  or  python plots.py runs=%s", run.folder, run.folder
+        )
 
 
 @contextmanager

@@ -24,6 +24,8 @@ from visionlab.engine.resume_points import BEGINNING, Position, common_resume_po
 from visionlab.engine.shared_runs import RunObserver
 from visionlab.files.locks import locked
 from visionlab.runs.observing import (
+    describe_end,
+    describe_start,
     draw_pictures,
     recorded,
     run_observers,
@@ -117,6 +119,7 @@ def train_runs(
         return None
     records = [start_record(run, training, compositions[run.folder]) for run in training.runs]
     own = [[*run_observers(run, training), *observers] for run in training.runs]
+    describe_start(training)
     with Signals(agree=all_reduce_max) as signals, recorded(training, records, own):
         _fit(training, signals, own)
         results = final_results(training, signals)
@@ -127,6 +130,7 @@ def train_runs(
             show_results(metrics, to_run_names, run, training)
             record.update(results=metrics)
         draw_pictures(training.runs, own[0])
+    describe_end(training)
     values = [best.value for best in training.state.best.values()]
     pick = max if training.task.mode == "max" else min
     return pick(values) if values else None

@@ -1,0 +1,146 @@
+"""`--help` of the scripts: groups with their files, and a line of meaning for each setting.
+
+Meanings come from the docstrings of the classes that use the settings, read without importing them.
+"""
+
+import inspect
+import re
+import shutil
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from visionlab.config.hints import is_part
+from visionlab.config.schemas import SCHEMAS
+from visionlab.config.signatures import meanings, read_signature
+
+_INITIAL_WEIGHTS = "visionlab.runs.experiment.InitialWeights"
+_MAX_VALUE = 24
+_ABOUT = {
+    "train": "Train a vision model.",
+    "eval": "Evaluate the models that a run saved; without run=, those of the newest run.",
+    "tune": "Tune settings of train.py; search a setting by giving it a space:\n"
+    '"optimizer.lr=tag(log, interval(0.01, 1))" or scheduler=cosine,linear.',
+    "plots": "Draw tables, figures and a report; without runs=, of the newest run or multirun.",
+}
+_USAGE = """usage: python {script}.py [key=value ...] [--multirun] [--cfg job] [--config-dir DIR]
+       python {script}.py --help [group=file]    settings of one file, as dataset=coco
+       python {script}.py --hydra-help           Hydra's own options
+"""
+
+
+def help_text(script: str, choices: Sequence[str], *, folders: Sequence[Path]) -> str:
+    """Return the help of a script, or of some files of its groups.
+
+    Args:
+        script: train, eval, tune or plots.
+        choices: files to explain, as `dataset=coco`; none explains the whole script.
+        folders: of configurations: visionlab's `conf` and the user's own.
+
+    Raises:
+        ValueError: a choice is not `group=file`.
+        HydraException: there is no such group or file.
+    """
+    for choice in choices:
+        if not re.fullmatch(r"[\w/]+=[\w.-]+", choice):
+            raise ValueError(f"--help must be followed by group=file, got {choice}")
+    with initialize_config_dir(str(folders[0]), version_base="1.3"):
+        composed = compose(script, overrides=list(choices), return_hydra_config=True)
+    groups = {str(each) for each in composed.hydra.runtime.choices}
+    config: Any = OmegaConf.to_container(composed, resolve=False)
+    del config["hydra"]
+    if choices:
+        return "\n\n".join(_about_file(choice, config, folders) for choice in choices)
+    parts = [_ABOUT[script], _USAGE.format(script=script), "Groups (group=file):"]
+    parts += list(_groups(folders, groups))
+    parts.append("\nSettings (key=value), with their defaults:")
+    return "\n".join([*parts, *_settings(config, "", _of_schema(SCHEMAS[script]))])
+
+
+def _groups(folders: Sequence[Path], groups: set[str]) -> Iterator[str]:
+    """Yield a line for each group of files that a script has."""
+    found: dict[str, set[str]] = {}
+    for folder in folders:
+        for path in folder.glob("*/*.yaml"):
+            found.setdefault(path.parent.name, set()).add(path.stem)
+    for group in sorted(groups & set(found)):
+        start = f"  {group:<15} "
+        names = ", ".join(sorted(found[group]))
+        yield textwrap.fill(names, 100, initial_indent=start, subsequent_indent=" " * len(start))
+
+
+def _about_file(choice: str, config: Mapping[str, Any], folders: Sequence[Path]) -> str:
+    """Return what a file says of itself, and its settings with their meanings."""
+    group, _, name = choice.partition("=")
+    paths = [folder / group / f"{name}.yaml" for folder in folders]
+    text = "".join(path.read_text(encoding="utf-8") for path in paths if path.is_file())
+    comment = [line[1:].strip() for line in text.splitlines() if line.startswith("#")]
+    lines = [choice, *(f"  {line}" for line in comment if not line.startswith("@package"))]
+    if group in config:
+        lines += _settings({group: config[group]}, "", {})
+    return "\n".join(lines)
+
+
+def _settings(node: Mapping[str, Any], prefix: str, known: Mapping[str, str]) -> Iterator[str]:
+    """Yield a line for each setting: its key, default and meaning (`known` by dotted key)."""
+    for name, value in node.items():
+        key = f"{prefix}{name}"
+        if is_part(value):
+            target = str(value["_target_"])
+            yield _line(f"  {key}", target.rpartition(".")[2], _summary(target))
+            inner = {each: value[each] for each in value if each != "_target_"}
+            yield from _settings(inner, f"{key}.", _of_part(target, key))
+        elif isinstance(value, Mapping) and value:
+            if key in known:
+                yield _line(f"  {key}", "", known[key])
+            yield from _settings(value, f"{key}.", known)
+        else:
+            yield _line(f"  {key}", _shown(value), known.get(key, ""))
+
+
+def _summary(target: str) -> str:
+    try:
+        return read_signature(target).summary
+    except LookupError:
+        return ""
+
+
+def _of_part(target: str, key: str) -> dict[str, str]:
+    """Return the meanings of a part's settings by their dotted keys."""
+    found: dict[str, str] = {}
+    for path in (_INITIAL_WEIGHTS, target) if key == "model" else (target,):
+        with suppress(LookupError):
+            parameters = read_signature(path).parameters
+            found |= {f"{key}.{name}": each.meaning for name, each in parameters.items()}
+    return found
+
+
+def _of_schema(schema: type, prefix: str = "") -> dict[str, str]:
+    """Return the meanings of a script's own settings by their dotted keys."""
+    found: dict[str, str] = {}
+    for owner in reversed(schema.__mro__[:-1]):
+        own = meanings(inspect.getdoc(owner) or "")
+        found |= {f"{prefix}{name}": text for name, text in own.items()}
+    for field in fields(schema):
+        if isinstance(field.type, type) and is_dataclass(field.type):
+            found |= _of_schema(field.type, f"{prefix}{field.name}.")
+    return found
+
+
+def _shown(value: Any) -> str:
+    words = {None: "null", True: "true", False: "false"}
+    text = words[value] if value is None or isinstance(value, bool) else str(value)
+    return text if len(text) <= _MAX_VALUE else text[: _MAX_VALUE - 3] + "..."
+
+
+def _line(key: str, value: str, meaning: str) -> str:
+    """Return one line in columns, the meaning cut at the width of the terminal."""
+    start = f"{key:<33} {value:<{_MAX_VALUE}} "
+    width = max(100, shutil.get_terminal_size(fallback=(140, 24)).columns)
+    return (start + textwrap.shorten(meaning, width - len(start), placeholder=" ...")).rstrip()
