@@ -66,7 +66,7 @@ def run(tuning: Plan, number: int, lr: float, curve: Curve, pruner: BasePruner |
 
 
 def results(**values: float) -> Mapping[str, Any]:
-    return {name: SimpleNamespace(numbers={"top1": value}) for name, value in values.items()}
+    return {name: SimpleNamespace(metrics={"top1": value}) for name, value in values.items()}
 
 
 class Launcher:

@@ -176,6 +176,8 @@ def run(main: Callable[[], Any], *, script: str) -> None:
     os.environ[_FULL_ERROR] = "1"  # or Hydra prints several lines itself
     os.environ["VISIONLAB_TRACEBACK"] = "1" if traceback else ""
     sys.argv[1:] = _for_hydra(sys.argv[1:])
+    if any(each.startswith("parts=") for each in sys.argv):
+        sys.path.append(str(Path.cwd()))  # a package of one's own may lie where one works
     argparse.ArgumentParser.error = refuse  # type: ignore[assignment, method-assign]
     register()
     logging.raiseExceptions = False  # a full disk is reported once, not at every line of a log

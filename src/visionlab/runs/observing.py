@@ -35,6 +35,7 @@ def start_record(run: Run, training: Training, composition: Mapping[str, Any]) -
         class_names=training.data.class_names,
         device=training.device,
         composition=composition,
+        parts=run.experiment.config["parts"],
     )
     others = [str(other.folder) for other in training.runs if other is not run]
     if others:

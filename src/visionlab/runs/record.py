@@ -1,5 +1,7 @@
 """`run.json`: what a run is, on what it ran, how far it came, and its final numbers."""
 
+import hashlib
+import importlib.util
 import json
 import logging
 import subprocess
@@ -28,6 +30,7 @@ class Record:
         class_names: in the order of the labels.
         device: where the run computes.
         composition: how the configuration was composed when the run began.
+        parts: packages outside visionlab whose parts the run may use.
     """
 
     def __init__(
@@ -38,6 +41,7 @@ class Record:
         class_names: Sequence[str],
         device: torch.device,
         composition: Mapping[str, Any],
+        parts: Sequence[str],
     ) -> None:
         self._path = path
         self._content: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
@@ -57,6 +61,7 @@ class Record:
             labels=list(class_names),
             versions=_versions(),
             commit=_commit(),
+            parts={package: _outside_code(package) for package in parts},
             hardware=describe_hardware(device),
         )
 
@@ -69,6 +74,22 @@ class Record:
 def _versions() -> dict[str, str]:
     versions = {package: metadata.version(package) for package in _PACKAGES}
     return {**versions, "cuda": torch.version.cuda or ""}
+
+
+def _outside_code(package: str) -> dict[str, str | None]:
+    """Return the version of a package outside visionlab, and the SHA-256 of its Python files."""
+    spec = importlib.util.find_spec(package.partition(".")[0])
+    folders = [Path(each) for each in (spec and spec.submodule_search_locations) or ()]
+    origin = Path(spec.origin) if spec and spec.origin else Path()
+    files = [file for folder in folders for file in sorted(folder.rglob("*.py"))] or [origin]
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.name.encode() + file.read_bytes())
+    try:
+        version: str | None = metadata.version(package)
+    except metadata.PackageNotFoundError:
+        version = None
+    return {"version": version, "sha256": digest.hexdigest()}
 
 
 def _commit() -> Mapping[str, Any] | None:
