@@ -60,20 +60,17 @@ def describe_start(training: Training) -> None:
     _log.info("%s on %s, %s", training.task.name, training.device, machine.precision)
 
 
-def describe_end(training: Training) -> None:
-    """Log the best model of each run, and the commands that come next."""
+def describe_best(training: Training) -> None:
+    """Log the best model of each run."""
     task = training.task
+    pick = max if task.mode == "max" else min
     for run in training.runs:
         best = to_run_names(training.state.best, run.names)
         if best:
-            pick = max if task.mode == "max" else min
             name = pick(best, key=lambda each: best[each].value)
             path = run.folder / "checkpoints" / f"{best_name(name)}.pt"
             value, epoch = best[name].value, best[name].epoch
             _log.info("best val %s %.4f after epoch %d: %s", task.monitor, value, epoch, path)
-        _log.info(
-            "next: python eval.py run=%s  or  python plots.py runs=%s", run.folder, run.folder
-        )
 
 
 @contextmanager

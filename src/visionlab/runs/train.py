@@ -24,7 +24,7 @@ from visionlab.engine.resume_points import BEGINNING, Position, common_resume_po
 from visionlab.engine.shared_runs import RunObserver
 from visionlab.files.locks import locked
 from visionlab.runs.observing import (
-    describe_end,
+    describe_best,
     describe_start,
     draw_pictures,
     recorded,
@@ -62,12 +62,14 @@ def train(
         settings, position = broadcast_object(
             lambda: _start(config, invocation, may_resume=may_resume)
         )
-        return train_runs(
+        best = train_runs(
             {folder: settings},
             compositions={folder: invocation.composition},
             position=position,
             observers=observers,
         )
+    _log.info("next: python eval.py run=%s, python plots.py runs=%s", folder, folder)
+    return best
 
 
 def _start(
@@ -130,7 +132,7 @@ def train_runs(
             show_results(metrics, to_run_names, run, training)
             record.update(results=metrics)
         draw_pictures(training.runs, own[0])
-    describe_end(training)
+    describe_best(training)
     values = [best.value for best in training.state.best.values()]
     pick = max if training.task.mode == "max" else min
     return pick(values) if values else None
@@ -176,4 +178,4 @@ def _fit(training: Training, signals: Signals, observers: Sequence[Sequence[Obse
     finally:
         terminal.close()
     if state.stopped:
-        _log.info("stopped by %s", state.stopped)
+        _log.info("stopped by %s; with another rule, resume=FOLDER continues", state.stopped)

@@ -79,6 +79,7 @@ def run_jobs(
             )
             log_table(rows)
             _log.info("%s; %s", count_states(rows), sweep / "sweep.csv")
+            _log.info("next: python plots.py runs=%s", config.hydra.sweep.dir)
     if missing:
         raise Unfinished(
             f"{len(missing)} of {len(rows)} jobs did not finish, see {sweep / 'sweep.csv'}; "
