@@ -15,7 +15,6 @@ import torch.distributed as dist
 from groups import together
 from siblings import TASKS
 from torch import Tensor, nn
-from training import NO_STOP, PLAN, Trained, assert_same, averages_of, train
 
 from visionlab.core.interrupt import Interrupted, Signals
 from visionlab.core.processes import rank, shard_rows
@@ -35,6 +34,7 @@ from visionlab.engine.evaluation import Result, evaluate
 from visionlab.engine.hparams import Hparams
 from visionlab.engine.state import TrainState
 from visionlab.task import Task
+from visionlab.testing.training import NO_STOP, PLAN, Trained, assert_same, averages_of, train
 
 MakeTask = Callable[[], Task]
 SHARED = replace(PLAN, batch_size=12)  # 16 would leave classification a last batch of 1

@@ -11,7 +11,6 @@ import pytest
 import torch
 from siblings import boxes, classification, two_views
 from torch import Tensor, nn
-from training import EACH_EPOCH, NO_STOP, PLAN, assert_same, averages_of, train
 
 from visionlab.backbones.weights import freeze
 from visionlab.core.interrupt import Interrupted, Signals
@@ -24,6 +23,7 @@ from visionlab.engine.loop import steps_per_epoch
 from visionlab.engine.state import TrainState
 from visionlab.optim.averaging import weight_distance, weight_norm
 from visionlab.task import Batch, Split, Task
+from visionlab.testing.training import EACH_EPOCH, NO_STOP, PLAN, assert_same, averages_of, train
 
 
 def linear() -> Task:

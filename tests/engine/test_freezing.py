@@ -8,12 +8,12 @@ import pytest
 import torch
 from siblings import TASKS, boxes, classification
 from torch import Tensor, nn
-from training import NO_STOP, PLAN, Trained, assert_same, train
 
 from visionlab.backbones.weights import backbone_of, freeze
 from visionlab.engine.freezing import train_mode, trained_parameters
 from visionlab.optim.optimizers import Adam, Sgd
 from visionlab.task import Task
+from visionlab.testing.training import NO_STOP, PLAN, Trained, assert_same, train
 
 WITH_BACKBONE = [name for name, make in TASKS.items() if make().backbone]
 OF_EVERY_OPTIMIZER = {

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 from siblings import SEED, classification
-from training import NO_STOP, assert_same, train
 
 from visionlab.engine.device import choose_device, make_deterministic
 from visionlab.images.holdout import Holdout
 from visionlab.task import Task
 from visionlab.tasks.classification.augment import Augment
 from visionlab.tasks.classification.in_memory import Labelled, in_memory
+from visionlab.testing.training import NO_STOP, assert_same, train
 
 pytestmark = [
     pytest.mark.gpu,

@@ -10,12 +10,12 @@ import torch
 from hparams_tab import differing, listed, num_written
 from siblings import classification
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from training import train
 
 from visionlab.engine.evaluation import Result
 from visionlab.engine.observers import MetricsFile, Predictions, TensorBoard
 from visionlab.engine.state import RunningMeans
 from visionlab.files.run_folder import read_rows
+from visionlab.testing.training import train
 
 
 def test_rows_after_the_checkpoint_and_a_torn_line_are_removed(tmp_path: Path) -> None:

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 from siblings import TASKS
-from training import train
 
 from visionlab.engine.progress import Terminal, draw_table
 from visionlab.engine.state import TrainState
+from visionlab.testing.training import train
 
 
 @pytest.mark.parametrize("name", TASKS)

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from PIL import Image
 from siblings import boxes, classification
 from torch import Tensor
-from training import NO_STOP, PLAN, Trained, assert_same, train
 
 from visionlab.analysis.figures.range_test_curve import draw_range_test
 from visionlab.core.range_test import smoothed, suggestion
@@ -24,6 +23,7 @@ from visionlab.engine.state import TrainState
 from visionlab.files.run_folder import read_points
 from visionlab.optim.schedules import RangeTest
 from visionlab.task import Task
+from visionlab.testing.training import NO_STOP, PLAN, Trained, assert_same, train
 
 STEPS = 30
 LOSSES = st.lists(st.floats(-10, 10), min_size=1, max_size=120)

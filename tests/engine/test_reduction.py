@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from siblings import boxes, classification, two_views
 from torch import Tensor, nn
-from training import NO_STOP, PLAN, assert_same, train
 
 from visionlab.engine.evaluation import Result, evaluate
 from visionlab.engine.reduction import loss_per_sample, ranks, reduced
 from visionlab.task import Task
 from visionlab.tasks.classification.loss import CrossEntropy
+from visionlab.testing.training import NO_STOP, PLAN, assert_same, train
 
 SHARES = st.floats(0, 1) | st.integers(0, 100).map(lambda percent: percent / 100)
 BANDS = st.tuples(SHARES, SHARES).map(sorted).filter(lambda band: band[0] < band[1])

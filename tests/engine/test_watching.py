@@ -9,7 +9,6 @@ import pytest
 import torch
 from siblings import boxes, classification
 from torch import Tensor
-from training import EACH_EPOCH, NO_STOP, PLAN, Trained, assert_same, train
 
 from visionlab.engine.checkpoints import LAST, load_last
 from visionlab.engine.evaluation import Result
@@ -17,6 +16,7 @@ from visionlab.engine.state import TrainState
 from visionlab.files.tensors import read_tensors, write_tensors
 from visionlab.optim.plateau import Plateau, PlateauState
 from visionlab.task import Task
+from visionlab.testing.training import EACH_EPOCH, NO_STOP, PLAN, Trained, assert_same, train
 
 BY_STEP = Plateau(
     monitor="train/loss",

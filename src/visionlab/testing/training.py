@@ -1,4 +1,4 @@
-"""A whole training of a small task in one call, for tests of the loop."""
+"""Train a small task in one call, for tests."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -42,19 +42,22 @@ NO_PLATEAU = Constant(warmup_steps=0, warmup_epochs=0)
 
 @dataclass
 class Trained:
-    """What a training left."""
+    """Outcome of a training.
+
+    Attributes:
+        task: with its last weights.
+        averages: of the task's model.
+        state: at the end.
+        rows: of `metrics.jsonl`.
+    """
 
     task: Task
     averages: list[Average]
     state: TrainState
-    folder: Path
-
-    @property
-    def rows(self) -> list[dict[str, float]]:
-        return read_rows(self.folder / "metrics.jsonl")
+    rows: list[dict[str, float]]
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """Return every tensor of the model and of the averages."""
+        """Return every tensor of the model and of the averages, by name."""
         named = {f"model.{key}": value for key, value in self.task.model.state_dict().items()}
         for average in self.averages:
             for key, value in average.module.state_dict().items():
@@ -63,6 +66,7 @@ class Trained:
 
 
 def averages_of(**settings: Any) -> Averages:
+    """Return averages with some settings changed; by default two exponential ones."""
     defaults: dict[str, Any] = {
         "decay": [0.5, 0.9],
         "uniform": False,
@@ -91,12 +95,13 @@ def train(
     sync_batch_norm: bool = True,
     lr: float = 0.05,
     optimizer: Callable[[nn.Module], Optimizer] | None = None,
-    change: Callable[[Task], None] = lambda task: None,
+    change: Callable[[Task], None] | None = None,
 ) -> Trained:
     """Train a task in `folder`, from its last checkpoint if it is to be resumed."""
     folder.mkdir(exist_ok=True)
     task = make_task()
-    change(task)
+    if change is not None:
+        change(task)
     prepare(task.model, sync_batch_norm=sync_batch_norm)
     sgd = Sgd(
         lr=lr,
@@ -138,7 +143,7 @@ def train(
         averages=averages,
         observers=[] if rank() else [rows, *observers],
     )
-    return Trained(task, averages, state, folder)
+    return Trained(task, averages, state, read_rows(folder / "metrics.jsonl"))
 
 
 def _last(folder: Path) -> dict[str, Any] | None:
@@ -148,9 +153,13 @@ def _last(folder: Path) -> dict[str, Any] | None:
 
 
 def assert_same(ours: Trained, theirs: Trained) -> None:
-    """Demand equal weights, averages and rows, bit for bit."""
-    assert ours.rows == theirs.rows
+    """Demand equal weights, averages and rows, bit for bit.
+
+    Raises:
+        AssertionError: they differ.
+    """
+    assert ours.rows == theirs.rows, "metrics rows differ"
     first, second = ours.tensors(), theirs.tensors()
-    assert first.keys() == second.keys()
+    assert first.keys() == second.keys(), "names of tensors differ"
     different = [name for name, value in first.items() if not torch.equal(value, second[name])]
-    assert different == []
+    assert not different, f"tensors differ: {', '.join(different)}"
