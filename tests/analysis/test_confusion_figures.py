@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from asking import ask
+from figure_inputs import inputs
 from hypothesis import given
 from hypothesis import strategies as st
 from run_folders import CLASSES, write_grid, write_run
@@ -27,10 +27,10 @@ def naive(folders: list[Path], file_name: str) -> list[list[int]]:
 
 def test_cells_are_shares_of_rows_over_all_seeds(tmp_path: Path) -> None:
     grid = write_grid(tmp_path / "grid", seeds=(1, 2), decays=(0.9,), epochs=4)
-    figures = draw_confusion(ask(grid))
+    figures = draw_confusion(*inputs(grid))
     assert list(figures) == ["confusion", "confusion_average"]
     for figure, name, label in zip(
-        figures.values(), ("model", "ema_0.9"), ("no average", "EMA 0.9"), strict=True
+        figures.values(), ("model", "ema_0.9"), ("raw model", "EMA 0.9"), strict=True
     ):
         titles = [axis.get_title() for axis in figure.axes]
         assert titles == [f"constant, {label} (2 seeds)", f"cosine, {label} (2 seeds)"]
@@ -56,7 +56,7 @@ def test_many_classes_have_colours_alone(tmp_path: Path) -> None:
         about = json.loads((folder / "run.json").read_text())
         about["labels"] = [f"class {number}" for number in range(count)]
         (folder / "run.json").write_text(json.dumps(about))
-        figure = draw_confusion(ask(folder))["confusion"]
+        figure = draw_confusion(*inputs(folder))["confusion"]
         axis, bar = figure.axes
         assert not axis.texts
         assert bar.get_ylabel() == "share of the true class (%)"
@@ -70,7 +70,7 @@ def test_runs_without_predictions_have_no_matrix(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run")
     for path in (folder / "predictions").glob("*_model.npz"):
         path.unlink()
-    assert list(draw_confusion(ask(folder))) == ["confusion_average"]
+    assert list(draw_confusion(*inputs(folder))) == ["confusion_average"]
 
 
 @given(pairs=st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4))))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from asking import ask, legend_texts
+from figure_inputs import inputs, legend_texts
 from run_folders import CLASSES, write_run
 
 from visionlab.analysis.figures.detection import (
@@ -79,8 +79,8 @@ def naive_curve(found: dict[str, Array], label: int) -> list[float]:
 
 def test_curves_are_means_over_seeds_and_classes(tmp_path: Path) -> None:
     folders = [write_detector(tmp_path / str(seed), seed=seed) for seed in (1, 2)]
-    (figure,) = draw_precision_recall(ask(tmp_path)).values()
-    assert [axis.get_title() for axis in figure.axes] == ["no average", "EMA 0.9"]  # the best
+    (figure,) = draw_precision_recall(*inputs(tmp_path)).values()
+    assert [axis.get_title() for axis in figure.axes] == ["raw model", "EMA 0.9"]  # the best
     assert legend_texts(figure) == [MEAN, "airplane", "cat"]  # there is no ship
     assert figure.axes[0].get_ylabel() == "precision (IoU 0.50)"
     for axis, model in zip(figure.axes, ("model", "ema_0.9"), strict=True):
@@ -102,7 +102,7 @@ def test_curves_are_means_over_seeds_and_classes(tmp_path: Path) -> None:
 def test_of_many_classes_only_the_mean_is_named(tmp_path: Path) -> None:
     names = [f"class {number}" for number in range(MAX_NAMED + 2)]
     folder = write_detector(tmp_path / "run", names=names)
-    (figure,) = draw_precision_recall(ask(folder)).values()
+    (figure,) = draw_precision_recall(*inputs(folder)).values()
     assert legend_texts(figure) == [MEAN]
     assert len(figure.axes[0].lines) == len(names)  # one is nowhere, and the mean
 
@@ -113,22 +113,22 @@ def test_predictions_of_older_runs_have_no_curves(tmp_path: Path) -> None:
         with np.load(path) as file:
             kept = {name: file[name] for name in file if name not in ("outcomes", "num_objects")}
         np.savez(path, **kept)
-    assert draw_precision_recall(ask(folder)) == {}
-    assert list(draw_class_precision(ask(folder))) == ["class_precision"]
+    assert draw_precision_recall(*inputs(folder)) == {}
+    assert list(draw_class_precision(*inputs(folder))) == ["class_precision"]
 
 
 def test_bars_are_means_over_seeds_of_the_last_row(tmp_path: Path) -> None:
     folders = [write_detector(tmp_path / str(seed), seed=seed) for seed in (1, 2, 3)]
-    (figure,) = draw_class_precision(ask(tmp_path)).values()
+    (figure,) = draw_class_precision(*inputs(tmp_path)).values()
     (axis,) = figure.axes
     assert axis.get_xlabel() == "AP (mean ± std, 3 seeds)"
     assert [text.get_text() for text in axis.get_yticklabels()] == ["airplane", "cat"]
-    assert legend_texts(figure) == ["no average", "EMA 0.9", "EMA 0.99"]
+    assert legend_texts(figure) == ["raw model", "EMA 0.9", "EMA 0.99"]
     rows = [
         json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1]) for folder in folders
     ]
     bars = {each.get_label(): each for each in axis.containers if hasattr(each, "patches")}
-    for label, model in (("no average", "model"), ("EMA 0.9", "ema_0.9"), ("EMA 0.99", "ema_0.99")):
+    for label, model in (("raw model", "model"), ("EMA 0.9", "ema_0.9"), ("EMA 0.99", "ema_0.99")):
         values = [[row[f"val/{model}/AP/{name}"] for row in rows] for name in ("airplane", "cat")]
         widths = [patch.get_width() for patch in bars[label].patches]
         assert widths == pytest.approx([np.mean(each) for each in values])
@@ -141,7 +141,7 @@ def test_bars_are_means_over_seeds_of_the_last_row(tmp_path: Path) -> None:
 
 
 def test_of_one_seed_there_are_no_whiskers(tmp_path: Path) -> None:
-    (figure,) = draw_class_precision(ask(write_detector(tmp_path / "run"))).values()
+    (figure,) = draw_class_precision(*inputs(write_detector(tmp_path / "run"))).values()
     (axis,) = figure.axes
     assert axis.get_xlabel() == "AP"
     assert [each.errorbar for each in axis.containers] == [None, None, None]
@@ -149,7 +149,7 @@ def test_of_one_seed_there_are_no_whiskers(tmp_path: Path) -> None:
 
 def test_runs_of_other_tasks_have_none(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run")
-    assert draw_precision_recall(ask(folder)) == draw_class_precision(ask(folder)) == {}
+    assert draw_precision_recall(*inputs(folder)) == draw_class_precision(*inputs(folder)) == {}
 
 
 def test_a_curve_checked_by_eye() -> None:

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from asking import ask, legend_texts
+from figure_inputs import inputs, legend_texts
 from run_folders import write_run
 
-from visionlab.analysis.figures.keypoints import draw_keypoint_errors, draw_pck, shares_nearer
+from visionlab.analysis.figures.keypoints import draw_keypoint_errors, draw_pck, shares_below
 
 Array = np.ndarray[Any, Any]
 THRESHOLDS = [0.05, 0.2]
@@ -49,11 +49,11 @@ def relative(folder: Path, model: str) -> Array:
 
 def test_errors_are_median_and_quartiles_of_all_images(tmp_path: Path) -> None:
     folders = [write_regressor(tmp_path / str(seed), seed=seed) for seed in (1, 2)]
-    (figure,) = draw_keypoint_errors(ask(tmp_path)).values()
+    (figure,) = draw_keypoint_errors(*inputs(tmp_path)).values()
     (axis,) = figure.axes
     assert axis.get_ylabel() == "error (% of box diagonal)\nmedian and quartiles"
-    assert axis.get_xlabel() == "point, by number"
-    assert legend_texts(figure) == ["no average", "EMA 0.9"]
+    assert axis.get_xlabel() == "keypoint (index)"
+    assert legend_texts(figure) == ["raw model", "EMA 0.9"]
     for number, model in enumerate(("model", "ema_0.9")):
         errors = 100 * np.concatenate([relative(folder, model) for folder in folders])
         medians = axis.lines[number].get_ydata()
@@ -73,10 +73,10 @@ def test_errors_are_median_and_quartiles_of_all_images(tmp_path: Path) -> None:
 
 def test_pck_is_the_share_of_points_below_each_distance(tmp_path: Path) -> None:
     folders = [write_regressor(tmp_path / str(seed), seed=seed, eyes=[[0], [1]]) for seed in (1, 2)]
-    (figure,) = draw_pck(ask(tmp_path)).values()
+    (figure,) = draw_pck(*inputs(tmp_path)).values()
     (axis,) = figure.axes
     assert axis.get_xlabel() == "t / eye distance"
-    assert axis.get_ylabel() == "share of points nearer than t\n(mean ± std, 2 seeds)"
+    assert axis.get_ylabel() == "share of keypoints with error < t\n(mean ± std, 2 seeds)"
     assert axis.get_xlim() == (0, THRESHOLDS[-1])
     for number, model in enumerate(("model", "ema_0.9")):
         line = axis.lines[number]
@@ -91,24 +91,26 @@ def test_pck_is_the_share_of_points_below_each_distance(tmp_path: Path) -> None:
 
 def test_pck_at_the_thresholds_is_the_number_of_the_metric() -> None:
     errors = np.array([[0.05, np.nan], [0.0, 0.2], [0.1, 0.04]])
-    assert shares_nearer(errors, np.array([0.05, 0.2])).tolist() == [0.4, 0.8]
+    assert shares_below(errors, np.array([0.05, 0.2])).tolist() == [0.4, 0.8]
 
 
 def test_of_one_seed_there_is_no_band(tmp_path: Path) -> None:
-    (figure,) = draw_pck(ask(write_regressor(tmp_path / "run"))).values()
+    (figure,) = draw_pck(*inputs(write_regressor(tmp_path / "run"))).values()
     assert not figure.axes[0].collections
-    assert figure.axes[0].get_ylabel() == "share of points nearer than t"
+    assert figure.axes[0].get_ylabel() == "share of keypoints with error < t"
     assert figure.axes[0].get_xlabel() == "t / box diagonal"
 
 
 def test_points_with_names_are_named(tmp_path: Path) -> None:
     names = ["left eye", "right eye", "nose", "left ear", "right ear"]
-    (figure,) = draw_keypoint_errors(ask(write_regressor(tmp_path / "run", names=names))).values()
+    (figure,) = draw_keypoint_errors(
+        *inputs(write_regressor(tmp_path / "run", names=names))
+    ).values()
     (axis,) = figure.axes
     assert [text.get_text() for text in axis.get_xticklabels()] == names
-    assert axis.get_xlabel() == "point"
+    assert axis.get_xlabel() == "keypoint"
 
 
 def test_runs_of_other_tasks_have_none(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run")
-    assert draw_keypoint_errors(ask(folder)) == draw_pck(ask(folder)) == {}
+    assert draw_keypoint_errors(*inputs(folder)) == draw_pck(*inputs(folder)) == {}

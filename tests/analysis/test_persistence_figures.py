@@ -6,16 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from asking import ask, legend_texts
+from figure_inputs import inputs, legend_texts
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from run_folders import CLASSES, write_grid, write_run
 
-from visionlab.analysis.figures.persistence import (
-    draw_persistence,
-    draw_persistence_with_pictures,
-    spans,
-)
+from visionlab.analysis.figures.persistence import draw_persistence, spans
 
 Array = np.ndarray[Any, Any]
 
@@ -52,7 +48,7 @@ def test_bars_are_where_the_least_stable_samples_are_wrong(
     epochs: tuple[int, int] | None, tmp_path: Path
 ) -> None:
     folder = write_run(tmp_path / "run", decay=[0.9, 0.99], epochs=9, seed=7)
-    (figure,) = draw_persistence(ask(folder, epochs=epochs, num_samples=6)).values()
+    (figure,) = draw_persistence(*inputs(folder, epochs=epochs, num_samples=6)).values()
     (axis,) = figure.axes
     shown = range(1, 10) if epochs is None else range(3, 8)
     correct = table(folder, "model", shown)
@@ -60,7 +56,7 @@ def test_bars_are_where_the_least_stable_samples_are_wrong(
     assert drawn_wrong(axis, "#000000", shown, 6).tolist() == (~correct[:, columns]).tolist()
     average = table(folder, "ema_0.99", shown)  # the largest decay
     assert drawn_wrong(axis, "#D55E00", shown, 6).tolist() == (~average[:, columns]).tolist()
-    assert legend_texts(figure) == ["no average: wrong", "EMA 0.99: wrong", "right"]
+    assert legend_texts(figure) == ["raw model: wrong", "EMA 0.99: wrong", "right"]
     assert axis.get_xlabel() == "epoch (seed 7)"
     with np.load(folder / "predictions" / "0001_model.npz") as file:
         names = [f"{CLASSES[file['label'][column]]} {column}" for column in columns]
@@ -74,7 +70,7 @@ def test_epochs_without_validation_belong_to_the_nearest(tmp_path: Path) -> None
     for epoch in (1, 2, 4, 5, 7, 8):
         for name in ("model", "ema_0.9"):
             (folder / "predictions" / f"{epoch:04d}_{name}.npz").unlink()
-    (figure,) = draw_persistence(ask(folder, num_samples=4)).values()
+    (figure,) = draw_persistence(*inputs(folder, num_samples=4)).values()
     (axis,) = figure.axes
     assert axis.get_xlim() == (1.5, 10.5)
     correct = table(folder, "model", (3, 6, 9))
@@ -89,14 +85,14 @@ def test_samples_are_sorted_as_asked(sort: str, tmp_path: Path) -> None:
     bad = ~correct if sort == "misclassification" else correct != average
     counts = bad.sum(axis=0)
     columns = sorted(range(len(counts)), key=lambda column: (-counts[column], column))[:5]
-    (figure,) = draw_persistence(ask(folder, sort=sort, num_samples=5)).values()
+    (figure,) = draw_persistence(*inputs(folder, sort=sort, num_samples=5)).values()
     keys = [int(text.get_text().split()[-1]) for text in figure.axes[0].get_yticklabels()]
     assert keys == columns
 
 
 def test_each_setting_has_a_figure_of_its_first_seed(tmp_path: Path) -> None:
     grid = write_grid(tmp_path / "grid", seeds=(5, 2))
-    figures = draw_persistence(ask(grid))
+    figures = draw_persistence(*inputs(grid))
     assert list(figures) == ["persistence_constant", "persistence_cosine"]
     for figure in figures.values():
         assert figure.axes[0].get_xlabel() == "epoch (seed 2)"
@@ -107,12 +103,12 @@ def test_pictures_stand_beside_their_samples(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run", epochs=6)
     asked_for = []
 
-    def pictures(run: Path, keys: Sequence[int]) -> list[Array]:
+    def load_images(run: Path, keys: Sequence[int]) -> list[Array]:
         asked_for.append((run, list(keys)))
         return [np.full((4, 5, 3), key, dtype=np.uint8) for key in keys]
 
-    request = ask(folder, num_samples=3)
-    (figure,) = draw_persistence_with_pictures(request, pictures).values()
+    request = inputs(folder, num_samples=3)
+    (figure,) = draw_persistence(*request, load_images).values()
     bars, *beside = figure.axes
     keys = [int(text.get_text().split()[-1]) for text in bars.get_yticklabels()]
     assert asked_for == [(folder, keys)]
@@ -127,12 +123,12 @@ def test_pictures_stand_beside_their_samples(tmp_path: Path) -> None:
 
 def test_without_averages_there_is_one_row_a_sample(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run", decay=[], epochs=4)
-    (figure,) = draw_persistence(ask(folder)).values()
-    assert legend_texts(figure) == ["no average: wrong", "right"]
+    (figure,) = draw_persistence(*inputs(folder)).values()
+    assert legend_texts(figure) == ["raw model: wrong", "right"]
 
 
 def test_after_a_single_epoch_nothing_is_drawn(tmp_path: Path) -> None:
-    assert draw_persistence(ask(write_run(tmp_path / "run", epochs=1))) == {}
+    assert draw_persistence(*inputs(write_run(tmp_path / "run", epochs=1))) == {}
 
 
 def test_spans_join_what_hangs_together() -> None:

@@ -23,13 +23,13 @@ input()
 def test_a_finished_run_is_read_whole(tmp_path: Path) -> None:
     run = read_run(write_run(tmp_path / "run", decay=[0.9, 0.99], seed=7, epochs=4))
     assert run.state == "finished"
-    assert not run.is_torn
+    assert not run.is_truncated
     assert run.task == "classification"
     assert run.seed == 7
     assert run.settings["averaged.decay"] == [0.9, 0.99]
     assert run.choices["scheduler"] == "cosine"
     assert [row["epoch"] for row in run.rows] == [1, 2, 3, 4]
-    assert run.models == ["model", "ema_0.9", "ema_0.99"]
+    assert run.model_names == ["model", "ema_0.9", "ema_0.99"]
 
 
 def test_a_torn_last_row_is_left_out_and_told(tmp_path: Path) -> None:
@@ -37,7 +37,7 @@ def test_a_torn_last_row_is_left_out_and_told(tmp_path: Path) -> None:
     path = folder / "metrics.jsonl"
     path.write_text(path.read_text()[:-20])
     run = read_run(folder)
-    assert run.is_torn
+    assert run.is_truncated
     assert [row["epoch"] for row in run.rows] == [1, 2]
 
 
@@ -61,7 +61,7 @@ def test_a_run_without_rows_or_record_is_waiting(tmp_path: Path) -> None:
     (folder / "metrics.jsonl").unlink()
     (folder / "run.json").unlink()
     run = read_run(folder)
-    assert (run.state, run.rows, run.models) == ("waiting", [], ["model"])
+    assert (run.state, run.rows, run.model_names) == ("waiting", [], ["model"])
     assert run.choices["scheduler"] == "cosine"  # from the class
     assert run.choices["dataset"] == "cifar"
 

@@ -15,16 +15,17 @@ import yaml
 from PIL import Image
 from run_folders import write_grid, write_run
 
+from visionlab.analysis.comparisons import add_differences
 from visionlab.analysis.figures import style
-from visionlab.analysis.measures import Model, models_of
-from visionlab.analysis.paired import Difference, differences
+from visionlab.analysis.models import ModelRecord, model_records
 from visionlab.analysis.records import read_runs
 from visionlab.analysis.report import write_report
-from visionlab.analysis.table_files import Form, as_markdown, sentence
-from visionlab.analysis.tables import Table, columns_over, make_table
+from visionlab.analysis.table_formats import describe, to_markdown
+from visionlab.analysis.table_layout import columns_over
+from visionlab.analysis.tables import NumberFormat, Table, make_table
 
 VOID = {"meta", "link", "img", "input", "wbr"}
-TABLE_FORM = Form(scale=100, decimals=2)
+NUMBER_FORMAT = NumberFormat(scale=100, decimals=2)
 
 
 class Page(HTMLParser):
@@ -78,27 +79,28 @@ class Page(HTMLParser):
         return dict(zip(names, said, strict=True))
 
 
-def shown(models: list[Model]) -> tuple[Table, Form, list[Difference]]:
+def shown(models: list[ModelRecord]) -> Table:
     table = make_table(
         models,
         name="accuracy",
         rows=["scheduler"],
-        columns=columns_over(models, "averaged.decay", value="test/top1"),
+        columns=columns_over(models, "averaged.decay", metric="test/top1"),
         weights="last",
         published={"cosine": {"none": 91.4}},
         source=None,
+        number_format=NUMBER_FORMAT,
     )
-    return table, TABLE_FORM, differences(table, first="none", second="0.9")
+    return add_differences(table, columns=["none", "0.9"])
 
 
 def report(
     *paths: Path, at: Path, with_table: bool = True, figures: dict[str, Path] | None = None
 ) -> Page:
-    found = read_runs(list(paths))
-    models = models_of(found.runs)
+    scan = read_runs(list(paths))
+    models = model_records(scan.runs)
     write_report(
         at / "report.html",
-        found=found,
+        scan=scan,
         models=models,
         tables=[shown(models)] if with_table else [],
         figures=figures or {},
@@ -109,7 +111,7 @@ def report(
 
 def draw(folder: Path, name: str = "curves", *, points: int = 3) -> list[Path]:
     with style.styled():
-        figure = style.panels(1)
+        figure = style.panel_grid(1)
         figure.axes[0].plot(range(points), [(each * 7919) % 1000 for each in range(points)], "o")
     return style.save(figure, folder, name)
 
@@ -117,16 +119,16 @@ def draw(folder: Path, name: str = "curves", *, points: int = 3) -> list[Path]:
 def test_the_table_is_what_the_markdown_says(tmp_path: Path) -> None:
     grid = write_grid(tmp_path / "grid")
     page = report(grid, at=tmp_path)
-    table, form, compared = shown(models_of(read_runs([grid]).runs))
+    table = shown(model_records(read_runs([grid]).runs))
     rows = [each for each in page.rows() if each and each[0] in ("constant", "cosine")]
-    lines = as_markdown(table, form).splitlines()[2 : 2 + len(table.rows)]
+    lines = to_markdown(table).splitlines()[2 : 2 + len(table.rows)]
     said = [[cell.strip(" *") for cell in line.strip("|").split("|")] for line in lines]
     assert rows == said
     bold = [each["text"] for each in page.all("strong")]
     assert bold == re.findall(r"\*\*(.+?)\*\*", "".join(lines))
     assert len(bold) == len(table.columns)
     items = [each["text"] for each in page.all("li")]
-    assert items == [sentence(each, form) for each in compared]
+    assert items == [describe(each, NUMBER_FORMAT) for each in table.differences]
 
 
 def test_every_model_of_every_run_has_a_row_with_its_numbers(tmp_path: Path) -> None:
@@ -136,7 +138,7 @@ def test_every_model_of_every_run_has_a_row_with_its_numbers(tmp_path: Path) -> 
     head, *rows = [
         row
         for row in page.rows()
-        if "run folder" in row or "EMA" in row[0] + row[-1] or row[0] == "no average"
+        if "run folder" in row or "EMA" in row[0] + row[-1] or row[0] == "raw model"
     ]
     columns = {name: number for number, name in enumerate(head)}
     assert len(rows) == 6
@@ -144,7 +146,7 @@ def test_every_model_of_every_run_has_a_row_with_its_numbers(tmp_path: Path) -> 
         run = grid / row[columns["run folder"]]
         results = json.loads((run / "run.json").read_text()).get("results", {}).get("test", {})
         last = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()][-1]
-        model = {"no average": "model", "EMA 0.9": "ema_0.9"}[row[columns["model"]]]
+        model = {"raw model": "model", "EMA 0.9": "ema_0.9"}[row[columns["model"]]]
         assert row[columns["val/top1"]] == f"{last[f'val/{model}/top1']:.4f}"
         is_training = model == "model"
         assert row[columns["train/loss"]] == (f"{last['train/loss']:.4f}" if is_training else "-")
@@ -170,15 +172,15 @@ def test_it_says_what_ran(tmp_path: Path) -> None:
     assert facts["Runs"] == "13: 12 finished, 1 failed"
     assert facts["Model"] == "resnet20"
     assert facts["Seeds"] == "1, 2, 3, 9"
-    assert facts["Trainings"] == "13, 2 min 42 s in all"
+    assert facts["Trainings"] == "13, 2 min 42 s in total"
     assert facts["Dates"] == "2026-11-21 12:00:00 to 2026-11-21 12:01:00"
-    assert facts["Machine"] == "a CPU, 1 thread"
+    assert facts["Hardware"] == "a CPU, 1 thread"
     assert facts["Versions"] == "visionlab 0.1.0, torch 2.15.0"
     assert facts["Commit"] == "0" * 10
-    assert (facts["Folders without runs"], facts["Folders that cannot be read"]) == ("1", "1")
+    assert (facts["Folders without runs"], facts["Unreadable folders"]) == ("1", "1")
     warning = page.only("div", role="note")["text"]
     assert "broken cannot be read: Expecting" in warning
-    assert "1 run of 13 did not finish" in warning
+    assert "1 of 13 runs did not finish" in warning
 
 
 def test_jobs_that_share_a_training_count_its_time_once(tmp_path: Path) -> None:
@@ -189,7 +191,7 @@ def test_jobs_that_share_a_training_count_its_time_once(tmp_path: Path) -> None:
         path.write_text(
             json.dumps({**json.loads(path.read_text()), "shares_training_with": others})
         )
-    assert report(grid, at=tmp_path).facts()["Trainings"] == "3, 37.5 s in all"
+    assert report(grid, at=tmp_path).facts()["Trainings"] == "3, 37.5 s in total"
 
 
 def test_settings_that_differ_are_apart_from_those_in_common(tmp_path: Path) -> None:
@@ -241,7 +243,7 @@ def test_other_runs_are_repeated_one_by_one(tmp_path: Path) -> None:
         "python train.py scheduler=constant",
         "python train.py scheduler=cosine",
     ]
-    assert "1 run did not write down the command" in page.text
+    assert "1 run did not record the command" in page.text
 
 
 @pytest.mark.parametrize("suffix", [".svg", ".png"])
@@ -255,7 +257,7 @@ def test_a_figure_is_in_the_page_as_large_as_on_paper(suffix: str, tmp_path: Pat
     assert base64.b64decode(content) == path.read_bytes()
     assert (image["width"], image["height"]) == ("326", "250")  # 3.4 x 2.6 inches
     said = page.only("figcaption")["text"]
-    assert said.startswith("curves: Numbers over the course of training")
+    assert said.startswith("curves: Metric over the course of training")
     assert image["alt"] == said
 
 
@@ -276,19 +278,27 @@ def test_figures_of_unknown_kinds_are_named(tmp_path: Path) -> None:
 
 
 def test_what_comes_from_runs_is_text_and_nothing_else(tmp_path: Path) -> None:
-    evil = "<img src=x onerror=alert(1)>&amp;\"'"
+    evil = "<img src=x onerror=alert(1)>&amp;\"'{{ 7 * 7 }}"
     folder = tmp_path / "runs" / "<b>run"
     write_run(folder, changes={"optimizer": {"_target_": "visionlab.Sgd", "lr": 0.1, "evil": evil}})
     record = json.loads((folder / "run.json").read_text())
-    record["choices"]["dataset"] = evil
+    record["choices"] |= {"dataset": evil, "scheduler": evil}
     record["hardware"]["cpu"] = evil
     record["overrides"] = [evil]
     (folder / "run.json").write_text(json.dumps(record))
-    page = report(tmp_path / "runs", at=tmp_path, with_table=False)
-    assert not page.all("img")
-    assert not page.all("b")
+    broken = write_run(tmp_path / "runs" / "<i>broken")
+    (broken / "run.json").write_text("{")
+    page = report(tmp_path / "runs", at=tmp_path, figures={f"{evil} figure": draw(tmp_path)[1]})
+    (image,) = page.all("img")
+    assert image["attributes"]["alt"].startswith(f"{evil} figure: ")
+    assert [each["text"] for each in page.all("b")] == [f"{evil} figure"]
+    assert not page.all("i")
     assert evil in page.only("h1")["text"]
-    assert evil in page.facts()["Machine"]
+    assert evil in page.only("title")["text"]
+    assert evil in page.facts()["Hardware"]
+    assert evil in [row[0] for row in page.rows()]  # of the table
+    assert "<b>run" in [each["text"] for each in page.all("a")]
+    assert "<i>broken cannot be read" in page.only("div", role="note")["text"]
     assert shlex.split(page.all("code")[0]["text"])[-1] == evil
     assert dict(row for row in page.rows() if len(row) == 2)["optimizer.evil"] == evil
 

@@ -9,11 +9,11 @@ from playwright.sync_api import BrowserContext, Page, Playwright, sync_playwrigh
 from run_folders import write_grid, write_run
 
 from visionlab.analysis.figures import style
-from visionlab.analysis.measures import models_of
+from visionlab.analysis.models import model_records
 from visionlab.analysis.records import read_runs
 from visionlab.analysis.report import write_report
-from visionlab.analysis.table_files import Form
-from visionlab.analysis.tables import columns_over, make_table
+from visionlab.analysis.table_layout import columns_over
+from visionlab.analysis.tables import NumberFormat, make_table
 
 CHROMIUM = shutil.which("chromium")
 ARGUMENTS = [
@@ -31,9 +31,9 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")
     write_grid(folder / "grid")
     write_run(folder / "more", scheduler="linear", decay=0.999, status="interrupted")
-    found = read_runs([folder])
-    models = models_of(found.runs)
-    columns = columns_over(models, "averaged.decay", value="test/top1")
+    scan = read_runs([folder])
+    models = model_records(scan.runs)
+    columns = columns_over(models, "averaged.decay", metric="test/top1")
     table = make_table(
         models,
         name="accuracy",
@@ -42,14 +42,15 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
         weights="last",
         published={},
         source=None,
+        number_format=NumberFormat(scale=100, decimals=1),
     )
     with style.styled():
-        figure = style.panels(3)
+        figure = style.panel_grid(3)
     write_report(
         folder / "report.html",
-        found=found,
+        scan=scan,
         models=models,
-        tables=[(table, Form(scale=100, decimals=1), [])],
+        tables=[table],
         figures={"curves": style.save(figure, folder, "curves")[1]},
         command=f"python plots.py runs={folder}",
     )

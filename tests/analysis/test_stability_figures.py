@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from asking import ask, legend_texts
+from figure_inputs import inputs, legend_texts
 from matplotlib.axes import Axes
 from matplotlib.patches import StepPatch
 from run_folders import write_grid, write_run
@@ -16,7 +16,8 @@ from visionlab.analysis.figures.histograms import (
     draw_misclassification,
     draw_mismatch,
 )
-from visionlab.analysis.figures.stability import draw_stability, over_seeds
+from visionlab.analysis.figures.lines import line_over_seeds
+from visionlab.analysis.figures.stability import draw_stability
 
 Array = np.ndarray[Any, Any]
 EPOCHS = 5
@@ -43,12 +44,12 @@ def grid(tmp_path: Path) -> Path:
 
 
 def test_stability_and_accuracy_are_those_of_the_files(grid: Path) -> None:
-    (figure,) = draw_stability(ask(grid)).values()
+    (figure,) = draw_stability(*inputs(grid)).values()
     assert [axis.get_title() for axis in figure.axes] == ["constant", "cosine"]
     assert [axis.get_xlabel() for axis in figure.axes] == ["epoch", "epoch"]
     label = figure.axes[0].get_ylabel()
     assert label == "share of validation samples\n(mean ± std, 2 seeds)"
-    models = ["no average", "EMA 0.9", "EMA 0.99"]
+    models = ["raw model", "EMA 0.9", "EMA 0.99"]
     assert legend_texts(figure) == [*models, "stability", "accuracy"]
     for axis in figure.axes:
         assert len(axis.lines) == 2 * len(models)
@@ -73,7 +74,7 @@ def test_stability_and_accuracy_are_those_of_the_files(grid: Path) -> None:
 
 
 def test_all_panels_have_the_limits_that_all_later_epochs_need(grid: Path) -> None:
-    (figure,) = draw_stability(ask(grid)).values()
+    (figure,) = draw_stability(*inputs(grid)).values()
     limits = {(axis.get_xlim(), axis.get_ylim()) for axis in figure.axes}
     assert len(limits) == 1
     low, high = figure.axes[0].get_ylim()
@@ -84,8 +85,8 @@ def test_all_panels_have_the_limits_that_all_later_epochs_need(grid: Path) -> No
 
 def test_of_one_seed_there_is_no_band_and_epochs_and_window_count(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run", epochs=8)
-    request = ask(folder, epochs=(3, 7), window=3)
-    (figure,) = draw_stability(request).values()
+    request = inputs(folder, epochs=(3, 7), window=3)
+    (figure,) = draw_stability(*request).values()
     (axis,) = figure.axes
     assert axis.get_title() == ""
     assert axis.get_ylabel() == "share of validation samples"
@@ -98,8 +99,10 @@ def test_of_one_seed_there_is_no_band_and_epochs_and_window_count(tmp_path: Path
 
 
 def test_the_mean_is_over_the_seeds_that_got_there() -> None:
-    curve = over_seeds([{1: 0.5, 2: 0.75}, {1: 0.25}])
-    assert curve.epochs.tolist() == [1, 2]
+    curve = line_over_seeds([(1, 7, 0.5), (2, 7, 0.75), (1, 8, 0.25)])
+    assert curve is not None
+    assert curve.x.tolist() == [1, 2]
+    assert curve.num_seeds.tolist() == [2, 1]
     assert curve.mean.tolist() == [0.375, 0.75]
     assert curve.std.tolist() == [pytest.approx(np.std([0.5, 0.25], ddof=1)), 0.0]
 
@@ -114,17 +117,17 @@ def per_cent(tables: list[Array], edges: Array) -> Array:
 
 
 def test_misclassification_counts_samples_of_all_seeds(grid: Path) -> None:
-    figures = draw_misclassification(ask(grid))
+    figures = draw_misclassification(*inputs(grid))
     assert list(figures) == ["misclassification_constant", "misclassification_cosine"]
     figure = figures["misclassification_cosine"]
     assert [axis.get_title() for axis in figure.axes] == ["cosine, EMA 0.9", "cosine, EMA 0.99"]
     assert figure.axes[0].get_xlabel() == "share of epochs misclassified"
     assert figure.axes[0].get_ylabel() == "validation samples (%)\n(2 seeds together)"
-    assert legend_texts(figure) == ["no average", "EMA 0.9", "EMA 0.99"]
+    assert legend_texts(figure) == ["raw model", "EMA 0.9", "EMA 0.99"]
     for axis, decay in zip(figure.axes, (0.9, 0.99), strict=True):
         found = bars(axis)
-        assert list(found) == ["no average", f"EMA {decay:g}"]
-        for label, name in (("no average", "model"), (f"EMA {decay:g}", f"ema_{decay:g}")):
+        assert list(found) == ["raw model", f"EMA {decay:g}"]
+        for label, name in (("raw model", "model"), (f"EMA {decay:g}", f"ema_{decay:g}")):
             shares = [
                 1 - correct(folder, name, range(1, EPOCHS + 1)).mean(axis=0)
                 for folder in folders(grid, "cosine", decay)
@@ -136,7 +139,7 @@ def test_misclassification_counts_samples_of_all_seeds(grid: Path) -> None:
 
 
 def test_mismatch_compares_an_average_with_the_model_of_its_own_run(grid: Path) -> None:
-    figure = draw_mismatch(ask(grid, epochs=(2, 4)))["mismatch_constant"]
+    figure = draw_mismatch(*inputs(grid, epochs=(2, 4)))["mismatch_constant"]
     assert not figure.legends  # the titles say it
     for axis, decay in zip(figure.axes, (0.9, 0.99), strict=True):
         assert axis.get_title() == f"constant, EMA {decay:g}"
@@ -156,7 +159,7 @@ def test_mismatch_compares_an_average_with_the_model_of_its_own_run(grid: Path) 
 def test_with_one_average_the_settings_share_a_figure(tmp_path: Path) -> None:
     grid = write_grid(tmp_path / "grid", decays=(0.9,), seeds=(1,))
     for draw, name in ((draw_misclassification, "misclassification"), (draw_mismatch, "mismatch")):
-        figures = draw(ask(grid))
+        figures = draw(*inputs(grid))
         assert list(figures) == [name]
         titles = [axis.get_title() for axis in figures[name].axes]
         assert titles == ["constant", "cosine"]
@@ -167,8 +170,8 @@ def test_with_one_average_the_settings_share_a_figure(tmp_path: Path) -> None:
 def test_seeds_that_are_behind_do_not_count(tmp_path: Path) -> None:
     ahead = write_run(tmp_path / "a", seed=1, epochs=5)
     write_run(tmp_path / "b", seed=2, epochs=5, status="running")
-    (figure,) = draw_misclassification(ask(tmp_path)).values()
-    values, edges, _ = bars(figure.axes[0])["no average"].get_data()
+    (figure,) = draw_misclassification(*inputs(tmp_path)).values()
+    values, edges, _ = bars(figure.axes[0])["raw model"].get_data()
     shares = 1 - correct(ahead, "model", range(1, 6)).mean(axis=0)
     assert values == pytest.approx(per_cent([shares], edges))
     assert figure.axes[0].get_ylabel() == "validation samples (%)"
@@ -189,16 +192,16 @@ def test_without_predictions_nothing_is_drawn(draw: Any, tmp_path: Path) -> None
     folder = write_run(tmp_path / "run")
     for path in (folder / "predictions").iterdir():
         path.unlink()
-    assert draw(ask(folder)) == {}
+    assert draw(*inputs(folder)) == {}
 
 
 def test_without_averages_there_is_no_mismatch(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run", decay=[])
-    assert draw_mismatch(ask(folder)) == {}
-    (figure,) = draw_misclassification(ask(folder)).values()
-    assert list(bars(figure.axes[0])) == ["no average"]
-    assert legend_texts(figure) == ["no average"]
+    assert draw_mismatch(*inputs(folder)) == {}
+    (figure,) = draw_misclassification(*inputs(folder)).values()
+    assert list(bars(figure.axes[0])) == ["raw model"]
+    assert legend_texts(figure) == ["raw model"]
 
 
 def test_after_a_single_epoch_there_is_no_stability(tmp_path: Path) -> None:
-    assert draw_stability(ask(write_run(tmp_path / "run", epochs=1))) == {}
+    assert draw_stability(*inputs(write_run(tmp_path / "run", epochs=1))) == {}

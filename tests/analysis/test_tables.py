@@ -14,15 +14,16 @@ import yaml
 from run_folders import write_grid, write_run
 from scipy.stats import ttest_rel
 
-from visionlab.analysis.measures import Model, differing, models_of
-from visionlab.analysis.paired import differences, with_gain
+from visionlab.analysis.comparisons import add_differences, add_gain
+from visionlab.analysis.models import ModelRecord, model_records, varying_settings
 from visionlab.analysis.records import read_runs
-from visionlab.analysis.table_files import Form, as_csv, as_latex, as_markdown
-from visionlab.analysis.tables import Column, Table, columns_over, make_table
+from visionlab.analysis.table_formats import to_csv, to_latex, to_markdown
+from visionlab.analysis.table_layout import columns_over
+from visionlab.analysis.tables import Column, NumberFormat, Table, make_table
 
 
-def models(*paths: Path) -> list[Model]:
-    return models_of(read_runs(list(paths)).runs)
+def models(*paths: Path) -> list[ModelRecord]:
+    return model_records(read_runs(list(paths)).runs)
 
 
 def table(*paths: Path, value: str = "test/top1", **changes: Any) -> Table:
@@ -30,10 +31,11 @@ def table(*paths: Path, value: str = "test/top1", **changes: Any) -> Table:
     given: dict[str, Any] = {
         "name": "table",
         "rows": ["scheduler"],
-        "columns": columns_over(found, "averaged.decay", value=value),
+        "columns": columns_over(found, "averaged.decay", metric=value),
         "weights": "last",
         "published": {},
         "source": None,
+        "number_format": NumberFormat(scale=1, decimals=4),
     }
     return make_table(found, **{**given, **changes})
 
@@ -84,14 +86,14 @@ def test_of_a_loss_less_is_best(tmp_path: Path) -> None:
 
 def test_neither_order_nor_unrelated_folders_change_a_table(tmp_path: Path) -> None:
     grid = write_grid(tmp_path / "grid")
-    expected = as_csv(table(grid), Form(scale=1, decimals=4))
+    expected = to_csv(table(grid))
     for number, folder in enumerate(sorted(grid.glob("scheduler*"), reverse=True)):
         shutil.copytree(folder, tmp_path / "shuffled" / f"{number:02d}")
     (tmp_path / "shuffled" / "notes").mkdir()
     (tmp_path / "shuffled" / "notes" / "run.json").write_text("{}")
-    assert as_csv(table(tmp_path / "shuffled"), Form(scale=1, decimals=4)) == expected
+    assert to_csv(table(tmp_path / "shuffled")) == expected
     several = sorted(grid.glob("scheduler*"))
-    assert as_csv(table(*several[::2], *several[1::2]), Form(scale=1, decimals=4)) == expected
+    assert to_csv(table(*several[::2], *several[1::2])) == expected
 
 
 def test_one_run_with_several_averages_is_several_columns(tmp_path: Path) -> None:
@@ -126,23 +128,23 @@ def test_accuracy_is_top1(tmp_path: Path) -> None:
 def test_differences_are_paired_by_seed(tmp_path: Path) -> None:
     grid = write_grid(tmp_path / "grid", seeds=(1, 2, 3, 4))
     made = table(grid)
-    for found in differences(made, first="none", second="0.99"):
+    for found in add_differences(made, columns=["none", "0.99"]).differences:
         one, other = (made.cells[found.row, label].by_seed for label in ("none", "0.99"))
         expected = ttest_rel(list(other.values()), list(one.values()))
         interval = expected.confidence_interval(0.95)
-        assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
+        assert found.interval == pytest.approx((interval.low, interval.high))
         assert found.mean == pytest.approx(np.mean([other[seed] - one[seed] for seed in one]))
         assert found.num_seeds == 4
 
 
 def test_of_one_seed_there_is_no_interval(tmp_path: Path) -> None:
     write_run(tmp_path / "run")
-    (found,) = differences(table(tmp_path), first="none", second="0.9")
-    assert (found.low, found.high, found.num_seeds) == (None, None, 1)
+    (found,) = add_differences(table(tmp_path), columns=["none", "0.9"]).differences
+    assert (found.interval, found.num_seeds) == (None, 1)
 
 
 def test_a_gain_is_a_share(tmp_path: Path) -> None:
-    made = with_gain(table(write_grid(tmp_path)), first="none", second="0.9", published={})
+    made = add_gain(table(write_grid(tmp_path)), columns=["none", "0.9"], published={})
     for row in made.rows:
         less, more = (made.cells[row, label].by_seed for label in ("none", "0.9"))
         assert made.cells[row, "gain"].mean == pytest.approx(
@@ -155,31 +157,35 @@ def test_unfinished_runs_are_left_out_and_counted(tmp_path: Path) -> None:
     write_run(tmp_path / "more", scheduler="linear", status="interrupted")
     made = table(tmp_path)
     assert made.rows == ["constant", "cosine"]
-    assert [Path(each).name for each in made.left_out] == ["more"]
-    assert "1 unfinished runs left out" in as_markdown(made, Form(scale=1, decimals=4))
+    assert made.num_left_out == 1
+    assert "1 unfinished run is left out" in to_markdown(made)
 
 
 def test_columns_by_name_and_published_numbers(tmp_path: Path) -> None:
     write_grid(tmp_path, decays=(0.9,))
     columns = [
-        Column(label="test", value="test/top1", models="model"),
-        Column(label="EMA test", value="test/top1", models="average"),
+        Column(label="test", metric="test/top1", models="model"),
+        Column(label="EMA test", metric="test/top1", models="average"),
     ]
-    made = table(tmp_path, columns=columns, published={"cosine": {"test": 50.0}})
-    form = Form(scale=100, decimals=1)
-    rows = list(csv.DictReader(io.StringIO(as_csv(made, form))))
+    made = table(
+        tmp_path,
+        columns=columns,
+        published={"cosine": {"test": 50.0}},
+        number_format=NumberFormat(scale=100, decimals=1),
+    )
+    rows = list(csv.DictReader(io.StringIO(to_csv(made))))
     row = next(row for row in rows if (row["scheduler"], row["column"]) == ("cosine", "test"))
     mean = 100 * statistics.fmean(naive(tmp_path, "cosine", "none").values())
     assert float(row["mean"]) == pytest.approx(mean)
     assert float(row["difference"]) == pytest.approx(mean - 50)
-    assert f"[50.0, {mean - 50:+.1f}]" in as_markdown(made, form)
+    assert f"[50.0, {mean - 50:+.1f}]" in to_markdown(made)
     assert len(rows) == 4
 
 
 def test_the_forms_say_the_same(tmp_path: Path) -> None:
-    made = table(write_grid(tmp_path))
-    form = Form(scale=100, decimals=2)
-    markdown, latex = as_markdown(made, form), as_latex(made, form)
+    form = NumberFormat(scale=100, decimals=2)
+    made = table(write_grid(tmp_path), number_format=form)
+    markdown, latex = to_markdown(made), to_latex(made)
     for cell in made.cells.values():
         assert cell.std is not None
         text = f"{100 * cell.mean:.2f} ± {100 * cell.std:.2f}"
@@ -192,9 +198,9 @@ def test_the_forms_say_the_same(tmp_path: Path) -> None:
 
 def test_a_group_stands_for_what_is_in_it(tmp_path: Path) -> None:
     write_grid(tmp_path / "grid")
-    assert differing(models(tmp_path)) == ["averaged.decay", "scheduler"]
+    assert varying_settings(models(tmp_path)) == ["averaged.decay", "scheduler"]
     write_run(tmp_path / "other", lr=0.2)
-    assert differing(models(tmp_path)) == ["averaged.decay", "optimizer.lr", "scheduler"]
+    assert varying_settings(models(tmp_path)) == ["averaged.decay", "optimizer.lr", "scheduler"]
 
 
 @pytest.mark.parametrize(
@@ -202,7 +208,7 @@ def test_a_group_stands_for_what_is_in_it(tmp_path: Path) -> None:
     [
         ({"rows": ["schedular"]}, r"table.rows must be .*, got schedular; did you mean scheduler"),
         ({"value": "test/top2"}, r"table.value must be .*, got test/top2; did you mean test/top1"),
-        ({"value": "xyz"}, r"table.value must be .*, got xyz; there are test/loss, test/top1"),
+        ({"value": "xyz"}, r"table.value must be .*, got xyz; known are test/loss, test/top1"),
     ],
 )
 def test_what_no_run_has_is_one_line(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
@@ -244,5 +250,5 @@ def test_nothing_finished_is_one_line(tmp_path: Path) -> None:
 
 
 def test_reports_say_what_they_are(tmp_path: Path) -> None:
-    text = as_markdown(table(write_grid(tmp_path)), Form(scale=1, decimals=4))
+    text = to_markdown(table(write_grid(tmp_path)))
     assert "test/top1; mean ± standard deviation over 3 seeds" in text

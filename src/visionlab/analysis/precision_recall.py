@@ -1,26 +1,25 @@
-"""Precision over recall from detections of which each is known to be right or wrong."""
-
-from typing import Any
+"""Precision-recall curves."""
 
 import numpy as np
 
-Array = np.ndarray[Any, Any]
-RECALLS: Array = np.linspace(0.0, 1.0, 101)  # at which COCO reads a curve off
+from visionlab.analysis.predictions import Array
+
+RECALLS: Array = np.linspace(0.0, 1.0, 101)  # at which COCO samples a curve
 
 
 def precision_at_recalls(scores: Array, outcomes: Array, *, num_objects: int) -> Array:
-    """Return the highest precision at or beyond each of `RECALLS`, (101,), 0 out of reach.
+    """Return the highest precision at or beyond each of `RECALLS`, 0 if out of reach, (101,).
 
-    It is COCO's interpolated curve, of which AP at one IoU is the mean (pycocotools'
-    `COCOeval.accumulate`); detections of one score count in the order in which they come.
+    This is COCO's interpolated curve, whose mean is AP at one IoU (pycocotools'
+    `COCOeval.accumulate`); detections with equal scores count in their order.
 
     Args:
         scores: of detections of one class in all images, (M,).
-        outcomes: 1 for a right one, 0 for a wrong one, -1 for one that counts neither way, (M,).
-        num_objects: how many there are to find.
+        outcomes: 1 for true positives, 0 for false positives, -1 for ignored ones, (M,).
+        num_objects: number of objects.
 
     Raises:
-        ValueError: there is nothing to find.
+        ValueError: there are no objects.
     """
     if num_objects < 1:
         raise ValueError(f"num_objects must be >= 1, got {num_objects}")

@@ -1,4 +1,4 @@
-"""What runs predicted: the files `predictions/<epoch>_<model>.npz`, as far as they are there."""
+"""Predictions of runs: the files `predictions/<epoch>_<model>.npz`, as far as they exist."""
 
 import functools
 import logging
@@ -6,13 +6,13 @@ import re
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from visionlab.analysis.records import Record
+from visionlab.analysis.records import RunRecord
 
 Array = np.ndarray[Any, Any]
 _FILE = re.compile(r"(\d{4,})_(.+)\.npz")
@@ -21,13 +21,13 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Correctness:
-    """Which samples a model classified correctly after which epochs.
+    """Correctly classified samples of one model after each epoch.
 
     Attributes:
-        epochs: rising, (E,) int64; those without a file are not there.
-        keys: of the samples, rising, (S,) int64.
+        epochs: with a file, increasing, (E,) int64.
+        keys: of the samples, increasing, (S,) int64.
         correct: (E, S) bool.
-        labels: of the samples, (S,) int64.
+        labels: true classes, (S,) int64.
     """
 
     epochs: Array
@@ -36,8 +36,8 @@ class Correctness:
     labels: Array
 
 
-def files_of(run: Record, name: str) -> dict[int, Path]:
-    """Return the files of one model of a run by epoch, epochs rising."""
+def prediction_files(run: RunRecord, name: str) -> dict[int, Path]:
+    """Return the prediction files of one model of a run by epoch, epochs increasing."""
     found = {}
     for path in sorted((run.folder / "predictions").glob("*.npz")):
         match = _FILE.fullmatch(path.name)
@@ -46,94 +46,93 @@ def files_of(run: Record, name: str) -> dict[int, Path]:
     return dict(sorted(found.items()))
 
 
-def last_arrays(run: Record, name: str, names: Sequence[str]) -> Mapping[str, Array] | None:
-    """Return some arrays of one model after the last epoch whose file can be read.
+def load_last_predictions(
+    run: RunRecord, name: str, arrays: Sequence[str]
+) -> Mapping[str, Array] | None:
+    """Return some arrays of one model from the file of the last epoch that is readable.
 
     None if there is no such file, or if it lacks one of the arrays.
 
     Args:
         run: that predicted.
         name: of the model.
-        names: of the arrays.
+        arrays: names of the arrays.
     """
-    for path in reversed(files_of(run, name).values()):
-        arrays = _arrays(path, path.stat().st_mtime_ns, tuple(names))
-        if arrays is not None:
-            return arrays if len(arrays) == len(names) else None
+    for path in reversed(prediction_files(run, name).values()):
+        found = _read(path, path.stat().st_mtime_ns, tuple(arrays))
+        if found is not None:
+            return found if len(found) == len(arrays) else None
     return None
 
 
-def correctness(run: Record, name: str, epochs: tuple[int, int] | None) -> Correctness | None:
-    """Return which samples one model of a run classified correctly, or None if nothing says it.
+def load_correctness(
+    run: RunRecord, name: str, epochs: tuple[int, int] | None
+) -> Correctness | None:
+    """Return the correctly classified samples of one model of a run, None if there are no files.
 
-    Epochs without a file are left out, as are files that cannot be read: those are told.
+    Epochs without a file are left out; so are unreadable files, with a warning.
 
     Args:
         run: that predicted.
         name: of the model.
-        epochs: the first and the last that count, or None for all.
+        epochs: first and last epoch, or None for all.
 
     Raises:
-        ValueError: the samples are not the same after all epochs.
+        ValueError: epochs have different samples.
     """
     first, last = epochs or (0, np.inf)
+    arrays = ("keys", "correct", "label")
     found: dict[int, Mapping[str, Array]] = {}
-    for epoch, path in files_of(run, name).items():
+    for epoch, path in prediction_files(run, name).items():
         if first <= epoch <= last:
-            names = ("keys", "correct", "label")
-            arrays = _arrays(path, path.stat().st_mtime_ns, names)
-            if arrays is not None and len(arrays) == len(names):
-                found[epoch] = arrays
+            content = _read(path, path.stat().st_mtime_ns, arrays)
+            if content is not None and len(content) == len(arrays):
+                order = np.argsort(content["keys"])
+                found[epoch] = {key: array[order] for key, array in content.items()}
+                if not np.array_equal(found[epoch]["keys"], found[min(found)]["keys"]):
+                    raise ValueError(
+                        f"predictions must have the same samples, got others in {path}"
+                    )
     if not found:
         return None
-    orders = {epoch: np.argsort(arrays["keys"]) for epoch, arrays in found.items()}
-    keys = [arrays["keys"][orders[epoch]] for epoch, arrays in found.items()]
-    for epoch, others in zip(found, keys, strict=True):
-        if not np.array_equal(others, keys[0]):
-            path = files_of(run, name)[epoch]
-            raise ValueError(
-                f"predictions must be of the run's first samples, got others in {path}"
-            )
-    earliest = min(found)
+    start = found[min(found)]
     return Correctness(
         epochs=np.array(list(found)),
-        keys=keys[0],
-        correct=np.stack([arrays["correct"][orders[epoch]] for epoch, arrays in found.items()]),
-        labels=found[earliest]["label"][orders[earliest]].astype(np.int64),
+        keys=start["keys"],
+        correct=np.stack([content["correct"] for content in found.values()]),
+        labels=start["label"].astype(np.int64),
     )
 
 
-def common(one: Correctness, other: Correctness) -> tuple[Correctness, Correctness]:
+def at_common_epochs(one: Correctness, other: Correctness) -> tuple[Correctness, Correctness]:
     """Return two models of a run at the epochs that both have."""
     epochs = np.intersect1d(one.epochs, other.epochs)
-    return _at(one, epochs), _at(other, epochs)
-
-
-def _at(model: Correctness, epochs: Array) -> Correctness:
-    rows = np.isin(model.epochs, epochs)
-    return Correctness(
-        epochs=epochs, keys=model.keys, correct=model.correct[rows], labels=model.labels
+    rows = (np.isin(each.epochs, epochs) for each in (one, other))
+    first, second = (
+        replace(each, epochs=epochs, correct=each.correct[row])
+        for each, row in zip((one, other), rows, strict=True)
     )
+    return first, second
 
 
-@functools.cache  # several figures show the same files
-def _arrays(path: Path, changed: int, names: tuple[str, ...]) -> Mapping[str, Array] | None:
-    """Return those of some arrays that a file has, or None if it cannot be read.
+@functools.cache  # several figures read the same files
+def _read(path: Path, changed: int, names: tuple[str, ...]) -> Mapping[str, Array] | None:
+    """Return those of some arrays that a file has, or None if it is unreadable.
 
     Args:
         path: of the file.
-        changed: when, so that what is read is what is there.
+        changed: modification time, so that the cache notices a new file.
         names: of the arrays.
     """
     try:
         with path.open("rb") as file, np.load(file) as arrays:
             return {name: arrays[name] for name in names if name in arrays}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        _tell(path, changed, " ".join(str(error).split()) or type(error).__name__)
+        _warn(path, changed, " ".join(str(error).split()) or type(error).__name__)
         return None
 
 
 @functools.cache
-def _tell(path: Path, changed: int, reason: str) -> None:
-    """Say once that a file cannot be read."""
-    _log.warning("%s cannot be read, and is left out: %s", path, reason)
+def _warn(path: Path, changed: int, reason: str) -> None:
+    """Warn once that a file is unreadable."""
+    _log.warning("%s cannot be read and is left out: %s", path, reason)

@@ -1,160 +1,141 @@
-"""What runs left, read as far as it goes; nothing here needs torch, a model or a data set."""
+"""Run folders as plain records. Needs no torch, no model and no data set."""
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 
+from visionlab.analysis.values import to_json
 from visionlab.files.locks import is_held
-from visionlab.files.run_folder import leaves, read_config, read_record, read_rows
+from visionlab.files.run_folder import leaves, read_config, read_record, read_rows, walk_runs
 
 State = Literal["finished", "running", "interrupted", "failed", "pruned", "killed", "waiting"]
+Row = Mapping[str, float | None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Record:
-    """One run, as its files tell it.
+class RunRecord:
+    """The files of one run.
 
     Attributes:
         folder: of the run.
-        settings: of `config.yaml`, by dotted name; a list is one setting.
-        choices: the file that was chosen for each group, as in `scheduler=cosine`; of a run that
-            did not write them down, the name of the class.
-        state: how the run stands; `killed` says running and nobody works in it.
-        is_torn: whether the last row was cut short; it is left out.
-        about: `run.json`, whole.
-        rows: of `metrics.jsonl`, one an epoch.
+        settings: `config.yaml` by dotted name; a list is one setting.
+        choices: the option chosen for each config group, as in `scheduler=cosine`; the class name
+            if the run did not record its choices.
+        state: job status; `killed` means marked as running although no process holds the folder.
+        is_truncated: whether the last row of `metrics.jsonl` is incomplete, and left out.
+        info: `run.json`.
+        rows: `metrics.jsonl`, one row per epoch.
     """
 
     folder: Path
     settings: Mapping[str, Any]
     choices: Mapping[str, str]
     state: State
-    is_torn: bool
-    about: Mapping[str, Any]
-    rows: Sequence[Mapping[str, float | None]]
+    is_truncated: bool
+    info: Mapping[str, Any]
+    rows: Sequence[Row]
 
     @property
     def task(self) -> str:
-        """The name of the task."""
+        """Name of the task."""
         return str(self.settings["task.name"])
 
     @property
     def seed(self) -> int:
-        """The seed of everything random."""
+        """The global seed."""
         return int(self.settings["global_seed"])
 
     @property
-    def models(self) -> list[str]:
-        """The names of the model in training and of its averages, in this order."""
+    def labels(self) -> list[str]:
+        """Names of the classes or keypoints, empty if not recorded."""
+        return list(self.info.get("labels") or [])
+
+    @property
+    def model_names(self) -> list[str]:
+        """Names of the raw model, which comes first, and of its averages."""
         names = [
             key.split("/")[1]
             for row in self.rows[-1:]
             for key in row
             if key.startswith(("val/", "norm/")) and "_minus_" not in key
         ]
-        names += [
-            name
-            for models in self.about.get("results", {}).values()
-            for name in models
-            if not name.endswith("best")
-        ]
+        results = self.info.get("results", {}).values()
+        names += [name for split in results for name in split if not name.endswith("best")]
         return list(dict.fromkeys(["model", *names]))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
-    """Runs below some paths, in an order that does not depend on where they lie.
+class RunScan:
+    """Result of a search for runs.
 
     Attributes:
-        runs: at least one.
-        skipped: folders below the paths in which there is no run.
-        unreadable: folders whose files cannot be read, and why.
+        runs: at least one, in an order that does not depend on their folders' names.
+        skipped: topmost folders without any run.
+        unreadable: run folders that could not be read, and the reason.
     """
 
-    runs: Sequence[Record]
+    runs: Sequence[RunRecord]
     skipped: Sequence[Path]
     unreadable: Mapping[Path, str]
 
 
-def read_runs(paths: Sequence[Path]) -> Found:
-    """Read all runs in and below some folders; one that is reached twice counts once.
+def read_runs(paths: Sequence[Path]) -> RunScan:
+    """Read all runs in or below some folders; a run reached twice counts once.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is no run.
     """
-    runs: dict[Path, Record] = {}
+    runs: dict[Path, RunRecord] = {}
     skipped: list[Path] = []
     unreadable: dict[Path, str] = {}
-    for path in paths:
-        for folder, is_run in _walk(path.expanduser()):
-            if not is_run:
-                skipped.append(folder)
-                continue
-            try:
-                runs.setdefault(folder.resolve(), read_run(folder))
-            except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
-                unreadable[folder] = " ".join(str(error).split()) or type(error).__name__
+    for folder, is_run in (found for path in paths for found in walk_runs(path.expanduser())):
+        if not is_run:
+            skipped.append(folder)
+            continue
+        try:
+            runs.setdefault(folder.resolve(), read_run(folder))
+        except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+            unreadable[folder] = " ".join(str(error).split()) or type(error).__name__
     if not runs:
         where = ", ".join(map(str, paths)) or "nothing"
         raise ValueError(f"runs must be folders with runs in or below them, got {where}")
-    ordered = sorted(runs.values(), key=_order)
-    return Found(runs=ordered, skipped=skipped, unreadable=unreadable)
-
-
-def read_run(folder: Path) -> Record:
-    """Read one run.
-
-    Raises:
-        ValueError: a file holds something else.
-        OSError: a file is missing or cannot be read.
-    """
-    settings = leaves(read_config(folder))
-    about = read_record(folder)
-    rows, is_torn = _read_rows(folder / "metrics.jsonl")
-    return Record(
-        folder=folder,
-        settings=settings,
-        choices={**_classes(settings), **about.get("choices", {})},
-        state=_state(folder, about),
-        is_torn=is_torn,
-        about=about,
-        rows=rows,
+    return RunScan(
+        runs=sorted(runs.values(), key=_sort_key), skipped=skipped, unreadable=unreadable
     )
 
 
-def _walk(folder: Path) -> Iterator[tuple[Path, bool]]:
-    """Yield the runs in or below a folder, and the highest folders that have none."""
-    if (folder / "config.yaml").is_file():
-        yield folder, True
-        return
-    if not folder.is_dir():
-        return
-    below: list[tuple[Path, bool]] = []
-    for child in sorted(folder.iterdir()):
-        if child.is_dir() and not child.name.startswith("."):
-            below += _walk(child)
-    yield from below if any(is_run for _, is_run in below) else [(folder, False)]
+def read_run(folder: Path) -> RunRecord:
+    """Read one run.
+
+    Raises:
+        ValueError: a file has other content.
+        OSError: a file is missing or unreadable.
+    """
+    settings = leaves(read_config(folder))
+    info = read_record(folder)
+    metrics = folder / "metrics.jsonl"
+    text = metrics.read_bytes() if metrics.exists() else b""
+    return RunRecord(
+        folder=folder,
+        settings=settings,
+        choices={**_class_names(settings), **info.get("choices", {})},
+        state=_state(folder, info),
+        is_truncated=bool(text) and not text.endswith(b"}\n"),
+        info=info,
+        rows=read_rows(metrics),
+    )
 
 
-def _read_rows(path: Path) -> tuple[list[dict[str, float]], bool]:
-    rows = read_rows(path)
-    is_torn = path.exists() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"}\n")
-    return rows, is_torn
+def _state(folder: Path, info: Mapping[str, Any]) -> State:
+    state: State = info.get("status", "waiting")
+    return "killed" if state == "running" and not is_held(folder) else state
 
 
-def _state(folder: Path, about: Mapping[str, Any]) -> State:
-    state: State = about.get("status", "waiting")
-    if state == "running" and not is_held(folder):
-        return "killed"
-    return state
-
-
-def _classes(settings: Mapping[str, Any]) -> dict[str, str]:
-    """Return the class of each group, in small letters."""
+def _class_names(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Return the class of each config group, in lower case."""
     return {
         key.removesuffix("._target_"): str(value).rsplit(".", 1)[-1].lower()
         for key, value in settings.items()
@@ -162,7 +143,6 @@ def _classes(settings: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _order(run: Record) -> tuple[str, str]:
-    """Return what sorts runs by what they are; by place only where that is the same."""
+def _sort_key(run: RunRecord) -> tuple[str, str]:
     settings = {key: value for key, value in run.settings.items() if key != "dataset.root"}
-    return json.dumps(settings, sort_keys=True, default=str), str(run.folder)
+    return to_json(settings), str(run.folder)

@@ -1,28 +1,26 @@
-"""How steadily samples are classified: from tables of which sample was right after which epoch.
+"""Stability of predictions over epochs.
 
-All functions take `correct`, (E, S) bool: samples in columns, epochs in rows. The epoch before is
-that of the row before: with one validation in six epochs, six epochs earlier. The measures are
-those of the study of averages in `conf/experiment/ema_table1.yaml`.
+All functions take `correct`, (E, S) bool: whether each sample was classified correctly after each
+epoch. Changes are counted between successive rows: with one validation every six epochs, over six
+epochs. These are the measures of the study of averages in `conf/experiment/ema_table1.yaml`.
 """
-
-from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+from visionlab.analysis.predictions import Array
 
 
 def stability_of_epochs(correct: Array) -> Array:
-    """Return the share of samples that are as right or wrong as the epoch before, (E - 1,)."""
+    """Return the share of samples whose correctness is the same as an epoch before, (E - 1,)."""
     shares: Array = (correct[1:] == correct[:-1]).mean(axis=1)
     return shares
 
 
 def stability_of_samples(correct: Array) -> Array:
-    """Return the share of epochs after which a sample is as the epoch before, (S,).
+    """Return the share of epochs in which correctness is the same as an epoch before, (S,).
 
     Raises:
-        ValueError: there is no epoch before another.
+        ValueError: there are fewer than two epochs.
     """
     if len(correct) < 2:
         raise ValueError(f"correct must have >= 2 epochs, got {len(correct)}")
@@ -31,10 +29,10 @@ def stability_of_samples(correct: Array) -> Array:
 
 
 def misclassification(correct: Array) -> Array:
-    """Return the share of epochs after which a sample is wrong, (S,).
+    """Return the share of epochs in which each sample is misclassified, (S,).
 
     Raises:
-        ValueError: there is no epoch.
+        ValueError: there are no epochs.
     """
     if len(correct) < 1:
         raise ValueError(f"correct must have >= 1 epoch, got {len(correct)}")
@@ -43,10 +41,10 @@ def misclassification(correct: Array) -> Array:
 
 
 def mismatch(correct: Array, other: Array) -> Array:
-    """Return the share of epochs after which one of two models is right on a sample alone, (S,).
+    """Return the share of epochs in which exactly one of two models is right, (S,).
 
     Raises:
-        ValueError: the two are not of the same epochs and samples, or there is no epoch.
+        ValueError: shapes differ, or there are no epochs.
     """
     if correct.shape != other.shape:
         raise ValueError(f"other must have shape {correct.shape}, got {other.shape}")
@@ -57,38 +55,37 @@ def mismatch(correct: Array, other: Array) -> Array:
 
 
 def least_stable(correct: Array, other: Array | None, *, sort: str, count: int) -> Array:
-    """Return the columns of the samples that are hardest to hold, the worst first.
+    """Return the columns of the least stable samples, the worst first.
 
-    Of equals the first comes first.
+    Of equal samples the first comes first.
 
     Args:
-        correct: of the model in training.
+        correct: of the raw model.
         other: of an average; only for `mismatch`.
-        sort: stability, the lowest first; misclassification or mismatch, the highest first.
-        count: how many at most.
+        sort: stability for the lowest first; misclassification or mismatch for the highest first.
+        count: maximum number of samples.
 
     Raises:
-        ValueError: `sort` is none of these, or there is no average to compare with.
+        ValueError: `sort` is none of these, or `mismatch` without an average.
     """
     if sort == "stability":
-        steadiness = stability_of_samples(correct)
+        quality = stability_of_samples(correct)
     elif sort == "misclassification":
-        steadiness = -misclassification(correct)
+        quality = -misclassification(correct)
     elif sort != "mismatch":
         raise ValueError(f"sort must be one of stability, misclassification, mismatch, got {sort}")
     elif other is None:
         raise ValueError("sort must not be mismatch for runs without averages, got mismatch")
     else:
-        steadiness = -mismatch(correct, other)
-    columns: Array = np.argsort(steadiness, kind="stable")[:count]
+        quality = -mismatch(correct, other)
+    columns: Array = np.argsort(quality, kind="stable")[:count]
     return columns
 
 
 def moving_average(values: Array, window: int) -> Array:
-    """Return the mean over a window around each value, of the same length, (E,).
+    """Return the mean over a window centred on each value, (E,).
 
-    The window is centred, so that what happens at an epoch stays there; of an even one the longer
-    half lies before. At both ends it holds what there is.
+    The longer half of an even window lies before. Windows are shorter at both ends.
 
     Raises:
         ValueError: the window is empty.

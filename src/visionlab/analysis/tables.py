@@ -1,42 +1,31 @@
-"""Tables of numbers over settings: means over seeds.
+"""Tables of metrics over settings: means and standard deviations over seeds."""
 
-Runs of one seed count once: they are averaged before seeds are. Standard deviations have n - 1 in
-the denominator.
-"""
-
-import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from visionlab.analysis.measures import (
-    Model,
-    Weights,
-    check_value,
-    differing,
-    is_more_better,
-    number,
-    setting,
-)
-from visionlab.analysis.values import order
+from visionlab.analysis.metrics import Weights, check_metric, final_metric, higher_is_better
+from visionlab.analysis.models import ModelRecord, get_setting, varying_settings
+from visionlab.analysis.statistics import mean_by_seed, std
+from visionlab.analysis.values import sort_key
 
 _MAX_NAMED = 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """What stands in a column.
+    """A column: one metric of some models.
 
     Attributes:
-        label: its head.
-        value: the number, as `<split>/<number>`.
-        having: the settings that a model must have to count here.
-        models: model, for the one in training; average, for averages; any, for both.
+        label: heading.
+        metric: `<split>/<name>`.
+        having: settings that a model must have to be included.
+        models: model for the raw model, average for averages, any for both.
     """
 
     label: str
-    value: str
+    metric: str
     having: Mapping[str, Any] = field(default_factory=dict)
     models: str = "any"
 
@@ -44,22 +33,22 @@ class Column:
         if self.models not in ("model", "average", "any"):
             raise ValueError(f"models must be model, average or any, got {self.models}")
 
-    def takes(self, model: Model) -> bool:
-        """Return whether a model counts here."""
-        is_wanted = self.models == "any" or (model.name == "model") == (self.models == "model")
-        return is_wanted and all(
-            setting(model, key, name="columns") == value for key, value in self.having.items()
-        )
+    def includes(self, model: ModelRecord) -> bool:
+        """Return whether a model belongs in this column."""
+        if self.models != "any" and model.is_raw != (self.models == "model"):
+            return False
+        having = self.having.items()
+        return all(get_setting(model, key, name="columns") == value for key, value in having)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """A number over seeds.
+    """A metric over seeds.
 
     Attributes:
-        by_seed: the number of each seed.
-        is_best: whether no other row has a better mean in this column.
-        published: what the literature says, or None.
+        by_seed: value of each seed.
+        is_best: whether its mean is the best of its column.
+        published: value in the literature, or None.
     """
 
     by_seed: Mapping[int, float]
@@ -68,14 +57,67 @@ class Cell:
 
     @property
     def mean(self) -> float:
-        """The mean over seeds."""
+        """Mean over seeds."""
         return statistics.fmean(self.by_seed.values())
 
     @property
     def std(self) -> float | None:
-        """The standard deviation over seeds, or None for a single one."""
-        values = list(self.by_seed.values())
-        return statistics.stdev(values) if len(values) > 1 else None
+        """Standard deviation over seeds, or None for a single seed."""
+        return std(list(self.by_seed.values())) if len(self.by_seed) > 1 else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """Mean difference of two columns in one row, paired by seed.
+
+    Attributes:
+        row: label of the row.
+        first: label of the column that is subtracted.
+        second: label of the column that it is subtracted from.
+        mean: of the difference.
+        interval: 95 % interval by Student's t, or None for a single seed.
+        num_seeds: seeds that both columns have.
+    """
+
+    row: str
+    first: str
+    second: str
+    mean: float
+    interval: tuple[float, float] | None
+    num_seeds: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class NumberFormat:
+    """Number format of a table.
+
+    Attributes:
+        scale: factor on all values, 100 for per cent.
+        decimals: digits after the decimal point.
+    """
+
+    scale: float
+    decimals: int
+
+    def __post_init__(self) -> None:
+        if self.scale <= 0:
+            raise ValueError(f"table.scale must be > 0, got {self.scale}")
+        if not 0 <= self.decimals <= 10:
+            raise ValueError(f"table.decimals must be in [0, 10], got {self.decimals}")
+
+    def number(self, value: float, *, signed: bool = False) -> str:
+        """Return a value as text."""
+        return f"{value * self.scale:{'+' if signed else ''}.{self.decimals}f}"
+
+    def cell(self, cell: Cell) -> str:
+        """Return `mean ± std [published, difference]`, as far as there is any."""
+        text = self.number(cell.mean)
+        if cell.std is not None:
+            text += f" ± {self.number(cell.std)}"
+        if cell.published is not None:
+            off = self.number(cell.mean - cell.published / self.scale, signed=True)
+            text += f" [{cell.published:.{self.decimals}f}, {off}]"
+        return text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,13 +125,15 @@ class Table:
     """A table.
 
     Attributes:
-        name: of its files.
-        row_keys: the settings that tell rows apart.
-        rows: the labels of the rows.
-        columns: in order.
-        cells: by the labels of row and column, where there is anything.
-        left_out: runs that did not finish, which do not count.
+        name: stem of its files.
+        row_keys: settings that distinguish rows.
+        rows: labels of the rows.
+        columns: from left to right.
+        cells: by the labels of row and column; empty cells are missing.
+        num_left_out: number of unfinished runs, which are left out.
         source: of the published numbers, or None.
+        number_format: of all cells.
+        differences: between two of the columns.
     """
 
     name: str
@@ -97,25 +141,23 @@ class Table:
     rows: Sequence[str]
     columns: Sequence[Column]
     cells: Mapping[tuple[str, str], Cell]
-    left_out: Sequence[str]
+    num_left_out: int
     source: str | None
+    number_format: NumberFormat
+    differences: Sequence[Difference] = ()
 
+    @property
+    def header(self) -> list[str]:
+        """Headings of all columns, the first of which has the row labels."""
+        return [", ".join(self.row_keys), *(column.label for column in self.columns)]
 
-def columns_over(models: Sequence[Model], key: str, *, value: str) -> list[Column]:
-    """Return a column for each value of a setting, in order.
-
-    Raises:
-        ValueError: a run has no such setting.
-    """
-    found = {_text(each): each for each in (setting(m, key, name="table.columns") for m in models)}
-    return [
-        Column(label=_label(each), value=value, having={key: each})
-        for each in sorted(found.values(), key=order)
-    ]
+    def row_cells(self, row: str) -> list[Cell | None]:
+        """Return the cells of a row, None for empty ones."""
+        return [self.cells.get((row, column.label)) for column in self.columns]
 
 
 def make_table(
-    models: Sequence[Model],
+    models: Sequence[ModelRecord],
     *,
     name: str,
     rows: Sequence[str],
@@ -123,23 +165,23 @@ def make_table(
     weights: Weights,
     published: Mapping[str, Mapping[str, float]],
     source: str | None,
+    number_format: NumberFormat,
 ) -> Table:
-    """Return a table.
-
-    Runs that have not finished are left out, and listed.
+    """Return a table of the finished runs of one task; for its arguments see `Table`.
 
     Args:
-        models: of runs of one task.
-        name: of the table's files.
-        rows: the settings that tell rows apart.
-        columns: what stands in them.
+        models: of the runs.
+        name: see `Table`.
+        rows: settings that distinguish rows.
+        columns: from left to right.
         weights: last or best.
-        published: numbers of the literature, by the labels of row and column.
-        source: of these, or None.
+        published: values in the literature, by the labels of row and column.
+        source: see `Table`.
+        number_format: see `Table`.
 
     Raises:
-        ValueError: runs of several tasks; a setting or number that a finished run does not have; or
-            runs of one cell that differ in more than their seeds.
+        ValueError: there are several tasks, or no finished run; a finished run lacks a setting or
+            metric; or models of one cell differ in more than their seeds.
     """
     tasks = sorted({model.run.task for model in models})
     if len(tasks) > 1:
@@ -148,10 +190,11 @@ def make_table(
     if not finished:
         raise ValueError(f"runs of a table must be finished, got none of {len(models)}")
     for column in columns:
-        check_value(finished, column.value, name="table.value")
-    by_row: dict[str, list[Model]] = {}
-    for model in sorted(finished, key=lambda each: _row_order(each, rows)):
-        by_row.setdefault(_row_label(model, rows), []).append(model)
+        check_metric(finished, column.metric, name="table.value")
+    by_row: dict[str, list[ModelRecord]] = {}
+    values = {id(m): [get_setting(m, key, name="table.rows") for key in rows] for m in finished}
+    for model in sorted(finished, key=lambda m: [sort_key(value) for value in values[id(m)]]):
+        by_row.setdefault(", ".join(map(value_text, values[id(model)])), []).append(model)
     cells = {
         (row, column.label): Cell(
             by_seed=by_seed, published=published.get(row, {}).get(column.label)
@@ -169,36 +212,35 @@ def make_table(
         cells={
             key: replace(cell, is_best=cell.mean == best[key[1]]) for key, cell in cells.items()
         },
-        left_out=sorted({str(m.run.folder) for m in models if m.run.state != "finished"}),
+        num_left_out=len({m.run.folder for m in models if m.run.state != "finished"}),
         source=source,
+        number_format=number_format,
     )
 
 
+def value_text(value: Any) -> str:
+    """Return the value of a setting as a label."""
+    return repr(value) if isinstance(value, float) else str(value)
+
+
 def _by_seed(
-    members: Sequence[Model], column: Column, weights: Weights, row: str
+    members: Sequence[ModelRecord], column: Column, weights: Weights, row: str
 ) -> dict[int, float]:
-    """Return the number of a cell for each seed."""
-    counted = [model for model in members if column.takes(model)]
-    if more := differing(counted):
+    included = [model for model in members if column.includes(model)]
+    if more := varying_settings(included):
         raise ValueError(
             f"table.rows and table.columns must leave nothing else to differ, "
             f"got {', '.join(more[:_MAX_NAMED])} in row {row}, column {column.label}"
         )
-    values: dict[int, list[float]] = {}
-    missing = []
-    for model in counted:
-        value = number(model, column.value, weights=weights)
-        if value is None:
-            missing.append(str(model.run.folder))
-        else:
-            values.setdefault(model.run.seed, []).append(value)
+    found = [(model, final_metric(model, column.metric, weights=weights)) for model in included]
+    missing = [str(model.run.folder) for model, value in found if value is None]
     if missing:
         others = f" and {len(missing) - _MAX_NAMED} more" if len(missing) > _MAX_NAMED else ""
         raise ValueError(
-            f"table.value must be a number of all finished runs, got {column.value}, which is "
+            f"table.value must be a metric of all finished runs, got {column.metric}, which is "
             f"missing in {', '.join(missing[:_MAX_NAMED])}{others}"
         )
-    return {seed: statistics.fmean(several) for seed, several in sorted(values.items())}
+    return mean_by_seed((model.run.seed, value) for model, value in found if value is not None)
 
 
 def _best_mean(cells: Mapping[tuple[str, str], Cell], column: Column) -> float | None:
@@ -206,20 +248,4 @@ def _best_mean(cells: Mapping[tuple[str, str], Cell], column: Column) -> float |
     means = [cell.mean for (_, label), cell in cells.items() if label == column.label]
     if len(means) < 2:
         return None
-    return max(means) if is_more_better(column.value) else min(means)
-
-
-def _row_label(model: Model, keys: Sequence[str]) -> str:
-    return ", ".join(_label(setting(model, key, name="table.rows")) for key in keys)
-
-
-def _row_order(model: Model, keys: Sequence[str]) -> list[tuple[bool, float, str]]:
-    return [order(setting(model, key, name="table.rows")) for key in keys]
-
-
-def _label(value: Any) -> str:
-    return repr(value) if isinstance(value, float) else str(value)
-
-
-def _text(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, default=str)
+    return max(means) if higher_is_better(column.metric) else min(means)

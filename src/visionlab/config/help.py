@@ -22,6 +22,7 @@ from visionlab.config.signatures import meanings, read_signature
 
 _INITIAL_WEIGHTS = "visionlab.runs.experiment.InitialWeights"
 _MAX_VALUE = 24
+_OPTIONS = ("visionlab.analysis.options.PlotOptions", "visionlab.analysis.options.FigureOptions")
 _ABOUT = {
     "train": "Train a vision model.",
     "eval": "Evaluate the models that a run saved; without run=, those of the newest run.",
@@ -60,7 +61,10 @@ def help_text(script: str, choices: Sequence[str], *, folders: Sequence[Path]) -
     parts = [_ABOUT[script], _USAGE.format(script=script), "Groups (group=file):"]
     parts += list(_groups(folders, groups))
     parts.append("\nSettings (key=value), with their defaults:")
-    return "\n".join([*parts, *_settings(config, "", _of_schema(SCHEMAS[script]))])
+    known = _of_schema(SCHEMAS[script])
+    for path in _OPTIONS if script == "plots" else ():
+        known |= _of_part(path)
+    return "\n".join([*parts, *_settings(config, "", known)])
 
 
 def _groups(folders: Sequence[Path], groups: set[str]) -> Iterator[str]:
@@ -95,7 +99,7 @@ def _settings(node: Mapping[str, Any], prefix: str, known: Mapping[str, str]) ->
             target = str(value["_target_"])
             yield _line(f"  {key}", target.rpartition(".")[2], _summary(target))
             inner = {each: value[each] for each in value if each != "_target_"}
-            yield from _settings(inner, f"{key}.", _of_part(target, key))
+            yield from _settings(inner, f"{key}.", _of_part(target, f"{key}."))
         elif isinstance(value, Mapping) and value:
             if key in known:
                 yield _line(f"  {key}", "", known[key])
@@ -111,13 +115,13 @@ def _summary(target: str) -> str:
         return ""
 
 
-def _of_part(target: str, key: str) -> dict[str, str]:
+def _of_part(target: str, prefix: str = "") -> dict[str, str]:
     """Return the meanings of a part's settings by their dotted keys."""
     found: dict[str, str] = {}
-    for path in (_INITIAL_WEIGHTS, target) if key == "model" else (target,):
+    for path in (_INITIAL_WEIGHTS, target) if prefix == "model." else (target,):
         with suppress(LookupError):
             parameters = read_signature(path).parameters
-            found |= {f"{key}.{name}": each.meaning for name, each in parameters.items()}
+            found |= {f"{prefix}{name}": each.meaning for name, each in parameters.items()}
     return found
 
 

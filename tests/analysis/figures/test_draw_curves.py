@@ -6,18 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from asking import ask, band, legend, lines, naive, points, titles
+from figure_inputs import band, inputs, legend, lines, naive, points, titles
 from run_folders import write_grid, write_run
 
 from visionlab.analysis.figures.curves import draw_curves
 
-LABELS = {"no average": "model", "EMA 0.9": "ema_0.9", "EMA 0.99": "ema_0.99"}
+LABELS = {"raw model": "model", "EMA 0.9": "ema_0.9", "EMA 0.99": "ema_0.99"}
 
 
 @pytest.mark.parametrize("x", ["epoch", "step"])
 def test_a_panel_is_a_schedule_and_a_line_an_average(x: str, tmp_path: Path) -> None:
     write_grid(tmp_path, epochs=4)
-    figure = draw_curves(ask(tmp_path, x=x))["curves"]
+    figure = draw_curves(*inputs(tmp_path, x=x))["curves"]
     assert titles(figure.axes) == ["constant", "cosine"]
     for axis in figure.axes:
         assert list(lines(axis)) == list(LABELS)
@@ -39,7 +39,7 @@ def test_a_panel_is_a_schedule_and_a_line_an_average(x: str, tmp_path: Path) -> 
 
 def test_no_two_lines_look_alike_in_grey(tmp_path: Path) -> None:
     write_run(tmp_path / "run", decay=[0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.999])
-    (axis,) = draw_curves(ask(tmp_path))["curves"].axes
+    (axis,) = draw_curves(*inputs(tmp_path))["curves"].axes
     drawn = lines(axis).values()
     assert len(drawn) == 10
     assert len({(line.get_marker(), str(line._dash_pattern)) for line in drawn}) == 10  # type: ignore[attr-defined]
@@ -47,14 +47,14 @@ def test_no_two_lines_look_alike_in_grey(tmp_path: Path) -> None:
 
 def test_one_seed_has_no_band(tmp_path: Path) -> None:
     write_run(tmp_path / "run")
-    figure = draw_curves(ask(tmp_path))["curves"]
+    figure = draw_curves(*inputs(tmp_path))["curves"]
     assert not figure.axes[0].collections
-    assert legend(figure) == ("", ["no average", "EMA 0.9"])
+    assert legend(figure) == ("", ["raw model", "EMA 0.9"])
 
 
 def test_a_hue_is_a_line_for_each_value_and_averages_are_panels(tmp_path: Path) -> None:
     write_grid(tmp_path)
-    figure = draw_curves(ask(tmp_path, hue="scheduler", y="val/loss"))["curves"]
+    figure = draw_curves(*inputs(tmp_path, hue="scheduler", y="val/loss"))["curves"]
     assert titles(figure.axes) == list(LABELS)
     for axis in figure.axes:
         key = f"val/{LABELS[axis.get_title()]}/loss"
@@ -74,7 +74,7 @@ def test_a_number_of_the_run_has_one_line_a_setting(hue: str | None, tmp_path: P
             (folder / "config.yaml").write_text(text)
             rows = (folder / "metrics.jsonl").read_text().replace(": 2.0,", f": {2 + lr},")
             (folder / "metrics.jsonl").write_text(rows)
-    figure = draw_curves(ask(tmp_path, y="train/loss", hue=hue))["curves"]
+    figure = draw_curves(*inputs(tmp_path, y="train/loss", hue=hue))["curves"]
     (axis,) = figure.axes
     assert list(lines(axis)) == ["learning rate 0.05", "learning rate 0.1"]
     for lr in (0.05, 0.1):
@@ -87,8 +87,8 @@ def test_a_number_of_the_run_has_one_line_a_setting(hue: str | None, tmp_path: P
 def test_a_run_that_goes_on_is_drawn_as_far_as_it_is(tmp_path: Path) -> None:
     write_run(tmp_path / "one", seed=1, epochs=5)
     write_run(tmp_path / "two", seed=2, epochs=5, status="interrupted")
-    figure = draw_curves(ask(tmp_path))["curves"]
-    xs, ys = points(lines(figure.axes[0])["no average"])
+    figure = draw_curves(*inputs(tmp_path))["curves"]
+    xs, ys = points(lines(figure.axes[0])["raw model"])
     expected = naive(tmp_path, lambda row: row["val/model/top1"])
     assert (xs, ys) == (expected[0], pytest.approx(expected[1]))
     assert xs == [1, 2, 3, 4, 5]
@@ -101,8 +101,8 @@ def test_repeats_of_a_seed_count_once(tmp_path: Path) -> None:
         row = json.loads((folder / "metrics.jsonl").read_text())
         row["val/model/top1"] = value
         (folder / "metrics.jsonl").write_text(json.dumps(row) + "\n")
-    (axis,) = draw_curves(ask(tmp_path))["curves"].axes
-    assert points(lines(axis)["no average"])[1] == pytest.approx([(0.3 + 0.9) / 2])
+    (axis,) = draw_curves(*inputs(tmp_path))["curves"].axes
+    assert points(lines(axis)["raw model"])[1] == pytest.approx([(0.3 + 0.9) / 2])
 
 
 def test_the_first_epochs_of_long_curves_do_not_flatten_the_rest(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_the_first_epochs_of_long_curves_do_not_flatten_the_rest(tmp_path: Path)
         for name in ("model", "ema_0.9"):
             row[f"val/{name}/top1"] = 0.1 if row["epoch"] <= 4 else 0.9 + row["epoch"] / 1000
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (axis,) = draw_curves(ask(tmp_path))["curves"].axes
+    (axis,) = draw_curves(*inputs(tmp_path))["curves"].axes
     low, high = axis.get_ylim()
     assert 0.89 < low < 0.905 < 0.94 < high < 0.95
 
@@ -121,7 +121,7 @@ def test_each_task_has_its_own_figure(tmp_path: Path) -> None:
     write_run(tmp_path / "one")
     other = {"task": {"name": "keypoints", "monitor": "top1", "mode": "max"}}
     write_run(tmp_path / "two", changes=other)
-    assert sorted(draw_curves(ask(tmp_path))) == ["curves_classification", "curves_keypoints"]
+    assert sorted(draw_curves(*inputs(tmp_path))) == ["curves_classification", "curves_keypoints"]
 
 
 def test_many_panels_are_left_out_and_said(
@@ -130,25 +130,25 @@ def test_many_panels_are_left_out_and_said(
     caplog.set_level(logging.INFO)
     for number in range(13):
         write_run(tmp_path / str(number), lr=0.1 + number / 100, num_samples=2)
-    assert draw_curves(ask(tmp_path)) == {}
-    assert "curves is left out: 13 panels, at most 12 can be read" in caplog.text
+    assert draw_curves(*inputs(tmp_path)) == {}
+    assert "curves is left out: 13 panels, at most 12" in caplog.text
 
 
 def test_without_rows_there_is_nothing(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run")
     (folder / "metrics.jsonl").write_text("")
-    assert draw_curves(ask(tmp_path)) == {}
+    assert draw_curves(*inputs(tmp_path)) == {}
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"y": "val/top2"}, "y must be a number .*, got val/top2; did you mean val/top1"),
-        ({"y": "test/top1"}, "y must be a number of each epoch, .*, got test/top1$"),
+        ({"y": "val/top2"}, "y must be a metric .*, got val/top2; did you mean val/top1"),
+        ({"y": "test/top1"}, "y must be a metric of each epoch, .*, got test/top1$"),
         ({"hue": "schedular"}, "hue must be a setting of all runs, got schedular; did you mean"),
     ],
 )
 def test_what_no_run_has_is_one_line(changes: dict[str, str], message: str, tmp_path: Path) -> None:
     write_grid(tmp_path)
     with pytest.raises(ValueError, match=f"^{message}"):
-        draw_curves(ask(tmp_path, **changes))
+        draw_curves(*inputs(tmp_path, **changes))

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from asking import ask, legend, lines, naive, points
+from figure_inputs import inputs, legend, lines, naive, points
 from run_folders import write_run
 
 from visionlab.analysis.figures.losses import draw_losses
@@ -22,7 +22,7 @@ def with_losses(folder: Path, lr: float, losses: list[float]) -> None:
 def test_runs_share_axes_and_splits_differ_in_dashes(tmp_path: Path) -> None:
     for lr in (0.1, 0.2):
         with_losses(tmp_path / str(lr), lr, [3.0, 2.0, 1 + lr])
-    figure = draw_losses(ask(tmp_path))["losses"]
+    figure = draw_losses(*inputs(tmp_path))["losses"]
     (axis,) = figure.axes
     drawn = axis.get_lines()
     assert len(drawn) == 4
@@ -42,7 +42,7 @@ def test_runs_share_axes_and_splits_differ_in_dashes(tmp_path: Path) -> None:
 def test_of_many_settings_only_training_is_drawn(tmp_path: Path) -> None:
     for number in range(8):
         with_losses(tmp_path / str(number), 0.1 + number / 10, [3.0, 2.0])
-    (axis,) = draw_losses(ask(tmp_path))["losses"].axes
+    (axis,) = draw_losses(*inputs(tmp_path))["losses"].axes
     drawn = lines(axis).values()
     assert len(drawn) == 8
     looks = {(line.get_marker(), str(line._dash_pattern)) for line in drawn}  # type: ignore[attr-defined]
@@ -52,7 +52,7 @@ def test_of_many_settings_only_training_is_drawn(tmp_path: Path) -> None:
 
 def test_a_broken_axis_leaves_a_range_out(tmp_path: Path) -> None:
     with_losses(tmp_path / "run", 0.1, [90.0, 70.0, 2.0, 1.0])
-    figure = draw_losses(ask(tmp_path, broken_axis=(3.0, 30.0)))["losses"]
+    figure = draw_losses(*inputs(tmp_path, broken_axis=(3.0, 30.0)))["losses"]
     upper, lower = figure.axes
     assert upper.get_ylim()[0] == 30
     assert upper.get_ylim()[1] > 90
@@ -68,9 +68,9 @@ def test_a_broken_axis_leaves_a_range_out(tmp_path: Path) -> None:
 
 def test_a_loss_out_of_all_proportion_makes_the_axis_logarithmic(tmp_path: Path) -> None:
     with_losses(tmp_path / "one", 0.1, [3.0, 2.0, 1.0])
-    assert draw_losses(ask(tmp_path))["losses"].axes[0].get_yscale() == "linear"
+    assert draw_losses(*inputs(tmp_path))["losses"].axes[0].get_yscale() == "linear"
     with_losses(tmp_path / "two", 0.2, [3.0, 1e9, 1.0])
-    (axis,) = draw_losses(ask(tmp_path))["losses"].axes
+    (axis,) = draw_losses(*inputs(tmp_path))["losses"].axes
     assert axis.get_yscale() == "log"
     assert axis.get_ylim()[1] > 1e9
 
@@ -82,9 +82,9 @@ def test_a_range_that_leaves_a_side_empty_is_one_line(
     with_losses(tmp_path / "run", 0.1, [4.0, 3.0])
     message = r"^broken_axis must have losses on both sides, which are 1.5 to 4, got \["
     with pytest.raises(ValueError, match=message):
-        draw_losses(ask(tmp_path, broken_axis=ends))
+        draw_losses(*inputs(tmp_path, broken_axis=ends))
 
 
 def test_without_rows_there_is_nothing(tmp_path: Path) -> None:
     (write_run(tmp_path / "run") / "metrics.jsonl").write_text("")
-    assert draw_losses(ask(tmp_path)) == {}
+    assert draw_losses(*inputs(tmp_path)) == {}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from asking import ask, legend, points, runs
+from figure_inputs import inputs, legend, points, runs
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -25,7 +25,7 @@ def grey(line: Line2D) -> float:
 
 def test_a_line_goes_through_the_settings_to_the_value(tmp_path: Path) -> None:
     write_grid(tmp_path)
-    figure = draw_parallel(ask(tmp_path))["parallel"]
+    figure = draw_parallel(*inputs(tmp_path))["parallel"]
     names = [text.get_text() for text in figure.axes[0].get_xticklabels()]
     assert names == ["scheduler", "decay of average"]
     means: dict[tuple[float, float], float] = {}
@@ -49,7 +49,7 @@ def test_a_line_goes_through_the_settings_to_the_value(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("value", "is_better_high"), [("test/top1", True), ("test/loss", False)])
 def test_better_is_darker_in_grey(value: str, is_better_high: bool, tmp_path: Path) -> None:
     write_grid(tmp_path)
-    drawn = trials(draw_parallel(ask(tmp_path, value=value))["parallel"])
+    drawn = trials(draw_parallel(*inputs(tmp_path, value=value))["parallel"])
     heights = [points(line)[1][-1] for line in drawn]
     assert heights == sorted(heights, reverse=not is_better_high)  # the best on top
     greys = [grey(line) for line in drawn]
@@ -62,7 +62,7 @@ def test_pruned_runs_are_dashed_and_compared_on_validation(tmp_path: Path) -> No
     for number, status in enumerate(statuses):
         lr = [0.001, 0.01, 0.1, 1.0][number]
         write_run(tmp_path / str(number), lr=lr, status=status)
-    figure = draw_parallel(ask(tmp_path))["parallel"]
+    figure = draw_parallel(*inputs(tmp_path))["parallel"]
     rows = {config["optimizer"]["lr"]: rows for config, _, rows in runs(tmp_path)}
     values = {lr: rows[lr][-1]["val/model/top1"] for lr in rows}
     low, high = min(values.values()), max(values.values())
@@ -80,14 +80,14 @@ def test_pruned_runs_are_dashed_and_compared_on_validation(tmp_path: Path) -> No
 def test_a_run_without_the_number_ends_before_the_value(tmp_path: Path) -> None:
     for number, status in enumerate(["finished", "finished", "pruned"]):
         write_run(tmp_path / str(number), lr=0.1 + number / 10, status=status)
-    drawn = trials(draw_parallel(ask(tmp_path, value="test/top1"))["parallel"])
+    drawn = trials(draw_parallel(*inputs(tmp_path, value="test/top1"))["parallel"])
     assert [len(points(line)[0]) for line in drawn] == [2, 2]
 
 
 def test_runs_that_go_on_or_failed_are_left_out(tmp_path: Path) -> None:
     for number, status in enumerate(["finished", "finished", "interrupted", "failed", "running"]):
         write_run(tmp_path / str(number), lr=0.1 + number / 10, status=status)
-    figure = draw_parallel(ask(tmp_path))["parallel"]
+    figure = draw_parallel(*inputs(tmp_path))["parallel"]
     assert len(trials(figure)) == 2
     assert not figure.legends
     assert figure.axes[0].child_axes[0].get_ylabel() == "test accuracy"
@@ -95,10 +95,10 @@ def test_runs_that_go_on_or_failed_are_left_out(tmp_path: Path) -> None:
 
 def test_one_setting_has_no_figure(tmp_path: Path) -> None:
     write_grid(tmp_path, schedulers=("cosine",), decays=(0.9,))
-    assert draw_parallel(ask(tmp_path)) == {}
+    assert draw_parallel(*inputs(tmp_path)) == {}
 
 
 def test_a_number_that_no_run_has_is_one_line(tmp_path: Path) -> None:
     write_grid(tmp_path)
     with pytest.raises(ValueError, match=r"^value must be .*, got test/top2; did you mean"):
-        draw_parallel(ask(tmp_path, value="test/top2"))
+        draw_parallel(*inputs(tmp_path, value="test/top2"))

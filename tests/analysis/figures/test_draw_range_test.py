@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 
 import pytest
-from asking import ask, legend, points, titles
+from figure_inputs import inputs, legend, points, titles
 from run_folders import write_run
 
 from visionlab.analysis.figures.range_test import draw_range_test
@@ -31,7 +31,7 @@ def test_each_run_is_a_panel(tmp_path: Path) -> None:
     write_test(tmp_path / "one", 40, lr=0.1)
     write_test(tmp_path / "two", 60, lr=0.2)
     write_run(tmp_path / "trained", lr=0.3)
-    figure = draw_range_test(ask(tmp_path))["range_test"]
+    figure = draw_range_test(*inputs(tmp_path))["range_test"]
     assert len(figure.axes) == 2
     for axis, lr, at in zip(figure.axes, (0.1, 0.2), (40, 60), strict=True):
         each, mean = axis.get_lines()[:2]
@@ -49,19 +49,21 @@ def test_a_loss_that_does_not_fall_has_no_mark(tmp_path: Path) -> None:
     text = (tmp_path / "run" / "range_test.csv").read_text().splitlines()
     rising = [f"{step},{lr},{step},0" for step, lr in enumerate(LRS)]
     (tmp_path / "run" / "range_test.csv").write_text("\n".join([text[0], *rising]))
-    figure = draw_range_test(ask(tmp_path))["range_test"]
+    figure = draw_range_test(*inputs(tmp_path))["range_test"]
     assert titles(figure.axes) == [""]
     assert legend(figure)[1] == ["loss of each step", "smoothed"]
 
 
 def test_without_a_range_test_there_is_nothing(tmp_path: Path) -> None:
     write_run(tmp_path / "run")
-    assert draw_range_test(ask(tmp_path)) == {}
+    assert draw_range_test(*inputs(tmp_path)) == {}
 
 
 @pytest.mark.parametrize("text", ["a,b\n1,2\n", "step,lr,loss\n1,x,2\n", "step,lr,loss\n1\n"])
 def test_another_file_of_that_name_is_one_line(text: str, tmp_path: Path) -> None:
     write_test(tmp_path / "run", 40)
     (tmp_path / "run" / "range_test.csv").write_text(text)
-    with pytest.raises(ValueError, match=r"range_test.csv must have columns step, lr, loss"):
-        draw_range_test(ask(tmp_path))
+    with pytest.raises(
+        ValueError, match=r"range_test.csv must have numeric columns step, lr, loss"
+    ):
+        draw_range_test(*inputs(tmp_path))

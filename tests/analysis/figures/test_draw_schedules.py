@@ -5,20 +5,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from asking import ask, legend, lines, naive, points
+from figure_inputs import inputs, legend, lines, naive, points
 from run_folders import write_grid, write_run
 
-from visionlab.analysis.figures.schedules import draw_planned, draw_schedules
+from visionlab.analysis.figures.curves import draw_planned_schedules, draw_schedules
 from visionlab.optim.schedules import Constant, Cosine, Linear, MultiStep
 
-PLAN: dict[str, Any] = {"lr": 0.1, "total_steps": 600, "steps_per_epoch": 50}
+PLAN: dict[str, Any] = {"lr": 0.1, "epochs": 12, "steps_per_epoch": 50}
 
 
 def test_a_schedule_is_a_line(tmp_path: Path) -> None:
     for scheduler, lr in (("cosine", 0.1), ("constant", 0.2)):
         for seed in (1, 2):
             write_run(tmp_path / f"{scheduler}{seed}", scheduler=scheduler, lr=lr, seed=seed)
-    figure = draw_schedules(ask(tmp_path))["schedules"]
+    figure = draw_schedules(*inputs(tmp_path))["schedules"]
     (axis,) = figure.axes
     assert list(lines(axis)) == ["learning rate 0.1, cosine", "learning rate 0.2, constant"]
     for label, line in lines(axis).items():
@@ -31,25 +31,25 @@ def test_a_schedule_is_a_line(tmp_path: Path) -> None:
 def test_settings_that_do_not_change_the_rate_are_no_lines(tmp_path: Path) -> None:
     for depth in (20, 56):
         model = {
-            "_target_": "visionlab.tasks.classification.ResNetCifar",
+            "_target_": "visionlab.tasks.classification.models.resnet_cifar.ResNetCifar",
             "depth": depth,
         }
         for lr in (0.1, 0.2):
             write_run(tmp_path / f"{depth}{lr}", lr=lr, changes={"model": model})
-    (axis,) = draw_schedules(ask(tmp_path))["schedules"].axes
+    (axis,) = draw_schedules(*inputs(tmp_path))["schedules"].axes
     assert list(lines(axis)) == ["learning rate 0.1", "learning rate 0.2"]
 
 
 def test_one_schedule_is_one_line(tmp_path: Path) -> None:
     write_grid(tmp_path, schedulers=("cosine",))
-    figure = draw_schedules(ask(tmp_path))["schedules"]
+    figure = draw_schedules(*inputs(tmp_path))["schedules"]
     assert len(figure.axes[0].get_lines()) == 1
     assert not figure.legends
 
 
 def test_runs_without_rates_have_no_figure(tmp_path: Path) -> None:
     (write_run(tmp_path / "run") / "metrics.jsonl").write_text("")
-    assert draw_schedules(ask(tmp_path)) == {}
+    assert draw_schedules(*inputs(tmp_path)) == {}
 
 
 def test_what_is_planned_is_the_rate_of_each_step() -> None:
@@ -60,7 +60,7 @@ def test_what_is_planned_is_the_rate_of_each_step() -> None:
         "linear": Linear(warmup_steps=100, warmup_epochs=0),
         "multistep": MultiStep(milestone_epochs=[4, 8], milestone_steps=[], gamma=0.1, **none),
     }
-    figure = draw_planned(schedules, **PLAN)
+    (figure,) = draw_planned_schedules(schedules, **PLAN).values()
     (axis,) = figure.axes
     assert list(lines(axis)) == list(schedules)
     for label, line in lines(axis).items():
@@ -76,7 +76,8 @@ def test_what_is_planned_is_the_rate_of_each_step() -> None:
 
 def test_a_long_plan_is_drawn_with_few_points() -> None:
     schedule = Linear(warmup_steps=0, warmup_epochs=0)
-    figure = draw_planned({"linear": schedule}, lr=1.0, total_steps=70200, steps_per_epoch=390)
+    plan = {"lr": 1.0, "epochs": 180, "steps_per_epoch": 390}
+    (figure,) = draw_planned_schedules({"linear": schedule}, **plan).values()
     (line,) = figure.axes[0].get_lines()
     epochs, rates = points(line)
     assert len(epochs) == 1000
@@ -87,13 +88,14 @@ def test_a_long_plan_is_drawn_with_few_points() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"total_steps": 0}, "total_steps must be >= 1, got 0"),
-        ({"steps_per_epoch": 0}, "steps_per_epoch must be >= 1, got 0"),
-        ({"schedules": {}}, "schedules must be 1 to 14, got 0"),
-        ({"total_steps": 5}, "warmup_steps must be shorter than the run of 5 steps"),
+        ({"schedules": {}}, "planned.schedulers must be 1 to 14, got 0"),
+        (
+            {"epochs": 1, "steps_per_epoch": 5},
+            "warmup_steps must be shorter than the run of 5 steps",
+        ),
     ],
 )
 def test_a_plan_that_cannot_be_is_one_line(changes: dict[str, Any], message: str) -> None:
     given = {"schedules": {"a": Linear(warmup_steps=10, warmup_epochs=0)}, **PLAN, **changes}
     with pytest.raises(ValueError, match=f"^{message}"):
-        draw_planned(given.pop("schedules"), **given)
+        draw_planned_schedules(given.pop("schedules"), **given)

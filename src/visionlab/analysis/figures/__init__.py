@@ -1,1 +1,1 @@
-"""Figures of what runs left."""
+"""Figures of runs: functions from models and options to Matplotlib figures by name."""

@@ -1,79 +1,191 @@
-"""Curves of training: a number over epochs or steps, for the model in training and its averages."""
+"""Curves over epochs or steps: metrics, distances of averages, and learning rates."""
 
-import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 from matplotlib.figure import Figure
 
-from visionlab.analysis.asked import Asked
-from visionlab.analysis.figures.labels import by_task, common_label, number_label
 from visionlab.analysis.figures.lines import (
-    along_rows,
-    draw_line,
+    MAX_LINES,
+    Limits,
+    Line,
+    ReadRow,
     draw_panels,
-    from_zero,
-    in_panels,
-    panels_and_lines,
-    settled,
+    limits_after_start,
+    limits_from_zero,
+    line_over_rows,
+    make_panels,
+    metric_reader,
+    panel_and_line_keys,
 )
-from visionlab.analysis.figures.style import styled
-from visionlab.analysis.measures import Model, check_value, in_row, main_value
+from visionlab.analysis.groups import by_task, group_by
+from visionlab.analysis.labels import metric_label
+from visionlab.analysis.metrics import check_metric, epoch_metric, main_metric
+from visionlab.analysis.models import ModelRecord, split_varying_settings
+from visionlab.analysis.options import FigureOptions, Schedule
+from visionlab.analysis.records import Row
+
+_MAX_POINTS = 1000  # of a planned schedule
+_Keys = tuple[Sequence[str], Sequence[str]]  # settings that distinguish panels, and lines
+_read_lr = metric_reader("lr")
 
 
-def draw_curves(asked: Asked) -> Mapping[str, Figure]:
-    """Draw a number over epochs or steps: a panel for each setting, a line for each average.
+def draw_curves(models: Sequence[ModelRecord], options: FigureOptions) -> Mapping[str, Figure]:
+    """Draw a metric over epochs or steps: a panel per setting, a line per average.
 
-    With a `hue`, the other way round: a line for each of its values, a panel for each average.
-    Seeds are one line, their mean, in a band of one standard deviation. The model in training
-    depends on no setting of averages; it is drawn once. Each task has a figure of its own.
+    With `hue` it is the other way round: a line per value of it, a panel per average. Seeds are
+    drawn as their mean with a band of one standard deviation. There is a figure for each task.
 
     Raises:
-        ValueError: no run has the number in its rows, or a run lacks the setting `hue`.
+        ValueError: no row has the metric `y`, or a run lacks the setting `hue`.
     """
-    figures = {
-        name: figure
-        for name, models in by_task(asked.models, "curves")
-        if (figure := _draw_one(models, asked, name)) is not None
-    }
-    if asked.y is not None:
-        _check_rows(asked.models, asked.y)
+    if options.y is not None:
+        _check_rows(models, options.y)
+    figures: dict[str, Figure] = {}
+    for name, members in by_task(models, "curves"):
+        metric = options.y or _main_curve(members)
+        if metric is None:
+            continue
+        panel_keys, line_keys = panel_and_line_keys(members, options.hue)
+        if not metric.startswith("val/"):  # of the run, whatever its averages
+            panel_keys = [key for key in panel_keys if not key.startswith("averaged.")]
+            if options.hue is None or options.hue.startswith("averaged."):
+                panel_keys, line_keys = [], panel_keys
+        limits = limits_from_zero if metric == "lr" else limits_after_start
+        keys, read, label = (panel_keys, line_keys), metric_reader(metric), metric_label(metric)
+        figures |= _draw(members, keys, x=options.x, y=label, read=read, limits=limits, name=name)
     return figures
 
 
-def _draw_one(models: Sequence[Model], asked: Asked, name: str) -> Figure | None:
-    value = asked.y or _main_curve(models)
-    if value is None:
-        return None
-    panel_keys, line_keys = panels_and_lines(models, asked.hue)
-    if not value.startswith("val/"):  # of the run, whatever its averages
-        panel_keys = [key for key in panel_keys if not key.startswith("averaged.")]
-        if asked.hue is None or asked.hue.startswith("averaged."):
-            panel_keys, line_keys = [], panel_keys
-    read = functools.partial(in_row, value=value)
-    make = functools.partial(along_rows, x=asked.x, read=read)
-    with styled():
-        return draw_panels(
-            in_panels(models, panel_keys, line_keys, make),
-            name=name,
-            x_label=asked.x,
-            y_label=number_label(value),
-            common=common_label(line_keys),
-            limits=from_zero if value == "lr" else settled,
-            draw=draw_line,
+def draw_norms(models: Sequence[ModelRecord], options: FigureOptions) -> Mapping[str, Figure]:
+    """Draw the norm of average minus raw weights over the norm of the raw weights.
+
+    A panel per average, a line per setting; with `hue` lines are its values and panels are all
+    other settings. There is a figure for each task.
+
+    Raises:
+        ValueError: a run lacks the setting `hue`.
+    """
+    figures: dict[str, Figure] = {}
+    label = "‖average \N{MINUS SIGN} weights‖ / ‖weights‖"
+    for name, averages in by_task([model for model in models if not model.is_raw], "norms"):
+        panel_keys, line_keys = panel_and_line_keys(averages, options.hue)
+        keys = (line_keys, panel_keys) if options.hue is None else (panel_keys, line_keys)
+        figures |= _draw(averages, keys, x=options.x, y=label, read=relative_norm, name=name)
+    return figures
+
+
+def draw_schedules(models: Sequence[ModelRecord], options: FigureOptions) -> Mapping[str, Figure]:
+    """Draw the learning rate at the end of each epoch, a line per schedule.
+
+    Only settings that change the learning rate distinguish lines. There is a figure for each task.
+    """
+    figures: dict[str, Figure] = {}
+    for name, raw in by_task([model for model in models if model.is_raw], "schedules"):
+        keys = _rate_settings(raw)
+        figures |= _draw(raw, ([], keys), x=options.x, y="learning rate", read=_read_lr, name=name)
+    return figures
+
+
+def draw_planned_schedules(
+    schedules: Mapping[str, Schedule], *, lr: float, epochs: int, steps_per_epoch: int
+) -> Mapping[str, Figure]:
+    """Draw the learning rate of each step of a training, without any run.
+
+    Args:
+        schedules: by label.
+        lr: base learning rate.
+        epochs: of the training.
+        steps_per_epoch: of the training.
+
+    Raises:
+        ValueError: there are no schedules, too many to tell apart, or one that does not fit the
+            training.
+    """
+    if not 1 <= len(schedules) <= MAX_LINES:
+        raise ValueError(f"planned.schedulers must be 1 to {MAX_LINES}, got {len(schedules)}")
+    total = epochs * steps_per_epoch
+    steps = np.unique(np.linspace(0, total - 1, _MAX_POINTS).round().astype(int))
+    lines = {
+        label: Line(
+            x=(steps + 1) / steps_per_epoch,  # the end of the step, as in the rows of runs
+            mean=lr
+            * np.array(
+                [
+                    schedule(step, total_steps=total, steps_per_epoch=steps_per_epoch)
+                    for step in steps.tolist()
+                ]
+            ),
+            std=np.zeros(len(steps)),
+            num_seeds=np.ones(len(steps), dtype=int),
         )
+        for label, schedule in schedules.items()
+    }
+    return draw_panels(
+        {"": lines},
+        name="planned_schedules",
+        x_label="epoch",
+        y_label="learning rate",
+        line_keys=[],
+        limits=limits_from_zero,
+    )
 
 
-def _main_curve(models: Sequence[Model]) -> str | None:
-    """Return the number on validation that says most, or None if nothing was validated."""
+def relative_norm(model: ModelRecord, row: Row) -> float | None:
+    """Return the distance of an average from the raw weights, relative to their norm."""
+    difference, weights = row.get(f"norm/model_minus_{model.name}"), row.get("norm/model")
+    return difference / weights if difference is not None and weights else None
+
+
+def _draw(
+    models: Sequence[ModelRecord],
+    keys: _Keys,
+    *,
+    x: str,
+    y: str,
+    read: ReadRow,
+    name: str,
+    limits: Callable[[Sequence[Line]], Limits] = limits_from_zero,
+) -> dict[str, Figure]:
+    """Draw what is read from rows over epochs or steps."""
+    panels = make_panels(models, *keys, lambda members: line_over_rows(members, x=x, read=read))
+    return draw_panels(panels, name=name, x_label=x, y_label=y, line_keys=keys[1], limits=limits)
+
+
+def _main_curve(models: Sequence[ModelRecord]) -> str | None:
+    """Return the main metric on validation, or None if nothing was validated."""
     rows = [row for model in models for row in model.run.rows]
     if not any(key.startswith("val/") for row in rows for key in row):
         return None
-    return f"val/{main_value(models).partition('/')[2]}"
+    return f"val/{main_metric(models).partition('/')[2]}"
 
 
-def _check_rows(models: Sequence[Model], value: str) -> None:
-    check_value(models, value, name="y")
-    if all(in_row(model, row, value) is None for model in models for row in model.run.rows):
+def _check_rows(models: Sequence[ModelRecord], metric: str) -> None:
+    check_metric(models, metric, name="y")
+    if all(epoch_metric(model, row, metric) is None for model in models for row in model.run.rows):
         raise ValueError(
-            f"y must be a number of each epoch, as val/loss, train/loss or lr, got {value}"
+            f"y must be a metric of each epoch, as val/loss, train/loss or lr, got {metric}"
         )
+
+
+def _rate_settings(models: Sequence[ModelRecord]) -> list[str]:
+    """Return the varying settings, without those that do not change the learning rate."""
+    keys, _ = split_varying_settings(models)
+    for key in list(keys):
+        fewer = [each for each in keys if each != key]
+        groups = group_by(models, fewer)
+        has_merged = len(groups) < len(group_by(models, keys))
+        if has_merged and all(_have_equal_rates(members) for _, members in groups):
+            keys = fewer
+    return keys
+
+
+def _have_equal_rates(models: Sequence[ModelRecord]) -> bool:
+    """Return whether models have the same learning rate in each epoch that they share."""
+    rates: dict[float | None, float] = {}
+    for model in models:
+        for row in model.run.rows:
+            rate = _read_lr(model, row)
+            if rate is not None and rates.setdefault(row["epoch"], rate) != rate:
+                return False
+    return True

@@ -1,181 +1,148 @@
-"""How well detectors find objects: precision over recall, and the average precision of classes."""
+"""Precision-recall curves of detectors, and the average precision of each class."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 
-from visionlab.analysis.asked import Asked
-from visionlab.analysis.best import best_line
-from visionlab.analysis.figures.legends import put_below
-from visionlab.analysis.figures.style import looks, panels, styled
-from visionlab.analysis.measures import in_row
-from visionlab.analysis.panels import Line, panels_of
+from visionlab.analysis.figures.legend import legend_below, legend_handles
+from visionlab.analysis.figures.style import LineStyle, line_styles, panel_grid
+from visionlab.analysis.groups import SeedGroup, best_average, setting_groups
+from visionlab.analysis.metrics import last_metric
+from visionlab.analysis.models import ModelRecord
+from visionlab.analysis.options import FigureOptions
 from visionlab.analysis.precision_recall import RECALLS, precision_at_recalls
-from visionlab.analysis.predictions import last_arrays
+from visionlab.analysis.predictions import Array, load_last_predictions
+from visionlab.analysis.statistics import std
 
-Array = np.ndarray[Any, Any]
 TASK = "detection"
-MAX_NAMED = 12  # curves; of more classes only the mean is told apart
+MAX_NAMED = 12  # curves; if there are more classes, only the mean is named
 MEAN = "mean of classes"
 _ARRAYS = ("scores", "labels", "outcomes", "num_objects")
 _HATCHES = ("", "////", "....", "xxxx")
-_BAR, _AROUND, _SHORTEST = 0.11, 0.7, 2.0  # inches
-_GROUP = 0.8  # of the room of a class
+_BAR, _MARGIN, _MIN_HEIGHT = 0.11, 0.7, 2.0  # inches
+_GROUP = 0.8  # of the height of a class
+_Seeds = Mapping[str, Sequence[float]]  # values of all seeds by class
 
 
-def draw_precision_recall(asked: Asked) -> Mapping[str, Figure]:
-    """Draw precision over recall at an IoU of 0.50, after the last epoch, on validation.
+def draw_precision_recall(
+    models: Sequence[ModelRecord], options: FigureOptions
+) -> Mapping[str, Figure]:
+    """Draw precision over recall at an IoU of 0.50 on validation after the last epoch.
 
-    A curve for each class and one for their mean, all means over seeds. A panel for the model in
-    training and one for the average that is best at last, for each setting of training.
+    A curve per class and their mean, averaged over seeds; for each setting a panel for the raw
+    model and one for the best average after the last epoch.
     """
-    found = {
-        ", ".join(filter(None, (panel.label, line.label))): curves
-        for panel in panels_of(asked.models, task=TASK)
-        for line in (panel.in_training, best_line(panel.averages))
-        if line is not None and (curves := _curves(line))
+    panels = {
+        group.title(member): curves
+        for group in setting_groups(models, task=TASK)
+        for member in (group.raw, best_average(group))
+        if member is not None and (curves := _curves(member))
     }
-    if not found:
+    if not panels:
         return {}
-    names = list(dict.fromkeys(name for curves in found.values() for name in curves))
-    with styled():
-        figure = panels(len(found))
-        for axis, (title, curves) in zip(figure.axes, found.items(), strict=True):
-            _draw_curves(axis, curves, names)
-            axis.set(title=title, xlabel="recall", xlim=(0, 1), ylim=(0, 1.02))
-        figure.axes[0].set_ylabel("precision (IoU 0.50)")
-        lines = {str(line.get_label()): line for axis in figure.axes for line in axis.lines}
-        put_below(figure, [lines[name] for name in names if name in lines], title=None)
+    styles = line_styles(name for curves in panels.values() for name in curves)
+    figure = panel_grid(len(panels))
+    for axis, (title, curves) in zip(figure.axes, panels.items(), strict=True):
+        _draw_curves(axis, curves, styles)
+        axis.set(title=title, xlabel="recall", xlim=(0, 1), ylim=(0, 1.02))
+    figure.axes[0].set_ylabel("precision (IoU 0.50)")
+    handles = legend_handles(figure)
+    legend_below(figure, {name: handles[name] for name in styles if name in handles})
     return {"precision_recall": figure}
 
 
-def draw_class_precision(asked: Asked) -> Mapping[str, Figure]:
-    """Draw the average precision of each class after the last epoch, on validation.
+def draw_class_precision(
+    models: Sequence[ModelRecord], options: FigureOptions
+) -> Mapping[str, Figure]:
+    """Draw the average precision of each class on validation after the last epoch.
 
     Bars are means over seeds, whiskers standard deviations; classes without objects are left out.
     """
-    found = {
-        panel.label: {line.label: numbers for line in panel.lines if (numbers := _numbers(line))}
-        for panel in panels_of(asked.models, task=TASK)
+    panels = {
+        group.label: bars
+        for group in setting_groups(models, task=TASK)
+        if (bars := {m.label: seeds for m in group.members if (seeds := _precision(m))})
     }
-    drawn = {label: lines for label, lines in found.items() if lines}
-    if not drawn:
+    if not panels:
         return {}
-    labels = list(dict.fromkeys(label for lines in drawn.values() for label in lines))
-    names = max(len(numbers) for lines in drawn.values() for numbers in lines.values())
-    num_seeds = max(len(seeds) for lines in drawn.values() for seeds in _all_seeds(lines))
-    with styled():
-        height = max(_SHORTEST, _BAR * (len(labels) + 1) * names + _AROUND)
-        figure = panels(len(drawn), height=height)
-        for axis, (title, lines) in zip(figure.axes, drawn.items(), strict=True):
-            _draw_bars(axis, lines, labels)
-            axis.set(title=title, xlim=(0, 1))
-            axis.set_xlabel(f"AP (mean ± std, {num_seeds} seeds)" if num_seeds > 1 else "AP")
-        bars = {label: bar for axis in figure.axes for label, bar in _bars(axis)}
-        put_below(figure, list(bars.values()), title=None)
+    styles = line_styles(label for bars in panels.values() for label in bars)
+    every = [seeds for bars in panels.values() for seeds in bars.values()]
+    num_seeds = max(len(values) for seeds in every for values in seeds.values())
+    height = max(_MIN_HEIGHT, _BAR * (len(styles) + 1) * max(map(len, every)) + _MARGIN)
+    figure = panel_grid(len(panels), height=height)
+    for axis, (title, bars) in zip(figure.axes, panels.items(), strict=True):
+        _draw_bars(axis, bars, styles)
+        axis.set(title=title, xlim=(0, 1))
+        axis.set_xlabel(f"AP (mean ± std, {num_seeds} seeds)" if num_seeds > 1 else "AP")
+    legend_below(figure, legend_handles(figure))
     return {"class_precision": figure}
 
 
-def _curves(line: Line) -> dict[str, Array]:
-    """Return a curve (101,) for each class with objects, and their mean; none without files."""
-    names = line.models[0].run.about.get("labels", [])
-    found = [last_arrays(model.run, model.name, _ARRAYS) for model in line.models]
+def _curves(member: SeedGroup) -> dict[str, Array]:
+    """Return a curve (101,) per class with objects, and their mean first; none without files."""
+    names = member.models[0].run.labels
     by_class: dict[str, list[Array]] = {}
-    for arrays in (arrays for arrays in found if arrays is not None):
-        num_objects = arrays["num_objects"].sum(axis=0, dtype=np.int64)
+    for model in member.models:
+        arrays = load_last_predictions(model.run, model.name, _ARRAYS)
+        if arrays is None:
+            continue
         for label, name in enumerate(names):
-            if num_objects[label] > 0:
+            num_objects = int(arrays["num_objects"][:, label].sum(dtype=np.int64))
+            if num_objects > 0:
                 rows = arrays["labels"] == label
-                curve = precision_at_recalls(
-                    arrays["scores"][rows],
-                    arrays["outcomes"][rows],
-                    num_objects=int(num_objects[label]),
-                )
+                scores, outcomes = arrays["scores"][rows], arrays["outcomes"][rows]
+                curve = precision_at_recalls(scores, outcomes, num_objects=num_objects)
                 by_class.setdefault(name, []).append(curve)
-    curves = {name: np.mean(several, axis=0) for name, several in by_class.items()}
+    curves = {name: np.mean(seeds, axis=0) for name, seeds in by_class.items()}
     return {MEAN: np.mean(list(curves.values()), axis=0), **curves} if curves else {}
 
 
-def _draw_curves(axis: Axes, curves: Mapping[str, Array], names: Sequence[str]) -> None:
-    """Draw curves, that of the mean last and thick; of many classes the others are grey."""
-    look_of = looks(names)
+def _draw_curves(axis: Axes, curves: Mapping[str, Array], styles: Mapping[str, LineStyle]) -> None:
+    """Draw curves, the mean last and thick; of many classes the others are grey."""
+    thin: LineStyle = {"linewidth": 1.0, "markevery": 20, "markersize": 3}
     for name, curve in reversed(list(curves.items())):
-        look = look_of[name]
         if name == MEAN:
             axis.plot(RECALLS, curve, color="black", linewidth=2.2, label=name)
-        elif len(names) <= MAX_NAMED:
-            axis.plot(
-                RECALLS,
-                curve,
-                color=look.color,
-                linestyle=look.linestyle,
-                linewidth=1.0,
-                marker=look.marker,
-                markevery=20,
-                markersize=3,
-                label=name,
-            )
+        elif len(styles) <= MAX_NAMED:
+            axis.plot(RECALLS, curve, label=name, **styles[name], **thin)
         else:
             axis.plot(RECALLS, curve, color="0.7", linewidth=0.6, label="_class")
 
 
-def _numbers(line: Line) -> dict[str, list[float]]:
-    """Return the average precision of each class that has objects, one number a seed."""
+def _precision(member: SeedGroup) -> _Seeds:
+    """Return the average precision of each class with objects, one value per seed."""
     found: dict[str, list[float]] = {}
-    for model in line.models:
-        names = model.run.about.get("labels", [])
-        for name in names if model.run.rows else []:
-            value = in_row(model, model.run.rows[-1], f"val/AP/{name}")
-            if value is not None and value >= 0:  # -1 says that there is nothing to find
+    for model in member.models:
+        for name in model.run.labels:
+            value = last_metric(model, f"val/AP/{name}")
+            if value is not None and value >= 0:  # -1 if there are no objects
                 found.setdefault(name, []).append(value)
     return found
 
 
-def _all_seeds(lines: Mapping[str, Mapping[str, list[float]]]) -> list[list[float]]:
-    return [seeds for numbers in lines.values() for seeds in numbers.values()]
-
-
-def _draw_bars(
-    axis: Axes, lines: Mapping[str, Mapping[str, list[float]]], labels: Sequence[str]
-) -> None:
-    """Draw a group of bars for each class, the first on top, in it one for each model."""
-    names = list(dict.fromkeys(name for numbers in lines.values() for name in numbers))
-    look_of, thickness = looks(labels), _GROUP / len(labels)
-    for number, label in enumerate(labels):
-        numbers = lines.get(label, {})
-        shown = [name for name in names if name in numbers]
-        places = [names.index(name) + (number + 0.5) * thickness - _GROUP / 2 for name in shown]
-        several = max((len(numbers[name]) for name in shown), default=0) > 1
+def _draw_bars(axis: Axes, bars: Mapping[str, _Seeds], styles: Mapping[str, LineStyle]) -> None:
+    """Draw a group of bars per class, the first class on top, with one bar per model."""
+    names = list(dict.fromkeys(name for seeds in bars.values() for name in seeds))
+    thickness = _GROUP / len(styles)
+    for number, (label, style) in enumerate(styles.items()):
+        seeds = bars.get(label, {})
+        offset = (number + 0.5) * thickness - _GROUP / 2
+        has_errors = max(map(len, seeds.values()), default=0) > 1
         axis.barh(
-            places,
-            [float(np.mean(numbers[name])) for name in shown],
+            [names.index(name) + offset for name in seeds],
+            [float(np.mean(values)) for values in seeds.values()],
             thickness,
-            xerr=[_std(numbers[name]) for name in shown] if several else None,
+            xerr=[std(values) for values in seeds.values()] if has_errors else None,
             error_kw={"elinewidth": 0.8, "ecolor": "0.3"},
-            facecolor="white" if number % len(_HATCHES) else look_of[label].color,
-            edgecolor=look_of[label].color,
+            facecolor="white" if number % len(_HATCHES) else style["color"],
+            edgecolor=style["color"],
             hatch=_HATCHES[number % len(_HATCHES)],
             linewidth=0.8,
-            label=label,
+            label=label if seeds else None,
         )
     axis.set_yticks(range(len(names)), names, parse_math=False)
     axis.set_ylim(len(names) - 0.5, -0.5)
     axis.grid(visible=False, axis="y")
     axis.set_axisbelow(True)
-
-
-def _bars(axis: Axes) -> list[tuple[str, Patch]]:
-    """Return a bar of each model, as a legend shows it."""
-    groups = [each for each in axis.containers if isinstance(each, BarContainer) and len(each)]
-    for group in groups:
-        group[0].set_label(group.get_label())
-    return [(str(group.get_label()), group[0]) for group in groups]
-
-
-def _std(values: Sequence[float]) -> float:
-    return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0

@@ -1,170 +1,163 @@
-"""Over how many samples each share of epochs occurs: misclassified, or judged differently."""
+"""Histograms of samples over the share of epochs misclassified, or predicted differently."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from visionlab.analysis.asked import Asked
-from visionlab.analysis.figures.legends import put_below
-from visionlab.analysis.figures.style import Look, looks, panels, slug, styled
-from visionlab.analysis.panels import Line, Panel, panels_of
-from visionlab.analysis.predictions import common, correctness
+from visionlab.analysis.figures.legend import legend_below, legend_handles
+from visionlab.analysis.figures.style import LineStyle, line_styles, panel_grid, slug
+from visionlab.analysis.groups import SeedGroup, SettingGroup, setting_groups
+from visionlab.analysis.models import ModelRecord
+from visionlab.analysis.options import FigureOptions
+from visionlab.analysis.predictions import Array, at_common_epochs, load_correctness
 from visionlab.analysis.stability import misclassification, mismatch
 
-Array = np.ndarray[Any, Any]
 TASK = "classification"
 MAX_BINS = 50
 _FILLED = "0.75"
 
+# tables (E, S) of each seed, from which a measure returns shares of epochs (S,)
+_Load = Callable[[SeedGroup, FigureOptions], list[tuple[Array, ...]]]
+_Measure = Callable[..., Array]
 
-@dataclass(frozen=True, kw_only=True)
-class _Histogram:
-    """One panel.
 
-    Attributes:
-        title: of it.
-        shares: of the samples of all seeds, by the label of the model.
-        num_epochs: of which they are shares.
-        num_seeds: how many seeds there are.
-    """
+class _Shares(NamedTuple):
+    """Shares of epochs of the samples of all seeds, (S,)."""
 
-    title: str
-    shares: Mapping[str, Array]
+    values: Array
     num_epochs: int
     num_seeds: int
 
 
-def draw_misclassification(asked: Asked) -> Mapping[str, Figure]:
-    """Draw over how many samples each share of epochs misclassified occurs.
+_Panels = Mapping[str, Mapping[str, _Shares]]  # by title, then by model label
 
-    A panel for each average. Samples of several seeds are counted together; of seeds with fewer
-    epochs than others there are none.
+
+def draw_misclassification(
+    models: Sequence[ModelRecord], options: FigureOptions
+) -> Mapping[str, Figure]:
+    """Draw a histogram of samples over the share of epochs in which they are misclassified.
+
+    A panel per average. Samples of several seeds are counted together; seeds with fewer epochs than
+    others are left out.
     """
-    return _draw(asked, "misclassification", "share of epochs misclassified", _misclassified)
+    label = "share of epochs misclassified"
+    return _draw(models, options, "misclassification", label, _load_correct, misclassification)
 
 
-def draw_mismatch(asked: Asked) -> Mapping[str, Figure]:
-    """Draw over how many samples an average and the model in training differ how often.
+def draw_mismatch(models: Sequence[ModelRecord], options: FigureOptions) -> Mapping[str, Figure]:
+    """Draw a histogram of samples over the share of epochs in which average and raw model differ.
 
-    As in `draw_misclassification`.
+    They differ if one is right and the other wrong. Otherwise as `draw_misclassification`.
     """
-    label = "share of epochs judged otherwise\nthan by the model in training"
-    return _draw(asked, "mismatch", label, _mismatched)
+    label = "share of epochs in which the prediction\ndiffers from the raw model's"
+    return _draw(models, options, "mismatch", label, _load_pairs, mismatch)
 
 
 def bin_edges(num_epochs: int) -> Array:
     """Return the edges of bins for shares of some epochs.
 
-    Each bin but the last holds equally many of the shares that there can be, 0 to `num_epochs` of
-    `num_epochs`, so that no bin is higher for that alone.
+    All bins but the last hold equally many of the possible shares, 0 to `num_epochs` of
+    `num_epochs`, so that no bin is higher for that reason alone.
     """
-    together = math.ceil((num_epochs + 1) / MAX_BINS)
-    count = math.ceil((num_epochs + 1) / together)
-    edges: Array = (np.arange(count + 1) * together - 0.5) / num_epochs
+    shares_per_bin = math.ceil((num_epochs + 1) / MAX_BINS)
+    num_bins = math.ceil((num_epochs + 1) / shares_per_bin)
+    edges: Array = (np.arange(num_bins + 1) * shares_per_bin - 0.5) / num_epochs
     return edges
 
 
-# what is counted of a line: the shares of the samples of each seed, and of how many epochs
-_SharesOf = Callable[[Line, Asked], tuple[Sequence[Array], int] | None]
+def _load_correct(member: SeedGroup, options: FigureOptions) -> list[tuple[Array, ...]]:
+    found = [load_correctness(m.run, m.name, options.epochs) for m in member.models]
+    return [(each.correct,) for each in found if each is not None]
 
 
-def _misclassified(line: Line, asked: Asked) -> tuple[Sequence[Array], int] | None:
-    """Return the shares of epochs misclassified."""
-    found = [correctness(model.run, model.name, asked.epochs) for model in line.models]
-    kept = _furthest([(each.correct,) for each in found if each is not None])
-    return ([misclassification(*each) for each in kept], len(kept[0][0])) if kept else None
+def _load_pairs(member: SeedGroup, options: FigureOptions) -> list[tuple[Array, ...]]:
+    """Return the predictions of an average and of the raw model of the same run."""
+    pairs: list[tuple[Array, ...]] = []
+    for model in member.models if member.is_average else ():
+        average = load_correctness(model.run, model.name, options.epochs)
+        raw = load_correctness(model.run, "model", options.epochs)
+        if average is not None and raw is not None:
+            pairs.append(tuple(each.correct for each in at_common_epochs(average, raw)))
+    return pairs
 
 
-def _mismatched(line: Line, asked: Asked) -> tuple[Sequence[Array], int] | None:
-    """Return the shares of epochs in which an average and the model in training differ."""
-    if not line.is_average:
-        return None
-    pairs = []
-    for model in line.models:
-        average = correctness(model.run, model.name, asked.epochs)
-        in_training = correctness(model.run, "model", asked.epochs)
-        if average is not None and in_training is not None:
-            pairs.append(tuple(each.correct for each in common(average, in_training)))
-    kept = _furthest(pairs)
-    return ([mismatch(*each) for each in kept], len(kept[0][0])) if kept else None
-
-
-def _furthest(tables: Sequence[tuple[Array, ...]]) -> list[tuple[Array, ...]]:
-    """Return the seeds with the most epochs: shares of fewer are others."""
-    most = max((len(each[0]) for each in tables), default=0)
-    return [each for each in tables if len(each[0]) == most > 0]
-
-
-def _draw(asked: Asked, name: str, xlabel: str, shares_of: _SharesOf) -> Mapping[str, Figure]:
-    """Return one figure; or one for each setting of training, if it has several averages."""
-    settings = panels_of(asked.models, task=TASK)
-    by_setting = {panel.label: _histograms(panel, asked, shares_of) for panel in settings}
-    drawn = {label: found for label, found in by_setting.items() if found}
-    labels = list(dict.fromkeys(line.label for panel in settings for line in panel.lines))
-    if len(drawn) > 1 and max(map(len, drawn.values())) > 1:
+def _draw(
+    models: Sequence[ModelRecord],
+    options: FigureOptions,
+    name: str,
+    x_label: str,
+    load: _Load,
+    measure: _Measure,
+) -> Mapping[str, Figure]:
+    """Return one figure; or one per setting if settings have several averages."""
+    groups = setting_groups(models, task=TASK)
+    styles = line_styles(member.label for group in groups for member in group.members)
+    by_setting: dict[str, _Panels] = {}
+    for group in groups:
+        shares = {m.label: _shares(load(m, options), measure) for m in group.members}
+        panels = _panels(group, {label: each for label, each in shares.items() if each})
+        if panels:
+            by_setting[group.label] = panels
+    if len(by_setting) > 1 and max(map(len, by_setting.values())) > 1:
         return {
-            f"{name}_{slug(label)}": _figure(found, looks(labels), xlabel)
-            for label, found in drawn.items()
+            f"{name}_{slug(label)}": _figure(panels, styles, x_label)
+            for label, panels in by_setting.items()
         }
-    together = [histogram for found in drawn.values() for histogram in found]
-    return {name: _figure(together, looks(labels), xlabel)} if together else {}
+    every = {title: panel for panels in by_setting.values() for title, panel in panels.items()}
+    return {name: _figure(every, styles, x_label)} if every else {}
 
 
-def _histograms(panel: Panel, asked: Asked, shares_of: _SharesOf) -> list[_Histogram]:
-    """Return a panel for each average, with the model in training where it has shares too."""
-    found = {line.label: shares for line in panel.lines if (shares := shares_of(line, asked))}
-    averages = [line.label for line in panel.averages if line.label in found]
-    base = [label for label in found if label not in averages]
-    sets = [[*base, label] for label in averages] or [base] * bool(base)
-    return [
-        _Histogram(
-            title=", ".join(filter(None, (panel.label, shown[-1] if len(sets) > 1 else ""))),
-            shares={label: np.concatenate(found[label][0]) for label in shown},
-            num_epochs=max(found[label][1] for label in shown),
-            num_seeds=max(len(found[label][0]) for label in shown),
-        )
-        for shown in sets
-    ]
+def _shares(tables: Sequence[tuple[Array, ...]], measure: _Measure) -> _Shares | None:
+    """Return the shares of the seeds with the most epochs: those of others are not comparable."""
+    most = max((len(each[0]) for each in tables), default=0)
+    if most == 0:
+        return None
+    seeds = [measure(*each) for each in tables if len(each[0]) == most]
+    return _Shares(np.concatenate(seeds), most, len(seeds))
 
 
-def _figure(histograms: Sequence[_Histogram], look_of: Mapping[str, Look], xlabel: str) -> Figure:
-    num_seeds = max(histogram.num_seeds for histogram in histograms)
-    seeds = f"\n({num_seeds} seeds together)" if num_seeds > 1 else ""
-    handles: dict[str, Artist] = {}
-    with styled():
-        figure = panels(len(histograms))
-        for axis, histogram in zip(figure.axes, histograms, strict=True):
-            handles |= _draw_histogram(axis, histogram, look_of)
-            axis.set(title=histogram.title, xlabel=xlabel, yscale="log", xlim=(-0.05, 1.05))
-        figure.axes[0].set_ylabel(f"validation samples (%){seeds}")
-        ends = [axis.get_ylim() for axis in figure.axes]
-        for axis in figure.axes:
-            axis.set_ylim(min(low for low, _ in ends), max(high for _, high in ends))
-            axis.yaxis.set_major_formatter("{x:g}")
-        if not all(each.title.endswith(", ".join(each.shares)) for each in histograms):
-            put_below(figure, list(handles.values()), title=None)
+def _panels(group: SettingGroup, shares: Mapping[str, _Shares]) -> _Panels:
+    """Return a panel per average, each with the raw model if that has shares too."""
+    averages = [member.label for member in group.averages if member.label in shares]
+    raw = [label for label in shares if label not in averages]
+    panels = [[*raw, label] for label in averages] or ([raw] if raw else [])
+    names = [shown[-1] if len(panels) > 1 else "" for shown in panels]
+    return {
+        ", ".join(filter(None, (group.label, name))): {label: shares[label] for label in shown}
+        for name, shown in zip(names, panels, strict=True)
+    }
+
+
+def _figure(panels: _Panels, styles: Mapping[str, LineStyle], x_label: str) -> Figure:
+    figure = panel_grid(len(panels))
+    for axis, (title, shares) in zip(figure.axes, panels.items(), strict=True):
+        _draw_histogram(axis, shares, styles)
+        axis.set(title=title, xlabel=x_label, yscale="log", xlim=(-0.05, 1.05))
+    num_seeds = max(each.num_seeds for shares in panels.values() for each in shares.values())
+    note = f"\n({num_seeds} seeds together)" if num_seeds > 1 else ""
+    figure.axes[0].set_ylabel(f"validation samples (%){note}")
+    ends = [axis.get_ylim() for axis in figure.axes]
+    for axis in figure.axes:
+        axis.set_ylim(min(low for low, _ in ends), max(high for _, high in ends))
+        axis.yaxis.set_major_formatter("{x:g}")
+    if not all(title.endswith(", ".join(shares)) for title, shares in panels.items()):
+        legend_below(figure, legend_handles(figure))
     return figure
 
 
 def _draw_histogram(
-    axis: Axes, histogram: _Histogram, look_of: Mapping[str, Look]
-) -> dict[str, Artist]:
-    """Draw the first model filled and a second as an outline; return what a legend shows."""
-    edges = bin_edges(histogram.num_epochs)
-    handles: dict[str, Artist] = {}
-    for label, shares in histogram.shares.items():
-        counts, _ = np.histogram(shares, edges)
-        per_cent = 100 * counts / len(shares)
-        if handles:
-            color = look_of[label].color
-            handles[label] = axis.stairs(per_cent, edges, color=color, linewidth=1.3, label=label)
-        else:
-            handles[label] = axis.stairs(per_cent, edges, fill=True, color=_FILLED, label=label)
-    axis.set_ylim(bottom=70 / max(map(len, histogram.shares.values())))  # below a single sample
-    return handles
+    axis: Axes, shares: Mapping[str, _Shares], styles: Mapping[str, LineStyle]
+) -> None:
+    """Draw the first model filled and a second one as an outline."""
+    edges = bin_edges(max(each.num_epochs for each in shares.values()))
+    for number, (label, each) in enumerate(shares.items()):
+        per_cent = 100 * np.histogram(each.values, edges)[0] / len(each.values)
+        color = _FILLED if number == 0 else styles[label]["color"]
+        width = 1.3 * number
+        axis.stairs(per_cent, edges, fill=number == 0, color=color, linewidth=width, label=label)
+    # below a single sample
+    axis.set_ylim(bottom=70 / max(len(each.values) for each in shares.values()))

@@ -1,82 +1,86 @@
-"""How far found points are from true ones: point by point, and as a share over distance."""
+"""Errors of keypoints, and PCK curves."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from visionlab.analysis.asked import Asked
-from visionlab.analysis.figures.legends import put_below
-from visionlab.analysis.figures.style import Look, looks, panels, styled
-from visionlab.analysis.panels import Line, Panel, panels_of
-from visionlab.analysis.predictions import last_arrays
-from visionlab.analysis.records import Record
+from visionlab.analysis.figures.legend import legend_below, legend_handles
+from visionlab.analysis.figures.lines import Line, draw_line
+from visionlab.analysis.figures.style import LineStyle, line_styles, panel_grid
+from visionlab.analysis.groups import SeedGroup, setting_groups
+from visionlab.analysis.models import ModelRecord
+from visionlab.analysis.options import FigureOptions
+from visionlab.analysis.predictions import Array, load_last_predictions
+from visionlab.analysis.records import RunRecord
 
-Array = np.ndarray[Any, Any]
 TASK = "keypoints"
-NUM_DISTANCES = 201  # at which a PCK curve is drawn
-_MAX_MARKED = 30  # points of a line that have a marker each
-_MAX_NAMED = 30  # points with names along an axis
-_QUARTERS = (25.0, 50.0, 75.0)  # per cent
+NUM_DISTANCES = 201  # of a PCK curve
+_MAX_MARKED = 30  # keypoints with a marker
+_MAX_NAMED = 30  # keypoints named along an axis
+_QUARTILES = (25.0, 50.0, 75.0)  # per cent
+_Errors = dict[str, list[Array]]  # (N, K) of each seed, by model label
 
 
-def draw_keypoint_errors(asked: Asked) -> Mapping[str, Figure]:
-    """Draw the error of each point after the last epoch, on validation: median and quartiles.
+def draw_keypoint_errors(
+    models: Sequence[ModelRecord], options: FigureOptions
+) -> Mapping[str, Figure]:
+    """Draw the error of each keypoint on validation after the last epoch: median and quartiles.
 
-    Errors are in per cent of the normaliser of the image. Images of several seeds are counted
-    together. A panel for each setting of training.
+    Errors are in per cent of the image's normaliser. Images of several seeds are counted together.
+    A panel per setting.
     """
-    found = _found(asked)
-    if not found:
+    panels = _load(models)
+    if not panels:
         return {}
-    labels = _labels(found)
-    with styled():
-        figure = panels(len(found), width=4.6)
-        for axis, (panel, by_line) in zip(figure.axes, found, strict=True):
-            for label, by_seed in by_line.items():
-                _draw_errors(axis, np.concatenate(by_seed), looks(labels)[label], label)
-            axis.set(title=panel.label, ylim=(0, None))
-            axis.set_ylabel(f"error (% of {_normaliser(panel)})\nmedian and quartiles")
-            _name_points(axis, _run(panel).about.get("labels", []))
-        _put_legend_below(figure)
+    styles = line_styles(label for _, _, errors in panels for label in errors)
+    figure = panel_grid(len(panels), width=4.6)
+    for axis, (title, run, errors) in zip(figure.axes, panels, strict=True):
+        for label, seeds in errors.items():
+            _draw_quartiles(axis, np.concatenate(seeds), styles[label], label)
+        axis.set(title=title, ylim=(0, None))
+        axis.set_ylabel(f"error (% of {_normaliser(run)})\nmedian and quartiles")
+        _name_keypoints(axis, run.labels)
+    legend_below(figure, legend_handles(figure))
     return {"keypoint_errors": figure}
 
 
-def draw_pck(asked: Asked) -> Mapping[str, Figure]:
-    """Draw the share of points that are nearer than t normalisers, over t (PCK).
+def draw_pck(models: Sequence[ModelRecord], options: FigureOptions) -> Mapping[str, Figure]:
+    """Draw the share of keypoints with an error below t normalisers, over t (PCK).
 
-    After the last epoch, on validation, up to the largest of the run's thresholds; the mean over
-    seeds, and a band of one standard deviation. A panel for each setting of training.
+    On validation after the last epoch, up to the largest threshold of the run; mean and std over
+    seeds. A panel per setting.
     """
-    found = _found(asked)
-    if not found:
+    panels = _load(models)
+    if not panels:
         return {}
-    labels = _labels(found)
-    num_seeds = max(len(by_seed) for _, by_line in found for by_seed in by_line.values())
-    with styled():
-        figure = panels(len(found))
-        for axis, (panel, by_line) in zip(figure.axes, found, strict=True):
-            largest = float(_run(panel).settings["task.metric.pck_thresholds"][-1])
-            distances = np.linspace(0.0, largest, NUM_DISTANCES)
-            for label, by_seed in by_line.items():
-                shares = np.array([shares_nearer(errors, distances) for errors in by_seed])
-                _draw_shares(axis, distances, shares, looks(labels)[label], label)
-            axis.set(title=panel.label, xlim=(0, largest), ylim=(0, 1.02))
-            axis.set_xlabel(f"t / {_normaliser(panel)}")
-        seeds = f"\n(mean ± std, {num_seeds} seeds)" if num_seeds > 1 else ""
-        figure.axes[0].set_ylabel(f"share of points nearer than t{seeds}")
-        _put_legend_below(figure)
+    styles = line_styles(label for _, _, errors in panels for label in errors)
+    figure = panel_grid(len(panels))
+    for axis, (title, run, errors) in zip(figure.axes, panels, strict=True):
+        largest = float(run.settings["task.metric.pck_thresholds"][-1])
+        distances = np.linspace(0.0, largest, NUM_DISTANCES)
+        for label, seeds in errors.items():
+            shares = np.array([shares_below(each, distances) for each in seeds])
+            spread = shares.std(axis=0, ddof=1) if len(seeds) > 1 else np.zeros(NUM_DISTANCES)
+            counts = np.full(NUM_DISTANCES, len(seeds))
+            line = Line(x=distances, mean=shares.mean(axis=0), std=spread, num_seeds=counts)
+            draw_line(axis, line, styles[label], label)
+        axis.set(title=title, xlim=(0, largest), ylim=(0, 1.02))
+        axis.set_xlabel(f"t / {_normaliser(run)}")
+    num_seeds = max(len(seeds) for _, _, errors in panels for seeds in errors.values())
+    note = f"\n(mean ± std, {num_seeds} seeds)" if num_seeds > 1 else ""
+    figure.axes[0].set_ylabel(f"share of keypoints with error < t{note}")
+    legend_below(figure, legend_handles(figure))
     return {"pck": figure}
 
 
-def shares_nearer(errors: Array, distances: Array) -> Array:
-    """Return the share of known points with an error below each distance, (T,).
+def shares_below(errors: Array, distances: Array) -> Array:
+    """Return the share of annotated keypoints with an error below each distance, (T,).
 
     Args:
-        errors: (N, K), NaN where a point is not known.
+        errors: (N, K), NaN for keypoints without annotation.
         distances: (T,), in the units of the errors.
     """
     known = np.sort(errors[~np.isnan(errors)])
@@ -84,94 +88,49 @@ def shares_nearer(errors: Array, distances: Array) -> Array:
     return shares
 
 
-def _found(asked: Asked) -> list[tuple[Panel, dict[str, list[Array]]]]:
-    """Return panels, with the relative errors (N, K) of each seed by the label of the line."""
-    found = [
-        (panel, {line.label: errors for line in panel.lines if (errors := _errors(line))})
-        for panel in panels_of(asked.models, task=TASK)
+def _load(models: Sequence[ModelRecord]) -> list[tuple[str, RunRecord, _Errors]]:
+    """Return the title of each panel, its first run, and its relative errors."""
+    return [
+        (group.label, group.members[0].models[0].run, errors)
+        for group in setting_groups(models, task=TASK)
+        if (errors := {m.label: seeds for m in group.members if (seeds := _errors(m))})
     ]
-    return [(panel, by_line) for panel, by_line in found if by_line]
 
 
-def _labels(found: Sequence[tuple[Panel, Mapping[str, Any]]]) -> list[str]:
-    return list(dict.fromkeys(label for _, by_line in found for label in by_line))
-
-
-def _errors(line: Line) -> list[Array]:
-    """Return errors in normalisers, (N, K) for each seed; of images without one there are none."""
-    found = [
-        last_arrays(model.run, model.name, ("errors_px", "normaliser_px")) for model in line.models
-    ]
+def _errors(member: SeedGroup) -> list[Array]:
+    """Return errors over normalisers, (N, K) for each seed, NaN if either is unknown."""
+    names = ("errors_px", "normaliser_px")
+    found = [load_last_predictions(model.run, model.name, names) for model in member.models]
     errors = [
-        arrays["errors_px"] / arrays["normaliser_px"][:, None]
-        for arrays in found
-        if arrays is not None
+        each["errors_px"] / each["normaliser_px"][:, None] for each in found if each is not None
     ]
     return [each for each in errors if not np.isnan(each).all()]
 
 
-def _draw_errors(axis: Axes, errors: Array, look: Look, label: str) -> None:
-    """Draw median and quartiles of each point that is known anywhere."""
+def _draw_quartiles(axis: Axes, errors: Array, style: LineStyle, label: str) -> None:
+    """Draw median and quartiles of each keypoint that is annotated anywhere."""
     is_known = ~np.isnan(errors).all(axis=0)
-    low, middle, high = np.full((3, errors.shape[1]), np.nan)
-    low[is_known], middle[is_known], high[is_known] = 100 * np.nanpercentile(
-        errors[:, is_known], _QUARTERS, axis=0
-    )
-    points = np.arange(errors.shape[1])
-    every = max(1, len(points) // _MAX_MARKED)
-    axis.fill_between(points, low, high, color=look.color, alpha=0.15, linewidth=0)
-    axis.plot(
-        points,
-        middle,
-        color=look.color,
-        linestyle=look.linestyle,
-        marker=look.marker,
-        markersize=3,
-        markevery=every,
-        label=label,
-    )
+    quartiles = np.full((3, errors.shape[1]), np.nan)
+    quartiles[:, is_known] = 100 * np.nanpercentile(errors[:, is_known], _QUARTILES, axis=0)
+    low, median, high = quartiles
+    indices = np.arange(errors.shape[1])
+    axis.fill_between(indices, low, high, color=style["color"], alpha=0.15, linewidth=0)
+    every = max(1, len(indices) // _MAX_MARKED)
+    axis.plot(indices, median, markersize=3, markevery=every, label=label, **style)
 
 
-def _draw_shares(axis: Axes, distances: Array, shares: Array, look: Look, label: str) -> None:
-    """Draw the mean of the shares (S, T) of several seeds, and how far they spread."""
-    mean = shares.mean(axis=0)
-    axis.plot(
-        distances,
-        mean,
-        color=look.color,
-        linestyle=look.linestyle,
-        marker=look.marker,
-        markevery=NUM_DISTANCES // 8,
-        label=label,
-    )
-    if len(shares) > 1:
-        std = shares.std(axis=0, ddof=1)
-        axis.fill_between(
-            distances, mean - std, mean + std, color=look.color, alpha=0.2, linewidth=0
-        )
-
-
-def _name_points(axis: Axes, names: Sequence[str]) -> None:
-    """Name points along the axis where they have names other than their numbers, and room."""
+def _name_keypoints(axis: Axes, names: Sequence[str]) -> None:
+    """Label keypoints by name, or by index if they have no names or there are too many."""
     axis.set_xlim(-0.5, len(names) - 0.5)
-    if list(names) == [str(number) for number in range(len(names))] or len(names) > _MAX_NAMED:
-        axis.set_xlabel("point, by number")
+    if list(names) == [str(index) for index in range(len(names))] or len(names) > _MAX_NAMED:
+        axis.set_xlabel("keypoint (index)")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         return
-    axis.set_xlabel("point")
+    axis.set_xlabel("keypoint")
     axis.set_xticks(range(len(names)), names, rotation=90, fontsize=7, parse_math=False)
 
 
-def _put_legend_below(figure: Figure) -> None:
-    lines = {str(line.get_label()): line for axis in figure.axes for line in axis.lines}
-    put_below(figure, list(lines.values()), title=None)
-
-
-def _run(panel: Panel) -> Record:
-    return panel.lines[0].models[0].run
-
-
-def _normaliser(panel: Panel) -> str:
-    """Return what errors are measured in."""
-    eyes = _run(panel).settings.get("task.metric.eyes")
-    return "box diagonal" if eyes is None else "eye distance"
+def _normaliser(run: RunRecord) -> str:
+    """Return the name of the length that errors are divided by."""
+    is_box = run.settings.get("task.metric.eyes") is None
+    return "box diagonal" if is_box else "eye distance"

@@ -1,4 +1,4 @@
-"""The runs of a sweep as lines through their settings, coloured by what came out."""
+"""Parallel coordinates: runs as lines through their settings, coloured by the outcome."""
 
 import statistics
 import textwrap
@@ -14,28 +14,17 @@ from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from visionlab.analysis.asked import Asked
-from visionlab.analysis.figures.labels import (
-    by_task,
-    grouped,
-    number_label,
-    setting_label,
-    settings_apart,
-)
-from visionlab.analysis.figures.legends import put_below
+from visionlab.analysis.figures.legend import legend_below
 from visionlab.analysis.figures.scales import Scale, scale_of
-from visionlab.analysis.figures.style import styled
-from visionlab.analysis.measures import (
-    Model,
-    Weights,
-    check_value,
-    is_more_better,
-    main_value,
-    number,
-)
+from visionlab.analysis.groups import by_task, group_by
+from visionlab.analysis.labels import metric_label, setting_label
+from visionlab.analysis.metrics import check_metric, final_metric, higher_is_better, main_metric
+from visionlab.analysis.models import ModelRecord, split_varying_settings
+from visionlab.analysis.options import FigureOptions
+from visionlab.analysis.statistics import mean_by_seed
 
-_WIDTH, _HEIGHT = 1.2, 2.6  # inches, between two axes and of all
-_BAR = 0.1  # width of the colour bar, of the space between two axes
+_WIDTH, _HEIGHT = 1.2, 2.6  # inches, between two axes and in all
+_BAR = 0.1  # width of the colour bar, as a share of the distance between two axes
 _DARKEST, _LIGHTEST = 0.0, 0.88  # of cividis; the rest is too light on white
 _NUM_COLOURS = 256
 _DASHES: dict[str, Any] = {"finished": "-", "pruned": (0, (4, 2))}
@@ -43,144 +32,123 @@ _DASHES: dict[str, Any] = {"finished": "-", "pruned": (0, (4, 2))}
 
 @dataclass(frozen=True, kw_only=True)
 class _Trial:
-    """Runs that differ in their seeds alone."""
+    """Models that differ only in their seeds: settings, status and mean metric."""
 
     settings: Sequence[Any]
     state: str
     value: float | None
 
 
-def draw_parallel(asked: Asked) -> Mapping[str, Figure]:
-    """Draw a line for each combination of settings, through an axis for each that differs.
+def draw_parallel(models: Sequence[ModelRecord], options: FigureOptions) -> Mapping[str, Figure]:
+    """Draw a line per combination of settings, through an axis per setting that varies.
 
-    The last axis is the colour bar: the final number, a mean over seeds. Better is darker. Pruned
-    runs are dashed; if there are such, the number is that on validation after the last epoch, as
-    they have no other. Other runs that have not finished are left out. Averages are drawn if
-    several are there to compare. Each task has a figure of its own.
+    The last axis is the colour bar: the final metric, mean over seeds; better is darker. Pruned
+    runs are dashed. If there are any, the metric is the one on validation after the last epoch, the
+    only one that they have. Other unfinished runs are left out. Averages are drawn if there are
+    several to compare. There is a figure for each task.
 
     Raises:
-        ValueError: no run has the number `asked.value`.
+        ValueError: no run has the metric `value`.
     """
-    if asked.value is not None:
-        check_value(asked.models, asked.value, name="value")
+    if options.value is not None:
+        check_metric(models, options.value, name="value")
     figures: dict[str, Figure] = {}
-    for name, models in by_task([m for m in asked.models if m.run.state in _DASHES], "parallel"):
-        shown, keys = _shown(models)
-        value = asked.value or _value_of_all(models)
-        trials = _trials(shown, keys, value, asked.weights)
-        values = [trial.value for trial in trials if trial.value is not None]
-        if keys and len(trials) > 1 and values:
-            with styled():
-                figures[name] = _draw(trials, keys, value, (min(values), max(values)))
+    for name, members in by_task([m for m in models if m.run.state in _DASHES], "parallel"):
+        shown, keys = _compared(members)
+        metric = options.value or _common_metric(members)
+        trials = [_trial(same, keys, metric, options) for _, same in group_by(shown, keys)]
+        if keys and len(trials) > 1 and any(trial.value is not None for trial in trials):
+            figures[name] = _draw(trials, keys, metric)
     return figures
 
 
-def _shown(models: Sequence[Model]) -> tuple[list[Model], list[str]]:
-    """Return the models that are compared, and the settings in which they differ."""
-    averages = [model for model in models if model.name != "model"]
-    if settings_apart(averages)[1]:
-        of_runs, of_averages = settings_apart(models)
+def _compared(models: Sequence[ModelRecord]) -> tuple[list[ModelRecord], list[str]]:
+    """Return the models to compare and the settings in which they differ."""
+    if split_varying_settings([model for model in models if not model.is_raw])[1]:
+        of_runs, of_averages = split_varying_settings(models)
         return list(models), [*of_runs, *of_averages]
-    in_training = [model for model in models if model.name == "model"]
-    return in_training, settings_apart(in_training)[0]
+    raw = [model for model in models if model.is_raw]
+    return raw, split_varying_settings(raw)[0]
 
 
-def _value_of_all(models: Sequence[Model]) -> str:
-    """Return the number that says most of those that all runs have."""
-    value = main_value(models)
+def _common_metric(models: Sequence[ModelRecord]) -> str:
+    """Return the main metric, on validation unless all runs have finished."""
+    metric = main_metric(models)
     if all(model.run.state == "finished" for model in models):
-        return value
-    return f"val/{value.partition('/')[2]}"
+        return metric
+    return f"val/{metric.partition('/')[2]}"
 
 
-def _trials(
-    models: Sequence[Model], keys: Sequence[str], value: str, weights: Weights
-) -> list[_Trial]:
-    trials = []
-    for _, members in grouped(models, keys):
-        by_seed: dict[int, list[float]] = {}
-        for model in members:
-            found = number(model, value, weights=weights)
-            if found is not None:
-                by_seed.setdefault(model.run.seed, []).append(found)
-        means = [statistics.fmean(each) for each in by_seed.values()]
-        trials.append(
-            _Trial(
-                settings=[members[0].settings.get(key) for key in keys],
-                state="pruned" if any(m.run.state == "pruned" for m in members) else "finished",
-                value=statistics.fmean(means) if means else None,
-            )
-        )
-    return trials
+def _trial(
+    models: Sequence[ModelRecord], keys: Sequence[str], metric: str, options: FigureOptions
+) -> _Trial:
+    found = [(m.run.seed, final_metric(m, metric, weights=options.weights)) for m in models]
+    means = mean_by_seed((seed, value) for seed, value in found if value is not None)
+    return _Trial(
+        settings=[models[0].settings.get(key) for key in keys],
+        state="pruned" if any(model.run.state == "pruned" for model in models) else "finished",
+        value=statistics.fmean(means.values()) if means else None,
+    )
 
 
-def _draw(
-    trials: Sequence[_Trial], keys: Sequence[str], value: str, ends: tuple[float, float]
-) -> Figure:
-    columns = list(zip(*(trial.settings for trial in trials), strict=True))
-    scales = [scale_of(column) for column in columns]
+def _draw(trials: Sequence[_Trial], keys: Sequence[str], metric: str) -> Figure:
+    values = [trial.value for trial in trials if trial.value is not None]
+    low, high = min(values), max(values)
+    scales = [scale_of(column) for column in zip(*(t.settings for t in trials), strict=True)]
     figure = Figure(figsize=(_WIDTH * len(keys) + 1.4, _HEIGHT), layout="constrained")
     axis = figure.subplots()
-    colours = ScalarMappable(Normalize(*ends), _colour_map(value))
-    # the best on top
-    worst_first = sorted(trials, key=lambda each: _rank(each, value))
-    for trial in worst_first:
+    colours = ScalarMappable(Normalize(low, high), _colour_map(metric))
+    for trial in sorted(trials, key=lambda trial: _quality(trial, metric)):  # the best on top
         heights = [s.share(s.place(v)) for s, v in zip(scales, trial.settings, strict=True)]
         if trial.value is not None:
-            span = ends[1] - ends[0]
-            heights.append((trial.value - ends[0]) / span if span else 0.5)
+            heights.append((trial.value - low) / (high - low) if high > low else 0.5)
         axis.plot(
-            *(range(len(heights)), heights),
+            heights,
             color="0.6" if trial.value is None else colours.to_rgba(np.array(trial.value)),
             linestyle=_DASHES[trial.state],
             clip_on=False,
         )
     _draw_axes(axis, keys, scales)
-    # as high as the axes: it is the last of them
     beside = axis.inset_axes((1.0, 0.0, _BAR / len(keys), 1.0))
     beside.grid(visible=False)
-    figure.colorbar(colours, cax=beside).set_label(number_label(value))
+    figure.colorbar(colours, cax=beside).set_label(metric_label(metric))
     states = [state for state in _DASHES if state in {trial.state for trial in trials}]
     if states != ["finished"]:
-        dashes = [
-            Line2D([], [], color="0.3", linestyle=_DASHES[each], label=each) for each in states
-        ]
-        put_below(figure, dashes, title=None)
+        handles = {s: Line2D([], [], color="0.3", linestyle=_DASHES[s]) for s in states}
+        legend_below(figure, handles)
     return figure
 
 
-def _rank(trial: _Trial, value: str) -> tuple[bool, float]:
+def _quality(trial: _Trial, metric: str) -> float:
     if trial.value is None:
-        return False, 0.0
-    return True, trial.value if is_more_better(value) else -trial.value
+        return -np.inf
+    return trial.value if higher_is_better(metric) else -trial.value
 
 
-def _colour_map(value: str) -> ListedColormap:
-    """Return cividis, which is monotonic in grey, with better numbers darker."""
-    ends = (_LIGHTEST, _DARKEST) if is_more_better(value) else (_DARKEST, _LIGHTEST)
+def _colour_map(metric: str) -> ListedColormap:
+    """Return cividis, which is monotonic in grey, with better values darker."""
+    ends = (_LIGHTEST, _DARKEST) if higher_is_better(metric) else (_DARKEST, _LIGHTEST)
     return ListedColormap(mpl.colormaps["cividis"](np.linspace(*ends, _NUM_COLOURS)))
 
 
 def _draw_axes(axis: Axes, keys: Sequence[str], scales: Sequence[Scale]) -> None:
-    """Draw an upright axis with ticks for each setting, its name below."""
-    paper = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.6}
-    for place, scale in enumerate(scales):
-        axis.axvline(place, color="black", linewidth=0.8, zorder=1.5)
-        for height, label in scale.ticks():
+    """Draw a vertical axis with ticks per setting, its name below."""
+    background = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.6}
+    for x, scale in enumerate(scales):
+        axis.axvline(x, color="black", linewidth=0.8, zorder=1.5)
+        for place, label in scale.ticks():
             axis.annotate(
                 label,
-                (place, scale.share(height)),
+                (x, scale.share(place)),
                 xytext=(-3, 0),
                 textcoords="offset points",
                 ha="right",
                 va="center",
                 fontsize="small",
-                bbox=paper,
+                bbox=background,
             )
     axis.set_xticks(range(len(keys)), [textwrap.fill(setting_label(key), 16) for key in keys])
-    axis.set_xlim(-0.02, len(keys))
-    axis.set_ylim(0, 1)
-    axis.set_yticks([])
+    axis.set(xlim=(-0.02, len(keys)), ylim=(0, 1), yticks=[])
     axis.grid(visible=False)
     axis.tick_params(axis="x", length=0, pad=9)
     axis.spines[["left", "bottom"]].set_visible(False)

@@ -1,67 +1,58 @@
-"""Learning-rate range tests of runs."""
+"""Learning-rate range tests."""
 
-from collections.abc import Mapping
-from copy import copy
+from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
-from visionlab.analysis.asked import Asked
-from visionlab.analysis.figures.labels import grouped, settings_apart
-from visionlab.analysis.figures.legends import put_below
-from visionlab.analysis.figures.lines import are_too_many
+from visionlab.analysis.figures.legend import legend_below, legend_handles
+from visionlab.analysis.figures.lines import is_illegible
 from visionlab.analysis.figures.range_test_curve import draw_curve
-from visionlab.analysis.figures.style import panels, styled
+from visionlab.analysis.figures.style import panel_grid
+from visionlab.analysis.groups import group_by
+from visionlab.analysis.models import SEED, ModelRecord, split_varying_settings
+from visionlab.analysis.options import FigureOptions
 from visionlab.core.range_test import smoothed, suggestion
 from visionlab.files.run_folder import Point, read_points
 
+_FILE = "range_test.csv"
 
-def draw_range_test(asked: Asked) -> Mapping[str, Figure]:
-    """Draw the loss of each step of a range test over the learning rate, a panel for each run.
+
+def draw_range_test(models: Sequence[ModelRecord], options: FigureOptions) -> Mapping[str, Figure]:
+    """Draw the loss over the learning rate of range tests, a panel per run.
 
     Raises:
-        ValueError: a run's file of its range test holds something else.
+        ValueError: the file of a range test has other content.
     """
-    tests = _tests(asked)
-    if not tests or are_too_many("range_test", num_panels=len(tests), num_lines=0):
+    tests = _load(models)
+    if not tests or is_illegible("range_test", num_panels=len(tests), num_lines=0):
         return {}
-    with styled():
-        figure = panels(len(tests))
-        for (title, points), axis in zip(tests, figure.axes, strict=True):
-            lrs, losses = [point.lr for point in points], [point.loss for point in points]
-            means = smoothed(losses)
-            found = suggestion(lrs, means)
-            draw_curve(axis, lrs=lrs, losses=losses, smoothed=means, suggestion=found)
-            best = "" if found is None else f"falls fastest at {found:.2g}"
-            axis.set_title("\n".join(filter(None, (title, best))))
-        put_below(figure, _handles(figure), title=None)
+    figure = panel_grid(len(tests))
+    for (title, points), axis in zip(tests, figure.axes, strict=True):
+        lrs, losses = [point.lr for point in points], [point.loss for point in points]
+        means = smoothed(losses)
+        found = suggestion(lrs, means)
+        draw_curve(axis, lrs=lrs, losses=losses, smoothed=means, suggestion=found)
+        best = "" if found is None else f"falls fastest at {found:.2g}"
+        axis.set_title("\n".join(filter(None, (title, best))))
+    # the titles have the values that follow the colon
+    handles = {label.partition(":")[0]: each for label, each in legend_handles(figure).items()}
+    legend_below(figure, handles)
     return {"range_test": figure}
 
 
-def _handles(figure: Figure) -> list[Line2D]:
-    """Return one line of each kind; the titles say where losses fall fastest."""
-    lines = [line for axis in figure.axes for line in axis.get_lines()]
-    kinds = {str(line.get_label()).partition(":")[0]: line for line in lines}
-    found = [copy(line) for kind, line in kinds.items() if not kind.startswith("_")]
-    for line in found:
-        line.set_label(str(line.get_label()).partition(":")[0])
-    return found
+def _load(models: Sequence[ModelRecord]) -> list[tuple[str, list[Point]]]:
+    """Return the range tests of runs, each with its settings."""
+    raw = [each for each in models if each.is_raw and (each.run.folder / _FILE).exists()]
+    keys, _ = split_varying_settings(raw)
+    if len({model.run.seed for model in raw}) > 1:
+        keys = [*keys, SEED]
+    tests = [(title, _read(model)) for title, members in group_by(raw, keys) for model in members]
+    return [(title, points) for title, points in tests if points]
 
 
-def _tests(asked: Asked) -> list[tuple[str, list[Point]]]:
-    """Return the range tests there are, each with its settings."""
-    models = [model for model in asked.models if model.name == "model"]
-    models = [model for model in models if (model.run.folder / "range_test.csv").exists()]
-    keys, _ = settings_apart(models)
-    seeds = {model.run.seed for model in models}
-    found = []
-    for title, members in grouped(models, [*keys, "global_seed"] if len(seeds) > 1 else keys):
-        for model in members:
-            path = model.run.folder / "range_test.csv"
-            try:
-                points = read_points(path)
-            except (KeyError, ValueError, TypeError) as error:
-                raise ValueError(f"{path} must have columns step, lr, loss of numbers") from error
-            if points:
-                found.append((title, points))
-    return found
+def _read(model: ModelRecord) -> list[Point]:
+    path = model.run.folder / _FILE
+    try:
+        return read_points(path)
+    except (KeyError, ValueError, TypeError) as error:
+        raise ValueError(f"{path} must have numeric columns step, lr, loss") from error

@@ -1,7 +1,6 @@
-"""Axes of settings: where their values stand, and which get a tick."""
+"""Axes of settings: positions of values, and ticks."""
 
 import itertools
-import json
 import math
 import statistics
 from collections.abc import Sequence
@@ -11,13 +10,13 @@ from typing import Any, Literal
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from visionlab.analysis.figures.labels import value_label
-from visionlab.analysis.values import is_number, order
+from visionlab.analysis.labels import value_label
+from visionlab.analysis.values import distinct, is_number
 
 _DECADE = 10
 _MAX_TICKS = 7
-_MAX_LETTERS = 34  # that a panel's width has room for
-_MIN_GAP = 0.08  # between ticks with a label, as a share of the axis
+_MAX_LETTERS = 34  # in the width of a panel
+_MIN_GAP = 0.08  # between labelled ticks, as a share of the axis
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,25 +25,25 @@ class Scale:
 
     Attributes:
         kind: of the axis; categories are evenly spaced.
-        values: that runs have, each once, in order.
+        values: distinct and sorted.
     """
 
     kind: Literal["linear", "log", "category"]
     values: Sequence[Any]
 
     def place(self, value: Any) -> float:
-        """Return where a value stands on the axis."""
+        """Return the position of a value on the axis."""
         return float(self.values.index(value)) if self.kind == "category" else float(value)
 
     def share(self, value: float) -> float:
-        """Return how far along the axis a place is: 0 for the first value, 1 for the last."""
+        """Return a position as a share of the axis: 0 for the first value, 1 for the last."""
         low, high = self.place(self.values[0]), self.place(self.values[-1])
         if self.kind == "log":
             low, high, value = math.log(low), math.log(high), math.log(value)
         return (value - low) / (high - low) if high > low else 0.5
 
     def ticks(self) -> list[tuple[float, str]]:
-        """Return places and labels of ticks: all values, if there is room, or round numbers."""
+        """Return positions and labels of ticks: all values if there is room, else round numbers."""
         exact = [(self.place(each), value_label(each)) for each in self.values]
         shares = [self.share(place) for place, _ in exact]
         gaps = [after - before for before, after in itertools.pairwise(shares)]
@@ -59,27 +58,27 @@ class Scale:
 
 
 def scale_of(values: Sequence[Any]) -> Scale:
-    """Return the axis for the values of a setting.
+    """Return an axis for the values of a setting.
 
-    It is logarithmic if positive numbers span more than a factor of 10 and lie more evenly so;
-    what is not a number is a category.
+    It is logarithmic if positive numbers span more than a factor of 10 and are more evenly spaced
+    that way. Values that are not numbers are categories.
     """
-    distinct = _distinct(values)
-    if not all(is_number(each) for each in distinct):
-        return Scale(kind="category", values=distinct)
-    numbers = [float(each) for each in distinct]
+    found = distinct(values)
+    if not all(is_number(each) for each in found):
+        return categories(values)
+    numbers = [float(each) for each in found]
     is_wide = numbers[0] > 0 and numbers[-1] > _DECADE * numbers[0]
     is_log = is_wide and _unevenness([math.log(each) for each in numbers]) <= _unevenness(numbers)
-    return Scale(kind="log" if is_log else "linear", values=distinct)
+    return Scale(kind="log" if is_log else "linear", values=found)
 
 
 def categories(values: Sequence[Any]) -> Scale:
-    """Return an axis on which all values are evenly spaced."""
-    return Scale(kind="category", values=_distinct(values))
+    """Return an axis with all values evenly spaced."""
+    return Scale(kind="category", values=distinct(values))
 
 
 def set_x_scale(axis: Axes, scale: Scale) -> None:
-    """Give the x axis of a panel its kind and ticks."""
+    """Set kind and ticks of the x axis of a panel."""
     if scale.kind == "log":
         axis.set_xscale("log")
     places, labels = zip(*scale.ticks(), strict=True)
@@ -88,12 +87,7 @@ def set_x_scale(axis: Axes, scale: Scale) -> None:
     axis.xaxis.set_minor_formatter(NullFormatter())
 
 
-def _distinct(values: Sequence[Any]) -> list[Any]:
-    found = {json.dumps(each, default=str): each for each in values}
-    return sorted(found.values(), key=order)
-
-
 def _unevenness(numbers: Sequence[float]) -> float:
-    """Return how much the gaps between numbers differ, relative to their mean."""
+    """Return the spread of the gaps between numbers, relative to their mean."""
     gaps = [after - before for before, after in itertools.pairwise(numbers)]
     return statistics.pstdev(gaps) / statistics.fmean(gaps)

@@ -1,13 +1,12 @@
-"""How all figures look: legible in grey and for the colour-blind, at the size of a paper's column.
+"""Style of all figures: legible in grey and for colour-blind readers, sized for a paper's column.
 
 Lines differ in colour, dash and marker. The colours are those of Okabe and Ito ("Color universal
 design", 2008) without yellow, ordered so that neighbours differ in lightness too.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ _DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 2, 1, 2)))
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _DPI = 200
 _SETTINGS: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib
+    "font.family": "DejaVu Sans",  # ships with Matplotlib
     "font.size": 9,
     "axes.titlesize": 9,
     "axes.grid": True,
@@ -33,64 +32,58 @@ _SETTINGS: dict[Any, Any] = {
     "legend.frameon": False,
     "lines.linewidth": 1.3,
     "lines.markersize": 4,
-    "svg.hashsalt": "visionlab",  # the same figure is the same file
+    "svg.hashsalt": "visionlab",  # equal figures make equal files
     "svg.fonttype": "none",
 }
 
-
-@dataclass(frozen=True)
-class Look:
-    """How one of several lines or bars looks."""
-
-    color: str
-    linestyle: Any
-    marker: str
+# keyword arguments of Axes.plot: color, linestyle, marker
+LineStyle = dict[str, Any]
 
 
-def looks(labels: Sequence[str]) -> Mapping[str, Look]:
-    """Return a look for each label; no two are alike in grey."""
+def line_styles(labels: Iterable[str]) -> Mapping[str, LineStyle]:
+    """Return a line style for each distinct label; no two are alike in grey."""
     return {
-        label: Look(
-            _COLOURS[number % len(_COLOURS)],
-            _DASHES[number % len(_DASHES)],
-            _MARKERS[number % len(_MARKERS)],
-        )
-        for number, label in enumerate(labels)
+        label: {
+            "color": _COLOURS[number % len(_COLOURS)],
+            "linestyle": _DASHES[number % len(_DASHES)],
+            "marker": _MARKERS[number % len(_MARKERS)],
+        }
+        for number, label in enumerate(dict.fromkeys(labels))
     }
 
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """Let figures that are made within look like ours."""
+    """Apply the style to figures that are made or saved within."""
     with mpl.rc_context(_SETTINGS):
         yield
 
 
-def panels(count: int, *, width: float = 3.4, height: float = 2.6, columns: int = 3) -> Figure:
-    """Return a figure with axes in rows, the first `count` of which are there.
+def panel_grid(count: int, *, width: float = 3.4, height: float = 2.6, columns: int = 3) -> Figure:
+    """Return a figure with `count` axes in rows.
 
     Args:
-        count: of panels.
-        width: of one, in inches.
-        height: of one, in inches.
-        columns: at most.
+        count: of axes.
+        width: of a panel in inches.
+        height: of a panel in inches.
+        columns: maximum number of panels in a row.
     """
-    across = min(count, columns)
-    down = -(-count // across)
-    figure = Figure(figsize=(width * across, height * down), layout="constrained")
-    axes = figure.subplots(down, across, squeeze=False).flat
+    num_columns = min(count, columns)
+    num_rows = -(-count // num_columns)
+    figure = Figure(figsize=(width * num_columns, height * num_rows), layout="constrained")
+    axes = figure.subplots(num_rows, num_columns, squeeze=False).flat
     for unused in list(axes)[count:]:
         unused.remove()
     return figure
 
 
 def slug(label: str) -> str:
-    """Return a label as a part of the name of a file."""
-    return re.sub(r"[^\w.+-]+", "_", label)
+    """Return a label as part of a file name."""
+    return re.sub(r"[^\w.+-]+", "_", label).strip("_")
 
 
 def save(figure: Figure, folder: Path, name: str) -> list[Path]:
-    """Write a figure as PNG and SVG, and return the files.
+    """Write a figure as PNG and SVG; return the files.
 
     Raises:
         OSError: a file cannot be written.
@@ -98,6 +91,6 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     with styled():
         png, svg = folder / f"{name}.png", folder / f"{name}.svg"
         write_file(png, lambda file: figure.savefig(file, format="png", dpi=_DPI))
-        metadata = {"Date": None}  # the same figure is the same file
+        metadata = {"Date": None}  # equal figures make equal files
         write_file(svg, lambda file: figure.savefig(file, format="svg", metadata=metadata))
     return [png, svg]

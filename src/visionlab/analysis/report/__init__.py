@@ -1,4 +1,4 @@
-"""The report: one HTML page that shows what runs gave and needs nothing else."""
+"""The report: one self-contained HTML page."""
 
 from visionlab.analysis.report.page import write_report
 

@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import pytest
-from asking import ask
+from figure_inputs import inputs
 from run_folders import write_run
 
-from visionlab.analysis.figures.labels import grouped, number_label, settings_apart, value_label
+from visionlab.analysis.groups import group_by
+from visionlab.analysis.labels import metric_label, value_label
+from visionlab.analysis.models import split_varying_settings
 
 
 @pytest.mark.parametrize(
@@ -24,7 +26,7 @@ from visionlab.analysis.figures.labels import grouped, number_label, settings_ap
     ],
 )
 def test_numbers_have_names(value: str, label: str) -> None:
-    assert number_label(value) == label
+    assert metric_label(value) == label
 
 
 @pytest.mark.parametrize(
@@ -38,7 +40,7 @@ def test_values_are_short(value: float | None, label: str) -> None:
 def test_groups_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
     for epochs in (10, 9, 100):
         write_run(tmp_path / str(epochs), epochs=epochs, num_samples=1)
-    groups = grouped(ask(tmp_path).models, ["hparams.epochs"])
+    groups = group_by(inputs(tmp_path)[0], ["hparams.epochs"])
     assert [label for label, _ in groups] == ["epochs 9", "epochs 10", "epochs 100"]
     assert all(len(members) == 2 for _, members in groups)
 
@@ -51,14 +53,14 @@ def test_of_many_settings_the_telling_ones_are_said(tmp_path: Path) -> None:
             "model": {"depth": 20 + number, "width": number},
         }
         write_run(tmp_path / str(number), lr=lr, changes=changes)
-    models = ask(tmp_path).models
-    keys, of_averages = settings_apart(models)
+    models = inputs(tmp_path)[0]
+    keys, of_averages = split_varying_settings(models)
     assert len(keys) == 5
     assert of_averages == ["averaged.decay"]
-    labels = [label for label, _ in grouped(models, keys)]
+    labels = [label for label, _ in group_by(models, keys)]
     assert labels == ["learning rate 0.1 (+4 settings)", "learning rate 0.2 (+4 settings)"]
     record = (tmp_path / "1" / "run.json").read_text().replace("cifar10", "svhn")
     (tmp_path / "1" / "run.json").write_text(record)
-    models = ask(tmp_path).models
-    labels = [label for label, _ in grouped(models, settings_apart(models)[0])]
+    models = inputs(tmp_path)[0]
+    labels = [label for label, _ in group_by(models, split_varying_settings(models)[0])]
     assert labels == ["cifar10 (+5 settings)", "svhn (+5 settings)"]

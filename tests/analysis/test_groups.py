@@ -1,68 +1,73 @@
 """Models stand together by the settings of their training."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from asking import ask
+from figure_inputs import inputs
 from run_folders import write_grid, write_run
 
-from visionlab.analysis.best import best_line
-from visionlab.analysis.panels import panels_of
+from visionlab.analysis.groups import best_average, setting_groups
 
 TASK = "classification"
 
 
-def test_a_panel_is_a_setting_of_training_and_a_line_a_model_over_seeds(tmp_path: Path) -> None:
+def test_a_group_is_a_setting_of_training_and_a_member_a_model_over_seeds(tmp_path: Path) -> None:
     grid = write_grid(tmp_path / "grid", decays=(0.99, 0.9), seeds=(3, 1, 2))
-    panels = panels_of(ask(grid).models, task=TASK)
-    assert [panel.label for panel in panels] == ["constant", "cosine"]
-    for panel in panels:
-        assert [line.label for line in panel.lines] == ["no average", "EMA 0.9", "EMA 0.99"]
-        for line in panel.lines:
-            assert [model.run.seed for model in line.models] == [1, 2, 3]
-            assert line.seeds == "3 seeds"
-            assert {model.settings["scheduler"] for model in line.models} == {panel.label}
-        assert panel.in_training is not None
-        assert panel.in_training.label == "no average"
-        assert [line.label for line in panel.averages] == ["EMA 0.9", "EMA 0.99"]
+    groups = setting_groups(inputs(grid)[0], task=TASK)
+    assert [group.label for group in groups] == ["constant", "cosine"]
+    for group in groups:
+        assert [member.label for member in group.members] == ["raw model", "EMA 0.9", "EMA 0.99"]
+        for member in group.members:
+            assert [model.run.seed for model in member.models] == [1, 2, 3]
+            assert {model.settings["scheduler"] for model in member.models} == {group.label}
+        assert group.raw is not None
+        assert group.raw.label == "raw model"
+        assert [member.label for member in group.averages] == ["EMA 0.9", "EMA 0.99"]
 
 
-def test_numbers_are_sorted_by_size_and_named_by_their_last_word(tmp_path: Path) -> None:
+def test_numbers_are_sorted_by_size_and_named(tmp_path: Path) -> None:
     for lr in (0.5, 10.0, 9.0):
         write_run(tmp_path / f"{lr}", lr=lr)
-    panels = panels_of(ask(tmp_path).models, task=TASK)
-    assert [panel.label for panel in panels] == ["lr 0.5", "lr 9", "lr 10"]
+    groups = setting_groups(inputs(tmp_path)[0], task=TASK)
+    assert [group.label for group in groups] == [
+        "learning rate 0.5",
+        "learning rate 9",
+        "learning rate 10",
+    ]
 
 
 def test_of_copies_of_one_training_that_which_went_furthest_counts(tmp_path: Path) -> None:
     write_run(tmp_path / "a", decay=0.9, epochs=4, status="running")
     write_run(tmp_path / "b", decay=0.99, epochs=4)
-    (panel,) = panels_of(ask(tmp_path).models, task=TASK)
-    assert panel.in_training is not None
-    (model,) = panel.in_training.models
+    (group,) = setting_groups(inputs(tmp_path)[0], task=TASK)
+    assert group.raw is not None
+    (model,) = group.raw.models
     assert model.run.folder.name == "b"
-    assert panel.label == ""
+    assert group.label == ""
 
 
 def test_averages_that_differ_in_more_than_their_decay_stand_apart(tmp_path: Path) -> None:
     for start in (0, 50):
         averaged = {"averaged": {"decay": 0.9, "uniform": False, "start_step": start}}
         write_run(tmp_path / str(start), decay=0.9, changes=averaged)
-    (panel,) = panels_of(ask(tmp_path).models, task=TASK)
-    labels = [line.label for line in panel.lines]
-    assert labels == ["no average", "EMA 0.9, start_step 0", "EMA 0.9, start_step 50"]
+    (group,) = setting_groups(inputs(tmp_path)[0], task=TASK)
+    labels = [member.label for member in group.members]
+    assert labels == ["raw model", "EMA 0.9, start step 0", "EMA 0.9, start step 50"]
 
 
 def test_models_of_other_tasks_are_left_out(tmp_path: Path) -> None:
     write_run(tmp_path / "a")
     changed = {"task": {"name": "keypoints", "monitor": "nme", "mode": "min"}}
     write_run(tmp_path / "b", changes=changed)
-    models = ask(tmp_path).models
+    models = inputs(tmp_path)[0]
     for task, folder in ((TASK, "a"), ("keypoints", "b")):
-        (panel,) = panels_of(models, task=task)
-        assert {model.run.folder.name for line in panel.lines for model in line.models} == {folder}
-    assert panels_of(models, task="detection") == []
+        (group,) = setting_groups(models, task=task)
+        assert {model.run.folder.name for member in group.members for model in member.models} == {
+            folder
+        }
+    assert setting_groups(models, task="detection") == []
 
 
 def test_the_best_average_is_that_of_the_best_monitored_number(tmp_path: Path) -> None:
@@ -71,7 +76,7 @@ def test_the_best_average_is_that_of_the_best_monitored_number(tmp_path: Path) -
         for seed in (1, 2):
             folder = tmp_path / mode / str(seed)
             write_run(folder, decay=[0.5, 0.9, 0.99], seed=seed, changes=changes)
-        (panel,) = panels_of(ask(tmp_path / mode).models, task=TASK)
+        (group,) = setting_groups(inputs(tmp_path / mode)[0], task=TASK)
         rows = [
             json.loads(path.read_text().splitlines()[-1])
             for path in (tmp_path / mode).glob("*/metrics.jsonl")
@@ -80,7 +85,7 @@ def test_the_best_average_is_that_of_the_best_monitored_number(tmp_path: Path) -
             decay: np.mean([row[f"val/ema_{decay:g}/top1"] for row in rows])
             for decay in (0.5, 0.9, 0.99)
         }
-        best = best_line(panel.averages)
+        best = best_average(group)
         assert best is not None
         assert best.label == f"EMA {choose(means, key=lambda decay: float(means[decay])):g}"
-    assert best_line([]) is None
+    assert best_average(replace(group, members=[])) is None

@@ -1,4 +1,4 @@
-"""What figures are asked for, and run folders read with nothing of ours."""
+"""Inputs of figures, and run folders read independently of the code under test."""
 
 import json
 import statistics
@@ -11,14 +11,14 @@ import yaml
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from visionlab.analysis.asked import Asked
-from visionlab.analysis.measures import models_of
+from visionlab.analysis.models import ModelRecord, model_records
+from visionlab.analysis.options import FigureOptions
 from visionlab.analysis.records import read_runs
 
 
-def ask(*paths: Path, **changes: Any) -> Asked:
+def inputs(*paths: Path, **changes: Any) -> tuple[list[ModelRecord], FigureOptions]:
+    """Return what figures are drawn from: the models of runs, and options."""
     given: dict[str, Any] = {
-        "models": models_of(read_runs(list(paths)).runs),
         "x": "epoch",
         "y": None,
         "value": None,
@@ -30,7 +30,8 @@ def ask(*paths: Path, **changes: Any) -> Asked:
         "window": 1,
         "broken_axis": None,
     }
-    return Asked(**{**given, **changes})
+    models = model_records(read_runs(list(paths)).runs)
+    return models, FigureOptions(**{**given, **changes})
 
 
 def runs(folder: Path) -> list[tuple[dict[str, Any], dict[str, Any], list[dict[str, float]]]]:

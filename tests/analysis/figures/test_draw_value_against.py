@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from asking import ask, legend, lines, points, runs, titles
+from figure_inputs import inputs, legend, lines, points, runs, titles
 from matplotlib.axes import Axes
 from run_folders import write_grid, write_run
 
-from visionlab.analysis.figures.against import draw_against
+from visionlab.analysis.figures.value_against import draw_value_against
 
 LRS = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5]
 
@@ -35,14 +35,14 @@ def test_a_line_is_a_model_over_the_setting(tmp_path: Path) -> None:
     for lr in LRS:
         for seed in (1, 2, 3):
             write_run(tmp_path / f"{lr} {seed}", lr=lr, seed=seed, num_samples=2)
-    figures = draw_against(ask(tmp_path))
+    figures = draw_value_against(*inputs(tmp_path))
     assert list(figures) == ["value_against_optimizer.lr"]
     figure = figures["value_against_optimizer.lr"]
     (axis,) = figure.axes
     assert (axis.get_xlabel(), axis.get_ylabel()) == ("learning rate", "test accuracy")
     assert axis.get_xscale() == "log"
     assert [text.get_text() for text in axis.get_xticklabels()] == [f"{lr:g}" for lr in LRS]
-    assert legend(figure) == ("mean ± std, 3 seeds", ["no average", "EMA 0.9"])
+    assert legend(figure) == ("mean ± std, 3 seeds", ["raw model", "EMA 0.9"])
     for number, model in enumerate(("model", "ema_0.9")):
         expected = [naive(tmp_path, model, lr) for lr in LRS]
         xs, ys = points(axis.containers[number].lines[0])  # type: ignore[attr-defined]
@@ -53,7 +53,7 @@ def test_a_line_is_a_model_over_the_setting(tmp_path: Path) -> None:
 
 def test_decays_are_categories_beside_no_average(tmp_path: Path) -> None:
     write_grid(tmp_path, decays=(0.9, 0.99, 0.9995))
-    figures = draw_against(ask(tmp_path))
+    figures = draw_value_against(*inputs(tmp_path))
     (axis,) = figures["value_against_averaged.decay"].axes
     assert [text.get_text() for text in axis.get_xticklabels()] == ["none", "0.9", "0.99", "0.9995"]
     for number, scheduler in enumerate(("constant", "cosine")):
@@ -73,8 +73,8 @@ def test_a_hue_is_a_line_for_each_value(tmp_path: Path) -> None:
     for lr in (0.1, 0.2):
         for scheduler in ("cosine", "constant"):
             write_run(tmp_path / f"{lr}{scheduler}", lr=lr, scheduler=scheduler)
-    figure = draw_against(ask(tmp_path, hue="scheduler"))["value_against_optimizer.lr"]
-    assert titles(figure.axes) == ["no average", "EMA 0.9"]
+    figure = draw_value_against(*inputs(tmp_path, hue="scheduler"))["value_against_optimizer.lr"]
+    assert titles(figure.axes) == ["raw model", "EMA 0.9"]
     assert legend(figure) == ("", ["constant", "cosine"])
     assert figure.axes[0].get_xscale() == "linear"
 
@@ -82,7 +82,7 @@ def test_a_hue_is_a_line_for_each_value(tmp_path: Path) -> None:
 def test_the_best_weights_have_their_own_numbers(tmp_path: Path) -> None:
     for lr in (0.1, 0.2):
         write_run(tmp_path / f"{lr}", lr=lr)
-    figure = draw_against(ask(tmp_path, weights="best", value="test/loss"))
+    figure = draw_value_against(*inputs(tmp_path, weights="best", value="test/loss"))
     (axis,) = figure["value_against_optimizer.lr"].axes
     expected = [record["results"]["test"]["best"]["loss"] for _, record, _ in runs(tmp_path)]
     assert points(axis.get_lines()[0]) == ([0.1, 0.2], expected)
@@ -93,11 +93,11 @@ def test_a_random_search_is_points(tmp_path: Path) -> None:
     for number, lr in enumerate((0.1, 0.3, 0.2, 0.4)):
         hparams = {"hparams": {"epochs": 3, "batch_size": 128 - number}}
         write_run(tmp_path / str(number), lr=lr, changes=hparams)
-    figures = draw_against(ask(tmp_path))
+    figures = draw_value_against(*inputs(tmp_path))
     assert sorted(figures) == ["value_against_hparams.batch_size", "value_against_optimizer.lr"]
     (axis,) = figures["value_against_optimizer.lr"].axes
     found = {config["optimizer"]["lr"]: record for config, record, _ in runs(tmp_path)}
-    for label, model in (("no average", "model"), ("EMA 0.9", "ema_0.9")):
+    for label, model in (("raw model", "model"), ("EMA 0.9", "ema_0.9")):
         line = lines(axis)[label]
         assert line.get_linestyle() == "None"
         expected = [found[lr]["results"]["test"][model]["top1"] for lr in sorted(found)]
@@ -107,20 +107,22 @@ def test_a_random_search_is_points(tmp_path: Path) -> None:
 def test_two_runs_that_differ_in_much_say_nothing(tmp_path: Path) -> None:
     write_run(tmp_path / "one", lr=0.1)
     write_run(tmp_path / "two", lr=0.2, changes={"hparams": {"epochs": 3, "batch_size": 64}})
-    assert draw_against(ask(tmp_path)) == {}
+    assert draw_value_against(*inputs(tmp_path)) == {}
 
 
 def test_unfinished_runs_do_not_count(tmp_path: Path) -> None:
     for lr in (0.1, 0.2):
         write_run(tmp_path / f"{lr}", lr=lr)
     write_run(tmp_path / "more", lr=0.4, status="pruned")
-    (axis,) = draw_against(ask(tmp_path, value="val/top1"))["value_against_optimizer.lr"].axes
+    (axis,) = draw_value_against(*inputs(tmp_path, value="val/top1"))[
+        "value_against_optimizer.lr"
+    ].axes
     assert points(axis.get_lines()[0])[0] == [0.1, 0.2]
 
 
 def test_without_numbers_that_differ_there_is_nothing(tmp_path: Path) -> None:
     write_grid(tmp_path, decays=(0.9,))
-    assert draw_against(ask(tmp_path)) == {}
+    assert draw_value_against(*inputs(tmp_path)) == {}
 
 
 def test_a_number_that_no_run_has_is_one_line(tmp_path: Path) -> None:
@@ -128,7 +130,7 @@ def test_a_number_that_no_run_has_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(
         ValueError, match=r"^value must be .*, got test/top2; did you mean test/top1"
     ):
-        draw_against(ask(tmp_path, value="test/top2"))
+        draw_value_against(*inputs(tmp_path, value="test/top2"))
 
 
 def test_a_run_that_lacks_the_number_is_left_out(tmp_path: Path) -> None:
@@ -136,5 +138,5 @@ def test_a_run_that_lacks_the_number_is_left_out(tmp_path: Path) -> None:
     record = json.loads((folders[1] / "run.json").read_text())
     del record["results"]["test"]["model"]["top1"]
     (folders[1] / "run.json").write_text(json.dumps(record))
-    (axis,) = draw_against(ask(tmp_path))["value_against_optimizer.lr"].axes
+    (axis,) = draw_value_against(*inputs(tmp_path))["value_against_optimizer.lr"].axes
     assert points(axis.get_lines()[0])[0] == [0.1, 0.3]

@@ -1,0 +1,124 @@
+"""Models grouped by task, by settings, and by what differs in nothing but the seed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from visionlab.analysis.labels import group_labels
+from visionlab.analysis.metrics import last_metric
+from visionlab.analysis.models import DECAY, ModelRecord, split_varying_settings
+from visionlab.analysis.values import sort_key, to_json
+
+Group = tuple[str, list[ModelRecord]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedGroup:
+    """One model, raw or average, trained with several seeds.
+
+    Attributes:
+        label: for legends.
+        models: one per seed, in the order of seeds.
+    """
+
+    label: str
+    models: Sequence[ModelRecord]
+
+    @property
+    def is_average(self) -> bool:
+        """Whether it is an average rather than the raw model."""
+        return not self.models[0].is_raw
+
+
+@dataclass(frozen=True, kw_only=True)
+class SettingGroup:
+    """Models that were trained with the same settings.
+
+    Attributes:
+        label: the settings in which groups differ; empty if there is a single group.
+        members: the raw model first, then averages by increasing decay.
+    """
+
+    label: str
+    members: Sequence[SeedGroup]
+
+    @property
+    def averages(self) -> list[SeedGroup]:
+        """The averages among the members."""
+        return [member for member in self.members if member.is_average]
+
+    @property
+    def raw(self) -> SeedGroup | None:
+        """The raw model, or None if it was filtered out."""
+        return next((member for member in self.members if not member.is_average), None)
+
+    def title(self, member: SeedGroup) -> str:
+        """Return a panel title for one member."""
+        return ", ".join(filter(None, (self.label, member.label)))
+
+
+def by_task(models: Sequence[ModelRecord], name: str) -> list[Group]:
+    """Return the models of each task, each with the name of a figure or table."""
+    tasks = sorted({model.run.task for model in models})
+    return [
+        (
+            name if len(tasks) == 1 else f"{name}_{task}",
+            [model for model in models if model.run.task == task],
+        )
+        for task in tasks
+    ]
+
+
+def group_by(models: Sequence[ModelRecord], keys: Sequence[str]) -> list[Group]:
+    """Return the models of each combination of some settings, with its label, sorted."""
+
+    def values(model: ModelRecord) -> list[Any]:
+        return [model.settings.get(key) for key in keys]
+
+    groups: dict[str, list[ModelRecord]] = {}
+    for model in sorted(models, key=lambda model: [sort_key(value) for value in values(model)]):
+        groups.setdefault(to_json(values(model)), []).append(model)
+    labels = group_labels([members[0] for members in groups.values()], keys)
+    return list(zip(labels, groups.values(), strict=True))
+
+
+def setting_groups(models: Sequence[ModelRecord], *, task: str) -> list[SettingGroup]:
+    """Return the models of one task, grouped by the settings of their training."""
+    kept = [model for model in models if model.run.task == task]
+    run_keys, average_keys = split_varying_settings(kept)
+    keys = [DECAY, *(key for key in average_keys if key != DECAY)]
+    return [
+        SettingGroup(
+            label=label,
+            members=[_seed_group(name, same) for name, same in group_by(members, keys)],
+        )
+        for label, members in group_by(kept, run_keys)
+    ]
+
+
+def _seed_group(label: str, models: Sequence[ModelRecord]) -> SeedGroup:
+    """Return one model per seed: of copies of one training, the one that got furthest."""
+    by_seed: dict[int, ModelRecord] = {}
+    for model in models:
+        other = by_seed.get(model.run.seed)
+        if other is None or len(other.run.rows) < len(model.run.rows):
+            by_seed[model.run.seed] = model
+    return SeedGroup(label=label, models=[by_seed[seed] for seed in sorted(by_seed)])
+
+
+def best_average(group: SettingGroup) -> SeedGroup | None:
+    """Return the average with the best monitored metric after the last epoch, mean over seeds.
+
+    The first of equals; None if there are no averages.
+    """
+
+    def quality(member: SeedGroup) -> float:
+        settings = member.models[0].run.settings
+        found = [last_metric(model, f"val/{settings['task.monitor']}") for model in member.models]
+        known = [metric for metric in found if metric is not None]
+        sign = 1 if settings["task.mode"] == "max" else -1
+        return sign * float(np.mean(known)) if known else -np.inf
+
+    return max(group.averages, key=quality, default=None)

@@ -1,0 +1,86 @@
+"""Names of metrics and settings in figures."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from visionlab.analysis.models import DECAY, NO_AVERAGE, ModelRecord
+
+_SPLITS = {"train": "training", "val": "validation", "test": "test"}
+_WORDS = {
+    "top1": "accuracy",
+    "accuracy": "accuracy",
+    "top5": "top-5 accuracy",
+    "lr": "learning rate",
+    "nme": "NME",
+    "pck_area": "area under PCK",
+}
+_MAX_KEYS = 3
+# shown rather than other settings; the last most of all
+_PREFERRED = ("optimizer", "scheduler", "model", "dataset")
+
+
+def metric_label(metric: str) -> str:
+    """Return the axis label of a metric: `val/top1` is validation accuracy."""
+    split, _, name = metric.rpartition("/")
+    first, _, rest = split.partition("/")
+    words = f"{rest.upper() if rest.islower() else rest} {name}" if rest else _words(name)
+    return f"{_SPLITS.get(first, first.replace('_', ' '))} {words}".strip()
+
+
+def setting_label(key: str) -> str:
+    """Return the axis label of a setting: `hparams.batch_size` is batch size."""
+    return "decay of average" if key == DECAY else _words(key.rpartition(".")[2])
+
+
+def shared_prefix(keys: Sequence[str]) -> str | None:
+    """Return what all labels of a single setting begin with, or None."""
+    has_prefix = len(keys) == 1 and "." in keys[0] and keys[0] != DECAY
+    return setting_label(keys[0]) if has_prefix else None
+
+
+def value_label(value: Any) -> str:
+    """Return the value of a setting as text."""
+    if value is None:
+        return "none"
+    if isinstance(value, float):
+        return f"{value:g}" if 0.9 <= value < 1 else f"{value:.4g}"  # decays have many nines
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def model_label(model: ModelRecord, keys: Sequence[str]) -> str:
+    """Return some settings of a model as text, without those that it does not have."""
+    return ", ".join(filter(None, (_part(model, key) for key in keys)))
+
+
+def group_labels(models: Sequence[ModelRecord], keys: Sequence[str]) -> list[str]:
+    """Return labels that tell models apart by some settings.
+
+    If there are many settings, only those needed to tell all models apart are shown, config groups
+    first, and the number of the others.
+    """
+    shown = list(keys)
+    if len(keys) > _MAX_KEYS:
+        for key in sorted(
+            keys, key=lambda key: ("." not in key, *map(key.__eq__, _PREFERRED[::-1]))
+        ):
+            fewer = [each for each in shown if each != key]
+            if len({model_label(model, fewer) for model in models}) == len(models):
+                shown = fewer
+    more = f" (+{len(keys) - len(shown)} settings)" if 0 < len(shown) < len(keys) else ""
+    return [model_label(model, shown) + more for model in models]
+
+
+def _part(model: ModelRecord, key: str) -> str:
+    value = model.settings.get(key)
+    if key == DECAY:
+        return model.label
+    if key not in model.settings or (key.startswith("averaged.") and value == NO_AVERAGE):
+        return ""
+    return f"{setting_label(key)} {value_label(value)}" if "." in key else value_label(value)
+
+
+def _words(name: str) -> str:
+    if name.endswith("_px"):
+        return f"{_words(name.removesuffix('_px'))} (px)"
+    return _WORDS.get(name, name.replace("_", " "))

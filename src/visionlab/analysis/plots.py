@@ -1,0 +1,239 @@
+"""Tables, figures and a report of runs, from their files alone."""
+
+import logging
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from visionlab.analysis.figures.confusion import draw_confusion
+from visionlab.analysis.figures.curves import (
+    draw_curves,
+    draw_norms,
+    draw_planned_schedules,
+    draw_schedules,
+)
+from visionlab.analysis.figures.detection import draw_class_precision, draw_precision_recall
+from visionlab.analysis.figures.histograms import draw_misclassification, draw_mismatch
+from visionlab.analysis.figures.keypoints import draw_keypoint_errors, draw_pck
+from visionlab.analysis.figures.losses import draw_losses
+from visionlab.analysis.figures.parallel import draw_parallel
+from visionlab.analysis.figures.persistence import LoadImages, draw_persistence
+from visionlab.analysis.figures.range_test import draw_range_test
+from visionlab.analysis.figures.stability import draw_stability
+from visionlab.analysis.figures.style import save, styled
+from visionlab.analysis.figures.value_against import draw_value_against
+from visionlab.analysis.models import (
+    ModelRecord,
+    get_setting,
+    model_records,
+    runs_of,
+    varying_settings,
+)
+from visionlab.analysis.options import FigureOptions, PlotOptions, Schedule
+from visionlab.analysis.records import RunScan, read_runs
+from visionlab.analysis.report import write_report
+from visionlab.analysis.report.summary import count, count_states
+from visionlab.analysis.table_formats import to_markdown, write_table
+from visionlab.analysis.table_layout import build_tables
+from visionlab.config.suggestions import nearest
+from visionlab.files.run_folder import leaves, newest_run_or_sweep
+
+Draw = Callable[[Sequence[ModelRecord], FigureOptions], Mapping[str, Figure]]
+FIGURES: Mapping[str, Draw] = {
+    "curves": draw_curves,
+    "schedules": draw_schedules,
+    "norms": draw_norms,
+    "value_against": draw_value_against,
+    "parallel": draw_parallel,
+    "losses": draw_losses,
+    "stability": draw_stability,
+    "misclassification": draw_misclassification,
+    "mismatch": draw_mismatch,
+    "persistence": draw_persistence,
+    "confusion": draw_confusion,
+    "precision_recall": draw_precision_recall,
+    "class_precision": draw_class_precision,
+    "keypoint_errors": draw_keypoint_errors,
+    "pck": draw_pck,
+    "range_test": draw_range_test,
+}
+_log = logging.getLogger(__name__)
+
+
+def plot(
+    options: PlotOptions,
+    *,
+    load_schedule: Callable[[str], Schedule],
+    load_images: LoadImages,
+    arguments: Sequence[str],
+) -> None:
+    """Write tables, figures and a report of runs, and log what they are of.
+
+    Args:
+        options: what to write and where.
+        load_schedule: returns a planned schedule by name.
+        load_images: loads the images of validation samples, for `sample_pictures`.
+        arguments: command-line arguments, which the report shows.
+
+    Raises:
+        ValueError: there are no runs, or they have no data for something requested.
+        OSError: a file cannot be written.
+    """
+    planned = _draw_planned(options, load_schedule)
+    if options.runs is None and planned:
+        _save(planned, _make_folder(options.out))
+        return
+    folders = [_newest()] if options.runs is None else options.runs
+    scan = read_runs(folders)
+    models = _select(model_records(scan.runs), options.where)
+    _check_figures(options.figures)
+    tables = build_tables(models, options.table, weights=options.figure.weights)
+    _log_runs(scan, models)
+    if not tables:
+        _log.info("no table: no run has finished")
+    figures = _draw(models, options, load_images)
+    out = _make_folder(options.out)
+    for table in tables:
+        _log_files(write_table(out, table))
+    saved = _save({**figures, **planned}, out)
+    if options.report:
+        given = [] if options.runs is not None else [f"runs={folders[0]}"]
+        write_report(
+            out / "report.html",
+            scan=scan,
+            models=models,
+            tables=tables,
+            figures=saved,
+            command=shlex.join(["python", "plots.py", *given, *arguments]),
+        )
+        _log_files([out / "report.html"])
+    for table in tables:
+        _log.info("\n%s", to_markdown(table))
+
+
+def _newest() -> Path:
+    """Return the newest run, multirun or tuning of the current folder, and log it.
+
+    Raises:
+        ValueError: there is none.
+    """
+    found = newest_run_or_sweep(Path())
+    if found is None:
+        raise ValueError(
+            "runs must be a folder with runs; none found below outputs/, multirun/, tune/: "
+            "run python train.py first, or give planned.schedulers"
+        )
+    _log.info("runs=%s, the newest", found)
+    return found
+
+
+def _select(models: Sequence[ModelRecord], where: Mapping[str, object]) -> list[ModelRecord]:
+    """Return the models with some settings; conditions on averages do not concern raw models.
+
+    Raises:
+        ValueError: no model has the value.
+    """
+    kept = list(models)
+    for key, value in leaves(where).items():
+        exempt = [model for model in kept if key.startswith("averaged.") and model.is_raw]
+        values = {
+            id(model): str(get_setting(model, key, name="where"))
+            for model in kept
+            if model not in exempt
+        }
+        if str(value) not in values.values():
+            known = ", ".join(sorted(set(values.values())))
+            raise ValueError(f"where.{key} must be one of {known}, got {value}")
+        kept = [m for m in kept if m in exempt or values[id(m)] == str(value)]
+    return kept
+
+
+def _check_figures(names: Sequence[str] | None) -> None:
+    for name in names or ():
+        if name not in FIGURES:
+            hint = nearest(name, FIGURES)
+            raise ValueError(f"figures must be some of {', '.join(FIGURES)}, got {name}{hint}")
+
+
+def _draw(
+    models: Sequence[ModelRecord], options: PlotOptions, load_images: LoadImages
+) -> dict[str, Figure]:
+    """Return the requested figures, or all that the runs have data for, by name.
+
+    Raises:
+        ValueError: the runs have no data for a requested figure.
+    """
+    figures: dict[str, Figure] = {}
+    with styled():
+        for name in FIGURES if options.figures is None else options.figures:
+            if name == "persistence" and options.sample_pictures:
+                drawn = draw_persistence(models, options.figure, load_images)
+            else:
+                drawn = FIGURES[name](models, options.figure)
+            if options.figures is not None and not drawn:
+                raise ValueError(f"figures must be those that runs have data for, got {name}")
+            figures |= drawn
+    return figures
+
+
+def _draw_planned(
+    options: PlotOptions, load_schedule: Callable[[str], Schedule]
+) -> Mapping[str, Figure]:
+    planned = options.planned
+    if planned.schedulers is None:
+        return {}
+    with styled():
+        return draw_planned_schedules(
+            {name: load_schedule(name) for name in planned.schedulers},
+            lr=planned.lr,
+            epochs=planned.epochs,
+            steps_per_epoch=planned.steps_per_epoch,
+        )
+
+
+def _log_runs(scan: RunScan, models: Sequence[ModelRecord]) -> None:
+    runs = runs_of(models)
+    _log.info("%s: %s", count(len(runs), "run"), count_states(runs))
+    seeds = sorted({run.seed for run in runs})
+    what = "one seed" if len(seeds) == 1 else f"{len(seeds)} seeds"
+    varying = ", ".join(varying_settings(models)) or "none"
+    _log.info("settings that vary: %s; %s: %s", varying, what, ", ".join(map(str, seeds)))
+    for run in runs:
+        if run.is_truncated:
+            _log.warning("%s: the last row of metrics.jsonl is incomplete, left out", run.folder)
+    if scan.skipped:
+        _log.info("%s without runs skipped", count(len(scan.skipped), "folder"))
+    for folder, reason in scan.unreadable.items():
+        _log.warning("%s cannot be read: %s", folder, reason)
+
+
+def _save(figures: Mapping[str, Figure], out: Path) -> dict[str, Path]:
+    """Write figures; return the SVG files by name."""
+    saved = {}
+    for name, figure in figures.items():
+        png, svg = save(figure, out, name)
+        _log_files([png, svg])
+        saved[name] = svg
+    return saved
+
+
+def _log_files(paths: Sequence[Path]) -> None:
+    for path in paths:
+        _log.info("%s", path)
+
+
+def _make_folder(out: Path) -> Path:
+    """Make the output folder.
+
+    Raises:
+        ValueError: it cannot be made or written to.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / ".written").touch()
+        (out / ".written").unlink()
+    except OSError as error:
+        raise ValueError(f"out must be a writable folder, got {out}: {error.strerror}") from error
+    return out

@@ -1,0 +1,55 @@
+"""Commands that reproduce runs."""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+
+from visionlab.analysis.records import RunRecord
+from visionlab.files.run_folder import read_yaml
+
+# omitted, so that a reproduction gets its own folder
+_OF_FOLDERS = ("hydra.mode=", "hydra.sweep.dir=", "hydra.sweep.subdir=", "hydra.run.dir=")
+
+
+class Command(NamedTuple):
+    """A command line, quoted for a shell, and the runs that it reproduces."""
+
+    line: str
+    runs: Sequence[RunRecord]
+
+
+def commands(runs: Sequence[RunRecord]) -> list[Command]:
+    """Return one command for each multirun and for each single run.
+
+    Runs without a recorded command line are left out.
+    """
+    by_folder: dict[Path, list[RunRecord]] = {}
+    for run in runs:
+        by_folder.setdefault(run.folder.parent, []).append(run)
+    found = []
+    for folder, members in by_folder.items():
+        overrides = _multirun_overrides(folder / "multirun.yaml")
+        if overrides is not None:
+            found.append(Command(_line("--multirun", *overrides), members))
+            continue
+        for run in members:
+            if "overrides" in run.info:
+                found.append(Command(_line(*run.info["overrides"]), [run]))
+    return found
+
+
+def _multirun_overrides(path: Path) -> list[str] | None:
+    """Return the overrides of a multirun, or None if there is no readable file."""
+    try:
+        overrides = read_yaml(path.read_text(encoding="utf-8"))["hydra"]["overrides"]
+        given = [*overrides["task"], *overrides["hydra"]]
+        return [each for each in given if not each.startswith(_OF_FOLDERS)]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
+        return None
+
+
+def _line(*arguments: str) -> str:
+    return shlex.join(["python", "train.py", *arguments])

@@ -1,0 +1,99 @@
+"""Rows and columns of a table: those given, and defaults for the others."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from visionlab.analysis.comparisons import add_differences, add_gain
+from visionlab.analysis.groups import by_task
+from visionlab.analysis.metrics import Weights, main_metric
+from visionlab.analysis.models import DECAY, RUN, ModelRecord, get_setting, varying_settings
+from visionlab.analysis.options import TableOptions
+from visionlab.analysis.tables import Column, Table, make_table, value_text
+from visionlab.analysis.values import distinct
+
+_MAX_KEYS = 4
+
+
+def build_tables(
+    models: Sequence[ModelRecord], options: TableOptions, *, weights: Weights
+) -> list[Table]:
+    """Return the table that the options describe; if they leave its layout open, one per task.
+
+    Raises:
+        ValueError: see `build_table`.
+    """
+    if not all(value is None for value in (options.rows, options.columns, options.value)):
+        return [build_table(models, options, weights=weights)]
+    tasks = {model.run.task for model in models if model.run.state == "finished"}
+    return [
+        build_table(members, replace(options, name=name), weights=weights)
+        for name, members in by_task([m for m in models if m.run.task in tasks], options.name)
+    ]
+
+
+def build_table(models: Sequence[ModelRecord], options: TableOptions, *, weights: Weights) -> Table:
+    """Return the table that the options describe.
+
+    Raises:
+        ValueError: see `make_table`, `add_gain` and `add_differences`.
+    """
+    columns = _columns(models, options)
+    rows = [options.rows] if isinstance(options.rows, str) else options.rows
+    table = make_table(
+        models,
+        name=options.name,
+        rows=_default_rows(models, columns) if rows is None else rows,
+        columns=columns,
+        weights=weights,
+        published=options.published,
+        source=options.source,
+        number_format=options.number_format,
+    )
+    if options.gain is not None:
+        table = add_gain(table, columns=options.gain, published=options.published)
+    if options.compare is not None:
+        table = add_differences(table, columns=options.compare)
+    return table
+
+
+def columns_over(
+    models: Sequence[ModelRecord], key: str, *, metric: str, kind: str = "any"
+) -> list[Column]:
+    """Return a column for each value of a setting, in order.
+
+    Args:
+        models: whose values are taken.
+        key: of the setting.
+        metric: in all columns.
+        kind: models in the columns: model, average or any.
+
+    Raises:
+        ValueError: a run has no such setting.
+    """
+    every = Column(label="", metric=metric, models=kind)
+    values = distinct(
+        get_setting(model, key, name="table.columns") for model in models if every.includes(model)
+    )
+    return [replace(every, label=value_text(value), having={key: value}) for value in values]
+
+
+def _columns(models: Sequence[ModelRecord], options: TableOptions) -> list[Column]:
+    if isinstance(options.columns, Mapping):
+        return [
+            Column(label=str(label), metric=given["value"], models=given.get("models", "any"))
+            for label, given in options.columns.items()
+        ]
+    metric = options.value or main_metric(models)
+    if options.columns is None and all(model.is_raw for model in models):
+        return [Column(label=metric, metric=metric, models=options.models or "model")]
+    key = options.columns or DECAY
+    kind = options.models or ("any" if key.startswith("averaged.") else "model")
+    return columns_over(models, key, metric=metric, kind=kind)
+
+
+def _default_rows(models: Sequence[ModelRecord], columns: Sequence[Column]) -> list[str]:
+    """Return the settings that vary and have no columns; if there are many, one row per run."""
+    shown = [model for model in models if any(column.includes(model) for column in columns)]
+    of_columns = {key for column in columns for key in column.having}
+    keys = [key for key in varying_settings(shown) if key not in of_columns] or ["model"]
+    return keys if len(keys) <= _MAX_KEYS else [RUN]

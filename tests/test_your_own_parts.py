@@ -1,0 +1,79 @@
+"""The files and commands of `docs/your-own-parts.md`, run in a folder outside the checkout."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from processes import ROOT, only_run, script
+
+pytestmark = pytest.mark.integration
+
+DOCS = (ROOT / "docs" / "your-own-parts.md").read_text()
+BLOCKS = re.findall(r"```\w+\n# (\S+)\n(.*?)```", DOCS, flags=re.DOTALL)
+COMMANDS = [
+    line.removeprefix("    python train.py ")
+    for line in DOCS.splitlines()
+    if line.startswith("    python train.py ")
+]
+SHORT = ["hparams.epochs=1", "stop.max_steps=3", "threads=1", "device=cpu", "tensorboard=false"]
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    for name, content in BLOCKS:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    (tmp_path / "my_package" / "__init__.py").touch()
+    return tmp_path
+
+
+def test_the_files_and_commands_are_found() -> None:
+    assert len(BLOCKS) == 11
+    assert len(COMMANDS) == 6
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_of_the_docs_trains(command: str, mine: Path) -> None:
+    done = script("train.py", *shlex.split(command), *SHORT, folder=mine)
+    assert done.returncode == 0, done.stderr
+    run = only_run(mine)
+    record = json.loads((run / "run.json").read_text())
+    assert record["status"] == "finished"
+    for package, code in record["parts"].items():
+        assert package in command
+        assert re.fullmatch(r"[0-9a-f]{64}", code["sha256"])
+    if "observers" in command:
+        assert (run / "losses.txt").is_file()
+
+
+def test_a_run_with_outside_parts_is_evaluated_only_if_they_are_allowed_again(mine: Path) -> None:
+    arguments = ["--config-dir", "my_conf", "parts=[my_package]", "model=mlp"]
+    assert script("train.py", *arguments, *SHORT, folder=mine).returncode == 0
+    run = only_run(mine)
+    refused = script("eval.py", f"run={run}", folder=mine)
+    assert refused.returncode == 1
+    assert "model._target_ must be in visionlab or a package named in parts" in refused.stderr
+    allowed = script("eval.py", f"run={run}", "parts=[my_package]", folder=mine)
+    assert allowed.returncode == 0, allowed.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["scheduler=sawtooth", "scheduler.period_epochs=x"], "period_epochs must be a whole num"),
+        (["scheduler=sawtooth", "scheduler.period_epochs=0"], "period_epochs must be >= 1, got 0"),
+        (["model=mlp", "+model.widht=3"], "model.widht must be a setting of mlp; did you mean"),
+    ],
+)
+def test_a_wrong_setting_of_an_outside_part_is_one_line(
+    arguments: list[str], message: str, mine: Path
+) -> None:
+    own = ["--config-dir", "my_conf", "parts=[my_package]"]
+    done = script("train.py", *own, *arguments, *SHORT, folder=mine)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not list(mine.glob("outputs/*/*"))
