@@ -12,17 +12,17 @@ import yaml
 CLASSES = ["airplane", "cat", "ship"]
 SCHEDULERS = {
     "cosine": {
-        "_target_": "visionlab.optim.schedules.Cosine",
+        "_target_": "visionlab.optim.Cosine",
         "warmup_steps": 0,
         "warmup_epochs": 0,
     },
     "constant": {
-        "_target_": "visionlab.optim.schedules.Constant",
+        "_target_": "visionlab.optim.Constant",
         "warmup_steps": 0,
         "warmup_epochs": 0,
     },
     "linear": {
-        "_target_": "visionlab.optim.schedules.Linear",
+        "_target_": "visionlab.optim.Linear",
         "warmup_steps": 0,
         "warmup_epochs": 0,
     },
@@ -35,14 +35,14 @@ def settings(*, scheduler: str, decay: Any, seed: int, lr: float, epochs: int) -
     return {
         "task": {"name": "classification", "monitor": "top1", "mode": "max"},
         "dataset": {
-            "_target_": "visionlab.tasks.classification.datasets.cifar.Cifar",
+            "_target_": "visionlab.tasks.classification.Cifar",
             "root": "/data",
         },
         "model": {
-            "_target_": "visionlab.tasks.classification.models.resnet_cifar.ResNetCifar",
+            "_target_": "visionlab.tasks.classification.ResNetCifar",
             "depth": 20,
         },
-        "optimizer": {"_target_": "visionlab.optim.optimizers.Sgd", "lr": lr},
+        "optimizer": {"_target_": "visionlab.optim.Sgd", "lr": lr},
         "scheduler": SCHEDULERS[scheduler],
         "averaged": {"decay": decay, "uniform": False, "start_step": 0},
         "hparams": {"epochs": epochs, "batch_size": 128},

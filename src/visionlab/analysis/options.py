@@ -9,7 +9,6 @@ from visionlab.analysis.metrics import Weights
 from visionlab.analysis.tables import NumberFormat
 
 Schedule = Callable[..., float]  # (step, *, total_steps, steps_per_epoch) -> factor
-Schedule = Callable[..., float]  # (step, *, total_steps, steps_per_epoch) -> factor
 _SORTS = ("stability", "misclassification", "mismatch")
 
 

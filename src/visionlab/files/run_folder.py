@@ -1,8 +1,10 @@
-"""A run's folder as it is read: settings, record, rows. Imports neither torch nor Hydra."""
+"""Run folders: settings, record, rows, and the newest run. Needs neither torch nor Hydra."""
 
 import csv
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -63,3 +65,51 @@ def read_points(path: Path) -> list[Point]:
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
     return [Point(int(row["step"]), float(row["lr"]), float(row["loss"])) for row in rows]
+
+
+def walk_runs(folder: Path) -> Iterator[tuple[Path, bool]]:
+    """Yield the runs in or below a folder with True, and topmost folders without any with False."""
+    if (folder / "config.yaml").is_file():
+        yield folder, True
+        return
+    if not folder.is_dir():
+        return
+    below: list[tuple[Path, bool]] = []
+    for child in sorted(folder.iterdir()):
+        if child.is_dir() and not child.name.startswith("."):
+            below += walk_runs(child)
+    yield from below if any(is_run for _, is_run in below) else [(folder, False)]
+
+
+def newest_run(folder: Path) -> Path | None:
+    """Return the newest single run, which `train.py` left below `outputs/` of a folder, or None."""
+    return max(_single_runs(folder), key=_start_time, default=None)
+
+
+def newest_run_or_sweep(folder: Path) -> Path | None:
+    """Return the newest run, multirun or tuning of a folder, or None.
+
+    These are the runs below `outputs/`, and the folders in `multirun/` and `tune/` that hold runs.
+    """
+    found = _single_runs(folder)
+    for name in ("multirun", "tune"):
+        sweeps = (each for each in (folder / name).glob("*") if each.is_dir())
+        found += [sweep for sweep in sweeps if any(is_run for _, is_run in walk_runs(sweep))]
+    return max(found, key=_start_time, default=None)
+
+
+def _single_runs(folder: Path) -> list[Path]:
+    return [run for run, is_run in walk_runs(folder / "outputs") if is_run]
+
+
+def _start_time(folder: Path) -> tuple[datetime, str]:
+    """Return the time in a folder's name, else in its `run.json`, else of its last change.
+
+    Folders of the same second have numbers at the end of their names, which come second.
+    """
+    try:
+        if match := re.match(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d", folder.name):
+            return datetime.strptime(match[0], "%Y-%m-%d_%H-%M-%S"), folder.name
+        return datetime.fromisoformat(read_record(folder)["started"]), folder.name
+    except (OSError, ValueError, KeyError, TypeError):
+        return datetime.fromtimestamp(folder.stat().st_mtime), folder.name

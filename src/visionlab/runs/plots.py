@@ -7,11 +7,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from hydra import compose
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import MissingConfigException
 from omegaconf import OmegaConf
 
 from visionlab.analysis import plots
 from visionlab.analysis.options import FigureOptions, PlotOptions, Schedule
-from visionlab.config.command_line import CONF
 from visionlab.config.instantiate import instantiate_part
 
 
@@ -49,26 +51,23 @@ def plot_options(config: Mapping[str, Any]) -> PlotOptions:
 
 
 def _load_schedule(name: str) -> Schedule:
-    """Return the schedule of a file in `conf/scheduler`.
+    """Return the schedule of a file in `conf/scheduler`, or in the user's own folder.
 
     Raises:
         ValueError: there is none.
     """
-    folder = Path(CONF, "scheduler")
-    if not (folder / f"{name}.yaml").is_file():
-        known = ", ".join(sorted(path.stem for path in folder.glob("*.yaml")))
-        raise ValueError(f"planned.schedulers must be some of {known}, got {name}")
-    settings: Any = OmegaConf.to_container(OmegaConf.load(folder / f"{name}.yaml"))
-    base = settings.pop("defaults", [])
-    if base and isinstance(base[0], str) and base[0] != "_self_":  # another file's, with changes
-        settings = {**_settings(folder / f"{base[0]}.yaml"), **settings}
-    schedule: Schedule = instantiate_part(settings, key=f"scheduler={name}")
+    try:
+        settings = OmegaConf.to_container(
+            compose("train", overrides=[f"scheduler={name}"]).scheduler, resolve=True
+        )
+    except MissingConfigException as error:
+        known = GlobalHydra.instance().config_loader().get_group_options("scheduler")
+        raise ValueError(
+            f"planned.schedulers must be some of {', '.join(known)}, got {name}"
+        ) from error
+    assert isinstance(settings, dict)
+    schedule: Schedule = instantiate_part(settings, key="scheduler")  # type: ignore[arg-type]
     return schedule
-
-
-def _settings(path: Path) -> dict[str, Any]:
-    settings: Any = OmegaConf.to_container(OmegaConf.load(path))
-    return {key: value for key, value in settings.items() if key != "defaults"}
 
 
 def _load_images(

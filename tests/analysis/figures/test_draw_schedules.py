@@ -31,7 +31,7 @@ def test_a_schedule_is_a_line(tmp_path: Path) -> None:
 def test_settings_that_do_not_change_the_rate_are_no_lines(tmp_path: Path) -> None:
     for depth in (20, 56):
         model = {
-            "_target_": "visionlab.tasks.classification.models.resnet_cifar.ResNetCifar",
+            "_target_": "visionlab.tasks.classification.ResNetCifar",
             "depth": depth,
         }
         for lr in (0.1, 0.2):
