@@ -20,7 +20,7 @@ from visionlab.engine.evaluation import evaluate_saved, export, label
 from visionlab.engine.progress import draw_table
 from visionlab.ensembles.views import ViewResult, check_views, evaluate_views
 from visionlab.files.atomic import write_json
-from visionlab.files.run_folder import read_config, read_record
+from visionlab.files.run_folder import newest_run, read_config, read_record
 from visionlab.files.tensors import read_tensors
 from visionlab.images.views import View
 from visionlab.runs.build import (
@@ -79,10 +79,18 @@ class EvaluationOptions:
 
 
 def evaluation_options(config: Mapping[str, Any]) -> EvaluationOptions:
-    """Return the options that a composed configuration of `eval.py` holds."""
+    """Return the options that a composed configuration of `eval.py` holds.
+
+    Without a run and a checkpoint it is the newest run below `outputs/`.
+
+    Raises:
+        ValueError: an option is out of range, or there is no run.
+    """
     run, checkpoint = (
         Path(config[key]).expanduser() if config[key] else None for key in ("run", "checkpoint")
     )
+    if run is None and checkpoint is None:
+        run = _newest_run()
     views = config["views"] and {
         name: _view(name, settings) for name, settings in config["views"].items()
     }
@@ -94,6 +102,16 @@ def evaluation_options(config: Mapping[str, Any]) -> EvaluationOptions:
         dataset_root=config["dataset"]["root"],
         **{key: config[key] for key in keys},
     )
+
+
+def _newest_run() -> Path:
+    run = newest_run(Path())
+    if run is None:
+        raise ValueError(
+            "run must be a run folder, got none below outputs/; start with: python train.py"
+        )
+    _log.info("run=%s, the newest", run)
+    return run
 
 
 def _view(name: str, settings: Mapping[str, Any]) -> View:
