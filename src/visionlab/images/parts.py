@@ -1,4 +1,4 @@
-"""The parts of a detection data set: which there are, where they lie, what validates."""
+"""Files and folders of the parts of a data set: train, val and test."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,8 +9,12 @@ _SPLITS = ("train", "val", "test")
 def configured(splits: Mapping[str, str | None], *, setting: str) -> dict[str, str]:
     """Return the splits that are not null, train first.
 
+    Args:
+        splits: the value of a setting.
+        setting: its name below `dataset`.
+
     Raises:
-        ValueError: one is none of train, val and test, or train is missing.
+        ValueError: a name is not train, val or test, or train is missing.
     """
     unknown = sorted(set(splits) - set(_SPLITS))
     if unknown:
@@ -21,7 +25,7 @@ def configured(splits: Mapping[str, str | None], *, setting: str) -> dict[str, s
 
 
 def existing(path: Path, *, setting: str, split: str) -> Path:
-    """Return a path that a setting names.
+    """Return a path named by a setting.
 
     Raises:
         FileNotFoundError: there is no such file or folder.

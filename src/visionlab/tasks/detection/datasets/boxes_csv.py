@@ -4,22 +4,19 @@ import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 import torch
 
-from visionlab.images.holdout import Holdout
 from visionlab.images.parts import configured, existing, root_folder
 from visionlab.images.paths import header_size, path_key, require_files
-from visionlab.images.resize import Resize
 from visionlab.task import Data
 from visionlab.tasks.detection.augment import BoxAugment
 from visionlab.tasks.detection.datasets.annotations import RawBox, RawImage, annotate, with_val
-from visionlab.tasks.detection.splits import from_annotations
+from visionlab.tasks.detection.splits import DetectionFiles, from_annotations
 
 
 @dataclass(frozen=True, kw_only=True)
-class BoxesCsv:
+class BoxesCsv(DetectionFiles):
     """A CSV file a split with lines `path,x1,y1,x2,y2,class_name`, and one with `class_name,id`.
 
     There is no header. A path is relative to `root` or absolute. An image has as many lines as
@@ -27,27 +24,12 @@ class BoxesCsv:
     of the image's path below `root`.
 
     Attributes:
-        root: the folder of the data set.
         annotations: the file of each split below `root`, null for none.
         classes: the file of the classes below `root`.
-        drop_invalid: drop invalid boxes with a warning; otherwise the first one ends the run.
-        resize: how large the model sees the images.
-        num_workers: decoding processes for each split.
-        mean: one value a channel, for pixels in [0, 1].
-        std: likewise.
-        val: the share of train held out for validation, where `annotations.val` is null.
     """
 
-    task: ClassVar[str] = "detection"
-    root: str
     annotations: Mapping[str, str | None]
     classes: str
-    drop_invalid: bool
-    resize: Resize
-    num_workers: int
-    mean: Sequence[float]
-    std: Sequence[float]
-    val: Holdout
 
     def __post_init__(self) -> None:
         configured(self.annotations, setting="annotations")
@@ -83,10 +65,8 @@ class BoxesCsv:
             with_val(samples, val=self.val, source=files["train"]),
             class_names=list(class_ids),
             class_ids=list(class_ids.values()),
-            resize=self.resize,
-            mean=self.mean,
-            std=self.std,
             num_workers=self.num_workers,
+            dataset=self,
             augmentation=augmentation,
             seed=seed,
             device=device,

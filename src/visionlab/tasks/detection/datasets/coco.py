@@ -4,20 +4,18 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
-from visionlab.images.holdout import Holdout
 from visionlab.images.parts import configured, existing, root_folder
 from visionlab.images.paths import header_size, require_files
-from visionlab.images.resize import Resize
 from visionlab.task import Data
 from visionlab.tasks.detection.augment import BoxAugment
 from visionlab.tasks.detection.datasets import coco_json
 from visionlab.tasks.detection.datasets.annotations import RawBox, RawImage, annotate, with_val
 from visionlab.tasks.detection.records import Annotated
-from visionlab.tasks.detection.splits import from_annotations
+from visionlab.tasks.detection.splits import DetectionFiles, from_annotations
 
 _Entry = Mapping[str, Any]
 
@@ -35,33 +33,18 @@ class CocoPart(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Coco:
+class Coco(DetectionFiles):
     """`root/<annotations>` in the form of COCO's instances, and images in `root/<images>`.
 
     A label is the rank of its category id, a key is the image id.
 
     Attributes:
-        root: the folder of the data set.
         annotations: the JSON file of each split below `root`, null for none.
         images: the folder of each split's images below `root`.
-        drop_invalid: drop invalid boxes with a warning; otherwise the first one ends the run.
-        resize: how large the model sees the images.
-        num_workers: decoding processes for each split.
-        mean: one value a channel, for pixels in [0, 1].
-        std: likewise.
-        val: the share of train held out for validation, where `annotations.val` is null.
     """
 
-    task: ClassVar[str] = "detection"
-    root: str
     annotations: Mapping[str, str | None]
     images: Mapping[str, str | None]
-    drop_invalid: bool
-    resize: Resize
-    num_workers: int
-    mean: Sequence[float]
-    std: Sequence[float]
-    val: Holdout
 
     def __post_init__(self) -> None:
         for split in configured(self.annotations, setting="annotations"):
@@ -96,10 +79,8 @@ class Coco:
             with_val(samples, val=self.val, source=paths["train"]),
             class_names=_distinct(categories),
             class_ids=list(categories),
-            resize=self.resize,
-            mean=self.mean,
-            std=self.std,
             num_workers=self.num_workers,
+            dataset=self,
             augmentation=augmentation,
             seed=seed,
             device=device,

@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
 
 import torch
 from sklearn.datasets import load_digits
@@ -13,11 +12,10 @@ from torch.nn import functional as F
 
 from visionlab.core import seeding
 from visionlab.images.digits import NUM_TEST, TEST_SEED
-from visionlab.images.resize import Resize
 from visionlab.task import Data
 from visionlab.tasks.detection.augment import BoxAugment
 from visionlab.tasks.detection.records import Annotated
-from visionlab.tasks.detection.splits import from_annotations
+from visionlab.tasks.detection.splits import DetectionDataset, from_annotations
 
 NUM_VAL = 215  # of the 1,437 digits that are not in the test part, 15 %
 KEYS_APART = 10**9  # of the first scenes of two splits: more scenes than any memory holds
@@ -31,7 +29,7 @@ LUMINANCE = torch.tensor([0.299, 0.587, 0.114])  # ITU-R BT.601
 
 
 @dataclass(frozen=True, kw_only=True)
-class DigitScenes:
+class DigitScenes(DetectionDataset):
     """Scenes with 0 to 6 of scikit-learn's digits; no digit is in the scenes of two splits.
 
     The digits of the test scenes are the test part of `Digits`. A scene follows from `seed`, its
@@ -41,14 +39,10 @@ class DigitScenes:
         ValueError: a number of scenes below 1, or `seed` below 0.
     """
 
-    task: ClassVar[str] = "detection"
     num_train: int
     num_val: int
     num_test: int
     seed: int
-    mean: Sequence[float]
-    std: Sequence[float]
-    resize: Resize
 
     def __post_init__(self) -> None:
         for name, least in (("num_train", 1), ("num_val", 1), ("num_test", 1), ("seed", 0)):
@@ -71,10 +65,8 @@ class DigitScenes:
             parts,
             class_names=list("0123456789"),
             class_ids=list(range(10)),
-            resize=self.resize,
-            mean=self.mean,
-            std=self.std,
             num_workers=0,
+            dataset=self,
             augmentation=augmentation,
             seed=seed,
             device=device,

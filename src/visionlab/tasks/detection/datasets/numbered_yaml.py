@@ -3,19 +3,17 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 import yaml
 
-from visionlab.images.holdout import Holdout
 from visionlab.images.parts import configured, existing, root_folder
 from visionlab.images.paths import by_stem, header_size, path_key, require_files
-from visionlab.images.resize import Resize
 from visionlab.task import Data
 from visionlab.tasks.detection.augment import BoxAugment
 from visionlab.tasks.detection.datasets.annotations import RawBox, RawImage, annotate, with_val
-from visionlab.tasks.detection.splits import from_annotations
+from visionlab.tasks.detection.splits import DetectionFiles, from_annotations
 
 _SUFFIXES = (".jpeg", ".jpg", ".png")
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # 30,000 files take minutes without C
@@ -23,34 +21,19 @@ _Numbers = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
-class NumberedYaml:
+class NumberedYaml(DetectionFiles):
     """`root/<split>/images/<n>.JPEG`, and `root/<split>/labels/<n>.yml` with bboxes and labels.
 
     `bboxes` is a list of [xmin, ymin, xmax, ymax] in pixels, `labels` a list of as many class
     names. Labels count from 0; a key is a hash of the image's path below `root`.
 
     Attributes:
-        root: the folder of the data set.
         splits: the folder of each split below `root`, null for none.
         class_names: in the order of the labels; if empty, all names of train, sorted.
-        drop_invalid: drop invalid boxes with a warning; otherwise the first one ends the run.
-        resize: how large the model sees the images.
-        num_workers: decoding processes for each split.
-        mean: one value a channel, for pixels in [0, 1].
-        std: likewise.
-        val: the share of train held out for validation, where `splits.val` is null.
     """
 
-    task: ClassVar[str] = "detection"
-    root: str
     splits: Mapping[str, str | None]
     class_names: Sequence[str]
-    drop_invalid: bool
-    resize: Resize
-    num_workers: int
-    mean: Sequence[float]
-    std: Sequence[float]
-    val: Holdout
 
     def __post_init__(self) -> None:
         configured(self.splits, setting="splits")
@@ -88,10 +71,8 @@ class NumberedYaml:
             with_val(samples, val=self.val, source=folders["train"]),
             class_names=class_names,
             class_ids=range(len(class_names)),
-            resize=self.resize,
-            mean=self.mean,
-            std=self.std,
             num_workers=self.num_workers,
+            dataset=self,
             augmentation=augmentation,
             seed=seed,
             device=device,

@@ -5,56 +5,38 @@ import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 import torch
 
-from visionlab.images.holdout import Holdout
 from visionlab.images.parts import configured, existing, root_folder
 from visionlab.images.paths import SUFFIXES, by_stem, header_size, path_key, require_files
-from visionlab.images.resize import Resize
 from visionlab.task import Data
 from visionlab.tasks.detection.augment import BoxAugment
 from visionlab.tasks.detection.datasets.annotations import RawBox, RawImage, annotate, with_val
-from visionlab.tasks.detection.splits import from_annotations
+from visionlab.tasks.detection.splits import DetectionFiles, from_annotations
 
 _DIFFICULT = ("crowd", "keep", "drop")
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Voc:
+class Voc(DetectionFiles):
     """`root/Annotations/<name>.xml`, `root/JPEGImages/<name>.jpg`, `root/ImageSets/Main/*.txt`.
 
     The classes are the names of all objects of train, sorted; their ids count from 1. A key is a
     hash of the image's path below `root`.
 
     Attributes:
-        root: the folder of the data set.
         splits: the list of each split in `ImageSets/Main`, without `.txt`; null for none.
         difficult: what objects marked as difficult are: `crowd`, which count neither way, or
             objects to `keep` or to `drop`.
         one_based: whether the first pixel is number 1 and the last one belongs to the box, as VOC
             has it; then x1 = xmin - 1 and x2 = xmax. Otherwise numbers stay as they are.
-        drop_invalid: drop invalid boxes with a warning; otherwise the first one ends the run.
-        resize: how large the model sees the images.
-        num_workers: decoding processes for each split.
-        mean: one value a channel, for pixels in [0, 1].
-        std: likewise.
-        val: the share of train held out for validation, where `splits.val` is null.
     """
 
-    task: ClassVar[str] = "detection"
-    root: str
     splits: Mapping[str, str | None]
     difficult: str
     one_based: bool
-    drop_invalid: bool
-    resize: Resize
-    num_workers: int
-    mean: Sequence[float]
-    std: Sequence[float]
-    val: Holdout
 
     def __post_init__(self) -> None:
         configured(self.splits, setting="splits")
@@ -93,10 +75,8 @@ class Voc:
             with_val(samples, val=self.val, source=lists["train"]),
             class_names=class_names,
             class_ids=range(1, len(class_names) + 1),
-            resize=self.resize,
-            mean=self.mean,
-            std=self.std,
             num_workers=self.num_workers,
+            dataset=self,
             augmentation=augmentation,
             seed=seed,
             device=device,
