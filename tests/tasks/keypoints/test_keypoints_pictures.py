@@ -11,10 +11,12 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from visionlab.images.decoding import Images
+from visionlab.images.splits import ImageSplit
 from visionlab.tasks.keypoints import pictures as keypoints
 from visionlab.tasks.keypoints.metric import PointErrors
 from visionlab.tasks.keypoints.pictures import draw_points
-from visionlab.tasks.keypoints.point_split import Pointed, PointSplit, reduction
+from visionlab.tasks.keypoints.records import KeypointSamples
+from visionlab.tasks.keypoints.splits import point_split
 
 NAN = math.nan
 RAW = torch.tensor([[0.0] * 3, [1.0] * 3])  # inputs are then pixels in [0, 1]
@@ -22,31 +24,30 @@ POINTS = ["nose", "chin"]
 SIDE = 20  # images of 60 x 40 pixels at half their size
 
 
-def split_of(count: int, unknown: Sequence[int] = ()) -> PointSplit:
+def split_of(count: int, unknown: Sequence[int] = ()) -> ImageSplit[Any]:
     """Return images, each of another grey; their order is not that of their keys or names."""
     points = np.array([[[20.0 + row, 10.0], [30.0, 30.0]] for row in range(count)], np.float32)
     points[list(unknown)] = NAN
-    return PointSplit(
-        samples=Pointed(
-            names=[f"face {(row * 7) % count}.png" for row in range(count)],
-            keys=torch.arange(count) * 37 % 101,
-            points=points,
-            asked=None,
-        ),
-        images=Images(
-            [torch.full((3, 40, 60), 2 * row, dtype=torch.uint8) for row in range(count)],
-            factor=reduction(SIDE),
-            num_workers=0,
-        ),
+    samples = KeypointSamples(
+        sources=[torch.full((3, 40, 60), 2 * row, dtype=torch.uint8) for row in range(count)],
+        names=[f"face {(row * 7) % count}.png" for row in range(count)],
+        keys=torch.arange(count) * 37 % 101,
+        points=points,
+        requested=None,
+    )
+    return point_split(
+        samples,
+        Images(samples.sources, factor=lambda width, height: 2, num_workers=0),
         size_px=SIDE,
         normalisation=RAW,
         mirror=None,
-        augmentation=None,
-        seed=None,
+        training=None,
     )
 
 
-def samples_of(split: PointSplit, losses: Sequence[float], order: Sequence[int]) -> dict[str, Any]:
+def samples_of(
+    split: ImageSplit[Any], losses: Sequence[float], order: Sequence[int]
+) -> dict[str, Any]:
     """Return what an evaluation knows, in an order; predictions are 6 px below the truth."""
     original = torch.from_numpy(split.samples.points)
     metric = PointErrors(class_names=POINTS, eyes=None, pck_thresholds=[0.1])
@@ -71,7 +72,7 @@ def figures(monkeypatch: pytest.MonkeyPatch) -> dict[str, Figure]:
     return seen
 
 
-def draw(folder: Path, samples: dict[str, Any], split: PointSplit, *, num_images: int) -> None:
+def draw(folder: Path, samples: dict[str, Any], split: ImageSplit[Any], *, num_images: int) -> None:
     draw_points(
         folder,
         samples,

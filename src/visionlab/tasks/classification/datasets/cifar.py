@@ -126,7 +126,7 @@ class _ArraysOnly(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if module.split(".")[0] in self._MODULES and name in self._ALLOWED:
             return super().find_class(module.replace("numpy.core", "numpy._core"), name)
-        raise pickle.UnpicklingError(f"it refers to {module}.{name}")
+        raise pickle.UnpicklingError(f"it asks for {module}.{name}")
 
 
 def _unpickle(path: Path, *, md5: str, verify: bool) -> dict[str, Any]:

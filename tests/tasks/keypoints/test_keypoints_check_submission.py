@@ -23,7 +23,7 @@ def write(folder: Path, rows: Sequence[str], *, header: str = HEADER) -> Path:
 
 
 def checked(folder: Path, rows: Sequence[str], *, header: str = HEADER) -> PointsReport:
-    return check(write(folder, rows, header=header), NAMES, num_asked=2, images=None)
+    return check(write(folder, rows, header=header), NAMES, num_requested=2, images=None)
 
 
 def test_a_good_file_is_valid(tmp_path: Path) -> None:
@@ -54,10 +54,10 @@ def test_the_header_is_exact(tmp_path: Path, header: str, example: str) -> None:
 def test_a_missing_header_loses_no_row_silently(tmp_path: Path) -> None:
     path = tmp_path / "submission.csv"
     path.write_text("\n".join(ROWS))
-    report = check(path, NAMES, num_asked=2, images=None)
+    report = check(path, NAMES, num_requested=2, images=None)
     assert report.counts == {RULE: 5, "each image of the list must have a row": 1}
     path.write_text("")
-    report = check(path, NAMES, num_asked=2, images=None)
+    report = check(path, NAMES, num_requested=2, images=None)
     assert report.problems[RULE] == ["0 columns, must be 5"]
 
 
@@ -167,7 +167,7 @@ def test_points_outside_their_images_are_a_note(tmp_path: Path) -> None:
     path, images = write(tmp_path, ROWS), tmp_path / "images"
     for name, size in zip(NAMES, [(3, 4), (20, 5), (8, 7)], strict=True):
         write_image(images / name, size)
-    report = check(path, NAMES, num_asked=2, images=images)
+    report = check(path, NAMES, num_requested=2, images=images)
     assert report.is_valid
     assert report.notes == ["2 of 6 points lie outside their image"]  # one is left, one below
     assert list(report.lines())[1] == "note: 2 of 6 points lie outside their image"
@@ -181,7 +181,7 @@ def test_rows_that_are_wrong_and_images_that_cannot_be_read_are_not_counted(
     write_image(images / "c.jpg", (2, 2))
     write_image(images / "a.jpg", (2, 2))
     (images / "b.jpg").write_text("no image")
-    report = check(path, NAMES, num_asked=2, images=images)
+    report = check(path, NAMES, num_requested=2, images=images)
     assert report.notes == [
         "1 of 2 points lie outside their image",
         f"1 images cannot be read in {images}; their points are not counted",
@@ -189,10 +189,10 @@ def test_rows_that_are_wrong_and_images_that_cannot_be_read_are_not_counted(
 
 
 def files(folder: Path, *, rows: Sequence[str] = ROWS, largest: object = 4) -> list[str]:
-    asked = folder / "test_points.csv"
+    requested = folder / "test_points.csv"
     lines = [f"{name}\t[0, {largest}]" for name in NAMES]
-    asked.write_text("\n".join(["file_name\tpoints", *lines]))
-    return [str(write(folder, rows)), str(asked)]
+    requested.write_text("\n".join(["file_name\tpoints", *lines]))
+    return [str(write(folder, rows)), str(requested)]
 
 
 def test_the_exit_code_says_whether_a_file_is_valid(
