@@ -41,6 +41,24 @@ def existing(path: Path, *, setting: str, split: str) -> Path:
     )
 
 
+def part_paths(root: Path, names: Mapping[str, str | None], *, setting: str) -> dict[str, Path]:
+    """Return the existing path of each part whose name is not null, train first.
+
+    Args:
+        root: the folder of the data set.
+        names: the value of a setting: paths below `root`.
+        setting: its name below `dataset`.
+
+    Raises:
+        FileNotFoundError: a file or folder does not exist.
+        ValueError: see `configured`.
+    """
+    return {
+        split: existing(root / name, setting=setting, split=split)
+        for split, name in configured(names, setting=setting).items()
+    }
+
+
 def root_folder(root: str) -> Path:
     """Return the folder of a data set.
 

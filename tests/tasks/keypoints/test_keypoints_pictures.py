@@ -127,7 +127,7 @@ def test_points_are_drawn_where_they_are(tmp_path: Path, figures: dict[str, Figu
     draw(tmp_path, samples, split, num_images=1)
     (axis,) = pictures(figures["worst"])
     assert dots(axis, keypoints.TRUTH) == [[23 / 2 - 5, 5], [10, 15]]  # of row 3
-    assert dots(axis, keypoints.FOUND) == [[23 / 2 - 5, 8], [10, 18]]
+    assert dots(axis, keypoints.PREDICTED) == [[23 / 2 - 5, 8], [10, 18]]
     assert list(axis.images[0].get_extent()) == [0, SIDE, SIDE, 0]  # corners of pixels
     assert axis.get_xlim() == (0, SIDE)
     assert axis.get_ylim() == (SIDE, 0)
@@ -146,7 +146,7 @@ def test_unknown_points_are_not_drawn_and_unknown_samples_never_worst(
     names = [axis.get_title().split("\n")[0] for axis in drawn]
     assert names == [split.samples.names[row] for row in WORST if row not in (3, 7)]
     assert dots(drawn[0], keypoints.TRUTH) == [[10, 15]]
-    assert dots(drawn[0], keypoints.FOUND) == [[10, 18]]
+    assert dots(drawn[0], keypoints.PREDICTED) == [[10, 18]]
 
 
 def test_long_names_and_names_with_dollars_are_written_as_they_are(

@@ -1,4 +1,4 @@
-"""COCO: one JSON file a split, and a folder of images."""
+"""COCO: one JSON file per split, and a folder of images."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from visionlab.images.parts import configured, existing, root_folder
+from visionlab.images.parts import configured, existing, part_paths, root_folder
 from visionlab.images.paths import header_size, require_files
 from visionlab.task import Data
 from visionlab.tasks.detection.augment import BoxAugment
@@ -21,11 +21,11 @@ _Entry = Mapping[str, Any]
 
 
 class CocoPart(NamedTuple):
-    """What one file holds.
+    """Content of one file.
 
     Attributes:
         samples: in the order of the file.
-        categories: names by id, in the order of the ids, which is that of the labels.
+        categories: names by id, in the order of the ids and of the labels.
     """
 
     samples: list[Annotated]
@@ -34,7 +34,7 @@ class CocoPart(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Coco(DetectionFiles):
-    """`root/<annotations>` in the form of COCO's instances, and images in `root/<images>`.
+    """`root/<annotations>` in the format of COCO's instances, and images in `root/<images>`.
 
     A label is the rank of its category id, a key is the image id.
 
@@ -56,14 +56,10 @@ class Coco(DetectionFiles):
 
         Raises:
             FileNotFoundError: a file or a folder is missing.
-            ValueError: a file is not as it must be, or the splits differ in their categories.
+            ValueError: a file is malformed, or the splits have different categories.
         """
         root, parts = root_folder(self.root), {}
-        files = configured(self.annotations, setting="annotations")
-        paths = {
-            split: existing(root / name, setting="annotations", split=split)
-            for split, name in files.items()
-        }
+        paths = part_paths(root, self.annotations, setting="annotations")
         for split, path in paths.items():
             folder = root / str(self.images[split])
             parts[split] = read_coco(
@@ -88,7 +84,7 @@ class Coco(DetectionFiles):
 
 
 def _distinct(categories: Mapping[int, str]) -> list[str]:
-    """Return the names of categories; those that several have, with the id behind."""
+    """Return the names of categories, with the id appended to a name that several share."""
     counts = Counter(categories.values())
     return [
         name if counts[name] == 1 else f"{name} ({number})" for number, name in categories.items()
@@ -102,13 +98,13 @@ def read_coco(
 
     Args:
         json_path: the file.
-        image_folder: where its images lie.
-        drop_invalid: drop invalid boxes with a warning, rather than refuse them.
-        annotations_optional: without a list of annotations, take all images to have no boxes.
+        image_folder: the folder of its images.
+        drop_invalid: drop invalid boxes with a warning instead of raising.
+        annotations_optional: without a list of annotations, all images have no boxes.
 
     Raises:
         FileNotFoundError: an image is missing.
-        ValueError: the file is not as it must be.
+        ValueError: the file is malformed.
     """
     content = coco_json.read(json_path)
     images = coco_json.images(content, json_path)

@@ -1,4 +1,4 @@
-"""Numbered images and a YAML file of boxes for each."""
+"""Numbered images with a YAML file of boxes each."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,11 +8,11 @@ from typing import Any
 import torch
 import yaml
 
-from visionlab.images.parts import configured, existing, root_folder
+from visionlab.images.parts import configured, part_paths, root_folder
 from visionlab.images.paths import by_stem, header_size, path_key, require_files
 from visionlab.task import Data
 from visionlab.tasks.detection.augment import BoxAugment
-from visionlab.tasks.detection.datasets.annotations import RawBox, RawImage, annotate, with_val
+from visionlab.tasks.detection.datasets.annotations import RawBox, RawImage, annotate_parts
 from visionlab.tasks.detection.splits import DetectionFiles, from_annotations
 
 _SUFFIXES = (".jpeg", ".jpg", ".png")
@@ -46,29 +46,23 @@ class NumberedYaml(DetectionFiles):
 
         Raises:
             FileNotFoundError: a file or a folder is missing.
-            ValueError: a file is not as it must be, or a class is not known.
+            ValueError: a file is malformed, or a class is unknown.
         """
         root = root_folder(self.root)
-        folders = {
-            split: existing(root / name, setting="splits", split=split)
-            for split, name in configured(self.splits, setting="splits").items()
-        }
-        parts = {split: read_numbered_yaml(root, folder) for split, folder in folders.items()}
+        paths = part_paths(root, self.splits, setting="splits")
+        parts = {split: read_numbered_yaml(root, folder) for split, folder in paths.items()}
         found = {str(box.category) for image in parts["train"] for box in image.boxes}
         class_names = list(self.class_names) or sorted(found)
-        samples = {
-            split: annotate(
-                images,
-                part=folders[split],
-                labels={name: label for label, name in enumerate(class_names)},
-                known="dataset.class_names" if self.class_names else "a class of train",
-                noun="box",
-                drop_invalid=self.drop_invalid,
-            )
-            for split, images in parts.items()
-        }
+        samples = annotate_parts(
+            parts,
+            paths,
+            class_names=class_names,
+            known="dataset.class_names" if self.class_names else "a class of train",
+            noun="box",
+            dataset=self,
+        )
         return from_annotations(
-            with_val(samples, val=self.val, source=folders["train"]),
+            samples,
             class_names=class_names,
             class_ids=range(len(class_names)),
             num_workers=self.num_workers,
@@ -80,11 +74,11 @@ class NumberedYaml(DetectionFiles):
 
 
 def read_numbered_yaml(root: Path, folder: Path) -> list[RawImage]:
-    """Return the images of a split by number; a box's number is its place in the file, from 1.
+    """Return the images of a split by number; a box's number is its position in the file, from 1.
 
     Raises:
-        FileNotFoundError: an image has no YAML file, or the other way round.
-        ValueError: a file is not as it must be.
+        FileNotFoundError: an image has no YAML file, or vice versa.
+        ValueError: a file is malformed.
     """
     images = _by_number(folder / "images", _SUFFIXES)
     labels = _by_number(folder / "labels", (".yml", ".yaml"))
@@ -131,7 +125,7 @@ def _load(source: Path) -> dict[str, Any]:
 
 
 def _list(content: Mapping[str, Any], key: str, source: Path) -> list[Any]:
-    """Return a list, which may be written as nothing at all if it is empty."""
+    """Return a list; an empty value is an empty list."""
     if key not in content:
         raise ValueError(
             f"{source} must have {key}, got {', '.join(map(str, content)) or 'no key'}"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from visionlab.images.parts import configured, existing, root_folder
+from visionlab.images.parts import existing, part_paths, root_folder
 from visionlab.task import Data
 from visionlab.tasks.keypoints.augment import PointAugment
 from visionlab.tasks.keypoints.datasets.listed_images import listed_samples, with_val
@@ -38,8 +38,7 @@ class PointsCsv(KeypointFiles):
         root = root_folder(self.root)
         parts: dict[str, KeypointSamples] = {}
         point_names: Sequence[str] = []
-        for split, name in configured(self.tables, setting="tables").items():
-            path = existing(root / name, setting="tables", split=split)
+        for split, path in part_paths(root, self.tables, setting="tables").items():
             table = read_points(path, delimiter=",")
             if parts and list(table.point_names) != list(point_names):
                 raise ValueError(
