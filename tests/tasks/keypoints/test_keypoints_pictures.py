@@ -132,7 +132,7 @@ def test_points_are_drawn_where_they_are(tmp_path: Path, figures: dict[str, Figu
     assert axis.get_xlim() == (0, SIDE)
     assert axis.get_ylim() == (SIDE, 0)
     legend = [text.get_text() for text in figures["worst"].legends[0].get_texts()]
-    assert legend == ["true", "found"]
+    assert legend == ["true", "predicted"]
 
 
 def test_unknown_points_are_not_drawn_and_unknown_samples_never_worst(
