@@ -35,10 +35,11 @@ from visionlab.optim.optimizers import Sgd
 from visionlab.task import Batch, Data, Split, Task
 from visionlab.tasks.classification.augment import Augment
 from visionlab.tasks.classification.datasets.cifar import Cifar
-from visionlab.tasks.classification.in_memory import Labelled, in_memory
 from visionlab.tasks.classification.loss import CrossEntropy
 from visionlab.tasks.classification.metric import Accuracy, probabilities, top1
 from visionlab.tasks.classification.model import ResNetCifar
+from visionlab.tasks.classification.records import LabelledImages
+from visionlab.tasks.classification.splits import ClassificationDataset, in_memory
 
 BATCH_SIZE = 128
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
@@ -188,10 +189,9 @@ class Plain(Dataset[tuple[Tensor, int]]):
 
 def prepare_plain(data: Data, *, steps: int, num_workers: int) -> Callable[[], None]:
     """Return a function that trains some steps in the plain way: same model, EMA and accuracy."""
-    train = data.splits["train"]
-    rows = train.rows  # type: ignore[attr-defined]
-    inner = train.padded[rows, :, 4:36, 4:36]  # type: ignore[attr-defined]
-    dataset = Plain(inner, train.targets[rows])  # type: ignore[attr-defined]
+    (plain,) = data.splits["train_plain"].batches(batch_size=50_000, epoch=0, first_batch=0)
+    images = (data.to_pixels(plain.inputs) * 255).round().to(torch.uint8)
+    dataset = Plain(images, plain.targets)
     loader = DataLoader(dataset, batch_size=BATCH_SIZE, shuffle=True, num_workers=num_workers)
     model = make_model(channels_last=False).train()
     average = ModelEmaV2(model, decay=0.99)
@@ -243,7 +243,7 @@ def measure_loop(steps: int, rounds: int) -> None:
 
 def measure_input(rounds: int) -> None:
     images = torch.randint(0, 256, (50_000, 3, 32, 32), dtype=torch.uint8)
-    data = make_data(Labelled(images, torch.arange(50_000) % 10))
+    data = make_data(LabelledImages(images, torch.arange(50_000) % 10))
     train = data.splits["train"]
 
     def run() -> None:
@@ -257,14 +257,12 @@ def measure_input(rounds: int) -> None:
     )
 
 
-def make_data(train: Labelled) -> Data:
+def make_data(train: LabelledImages) -> Data:
     return in_memory(
         train,
-        Labelled(train.images[:10], train.labels[:10]),
-        val=Holdout(split=0.1, seed=1234),
+        LabelledImages(train.images[:10], train.labels[:10]),
         class_names=[str(label) for label in range(10)],
-        mean=MEAN,
-        std=STD,
+        dataset=ClassificationDataset(val=Holdout(split=0.1, seed=1234), mean=MEAN, std=STD),
         augmentation=AUGMENT,
         seed=0,
         device=torch.device("cpu"),

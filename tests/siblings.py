@@ -19,15 +19,16 @@ from visionlab.backbones.features import Backbone
 from visionlab.backbones.weights import backbone_of
 from visionlab.core import seeding
 from visionlab.core.processes import Share, unsharded
-from visionlab.images.batching import batch_rows, num_batches
+from visionlab.images.batching import plain_batches
 from visionlab.images.holdout import Holdout
 from visionlab.images.resize import Resize
 from visionlab.task import Batch, Task
 from visionlab.tasks.classification.augment import Augment
-from visionlab.tasks.classification.in_memory import Labelled, in_memory
 from visionlab.tasks.classification.loss import CrossEntropy
 from visionlab.tasks.classification.metric import Accuracy, probabilities, top1
 from visionlab.tasks.classification.model import ResNetCifar
+from visionlab.tasks.classification.records import LabelledImages
+from visionlab.tasks.classification.splits import ClassificationDataset, in_memory
 from visionlab.tasks.detection.augment import BoxAugment
 from visionlab.tasks.detection.datasets.digit_scenes import DigitScenes
 from visionlab.tasks.detection.loss.retinanet import RetinaNetLoss, boxes_per_image
@@ -39,8 +40,8 @@ from visionlab.tasks.keypoints.augment import PointAugment
 from visionlab.tasks.keypoints.loss import SmoothL1, error_px
 from visionlab.tasks.keypoints.metric import PointErrors, original_points
 from visionlab.tasks.keypoints.model import KeypointRegressor
-from visionlab.tasks.keypoints.point_split import Pointed
-from visionlab.tasks.keypoints.splits import Part, from_points
+from visionlab.tasks.keypoints.records import KeypointSamples
+from visionlab.tasks.keypoints.splits import KeypointDataset, Reading, from_points
 
 SEED = 7
 
@@ -49,12 +50,12 @@ def classification() -> Task:
     """Real parts on 60 bright or dark noise images."""
     images, labels = _noise_images(60)
     data = in_memory(
-        Labelled(images[:44], labels[:44]),
-        Labelled(images[44:], labels[44:]),
-        val=Holdout(split=0.25, seed=1),
+        LabelledImages(images[:44], labels[:44]),
+        LabelledImages(images[44:], labels[44:]),
         class_names=["dark", "bright"],
-        mean=[0.5] * 3,
-        std=[0.25] * 3,
+        dataset=ClassificationDataset(
+            val=Holdout(split=0.25, seed=1), mean=[0.5] * 3, std=[0.25] * 3
+        ),
         augmentation=Augment(pad_px=2, flip_prob=0.5, cutout_px=3),
         seed=SEED,
         device=torch.device("cpu"),
@@ -145,23 +146,20 @@ def keypoints() -> Task:
     for image, spots in zip(images, points.long().tolist(), strict=True):
         for channel, (x, y) in enumerate(spots):
             image[channel, y - 2 : y + 3, x - 2 : x + 3] = 250
-    samples = Pointed(
+    samples = KeypointSamples(
+        sources=list(images),
         names=[str(number) for number in range(52)],
         keys=torch.arange(52),
         points=points.numpy(),
-        asked=None,
+        requested=None,
     )
-    part = Part(sources=list(images), samples=samples)
     data = from_points(
-        {"train": part.take(range(40)), "val": part.take(range(40, 52))},
+        {"train": samples.take(range(40)), "val": samples.take(range(40, 52))},
         point_names=["red", "green"],
-        mirror=[0, 1],
-        size_px=32,
-        mean=[0.2] * 3,
-        std=[0.1] * 3,
-        num_workers=0,
-        in_memory=False,
-        skip_unreadable=False,
+        dataset=KeypointDataset(
+            size_px=32, mirror=[0, 1], eyes=[[0], [1]], mean=[0.2] * 3, std=[0.1] * 3
+        ),
+        reading=Reading(num_workers=0, in_memory=False, skip_unreadable=False),
         augmentation=PointAugment(
             choose="each",
             affine_prob=0.5,
@@ -297,16 +295,14 @@ class Squares:
         return len(self.ids)
 
     def num_batches(self, batch_size: int) -> int:
-        return num_batches(len(self), batch_size)
+        return math.ceil(len(self) / batch_size)
 
     def batches(
         self, *, batch_size: int, epoch: int, first_batch: int, share: Share = unsharded
     ) -> Iterator[Batch]:
-        order = seeding.derive(SEED, "order", epoch) if self.shift else None
-        order_of_rows = batch_rows(
-            len(self), batch_size=batch_size, first_batch=first_batch, order_seed=order
-        )
-        for rows in share(order_of_rows):
+        seed = SEED if self.shift else None
+        order = plain_batches(len(self), seed=seed, batch_size=batch_size, epoch=epoch)
+        for rows in share(order[first_batch:]):
             keys = torch.tensor(self.ids)[rows]
             yield self._batch(keys, epoch)
 
@@ -418,16 +414,13 @@ class Views:
         return len(self.ids)
 
     def num_batches(self, batch_size: int) -> int:
-        return num_batches(len(self), batch_size)
+        return math.ceil(len(self) / batch_size)
 
     def batches(
         self, *, batch_size: int, epoch: int, first_batch: int, share: Share = unsharded
     ) -> Iterator[Batch]:
-        order = seeding.derive(SEED, "order", epoch)
-        order_of_rows = batch_rows(
-            len(self), batch_size=batch_size, first_batch=first_batch, order_seed=order
-        )
-        for rows in share(order_of_rows):
+        order = plain_batches(len(self), seed=SEED, batch_size=batch_size, epoch=epoch)
+        for rows in share(order[first_batch:]):
             keys = torch.tensor(self.ids)[rows]
             patterns = 4 * seeding.uniform(keys, seed=5, num_draws=12)
             noise = seeding.uniform(keys, seed=seeding.derive(SEED, epoch), num_draws=24) - 0.5

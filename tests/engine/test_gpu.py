@@ -11,7 +11,8 @@ from visionlab.engine.device import choose_device, make_deterministic
 from visionlab.images.holdout import Holdout
 from visionlab.task import Task
 from visionlab.tasks.classification.augment import Augment
-from visionlab.tasks.classification.in_memory import Labelled, in_memory
+from visionlab.tasks.classification.records import LabelledImages
+from visionlab.tasks.classification.splits import ClassificationDataset, in_memory
 from visionlab.testing.training import NO_STOP, assert_same, train
 
 pytestmark = [
@@ -24,14 +25,14 @@ def on_gpu() -> Task:
     device = choose_device("cuda")
     make_deterministic(device)
     images = torch.randint(0, 256, (64, 3, 32, 32), generator=torch.Generator().manual_seed(1))
-    labelled = Labelled(images.to(torch.uint8), torch.arange(64) % 2)
+    labelled = LabelledImages(images.to(torch.uint8), torch.arange(64) % 2)
     data = in_memory(
         labelled,
         labelled,
-        val=Holdout(split=0.25, seed=1),
         class_names=["even", "odd"],
-        mean=[0.5] * 3,
-        std=[0.25] * 3,
+        dataset=ClassificationDataset(
+            val=Holdout(split=0.25, seed=1), mean=[0.5] * 3, std=[0.25] * 3
+        ),
         augmentation=Augment(pad_px=4, flip_prob=0.5, cutout_px=8),
         seed=SEED,
         device=device,

@@ -1,6 +1,7 @@
 """Weighted means over views of the same images."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -98,14 +99,12 @@ def test_points_of_turned_and_mirrored_views_are_led_back(tmp_path: Path) -> Non
             torch.testing.assert_close(back, batch.targets.original, atol=1e-3, rtol=0.0)
 
 
-def test_an_image_is_decoded_once_for_all_views(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_is_decoded_once_for_all_views() -> None:
     task = keypoints()
     split: Any = task.splits["val"]
     rows: list[Tensor] = []
-    read = split._images.batches
-    monkeypatch.setattr(
-        split._images, "batches", lambda wanted: read(rows.append(r) or r for r in wanted)
-    )
+    read = split.read
+    split = replace(split, read=lambda wanted: read(rows.append(r) or r for r in wanted))
     views = list(split.view_batches(batch_size=5, views=list(THREE.values())))
     assert all(len(batches) == 3 for batches in views)
     assert torch.equal(torch.cat(rows), torch.arange(len(split)))
@@ -158,12 +157,10 @@ def test_what_was_kept_of_something_else_is_made_anew(change: str, tmp_path: Pat
 def test_predictions_of_other_samples_are_made_anew(tmp_path: Path) -> None:
     """Fewer images, or the same ones in another order, under the same settings."""
     whole, fewer = keypoints(), keypoints()
-    split = fewer.splits["val"]
-    order = [5, 4, 3, 9, 0]
-    split.samples = split.samples.take(order)  # type: ignore[attr-defined]
-    images = split._images  # type: ignore[attr-defined]
-    decoder = images._workers._loader.dataset._read
-    decoder._sources = [decoder._sources[row] for row in order]
+    split: Any = fewer.splits["val"]
+    rows = torch.tensor([5, 4, 3, 9, 0])
+    few = replace(split, samples=rows, order=lambda **settings: [rows])
+    fewer = replace(fewer, splits={**fewer.splits, "val": few})
     run(whole, tmp_path / "kept", THREE)
     found = run(fewer, tmp_path / "kept", THREE)
     expected = run(fewer, tmp_path / "anew", THREE)

@@ -1,4 +1,4 @@
-"""Feature maps of any timm backbone."""
+"""Feature maps of timm backbones."""
 
 import logging
 from collections.abc import Sequence
@@ -22,15 +22,15 @@ class Backbone:
     """Settings of a backbone.
 
     Attributes:
-        name: a model of timm that gives features at strides up to 32.
-        pretrained: whether to load timm's weights, which takes a network or timm's cache.
-        init_from: a file with weights of a backbone, alone or with a head, or None.
-        norm: what becomes of batch norm: `trained`; `frozen_statistics` (running statistics stay,
-            weights and biases are trained); `frozen` (both stay); or `group` norm in its place
-            (arXiv 1803.08494), for batches of one or two images without pretrained weights.
+        name: a timm model with features at strides up to 32.
+        pretrained: whether to load timm's weights, from the network or timm's cache.
+        init_from: a file with weights of a backbone, with or without a head, or None.
+        norm: treatment of batch norm: `trained`; `frozen_statistics` (only weights and biases are
+            trained); `frozen` (neither is trained); or `group` norm instead (arXiv 1803.08494), for
+            batches of one or two images without pretrained weights.
 
     Raises:
-        ValueError: no such model, or no such norm.
+        ValueError: the model or the norm does not exist.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Backbone:
             strides: of the feature maps, for example 8, 16 and 32 for C3, C4 and C5.
 
         Raises:
-            ValueError: the model has no such features, or its weights cannot be had.
+            ValueError: the model lacks such features, or its weights cannot be loaded.
         """
         body = create(
             self.name,
@@ -62,7 +62,7 @@ class Backbone:
         if self.init_from:
             left = load_matching(body, Path(self.init_from).expanduser())
             _log.info(
-                "model.backbone.init_from: took what fits; not taken: %s",
+                "model.backbone.init_from: loaded matching tensors; not loaded: %s",
                 "; ".join(left) or "nothing",
             )
         if self.norm == "group":
@@ -84,7 +84,7 @@ class Features(nn.Module):
 
     Args:
         body: a timm model made with `features_only`.
-        fixed_norms: batch norms whose running statistics are used and kept in training too.
+        fixed_norms: batch norms that stay in eval mode during training.
     """
 
     def __init__(self, body: nn.Module, *, fixed_norms: Sequence[nn.Module]) -> None:
@@ -109,7 +109,7 @@ class Features(nn.Module):
 
 
 def _indices(name: str, strides: Sequence[int]) -> list[int]:
-    """Return which features of a timm model have the strides."""
+    """Return the indices of the features of a timm model that have some strides."""
     try:
         model = timm.create_model(name, features_only=True)
     except (RuntimeError, AttributeError) as error:
@@ -128,10 +128,10 @@ def _indices(name: str, strides: Sequence[int]) -> list[int]:
 
 
 def _replace_batch_norms(body: nn.Module) -> None:
-    """Put group norms where the batch norms are.
+    """Replace batch norms by group norms.
 
     Raises:
-        ValueError: a batch norm does more than normalise, or its channels cannot be grouped.
+        ValueError: a batch norm is not a plain one, or its channels cannot be grouped.
     """
     for name, module in list(body.named_modules()):
         if not isinstance(module, nn.modules.batchnorm._BatchNorm):

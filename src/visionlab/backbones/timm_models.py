@@ -1,4 +1,4 @@
-"""Any classification model of timm, by name."""
+"""timm models by name."""
 
 import difflib
 from typing import Any
@@ -8,10 +8,10 @@ from torch import nn
 
 
 def check_name(name: str) -> None:
-    """Refuse a name that timm does not know, and say which are close.
+    """Check that timm knows a model.
 
     Raises:
-        ValueError: no such model.
+        ValueError: it does not; the message suggests similar names.
     """
     if not timm.is_model(name):
         close = difflib.get_close_matches(name.split(".")[0], timm.list_models(), n=3)
@@ -20,16 +20,16 @@ def check_name(name: str) -> None:
 
 
 def create(name: str, *, pretrained: bool, key: str, **settings: Any) -> nn.Module:
-    """Return timm's model.
+    """Return a timm model.
 
     Args:
         name: of the model.
         pretrained: whether to load timm's weights.
-        key: where the model's settings are, for messages.
-        settings: handed on.
+        key: key of the model's settings, for messages.
+        settings: further arguments of timm.
 
     Raises:
-        ValueError: the model cannot be made, or the pretrained weights cannot be had.
+        ValueError: the model cannot be created, or its pretrained weights cannot be loaded.
     """
     try:
         model: nn.Module = timm.create_model(name, pretrained=pretrained, **settings)

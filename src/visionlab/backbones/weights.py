@@ -1,4 +1,4 @@
-"""Weights from files into models, and which of a model's weights are trained."""
+"""Loading weights from files, and freezing parameters."""
 
 import fnmatch
 from collections.abc import Mapping, Sequence
@@ -17,12 +17,12 @@ _PREFIXES = ("module.", "_orig_mod.")  # of data-parallel training, of torch.com
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Return a state dictionary from a file.
 
-    Takes visionlab's checkpoints, `.safetensors`, and files of `torch.save` that hold a state
+    Reads visionlab's checkpoints, `.safetensors`, and files of `torch.save` that hold a state
     dictionary or one under `model`, `state_dict` or `model_state_dict`. A prefix `module.` (from
     data-parallel training) or `_orig_mod.` (from `torch.compile`) is removed.
 
     Raises:
-        FileNotFoundError: no such file.
+        FileNotFoundError: the file does not exist.
         ValueError: the file is damaged or holds no weights.
     """
     content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
@@ -35,7 +35,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def _common_prefix(weights: Mapping[str, Tensor]) -> str | None:
-    """Return the wrapper's prefix if every name has it; a submodule may bear the same name."""
+    """Return the prefix of a wrapper if every name has it; a submodule may have the same name."""
     for prefix in _PREFIXES:
         if all(name.startswith(prefix) for name in weights):
             return prefix
@@ -43,26 +43,25 @@ def _common_prefix(weights: Mapping[str, Tensor]) -> str | None:
 
 
 def load_exactly(model: nn.Module, path: Path) -> None:
-    """Load a file that has the weights of just this model.
+    """Load the weights of a file whose names and shapes match the model's exactly.
 
     Raises:
-        ValueError: names or shapes differ; the message says which, the model is as it was.
+        ValueError: names or shapes differ; the model is unchanged.
     """
     weights = read_weights(path)
     if differences := _differences(model, weights):
-        raise ValueError(f"{path} holds weights of another model: {_listed(differences)}")
+        raise ValueError(f"{path} holds weights of another model: {_format(differences)}")
     model.load_state_dict(weights)
 
 
 def load_matching(model: nn.Module, path: Path) -> list[str]:
-    """Load from a file what has the name and shape of a tensor of the model.
+    """Load the tensors of a file that match name and shape of a tensor of the model.
 
     Returns:
-        What was not taken: tensors of the file that do not fit, and of the model that stay as they
-        are.
+        Descriptions of the tensors of the file and of the model that do not match.
 
     Raises:
-        ValueError: nothing fits.
+        ValueError: no tensor matches.
     """
     weights = read_weights(path)
     ours = model.state_dict()
@@ -74,7 +73,7 @@ def load_matching(model: nn.Module, path: Path) -> list[str]:
     if not fitting:
         raise ValueError(
             f"init_from must share tensors with the model, got none in {path}: "
-            f"{_listed(_differences(model, weights))}"
+            f"{_format(_differences(model, weights))}"
         )
     differences = _differences(model, weights)
     model.load_state_dict(fitting, strict=False)
@@ -84,10 +83,10 @@ def load_matching(model: nn.Module, path: Path) -> list[str]:
 def freeze(model: nn.Module, patterns: Sequence[str]) -> None:
     """Stop the training of parameters whose names match a shell pattern such as `layer1.*`.
 
-    The loop then leaves the batch-norm statistics of frozen layers alone too.
+    The loop then keeps the batch-norm statistics of frozen layers too.
 
     Raises:
-        ValueError: a pattern matches no parameter, or nothing is left to train.
+        ValueError: a pattern matches no parameter, or no parameter is left to train.
     """
     names = [name for name, _ in model.named_parameters()]
     for pattern in patterns:
@@ -104,10 +103,10 @@ def freeze(model: nn.Module, patterns: Sequence[str]) -> None:
 
 
 def backbone_of(model: nn.Module) -> list[nn.Module]:
-    """Return the parts of a model before its heads; an empty list where none are known.
+    """Return the modules of a model before its heads; an empty list if unknown.
 
-    That is its `backbone`, or else all but its `get_classifier()`, as timm calls the last layer.
-    Weights that belong to the model itself, such as a class token, come as a module of their own.
+    These are its `backbone`, or else all modules but timm's `get_classifier()`. Parameters of the
+    model itself, such as a class token, are returned as a module of their own.
     """
     backbone = getattr(model, "backbone", None)
     if isinstance(backbone, nn.Module):
@@ -119,7 +118,7 @@ def backbone_of(model: nn.Module) -> list[nn.Module]:
 
 
 def _all_but(module: nn.Module, heads: Sequence[nn.Module]) -> list[nn.Module]:
-    """Return a module's largest parts without heads in them."""
+    """Return the largest submodules that contain no heads."""
     if any(module is head for head in heads):
         return []
     if not any(part is head for part in module.modules() for head in heads):
@@ -142,7 +141,7 @@ def _differences(model: nn.Module, weights: Mapping[str, Tensor]) -> list[str]:
     return shapes + missing + unknown
 
 
-def _listed(differences: Sequence[str]) -> str:
+def _format(differences: Sequence[str]) -> str:
     rest = len(differences) - _MAX_NAMED
     return "; ".join(differences[:_MAX_NAMED]) + (f"; and {rest} more" if rest > 0 else "")
 

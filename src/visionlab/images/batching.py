@@ -1,7 +1,10 @@
-"""Which samples make up which batch: a function of (seed, epoch, batch size) and nothing else."""
+"""Order of samples and batches: a function of (seed, epoch, batch size) and nothing else.
 
-import math
-from collections.abc import Iterator
+Every function that ends in `_batches` returns the rows of each batch of an epoch, (B,) int64.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -11,62 +14,64 @@ from visionlab.core import seeding
 _ASPECT_SPREAD = 0.2  # of the logarithm: shapes that differ by up to a fifth may share a batch
 
 
-def num_batches(num_samples: int, batch_size: int) -> int:
-    """Return how many batches an epoch has; the last, smaller one is kept."""
-    return math.ceil(num_samples / batch_size)
+class BatchOrder(Protocol):
+    """The batches of a split; their number does not depend on the epoch."""
+
+    def __call__(self, *, batch_size: int, epoch: int) -> Sequence[Tensor]:
+        """Return the rows of each batch of an epoch (counted from 0), (B,) int64 each."""
 
 
-def order_rows(num_samples: int, *, order_seed: int | None) -> Tensor:
-    """Return the order of an epoch, (num_samples,) int64; without a seed it is that on disk."""
-    if order_seed is None:
+def epoch_order(num_samples: int, *, seed: int | None, epoch: int) -> Tensor:
+    """Return the rows in the order of an epoch, (num_samples,) int64.
+
+    Args:
+        num_samples: how many rows there are.
+        seed: of the split, or None for rows in ascending order.
+        epoch: counted from 0.
+    """
+    if seed is None:
         return torch.arange(num_samples)
-    return seeding.permutation(num_samples, seed=order_seed)
+    return seeding.permutation(num_samples, seed=seeding.derive(seed, "order", epoch))
 
 
-def split_batches(rows: Tensor, *, batch_size: int, first_batch: int) -> Iterator[Tensor]:
-    """Yield the rows of each batch, (B,) int64, from batch number `first_batch` on."""
-    return iter(torch.split(rows, batch_size)[first_batch:])
+def plain_batches(
+    num_samples: int, *, seed: int | None, batch_size: int, epoch: int
+) -> Sequence[Tensor]:
+    """Cut `epoch_order` into batches; the last one may be smaller."""
+    return torch.split(epoch_order(num_samples, seed=seed, epoch=epoch), batch_size)
 
 
-def batch_rows(
-    num_samples: int, *, batch_size: int, first_batch: int, order_seed: int | None
-) -> Iterator[Tensor]:
-    """Yield the row numbers of each batch of an epoch: `split_batches` of `order_rows`."""
-    rows = order_rows(num_samples, order_seed=order_seed)
-    return split_batches(rows, batch_size=batch_size, first_batch=first_batch)
+def aspect_batches(aspects: Tensor, *, seed: int, batch_size: int, epoch: int) -> Sequence[Tensor]:
+    """Return batches of images with similar aspect ratios.
 
-
-def aspect_batches(
-    aspects: Tensor, *, batch_size: int, first_batch: int, order_seed: int
-) -> Iterator[Tensor]:
-    """Yield the rows of each batch of an epoch so that images of a batch have a like shape.
-
-    Samples are sorted by aspect, each time made a little different, so that they meet others every
-    epoch; the batches are shuffled last.
+    Samples are sorted by aspect ratio with a little noise, so batches differ from epoch to epoch;
+    then the batches are shuffled.
 
     Args:
         aspects: (N,) width over height of each sample's canvas.
+        seed: of the split.
         batch_size: samples of a batch; one batch may have fewer.
-        first_batch: how many batches are left out.
-        order_seed: of this epoch.
+        epoch: counted from 0.
     """
+    order_seed = seeding.derive(seed, "order", epoch)
     draws = seeding.uniform(
         torch.arange(len(aspects)), seed=seeding.derive(order_seed, "samples"), num_draws=1
     )
-    nearly = aspects.double().log() + _ASPECT_SPREAD * draws[:, 0].double()
-    batches = torch.split(nearly.argsort(stable=True), batch_size)
+    noisy = aspects.double().log() + _ASPECT_SPREAD * draws[:, 0].double()
+    batches = torch.split(noisy.argsort(stable=True), batch_size)
     order = seeding.permutation(len(batches), seed=seeding.derive(order_seed, "batches"))
-    return iter([batches[number] for number in order[first_batch:].tolist()])
+    return [batches[number] for number in order.tolist()]
 
 
-def equal_batches(groups: Tensor, *, batch_size: int) -> list[Tensor]:
-    """Return the rows of batches whose samples are all of one group, in a fixed order.
+def group_batches(groups: Tensor, *, batch_size: int, epoch: int) -> Sequence[Tensor]:
+    """Return batches whose samples are all of one group, the same in every epoch.
 
-    A sample is then evaluated alike whatever else is in its batch.
+    The result for a sample then does not depend on the rest of its batch.
 
     Args:
         groups: (N,) int64, for example the number of each sample's canvas size.
-        batch_size: samples of a batch at most.
+        batch_size: maximum number of samples of a batch.
+        epoch: not used.
     """
     batches: list[Tensor] = []
     for group in torch.unique(groups):

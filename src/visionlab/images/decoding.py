@@ -1,31 +1,35 @@
-"""From image files to pixels, in worker processes."""
+"""Decoding of image files in worker processes."""
 
 import io
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, Self, TypeVar
 
 import torch
 from PIL import Image, ImageFile
 from torch import Tensor
 from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 
+from visionlab.core import geometry
 from visionlab.images.sources import TarMember, read_bytes
 from visionlab.images.workers import Workers
 
 Source = Path | TarMember | Tensor  # an image's file, its place in a tar, or (3, H, W) uint8
-Factor = Callable[[int, int], int]  # width and height to how many times smaller an image is kept
+Factor = Callable[[int, int], int]  # maps width and height to an integer reduction factor
+_log = logging.getLogger(__name__)
 
 
 class Decoded(NamedTuple):
-    """An image, (3, H, W) uint8, or what is wrong with it.
+    """An image, or the reason why there is none.
 
     Attributes:
         row: its number.
-        image: smaller than the original by `factor`, each pixel the mean of a square.
-        factor: a whole number.
+        image: (3, H, W) uint8, smaller than the original by `factor`: each pixel is the mean of a
+            square.
+        factor: an integer.
         size: width and height of the original.
-        problem: empty if nothing is wrong.
+        problem: an error message, or empty.
     """
 
     row: int
@@ -40,10 +44,10 @@ class Stack(NamedTuple):
 
     Attributes:
         rows: (B,) int64, their numbers.
-        pixels: (3, H, W) uint8 each.
-        factors: (B,) int64, how many times smaller than their originals they are.
+        pixels: (3, H, W) uint8 each, reduced.
+        factors: (B,) int64, by which they are smaller than their originals.
         sizes: (B, 2) int64, width and height of the originals.
-        problems: what is wrong with some of them.
+        problems: error messages of images that could not be decoded.
     """
 
     rows: Tensor
@@ -53,16 +57,20 @@ class Stack(NamedTuple):
     problems: list[str]
 
     def images(self, device: torch.device) -> list[Tensor]:
-        """Return the images on a device, moved there all at once."""
+        """Return the images on a device, in one transfer."""
         if device.type == "cpu":
             return self.pixels
-        return _apart(_together(self.pixels).to(device), _shapes(self.pixels))
+        return _unflatten(_flatten(self.pixels).to(device), _shapes(self.pixels))
+
+    def enlargements(self) -> Tensor:
+        """Return the matrices from reduced to original pixels, (B, 3, 3) float64."""
+        return geometry.scalings(self.factors[:, None].expand(-1, 2))
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Leave a worker as few tensors: each of them takes a file descriptor."""
+        """Pickle as few tensors: each one that leaves a worker takes a file descriptor."""
         numbers = torch.cat([self.rows[:, None], self.factors[:, None], self.sizes], dim=1)
         return _unpickled, (
-            _together(self.pixels),
+            _flatten(self.pixels),
             _shapes(self.pixels),
             numbers,
             self.problems,
@@ -74,7 +82,7 @@ def _unpickled(
 ) -> Stack:
     return Stack(
         rows=numbers[:, 0],
-        pixels=_apart(flat, shapes),
+        pixels=_unflatten(flat, shapes),
         factors=numbers[:, 1],
         sizes=numbers[:, 2:],
         problems=problems,
@@ -85,25 +93,34 @@ def _shapes(images: Sequence[Tensor]) -> list[torch.Size]:
     return [image.shape for image in images]
 
 
-def _together(images: Sequence[Tensor]) -> Tensor:
+def _flatten(images: Sequence[Tensor]) -> Tensor:
     return torch.cat([image.flatten() for image in images])
 
 
-def _apart(flat: Tensor, shapes: Sequence[torch.Size]) -> list[Tensor]:
+def _unflatten(flat: Tensor, shapes: Sequence[torch.Size]) -> list[Tensor]:
     parts = torch.split(flat, [shape.numel() for shape in shapes])
     return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
 class Images:
-    """Decodes images by their rows; what comes is the same for any number of workers.
+    """Decoder of images by row; results do not depend on the number of workers.
 
     Args:
         sources: the images.
-        factor: maps width and height to how many times smaller an image is kept.
+        factor: maps width and height to the factor by which an image is reduced.
         num_workers: decoding processes; 0 decodes in this one.
+        hint: end of the message about an image that cannot be decoded.
+
+    Raises:
+        ValueError: `num_workers` is below 0.
     """
 
-    def __init__(self, sources: Sequence[Source], *, factor: Factor, num_workers: int) -> None:
+    def __init__(
+        self, sources: Sequence[Source], *, factor: Factor, num_workers: int, hint: str = ""
+    ) -> None:
+        if num_workers < 0:
+            raise ValueError(f"dataset.num_workers must be >= 0, got {num_workers}")
+        self._hint = hint
         self._workers: Workers[Decoded, Stack] = Workers(
             _Decoder(sources, factor),
             num_rows=len(sources),
@@ -119,7 +136,7 @@ class Images:
         """
         for stack in self._workers.batches(rows):
             if stack.problems:
-                raise ValueError(stack.problems[0])
+                raise ValueError(stack.problems[0] + self._hint)
             yield stack
 
     def unreadable(self) -> list[int]:
@@ -134,11 +151,11 @@ class Images:
 
 
 class KeptImages:
-    """Images that were decoded once and stay in memory.
+    """Images that are decoded once and stay in memory.
 
     Args:
-        images: where they come from.
-        num_images: how many there are.
+        images: the decoder.
+        num_images: the number of its images.
     """
 
     def __init__(self, images: Images, *, num_images: int) -> None:
@@ -151,8 +168,38 @@ class KeptImages:
             yield _stack([self._kept[row] for row in batch.tolist()])
 
 
+class _Samples(Protocol):
+    """Records with an image each."""
+
+    @property
+    def sources(self) -> Sequence[Source]:
+        """Return the images."""
+
+    def take(self, rows: Sequence[int]) -> Self:
+        """Return some of the samples."""
+
+
+S = TypeVar("S", bound=_Samples)
+
+
+def drop_unreadable(samples: S, *, num_workers: int) -> tuple[S, list[str]]:
+    """Return the samples whose images can be decoded, and the sources of the others.
+
+    Reads every image once and logs a warning for each one that is dropped.
+    """
+    sources = samples.sources
+    images = Images(sources, factor=min, num_workers=num_workers)
+    dropped = set(images.unreadable())
+    if not dropped:
+        return samples, []
+    names = [str(sources[row]) for row in sorted(dropped)]
+    for name in names:
+        _log.warning("skipped %s: it is missing or not an image", name)
+    return samples.take([row for row in range(len(sources)) if row not in dropped]), names
+
+
 class _Decoder:
-    """What a worker process does."""
+    """The function that worker processes run."""
 
     def __init__(self, sources: Sequence[Source], factor: Factor) -> None:
         self._sources = sources
@@ -169,7 +216,7 @@ class _Decoder:
         try:
             with Image.open(io.BytesIO(read_bytes(source))) as image:
                 decoded = image.convert("RGB")
-        except Exception:  # what a damaged file makes a decoder raise is not to be foreseen
+        except Exception:  # damaged files make decoders raise all kinds of errors
             problem = f"{source} must be an image, got a file that cannot be decoded"
             return Decoded(row, torch.zeros(3, 0, 0, dtype=torch.uint8), 1, (0, 0), problem)
         factor = self._factor(*decoded.size)

@@ -1,4 +1,4 @@
-"""The part of a training set that is held out for validation."""
+"""Random holdout of a part of the training set."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Finding samples of a split again, for pictures."""
+"""Lookup of samples by key, for pictures."""
 
 from collections.abc import Iterator, Sequence
 
@@ -8,12 +8,12 @@ from visionlab.task import Batch, Split
 
 
 def find(split: Split, keys: Sequence[int], *, batch_size: int) -> Iterator[tuple[Batch, int]]:
-    """Yield the batch and the row in it of samples with some keys, in the order of the split.
+    """Yield batch and row of the samples with some keys, in the order of the split.
 
     Args:
-        split: where the samples are.
+        split: the split that holds the samples.
         keys: of the samples.
-        batch_size: how many to read together.
+        batch_size: number of samples read at a time.
     """
     wanted, num_left = torch.tensor(keys), len(keys)
     for batch in split.batches(batch_size=batch_size, epoch=0, first_batch=0):

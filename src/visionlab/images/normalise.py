@@ -1,15 +1,33 @@
-"""From pixels to what models see, and back."""
+"""Normalisation of pixels by mean and standard deviation of a data set, and its inverse."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 
+@dataclass(frozen=True, kw_only=True)
+class ImageDataset:
+    """Settings of every image data set.
+
+    Attributes:
+        mean: one value per channel, for pixels in [0, 1].
+        std: likewise.
+    """
+
+    mean: Sequence[float]
+    std: Sequence[float]
+
+
 def normalisation_tensor(
     mean: Sequence[float], std: Sequence[float], *, num_channels: int
 ) -> Tensor:
-    """Return mean and standard deviation as (2, C) float32."""
+    """Return mean and standard deviation as (2, C) float32.
+
+    Raises:
+        ValueError: a length is not C, or a deviation is not above 0.
+    """
     for name, values in (("mean", mean), ("std", std)):
         if len(values) != num_channels:
             raise ValueError(f"{name} must have {num_channels} values, got {list(values)}")
@@ -25,7 +43,7 @@ def normalise(images: Tensor, normalisation: Tensor) -> Tensor:
 
 
 def to_pixels(images: Tensor, *, normalisation: Tensor) -> Tensor:
-    """Return pixels in [0, 1] of normalised images (B, C, H, W): what `normalise` did, undone."""
+    """Return pixels in [0, 1] of normalised images (B, C, H, W), the inverse of `normalise`."""
     mean, std = normalisation[:, :, None, None]
     pixels: Tensor = images * std + mean
     return pixels.clamp_(0.0, 1.0)

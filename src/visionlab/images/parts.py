@@ -1,4 +1,4 @@
-"""The parts of a detection data set: which there are, where they lie, what validates."""
+"""Files and folders of the parts of a data set: train, val and test."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,8 +9,12 @@ _SPLITS = ("train", "val", "test")
 def configured(splits: Mapping[str, str | None], *, setting: str) -> dict[str, str]:
     """Return the splits that are not null, train first.
 
+    Args:
+        splits: the value of a setting.
+        setting: its name below `dataset`.
+
     Raises:
-        ValueError: one is none of train, val and test, or train is missing.
+        ValueError: a name is not train, val or test, or train is missing.
     """
     unknown = sorted(set(splits) - set(_SPLITS))
     if unknown:
@@ -21,7 +25,7 @@ def configured(splits: Mapping[str, str | None], *, setting: str) -> dict[str, s
 
 
 def existing(path: Path, *, setting: str, split: str) -> Path:
-    """Return a path that a setting names.
+    """Return a path named by a setting.
 
     Raises:
         FileNotFoundError: there is no such file or folder.
@@ -35,6 +39,24 @@ def existing(path: Path, *, setting: str, split: str) -> Path:
     raise FileNotFoundError(
         f"dataset.{setting}.{split} must exist, looked for {path}{hints.get(split, '')}"
     )
+
+
+def part_paths(root: Path, names: Mapping[str, str | None], *, setting: str) -> dict[str, Path]:
+    """Return the existing path of each part whose name is not null, train first.
+
+    Args:
+        root: the folder of the data set.
+        names: the value of a setting: paths below `root`.
+        setting: its name below `dataset`.
+
+    Raises:
+        FileNotFoundError: a file or folder does not exist.
+        ValueError: see `configured`.
+    """
+    return {
+        split: existing(root / name, setting=setting, split=split)
+        for split, name in configured(names, setting=setting).items()
+    }
 
 
 def root_folder(root: str) -> Path:

@@ -1,4 +1,4 @@
-"""Image files: what they are called in every run, whether they exist, how large they are."""
+"""Image files: stable keys, existence and size."""
 
 import hashlib
 import os
@@ -11,23 +11,23 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", "
 
 
 def path_key(path: Path) -> int:
-    """Return a key in [0, 2^63) that follows from a path alone, the same on every machine."""
+    """Return a key in [0, 2^63), a hash of a path that is the same on every machine."""
     digest = hashlib.blake2b(path.as_posix().encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1
 
 
 def require_files(paths: Sequence[Path], *, source: Path) -> None:
-    """Check that files exist, by one listing of each folder.
+    """Check that files exist, with one listing per folder.
 
     Args:
         paths: the files.
-        source: what names them.
+        source: the file or folder that names them.
 
     Raises:
-        FileNotFoundError: some do not.
+        FileNotFoundError: some do not exist.
     """
     names = {folder: _names(folder) for folder in {path.parent for path in paths}}
-    # a file system may know a name that it lists in another spelling
+    # a file system may list a name in another spelling than it accepts
     missing = [path for path in paths if path.name not in names[path.parent] and not path.exists()]
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
@@ -40,8 +40,8 @@ def by_stem(folder: Path, suffixes: Iterable[str]) -> dict[str, str]:
     """Return the names of a folder's files by their stems; hidden files are left out.
 
     Args:
-        folder: where they lie; one that does not exist has none.
-        suffixes: which files, in small letters, for example ".png".
+        folder: the folder; a missing one counts as empty.
+        suffixes: of the files, in lower case, for example ".png".
 
     Raises:
         ValueError: two files share a stem.
@@ -61,12 +61,12 @@ def header_size(path: Path) -> tuple[int, int]:
     """Return width and height of an image in pixels, without decoding it.
 
     Raises:
-        ValueError: it is no image.
+        ValueError: the file is not an image.
     """
     try:
         with Image.open(path) as image:
             width, height = image.size
-    except Exception as error:  # what a damaged file makes a decoder raise is not to be foreseen
+    except Exception as error:  # damaged files make decoders raise all kinds of errors
         raise ValueError(f"{path} must be an image, got a file that cannot be read") from error
     return width, height
 

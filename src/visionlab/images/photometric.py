@@ -1,7 +1,7 @@
-"""Changes of colour and sharpness of whole batches; the linear ones multiply into one matrix.
+"""Changes of colour and sharpness of whole batches; the linear ones combine into one matrix.
 
 A colour matrix acts on (red, green, blue, 1) with pixels in [0, 1]; matrices are (B, 4, 4) float64,
-and the first operation stands rightmost, as in `geometry.py`.
+and the first operation is the rightmost factor, as in `geometry.py`.
 """
 
 import torch
@@ -27,16 +27,16 @@ def contrast(factors: Tensor) -> Tensor:
 
 
 def grey(is_grey: Tensor) -> Tensor:
-    """Return the matrices that replace colours by their luma, where told to, (B,) bool."""
+    """Return the matrices that replace colours by their luma where `is_grey`, (B,) bool, is set."""
     matrices = _identities(is_grey)
     matrices[is_grey, :3, :3] = torch.tensor(LUMA, dtype=torch.float64, device=is_grey.device)
     return matrices
 
 
 def recolour(images: Tensor, matrices: Tensor, *, normalisation: Tensor) -> Tensor:
-    """Return images with changed colours, cut off at black and white, and normalised.
+    """Return normalised images with changed colours, clipped at black and white.
 
-    Everything is one matrix for each image; the cut is made where black and white then lie.
+    Colour change and normalisation are one matrix per image; black and white are normalised too.
 
     Args:
         images: (B, 3, H, W) floating point in [0, 255].
@@ -69,7 +69,7 @@ def blur(images: Tensor, kernel_px: Tensor) -> Tensor:
 
 
 def _blur(images: Tensor, width: int) -> Tensor:
-    """Return images blurred along both axes, one after the other, by sums of shifted images."""
+    """Return images blurred along one axis after the other, as sums of shifted images."""
     places = torch.arange(width) - width // 2
     kernel = torch.exp(-0.5 * (places / (width // 2)) ** 2)
     weights = (kernel / kernel.sum()).tolist()

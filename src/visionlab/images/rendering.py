@@ -1,4 +1,4 @@
-"""From stored pixels to a model's input: one sampling, one colour matrix, and blur."""
+"""Rendering of a model's input from stored pixels: one sampling, one colour matrix, and blur."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from visionlab.images import photometric
 
 
 class Change(NamedTuple):
-    """What happens to the images of a batch.
+    """Augmentation or view of the images of a batch.
 
     Attributes:
         matrices: (B, 3, 3) float64, input pixels to input pixels.
@@ -27,7 +27,7 @@ class Change(NamedTuple):
 
 
 def unchanged(count: int) -> Change:
-    """Return the change that changes nothing, for `count` images."""
+    """Return the identity for `count` images."""
     return Change(
         matrices=geometry.identities(count, device=torch.device("cpu")),
         bars=torch.zeros(count, 4),
@@ -44,15 +44,14 @@ def render(
     size: tuple[int, int],
     normalisation: Tensor,
 ) -> Tensor:
-    """Return what a model sees, (B, 3, height, width) float32; outside the image it is 0.
+    """Return a model's inputs, (B, 3, height, width) float32; 0, the mean colour, outside images.
 
-    0 is the mean colour. Black bars come before the changes of colour, which act on them too; blur
-    comes last.
+    Black bars are drawn before the colours change, which affects the bars too; blur comes last.
 
     Args:
         images: (3, H, W) each, in [0, 255].
         matrices: (B, 3, 3), image to input pixels, without the change.
-        change: what is done to the pictures.
+        change: augmentation or view.
         size: height and width of the result.
         normalisation: (2, 3) float32, mean and standard deviation of pixels in [0, 1].
     """
@@ -64,7 +63,7 @@ def render(
 
 
 def _between(bars: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return which pixels no bar covers, (B, 1, height, width) bool; bars are (B, 4) shares."""
+    """Return the mask of pixels beside the bars, (B, 1, height, width) bool; bars are (B, 4)."""
     height, width = size
     x = (torch.arange(width, device=bars.device) + 0.5) / width
     y = (torch.arange(height, device=bars.device) + 0.5) / height

@@ -1,4 +1,4 @@
-"""How large an image is when the model sees it."""
+"""Size of an image as a model's input."""
 
 import math
 from dataclasses import dataclass
@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Resize:
-    """The shorter side becomes `short_px`, unless the longer one would exceed `long_px`.
+    """Resize the short side to `short_px`, capping the long side at `long_px`.
 
     Attributes:
-        short_px: the shorter side, in pixels.
-        long_px: what the longer side may not exceed; the shorter one is then smaller.
+        short_px: length of the short side.
+        long_px: maximum length of the long side.
     """
 
     short_px: int
@@ -23,7 +23,7 @@ class Resize:
             raise ValueError(f"long_px must be >= short_px {self.short_px}, got {self.long_px}")
 
     def scale(self, *, width_px: int, height_px: int) -> float:
-        """Return the factor by which an image's sides are multiplied."""
+        """Return the scale factor of an image."""
         sides = sorted((width_px, height_px))
         return min(self.short_px / sides[0], self.long_px / sides[1])
 
@@ -32,7 +32,18 @@ class Resize:
         scale = self.scale(width_px=width_px, height_px=height_px)
         return max(1, round(width_px * scale)), max(1, round(height_px * scale))
 
+    def reduction(self, width_px: int, height_px: int, *, zoom: float) -> int:
+        """Return the integer factor by which an image may be reduced before it is resized.
+
+        Args:
+            width_px: of the image.
+            height_px: likewise.
+            zoom: a further scale factor, that of an augmentation.
+        """
+        scale = self.scale(width_px=width_px, height_px=height_px) * zoom
+        return max(1, int(1.0 / scale + 1e-6))
+
 
 def padded(side_px: int, *, multiple_px: int) -> int:
-    """Return the next multiple of `multiple_px` that is not below a side."""
+    """Return the smallest multiple of `multiple_px` that is not below a side."""
     return math.ceil(side_px / multiple_px) * multiple_px

@@ -1,4 +1,4 @@
-"""Where the images of a data set lie: files in a folder, or members of a tar that stays packed."""
+"""Image files of a data set: in a folder, or members of a tar that is not unpacked."""
 
 import os
 import posixpath
@@ -33,7 +33,7 @@ class TarMember(NamedTuple):
     size: int
 
     def __str__(self) -> str:
-        """Return where it is, for messages."""
+        """Return archive and name, for messages."""
         return f"{self.archive}: {self.name}"
 
 
@@ -41,16 +41,16 @@ Source = Path | TarMember
 
 
 def find_images(source: Path, names: Sequence[str]) -> list[Source | None]:
-    """Return where the images of some names are, None for those that are missing.
+    """Return the images with some names, None for each one that is missing.
 
     Args:
-        source: a folder, or an uncompressed tar. A member of a tar goes by its path, by its path
-            below the one folder that holds everything, or else by its file name.
+        source: a folder, or an uncompressed tar. A member of a tar is found by its path, by its
+            path below the only top-level folder, or else by its file name.
         names: paths relative to `source`.
 
     Raises:
-        FileNotFoundError: there is no `source`.
-        ValueError: it is no tar that can be read in place, or two members go by one name.
+        FileNotFoundError: `source` does not exist.
+        ValueError: the tar cannot be read in place, or two members match a name.
     """
     if source.is_dir():
         return _find_files(source, names)
@@ -63,8 +63,8 @@ def read_bytes(source: Source) -> bytes:
     """Return the content of an image file.
 
     Raises:
-        OSError: it cannot be read.
-        ValueError: a tar is shorter than it was.
+        OSError: the file cannot be read.
+        ValueError: the tar has become shorter.
     """
     if isinstance(source, Path):
         return source.read_bytes()
@@ -79,10 +79,10 @@ def read_bytes(source: Source) -> bytes:
 
 
 def _find_files(folder: Path, names: Sequence[str]) -> list[Source | None]:
-    """Look files up, by one listing of each folder."""
+    """Look files up, with one listing per folder."""
     paths = [folder / name for name in names]
     listed = {parent: _listing(parent) for parent in {path.parent for path in paths}}
-    # a file system may know a name that it lists in another spelling
+    # a file system may list a name in another spelling than it accepts
     return [path if path.name in listed[path.parent] or path.is_file() else None for path in paths]
 
 
@@ -116,7 +116,7 @@ def _find_members(archive: Path, names: Sequence[str]) -> list[Source | None]:
 
 
 def _members(archive: Path) -> list[TarMember]:
-    """Return the files of a tar; a hard link is the file that it stands for."""
+    """Return the files of a tar; a hard link is replaced by its target."""
     _require_plain(archive)
     files: dict[str, TarMember] = {}
     found = []
@@ -130,7 +130,7 @@ def _members(archive: Path) -> list[TarMember]:
                 else:
                     continue
                 files[info.name] = member
-                if not posixpath.basename(info.name).startswith("._"):  # of macOS, no images
+                if not posixpath.basename(info.name).startswith("._"):  # metadata of macOS
                     found.append(member)
             _require_end(archive, tar.offset)
     except tarfile.TarError as error:
@@ -149,7 +149,7 @@ def _require_plain(archive: Path) -> None:
 
 
 def _require_end(archive: Path, offset: int) -> None:
-    """Check that a tar stops where its members do: tarfile passes over a header that is damaged."""
+    """Check that a tar ends after its last member: tarfile skips a damaged header."""
     with archive.open("rb") as file:
         file.seek(offset)
         if file.read(tarfile.BLOCKSIZE).strip(b"\0"):

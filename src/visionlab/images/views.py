@@ -1,7 +1,7 @@
-"""Test-time views: the same image seen again, moved and recoloured, and how much it counts."""
+"""Test-time views: an image moved and recoloured, with the weight of its prediction."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,18 +15,18 @@ from visionlab.task import Batch
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """One view; moves are about the centre of the picture and undone in what is predicted.
+    """A view; moves are about the centre of the image and undone in the predictions.
 
     Attributes:
         rotation_degrees: clockwise.
-        scale: factor of the size; above 1 the middle of the picture is seen.
+        scale: magnification; above 1 only the centre of the image is visible.
         shift: along x and y, as shares of width and height.
-        mirror: left and right.
+        mirror: whether left and right are swapped.
         brightness: added to pixels in [0, 1].
-        contrast: factor of distances from the middle grey, after brightness.
-        grey: without colour.
-        blur_px: width of a Gaussian kernel, odd; 1 is none.
-        weight: how much the view counts; the weights need not add up to 1.
+        contrast: factor of differences from middle grey, applied after brightness.
+        grey: whether colour is removed.
+        blur_px: width of a Gaussian kernel, odd; 1 is no blur.
+        weight: of the view in the mean of predictions; the weights need not add up to 1.
     """
 
     rotation_degrees: float
@@ -59,16 +59,16 @@ class View:
 
     @property
     def is_plain(self) -> bool:
-        """Whether the picture stays as it is."""
+        """Whether the view leaves an image unchanged."""
         moved = self.rotation_degrees or self.scale != 1.0 or any(self.shift) or self.mirror
         recoloured = self.brightness or self.contrast != 1.0 or self.grey or self.blur_px != 1
         return not moved and not recoloured
 
     def change(self, count: int, *, size: tuple[int, int]) -> Change:
-        """Return what the view does to `count` pictures of a height and width.
+        """Return the view as a change of `count` images of a height and width.
 
         Raises:
-            ValueError: the pictures are too small for the blur.
+            ValueError: the images are too small for the blur.
         """
         height, width = size
         if self.blur_px > 2 * min(size) - 1:
@@ -93,36 +93,26 @@ class View:
         )
 
 
-def viewed(
-    batches: Iterator[Batch], views: Sequence[View], *, normalisation: Tensor
-) -> Iterator[list[Batch]]:
-    """Yield each batch as it is seen in each view; a plain view is the batch itself.
+def view_batch(batch: Batch, view: View, *, normalisation: Tensor) -> Batch:
+    """Return one view of a batch; a plain view is the batch itself.
 
     For images without geometry of their own: their targets do not move.
 
     Args:
-        batches: with inputs (B, 3, H, W) float32, normalised.
-        views: what to show.
+        batch: with inputs (B, 3, H, W) float32, normalised.
+        view: the view.
         normalisation: (2, 3) float32, mean and standard deviation.
     """
+    if view.is_plain:
+        return batch
     mean, std = (values[:, None, None] for values in normalisation)
-    for batch in batches:
-        yield [
-            batch
-            if view.is_plain
-            else batch._replace(
-                inputs=_seen((batch.inputs * std + mean) * 255.0, view, normalisation)
-            )
-            for view in views
-        ]
-
-
-def _seen(pixels: Tensor, view: View, normalisation: Tensor) -> Tensor:
+    pixels = (batch.inputs * std + mean) * 255.0
     count, _, height, width = pixels.shape
-    return render(
+    inputs = render(
         pixels.unbind(0),
         geometry.identities(count, device=torch.device("cpu")),
         view.change(count, size=(height, width)),
         size=(height, width),
         normalisation=normalisation,
     )
+    return batch._replace(inputs=inputs)

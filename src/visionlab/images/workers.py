@@ -1,4 +1,4 @@
-"""Worker processes that read samples; they are started once and serve every epoch."""
+"""Worker processes that read samples; they are started once and reused in every epoch."""
 
 import multiprocessing
 import os
@@ -17,13 +17,13 @@ Stacked = TypeVar("Stacked")
 
 
 class Workers(Generic[Read, Stacked]):
-    """Reads batches of rows; what comes is the same for any number of workers.
+    """Reader of batches of rows; results do not depend on the number of workers.
 
     Args:
-        read: returns what is read for a row; nothing in it may be random.
-        num_rows: how many rows there are.
-        stack: makes one thing of the rows of a batch; each tensor that leaves a worker takes a file
-            descriptor, so few large ones.
+        read: reads a row; must be deterministic.
+        num_rows: number of rows.
+        stack: combines the rows of a batch into few large tensors: each tensor that leaves a worker
+            takes a file descriptor.
         num_workers: processes; 0 reads in this one.
     """
 
@@ -50,7 +50,7 @@ class Workers(Generic[Read, Stacked]):
         weakref.finalize(self, _stop, self._loader)
 
     def batches(self, rows: Iterable[Tensor]) -> Iterator[Stacked]:
-        """Yield what was read for each batch of rows, (B,) int64 each."""
+        """Yield the stacked content of each batch of rows, (B,) int64 each."""
         self._order.rows = [batch for batch in rows if len(batch)]
         yield from self._loader
 
@@ -68,7 +68,7 @@ class _Rows(Dataset[Read]):
 
 
 class _Order(Sampler[list[int]]):
-    """The batches that the workers fetch next."""
+    """Batches that the workers fetch next."""
 
     def __init__(self) -> None:
         self.rows: list[Tensor] = []
@@ -81,16 +81,16 @@ class _Order(Sampler[list[int]]):
 
 
 def _stop(loader: DataLoader[Any]) -> None:
-    """End a loader's workers before Python would with a SIGTERM, which they ignore."""
+    """End a loader's workers before Python sends them a SIGTERM, which they ignore."""
     if loader._iterator is not None:
         loader._iterator._shutdown_workers()  # type: ignore[attr-defined]
 
 
 def _follow_the_parent(worker: int) -> None:
-    """Leave signals to the parent, which finishes a step in progress, and end when it is gone.
+    """Leave signals to the parent, which finishes the current step, and exit when it is gone.
 
-    torch looks whether the process lives that started the worker, which may be a fork server; and
-    that one lives as long as its workers.
+    torch checks only the process that started the worker, which may be a fork server that lives as
+    long as its workers.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -175,7 +175,7 @@ def _prepare(options: EvaluationOptions, saved: _Saved) -> _Ready:
     task = build_task(experiment, data, device)
     if options.submission and task.export is None:
         raise ValueError(f"submission must be false for task {task.name}, got true")
-    if options.views is not None and not hasattr(data.splits[options.split], "view_batches"):
+    if options.views is not None and getattr(data.splits[options.split], "show", None) is None:
         raise ValueError(f"views must be null for task {task.name}, got some")
     precision = options.precision or experiment.machine.precision
     return _Ready(

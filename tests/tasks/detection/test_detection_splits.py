@@ -10,7 +10,7 @@ from visionlab.task import Batch, Data
 from visionlab.tasks.classification.augment import Augment
 from visionlab.tasks.detection.augment import BoxAugment
 from visionlab.tasks.detection.records import Annotated
-from visionlab.tasks.detection.splits import from_annotations
+from visionlab.tasks.detection.splits import DetectionDataset, from_annotations
 
 FLIPPED = BoxAugment(
     flip_prob=1.0, vertical_flip_prob=0.0, scale=[1.0, 1.0], rotation_degrees=0.0, min_visible=0.0
@@ -39,14 +39,18 @@ PARTS = {
 
 
 def build(**changes: Any) -> Data:
+    fields: dict[str, Any] = {
+        "resize": Resize(short_px=32, long_px=32),
+        "mean": [0.5, 0.4, 0.3],
+        "std": [0.2, 0.25, 0.3],
+    }
+    fields |= {name: changes.pop(name) for name in fields.keys() & changes}
     settings: dict[str, Any] = {
         "parts": PARTS,
         "class_names": ["cat", "dog"],
         "class_ids": [17, 3],
-        "resize": Resize(short_px=32, long_px=32),
-        "mean": [0.5, 0.4, 0.3],
-        "std": [0.2, 0.25, 0.3],
         "num_workers": 0,
+        "dataset": DetectionDataset(**fields),
         "augmentation": FLIPPED,
         "seed": 7,
         "device": torch.device("cpu"),

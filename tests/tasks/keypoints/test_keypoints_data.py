@@ -3,7 +3,7 @@ import math
 import re
 import tarfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,8 @@ from visionlab.tasks.keypoints.augment import PointAugment
 from visionlab.tasks.keypoints.datasets.landmarks_csv import LandmarksCsv
 from visionlab.tasks.keypoints.datasets.name_holdout import NameHoldout
 from visionlab.tasks.keypoints.datasets.points_csv import PointsCsv
-from visionlab.tasks.keypoints.point_split import Pointed
-from visionlab.tasks.keypoints.splits import Part, from_points
+from visionlab.tasks.keypoints.records import KeypointSamples
+from visionlab.tasks.keypoints.splits import KeypointDataset, Reading, from_points
 
 NAN = math.nan
 CPU = torch.device("cpu")
@@ -62,30 +62,33 @@ def image(row: int, size: tuple[int, int] = (20, 16)) -> Tensor:
 def part(
     points: Sequence[Any],
     *,
-    sources: Sequence[Source | Tensor] | None = None,
-    asked: Sequence[Sequence[int]] | None = None,
-) -> Part:
+    sources: Sequence[Source] | None = None,
+    requested: Sequence[Sequence[int]] | None = None,
+) -> KeypointSamples:
     count = len(points)
-    samples = Pointed(
+    return KeypointSamples(
+        sources=sources or [image(row) for row in range(count)],
         names=[f"{row}.png" for row in range(count)],
         keys=torch.arange(count),
         points=np.array(points, dtype=np.float32).reshape(count, -1, 2),
-        asked=asked,
+        requested=requested,
     )
-    return Part(sources=sources or [image(row) for row in range(count)], samples=samples)
 
 
 TWO = [[[2, 4], [10, 8]], [[6, 4], [18, 12]]]
 
 
-def data_of(parts: Mapping[str, Part], **changes: Any) -> Data:
-    settings = COMMON | {
-        "point_names": ["left", "right"],
-        "augmentation": OFF,
-        "seed": 1,
-        "device": CPU,
-    }
-    return from_points(parts, **settings | changes)
+def data_of(parts: Mapping[str, KeypointSamples], **changes: Any) -> Data:
+    """Return the data of parts; changes are settings of the data set, its reading or the rest."""
+    settings = COMMON | {"eyes": None} | changes
+    names = {kind: {each.name for each in fields(kind)} for kind in (KeypointDataset, Reading)}
+    rest = {"point_names": ["left", "right"], "augmentation": OFF, "seed": 1, "device": CPU}
+    return from_points(
+        parts,
+        dataset=KeypointDataset(**{key: settings[key] for key in names[KeypointDataset]}),
+        reading=Reading(**{key: settings[key] for key in names[Reading]}),
+        **{key: settings.get(key, value) for key, value in rest.items()},
+    )
 
 
 def keys(data: Data, split: str) -> list[int]:
@@ -162,10 +165,10 @@ def test_pixels_for_pictures_are_those_of_the_image() -> None:
             {"augmentation": replace(OFF, mirror_prob=0.5)},
             "augment.mirror_prob must be 0 without dataset.mirror, got 0.5",
         ),
-        ({"mirror": [0]}, "permutation of 2 points that undoes itself, got [0]"),
-        ({"mirror": [0, 0]}, "permutation of 2 points that undoes itself, got [0, 0]"),
-        ({"mirror": [1, 2]}, "permutation of 2 points that undoes itself, got [1, 2]"),
-        ({"mirror": []}, "permutation of 2 points that undoes itself, got []"),
+        ({"mirror": [0]}, "permutation of 2 points that is its own inverse, got [0]"),
+        ({"mirror": [0, 0]}, "permutation of 2 points that is its own inverse, got [0, 0]"),
+        ({"mirror": [1, 2]}, "permutation of 2 points that is its own inverse, got [1, 2]"),
+        ({"mirror": []}, "permutation of 2 points that is its own inverse, got []"),
         ({"mean": [0.5]}, "mean must have 3 values, got [0.5]"),
         ({"std": [1.0, 1.0, 0.0]}, "std must be > 0, got [1.0, 1.0, 0.0]"),
     ],
@@ -175,7 +178,7 @@ def test_wrong_settings_are_named(changes: dict[str, Any], message: str) -> None
         data_of({"train": part(TWO)}, **changes)
 
 
-def test_a_permutation_that_does_not_undo_itself_is_none() -> None:
+def test_a_permutation_that_is_not_its_own_inverse_is_refused() -> None:
     three = {"train": part([[[1, 2], [3, 4], [5, 6]]])}
     with pytest.raises(ValueError, match=r"dataset\.mirror must be a permutation of 3 points"):
         data_of(three, point_names=["a", "b", "c"], mirror=[1, 2, 0])
@@ -523,7 +526,7 @@ def test_the_contests_files(contest: Path) -> None:
             assert original == [[row, row + 1], [row + 2, row + 3], [row + 4, row + 5]]
     test = data.splits["test"]
     assert names(data, "test") == ["t1.png", "t0.png"]  # in the order of the list
-    assert test.samples.asked == [[2, 0], [1, 1]]  # type: ignore[attr-defined]
+    assert test.samples.requested == [[2, 0], [1, 1]]  # type: ignore[attr-defined]
     (batch,) = test.batches(batch_size=2, epoch=0, first_batch=0)
     assert batch.targets.original.isnan().all()
     assert batch.targets.original.shape == (2, 3, 2)

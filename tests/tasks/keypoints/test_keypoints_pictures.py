@@ -11,10 +11,12 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from visionlab.images.decoding import Images
+from visionlab.images.splits import ImageSplit
 from visionlab.tasks.keypoints import pictures as keypoints
 from visionlab.tasks.keypoints.metric import PointErrors
 from visionlab.tasks.keypoints.pictures import draw_points
-from visionlab.tasks.keypoints.point_split import Pointed, PointSplit, reduction
+from visionlab.tasks.keypoints.records import KeypointSamples
+from visionlab.tasks.keypoints.splits import point_split
 
 NAN = math.nan
 RAW = torch.tensor([[0.0] * 3, [1.0] * 3])  # inputs are then pixels in [0, 1]
@@ -22,31 +24,30 @@ POINTS = ["nose", "chin"]
 SIDE = 20  # images of 60 x 40 pixels at half their size
 
 
-def split_of(count: int, unknown: Sequence[int] = ()) -> PointSplit:
+def split_of(count: int, unknown: Sequence[int] = ()) -> ImageSplit[Any]:
     """Return images, each of another grey; their order is not that of their keys or names."""
     points = np.array([[[20.0 + row, 10.0], [30.0, 30.0]] for row in range(count)], np.float32)
     points[list(unknown)] = NAN
-    return PointSplit(
-        samples=Pointed(
-            names=[f"face {(row * 7) % count}.png" for row in range(count)],
-            keys=torch.arange(count) * 37 % 101,
-            points=points,
-            asked=None,
-        ),
-        images=Images(
-            [torch.full((3, 40, 60), 2 * row, dtype=torch.uint8) for row in range(count)],
-            factor=reduction(SIDE),
-            num_workers=0,
-        ),
+    samples = KeypointSamples(
+        sources=[torch.full((3, 40, 60), 2 * row, dtype=torch.uint8) for row in range(count)],
+        names=[f"face {(row * 7) % count}.png" for row in range(count)],
+        keys=torch.arange(count) * 37 % 101,
+        points=points,
+        requested=None,
+    )
+    return point_split(
+        samples,
+        Images(samples.sources, factor=lambda width, height: 2, num_workers=0),
         size_px=SIDE,
         normalisation=RAW,
         mirror=None,
-        augmentation=None,
-        seed=None,
+        training=None,
     )
 
 
-def samples_of(split: PointSplit, losses: Sequence[float], order: Sequence[int]) -> dict[str, Any]:
+def samples_of(
+    split: ImageSplit[Any], losses: Sequence[float], order: Sequence[int]
+) -> dict[str, Any]:
     """Return what an evaluation knows, in an order; predictions are 6 px below the truth."""
     original = torch.from_numpy(split.samples.points)
     metric = PointErrors(class_names=POINTS, eyes=None, pck_thresholds=[0.1])
@@ -71,7 +72,7 @@ def figures(monkeypatch: pytest.MonkeyPatch) -> dict[str, Figure]:
     return seen
 
 
-def draw(folder: Path, samples: dict[str, Any], split: PointSplit, *, num_images: int) -> None:
+def draw(folder: Path, samples: dict[str, Any], split: ImageSplit[Any], *, num_images: int) -> None:
     draw_points(
         folder,
         samples,
@@ -126,12 +127,12 @@ def test_points_are_drawn_where_they_are(tmp_path: Path, figures: dict[str, Figu
     draw(tmp_path, samples, split, num_images=1)
     (axis,) = pictures(figures["worst"])
     assert dots(axis, keypoints.TRUTH) == [[23 / 2 - 5, 5], [10, 15]]  # of row 3
-    assert dots(axis, keypoints.FOUND) == [[23 / 2 - 5, 8], [10, 18]]
+    assert dots(axis, keypoints.PREDICTED) == [[23 / 2 - 5, 8], [10, 18]]
     assert list(axis.images[0].get_extent()) == [0, SIDE, SIDE, 0]  # corners of pixels
     assert axis.get_xlim() == (0, SIDE)
     assert axis.get_ylim() == (SIDE, 0)
     legend = [text.get_text() for text in figures["worst"].legends[0].get_texts()]
-    assert legend == ["true", "found"]
+    assert legend == ["true", "predicted"]
 
 
 def test_unknown_points_are_not_drawn_and_unknown_samples_never_worst(
@@ -145,7 +146,7 @@ def test_unknown_points_are_not_drawn_and_unknown_samples_never_worst(
     names = [axis.get_title().split("\n")[0] for axis in drawn]
     assert names == [split.samples.names[row] for row in WORST if row not in (3, 7)]
     assert dots(drawn[0], keypoints.TRUTH) == [[10, 15]]
-    assert dots(drawn[0], keypoints.FOUND) == [[10, 18]]
+    assert dots(drawn[0], keypoints.PREDICTED) == [[10, 18]]
 
 
 def test_long_names_and_names_with_dollars_are_written_as_they_are(

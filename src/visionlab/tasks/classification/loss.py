@@ -15,9 +15,9 @@ class CrossEntropy:
 
     Attributes:
         label_smoothing: share of the target spread evenly over all classes, in [0, 1).
-        class_weights: one weight a class, or None; the mean over a batch is then the weighted one
-            (a sample's value is its weighted one times B over the sum of the weights), so batches
-            of other sizes give other means.
+        class_weights: one weight per class, or None. The loss of a sample is then multiplied by B
+            over the sum of the batch's weights: the mean over a batch is a weighted mean, which
+            depends on the batch.
     """
 
     task: ClassVar[str] = "classification"

@@ -15,7 +15,7 @@ def probabilities(logits: Tensor, batch: Batch) -> Tensor:
 
 @torch.no_grad()
 def top1(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
-    """Return the share of a batch that is classified correctly, a scalar, for drawing."""
+    """Return the share of a batch that is classified correctly, a scalar, for plots."""
     return {"top1": (logits.argmax(dim=1) == labels).float().mean()}
 
 
@@ -40,13 +40,13 @@ class Accuracy:
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything."""
+        """Reset the metric."""
         self._ranked: list[Tensor] = []
         self._label_probs: list[Tensor] = []
         self._labels: list[Tensor] = []
 
     def update(self, predictions: Tensor, targets: Tensor) -> None:
-        """Take in probabilities (B, C) and labels (B,)."""
+        """Add probabilities (B, C) and labels (B,)."""
         k = min(max(self._top_k), predictions.shape[1])
         self._ranked.append(predictions.topk(k, dim=1).indices)
         self._label_probs.append(predictions.gather(1, targets[:, None])[:, 0])
@@ -56,7 +56,7 @@ class Accuracy:
         """Return `top<k>` for every k.
 
         Raises:
-            ValueError: nothing was taken in.
+            ValueError: nothing was added.
         """
         if not self._labels:
             raise ValueError("an accuracy needs at least one sample, got 0")

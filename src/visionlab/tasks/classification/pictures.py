@@ -1,4 +1,4 @@
-"""The images whose label a classifier finds least probable."""
+"""Pictures of the images whose labels a classifier finds least probable."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,12 +25,12 @@ def draw_worst(
     """Write `worst.png`: images in true colours, with label, its probability, and prediction.
 
     Args:
-        folder: where the picture goes.
+        folder: the folder of the picture.
         samples: `keys`, `label`, `predicted` and `label_prob` of each sample, (N,).
-        split: where the images are.
+        split: the images.
         class_names: in the order of the labels.
         to_pixels: maps inputs (B, C, H, W) to pixels in [0, 1].
-        num_images: how many images at most.
+        num_images: maximum number of images.
     """
     worst = samples["label_prob"].float().argsort(stable=True)[:num_images].cpu()
     keys = samples["keys"].cpu()
@@ -46,6 +46,6 @@ def draw_worst(
         axis.imshow(pixels.permute(1, 2, 0).cpu().numpy())
         label, predicted = (class_names[int(samples[key][row])] for key in ("label", "predicted"))
         prob = float(samples["label_prob"][row])
-        axis.set_title(f"{label}: {prob:.2f}\nfound {predicted}", fontsize=8, parse_math=False)
+        axis.set_title(f"{label}: {prob:.2f}\npredicted {predicted}", fontsize=8, parse_math=False)
     folder.mkdir(parents=True, exist_ok=True)
     write_file(folder / "worst.png", lambda file: figure.savefig(file, format="png", dpi=100))

@@ -1,6 +1,6 @@
-"""Augmentation of images with boxes: one matrix an image.
+"""Augmentation of images with boxes: one matrix per image.
 
-What happens to a sample in an epoch follows from (seed, epoch, key).
+It depends on (seed, epoch, key) of a sample alone.
 """
 
 import math
@@ -13,24 +13,24 @@ from torch import Tensor
 from visionlab.core import boxes as box_arithmetic
 from visionlab.core import geometry, seeding
 
-# flip, vertical flip, scale, x, y, rotation: a setting that is off does not shift the others
+# flip, vertical flip, scale, x, y, rotation: disabling one does not shift the others
 NUM_DRAWS = 6
 
 
 @dataclass(frozen=True, kw_only=True)
 class BoxAugment:
-    """Flips, rotation, scale jitter and the crop that follows from it, multiplied into a matrix.
+    """Flips, rotation, and scale jitter with a random crop or placement, combined into a matrix.
 
-    The result has the size of the image that came in: one made larger is cropped at a random place,
-    one made smaller lies at a random place.
+    The size of the image stays: an enlarged image is cropped at a random position, a reduced one is
+    placed at a random position.
 
     Attributes:
         flip_prob: probability of mirroring left and right.
         vertical_flip_prob: probability of mirroring top and bottom.
-        scale: the least and the largest factor of the size, drawn uniformly in its logarithm.
-        rotation_degrees: images turn about their centre by at most so much, either way; boxes
-            become the upright ones around the turned ones, so they grow.
-        min_visible: a box is dropped if less than this share of its area is left in the picture.
+        scale: least and largest scale factor, log-uniform.
+        rotation_degrees: maximum rotation about the centre, in either direction; a box becomes the
+            upright box around the rotated one, so it grows.
+        min_visible: a box is dropped if less than this share of its area stays in the image.
     """
 
     task: ClassVar[str] = "detection"
@@ -56,7 +56,7 @@ class BoxAugment:
 
         Args:
             keys: (B,) int64.
-            sizes: (B, 2) float64, width and height of the images, before and after.
+            sizes: (B, 2) float64, width and height of the images.
             seed: of the run.
             epoch: counted from 0.
         """
@@ -74,15 +74,15 @@ class BoxAugment:
 
 
 def keep_visible(boxes: Tensor, sizes: Tensor, *, min_visible: float) -> tuple[Tensor, Tensor]:
-    """Return boxes cut off at the border of their images, and which of them are worth keeping.
+    """Return boxes clipped to their images, and which of them are kept.
 
     Args:
         boxes: (B, K, 4) as x1, y1, x2, y2.
         sizes: (B, 2), width and height of the images.
-        min_visible: the least share of a box's area inside its image.
+        min_visible: minimum share of a box's area inside its image.
 
     Returns:
-        (B, K, 4), and (B, K) bool: whether enough is left, and more than nothing.
+        (B, K, 4), and (B, K) bool: whether the visible share is large enough and above 0.
     """
     inside = box_arithmetic.clip(boxes, sizes)
     left, whole = box_arithmetic.areas(inside), box_arithmetic.areas(boxes)

@@ -1,8 +1,8 @@
-"""A strict check of a file of COCO results, before it is handed in.
+"""Strict check of a file of COCO results before it is submitted.
 
     python -m visionlab.tasks.detection.check_submission results.json annotations.json
 
-The exit code is 0 if nothing is wrong and 1 otherwise.
+The exit code is 0 if the file is valid and 1 otherwise.
 """
 
 import argparse
@@ -18,25 +18,25 @@ from typing import Any
 
 from visionlab.files.problems import gather, problem_lines
 
-MAX_PER_IMAGE = 100  # what COCO's evaluation counts
+MAX_PER_IMAGE = 100  # limit of COCO's evaluation
 _KEYS = ("image_id", "category_id", "bbox", "score")
 _Sides = tuple[float, float] | None
-_Problem = tuple[str, str]  # the rule, what there was instead
+_Problem = tuple[str, str]  # the rule, the value found
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What a check of COCO results found.
+    """Result of a check of COCO results.
 
     Attributes:
-        num_images: of the annotations.
-        num_entries: of the results.
-        per_category: entries by name of the category, also of those without any.
-        problems: what is wrong, by rule, with the first few examples.
-        counts: how many entries break each rule.
-        empty_images: how many images have no entry.
-        crowded_images: how many have more than `MAX_PER_IMAGE`.
-        sizeless_images: how many have no width or height, so that no bounds were checked.
+        num_images: images of the annotations.
+        num_entries: entries of the results.
+        per_category: number of entries of each category, by name.
+        problems: the first few violations of each broken rule.
+        counts: number of violations of each rule.
+        empty_images: number of images without entries.
+        crowded_images: number of images with more than `MAX_PER_IMAGE` entries.
+        sizeless_images: number of images without a size, whose bounds are not checked.
     """
 
     num_images: int
@@ -50,7 +50,7 @@ class Report:
 
     @property
     def is_valid(self) -> bool:
-        """Whether nothing is wrong; images without entries are not."""
+        """Whether no rule is broken; images without entries break none."""
         return not self.problems
 
     def lines(self) -> Iterator[str]:
@@ -76,12 +76,12 @@ def check(results: Any, annotations: Any, tolerance_px: float) -> Report:
     """Check results against the annotations of the same images.
 
     Args:
-        results: what the results file holds.
-        annotations: what the annotations file holds; only images and categories are read.
-        tolerance_px: how far a box may reach out of its image.
+        results: content of the results file.
+        annotations: content of the annotations file, of which images and categories are read.
+        tolerance_px: how far a box may extend beyond its image.
 
     Raises:
-        ValueError: the results are no list, or the annotations lack images or categories.
+        ValueError: the results are not a list, or the annotations lack images or categories.
     """
     if not isinstance(results, list):
         raise ValueError(f"results must be a list, got {type(results).__name__}")
@@ -102,15 +102,18 @@ def check(results: Any, annotations: Any, tolerance_px: float) -> Report:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Check the files that the command line names, say what was found, return the exit code."""
+    """Check the files named on the command line, print the report and return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m visionlab.tasks.detection.check_submission",
-        description="Check a file of COCO results before it is handed in.",
+        description="Check a file of COCO results before it is submitted.",
     )
     parser.add_argument("results", type=Path, help="a JSON list of detections")
     parser.add_argument("annotations", type=Path, help="the JSON file of the same images")
     parser.add_argument(
-        "--tolerance-px", type=_pixels, default=1.0, help="how far a box may reach out (1.0)"
+        "--tolerance-px",
+        type=_pixels,
+        default=1.0,
+        help="how far a box may extend beyond its image (1.0)",
     )
     options = parser.parse_args(argv)
     try:
@@ -162,13 +165,13 @@ def _problems(
     names: Mapping[int, str],
     tolerance_px: float,
 ) -> Iterator[_Problem]:
-    """Yield what is wrong; an entry that cannot be read breaks one rule only."""
+    """Yield violations; a malformed entry violates one rule only."""
     first: dict[tuple[Any, ...], int] = {}
     for index, entry in enumerate(results):
         where = f"entry {index}"
-        unreadable = _unreadable(entry)
-        if unreadable:
-            yield unreadable[0], f"{where}: {unreadable[1]}"
+        malformed = _malformed(entry)
+        if malformed:
+            yield malformed[0], f"{where}: {malformed[1]}"
             continue
         for rule, got in _broken(entry, sizes, names, tolerance_px):
             yield rule, f"{where}: {got}"
@@ -177,7 +180,7 @@ def _problems(
             yield "each entry must differ", f"{where}: the same box as entry {first[identity]}"
 
 
-def _unreadable(entry: Any) -> _Problem | None:
+def _malformed(entry: Any) -> _Problem | None:
     if not isinstance(entry, dict):
         return "an entry must be an object", reprlib.repr(entry)
     missing = [key for key in _KEYS if key not in entry]
@@ -225,13 +228,13 @@ def _is_number(value: Any) -> bool:
 
 
 def _count(results: Sequence[Any], key: str) -> Counter[int]:
-    """Return how many entries have each integer under a key."""
+    """Return the number of entries for each integer value of a key."""
     values = (entry.get(key) for entry in results if isinstance(entry, dict))
     return Counter(value for value in values if type(value) is int)
 
 
 def _by_name(per_category: Mapping[int, int], names: Mapping[int, str]) -> dict[str, int]:
-    """Return counts by name; categories of one name are told apart by their ids."""
+    """Return counts by name; the id is added to a name that several categories share."""
     shared = {name for name, count in Counter(names.values()).items() if count > 1}
     return {
         f"{name} ({number})" if name in shared else name: per_category.get(number, 0)

@@ -14,25 +14,25 @@ NAMES = (
     *("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large"),
     *("AR1", "AR10", "AR100", "AR_small", "AR_medium", "AR_large"),
 )
-MATCH_IOU = 0.5  # of a detection that counts as right in what is told of single ones
+MATCH_IOU = 0.5  # for the outcomes of single detections
 MAX_DETECTIONS = 100  # of an image and class
-RIGHT, WRONG, IGNORED = 1, 0, -1  # what a detection is; the last counts neither way
+RIGHT, WRONG, IGNORED = 1, 0, -1  # outcomes of a detection
 _TINY = 1e-12  # square pixels
 _Array = np.ndarray[Any, Any]
 
 
 class AveragePrecision:
-    """COCO's twelve numbers, and `AP/<class>` for each class; -1 where there is nothing to find.
+    """COCO's twelve metrics, and `AP/<class>` for each class; -1 if there are no objects.
 
-    They are those of pycocotools: AP over IoU 0.50 to 0.95, at most 100 detections an image,
-    objects below 32 x 32 pixels small, from 96 x 96 on large, crowds counted neither way.
+    They equal those of pycocotools: AP over IoU 0.50 to 0.95, at most 100 detections per image,
+    objects below 32 x 32 pixels small, from 96 x 96 on large, crowds ignored.
 
     Args:
         class_names: in the order of the labels.
-        min_score: detections from this score on count in `num_missed` and `num_false`.
+        min_score: minimum score of detections that `num_missed` and `num_false` count.
 
     Raises:
-        ValueError: `min_score` is no score.
+        ValueError: `min_score` is outside [0, 1].
     """
 
     def __init__(self, *, class_names: Sequence[str], min_score: float) -> None:
@@ -43,12 +43,12 @@ class AveragePrecision:
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything."""
+        """Reset the metric."""
         self._found: list[Detections] = []
         self._annotated: list[Annotated] = []
 
     def update(self, predictions: Sequence[Detections], targets: BoxTargets) -> None:
-        """Take in what was found in the images of a batch."""
+        """Add the detections of a batch."""
         self._found += [Detections(*(part.cpu() for part in found)) for found in predictions]
         self._annotated += targets.annotated
 
@@ -56,26 +56,26 @@ class AveragePrecision:
         """Return the numbers.
 
         Raises:
-            ValueError: nothing was taken in.
+            ValueError: nothing was added.
         """
         if not self._annotated:
             raise ValueError("an average precision needs at least one image, got 0")
         truth = COCO(_truth(self._annotated, num_classes=len(self.names) - len(NAMES)))
         evaluation = COCOeval_faster(
-            truth, truth.loadRes(_results(self._found)), "bbox", print_function=_say_nothing
+            truth, truth.loadRes(_results(self._found)), "bbox", print_function=_ignore
         )
         evaluation.run()
-        per_class = [_mean(column) for column in np.moveaxis(_whole(evaluation), -1, 0)]
+        per_class = [_mean(column) for column in np.moveaxis(_precision(evaluation), -1, 0)]
         numbers = [float(value) for value in evaluation.stats[: len(NAMES)]]
         return dict(zip(self.names, [*numbers, *per_class], strict=True))
 
     def samples(self) -> dict[str, Tensor]:
-        """Return what was found, how right each detection is, and how wrong each image.
+        """Return detections with their outcomes, and counts for each image.
 
         `num_detections`, `num_missed` and `num_false` are (N,) int32, and `num_objects` (N, C)
-        int16 counts what is annotated of each class, crowds apart. `boxes` (M, 4) float32 in
-        original pixels, `scores` (M,) float32, `labels` (M,) int16 and `outcomes` (M,) int8 have
-        the detections of all images one after the other; an outcome is `RIGHT`, `WRONG` or
+        int16 is the number of annotated objects of each class without crowds. `boxes` (M, 4)
+        float32 in original pixels, `scores` (M,) float32, `labels` (M,) int16 and `outcomes` (M,)
+        int8 hold the detections of all images in order; an outcome is `RIGHT`, `WRONG` or
         `IGNORED`.
         """
         pairs = list(zip(self._found, self._annotated, strict=True))
@@ -99,7 +99,7 @@ class AveragePrecision:
         }
 
     def _num_objects(self) -> Tensor:
-        """Return how many objects of each class each image has, (N, C) int16, crowds apart."""
+        """Return the number of objects of each image and class without crowds, (N, C) int16."""
         num_classes = len(self.names) - len(NAMES)
         counts = [
             annotated.labels[~annotated.crowd].bincount(minlength=num_classes)
@@ -108,12 +108,12 @@ class AveragePrecision:
         return torch.stack(counts).short()
 
 
-def _say_nothing(*words: object) -> None:
-    pass
+def _ignore(*words: object) -> None:
+    """Print nothing."""
 
 
 def _truth(annotated: Sequence[Annotated], *, num_classes: int) -> dict[str, Any]:
-    """Return the annotations in COCO's form; images are numbered in the order they came."""
+    """Return the annotations in COCO's format; images are numbered in order."""
     entries: list[dict[str, Any]] = []
     for image, sample in enumerate(annotated):
         corners = sample.boxes.numpy()
@@ -143,7 +143,7 @@ def _truth(annotated: Sequence[Annotated], *, num_classes: int) -> dict[str, Any
 
 
 def _results(found: Sequence[Detections]) -> list[dict[str, Any]]:
-    """Return the detections in COCO's form."""
+    """Return the detections in COCO's format."""
     results = []
     for image, (boxes, scores, labels) in enumerate(found):
         corners = boxes.double()
@@ -157,23 +157,23 @@ def _results(found: Sequence[Detections]) -> list[dict[str, Any]]:
     return results
 
 
-def _whole(evaluation: COCOeval_faster) -> Any:
-    """Return precision (IoU, recall, class) of all areas and 100 detections."""
+def _precision(evaluation: COCOeval_faster) -> Any:
+    """Return precision (IoU, recall, class) for all areas and 100 detections."""
     return evaluation.eval["precision"][:, :, :, 0, -1]
 
 
 def _mean(values: Any) -> float:
-    """Return the mean of what is defined, or -1."""
+    """Return the mean of the defined values, or -1."""
     defined = values[values > -1]
     return float(defined.mean()) if defined.size else -1.0
 
 
 def _outcomes(found: Detections, annotated: Annotated) -> _Array:
-    """Return how right each detection of an image is at an IoU of 0.5, (D,) int8.
+    """Return the outcomes of the detections in an image at an IoU of 0.5, (D,) int8.
 
-    As COCO has it: the `MAX_DETECTIONS` most certain of each class count. Each of them, the most
-    certain first, takes the object of its class that it overlaps most and that is still free. One
-    that finds none and lies inside a crowd of its class is neither right nor wrong.
+    As in COCO, the `MAX_DETECTIONS` best of each class count. In the order of their scores, each is
+    matched with the unmatched object of its class of the highest IoU. An unmatched detection inside
+    a crowd of its class is ignored.
     """
     outcomes = np.full(len(found.scores), WRONG, dtype=np.int8)
     boxes, objects = found.boxes.double().numpy(), annotated.boxes.numpy()
@@ -189,15 +189,15 @@ def _outcomes(found: Detections, annotated: Annotated) -> _Array:
 
 
 def _matched(boxes: _Array, objects: _Array, crowd: _Array) -> _Array:
-    """Return the outcomes of detections (D, 4) of one class, the most certain first."""
-    common, sizes = _common(boxes, objects), _sizes(boxes)[:, None]
+    """Return the outcomes of detections (D, 4) of one class, highest scores first."""
+    common, sizes = _intersections(boxes, objects), _sizes(boxes)[:, None]
     inside = (common >= MATCH_IOU * sizes)[:, crowd].any(axis=1)
     outcomes = np.where(inside, IGNORED, WRONG).astype(np.int8)
     union = sizes + _sizes(objects) - common
     overlaps = (common / np.maximum(union, _TINY))[:, ~crowd]
     overlaps[overlaps < MATCH_IOU] = 0.0
     for row in overlaps.any(axis=1).nonzero()[0]:
-        # of equal overlaps the last, as in COCO's loop
+        # the last of equal overlaps, as in COCO's loop
         best = overlaps.shape[1] - 1 - overlaps[row, ::-1].argmax()
         if overlaps[row, best]:
             outcomes[row] = RIGHT
@@ -205,8 +205,8 @@ def _matched(boxes: _Array, objects: _Array, crowd: _Array) -> _Array:
     return outcomes
 
 
-def _common(boxes: _Array, objects: _Array) -> _Array:
-    """Return the areas that boxes (D, 4) and objects (K, 4) share, (D, K)."""
+def _intersections(boxes: _Array, objects: _Array) -> _Array:
+    """Return the intersection areas of boxes (D, 4) and objects (K, 4), (D, K)."""
     low = np.maximum(boxes[:, None, :2], objects[None, :, :2])
     high = np.minimum(boxes[:, None, 2:], objects[None, :, 2:])
     shared: _Array = (high - low).clip(min=0.0).prod(axis=2)

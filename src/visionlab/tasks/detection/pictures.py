@@ -1,4 +1,4 @@
-"""What a detector found in some images, beside what is there."""
+"""Pictures of detections and annotated boxes."""
 
 import functools
 import math
@@ -35,17 +35,16 @@ def draw_detections(
 ) -> None:
     """Write `fixed.png`, always the same images, and `worst.png`, those with the most errors.
 
-    Boxes that are there are dashed and blue, what was found is orange, with class and score; crowds
-    are dotted.
+    Annotated boxes are blue and dashed, crowds dotted; detections are orange, with class and score.
 
     Args:
-        folder: where the pictures go.
+        folder: the folder of the pictures.
         samples: what `AveragePrecision.samples` returns, and `keys`.
-        split: where the images are.
+        split: the images.
         class_names: in the order of the labels.
         to_pixels: maps inputs (B, 3, H, W) to pixels in [0, 1].
-        num_images: how many in each picture at most.
-        min_score: less certain detections are not drawn.
+        num_images: maximum number of images in each picture.
+        min_score: minimum score of detections that are drawn.
     """
     if num_images < 1:
         raise ValueError(f"task.draw.num_images must be >= 1, got {num_images}")
@@ -80,7 +79,7 @@ def draw_detections(
 
 
 def _grid(count: int) -> tuple[Figure, Sequence[Axes]]:
-    """Return a figure with at least `count` places for pictures."""
+    """Return a figure with at least `count` axes."""
     num_rows = max(1, math.ceil(count / COLUMNS))
     figure = Figure(figsize=(4.0 * COLUMNS, 3.4 * num_rows), layout="constrained")
     axes = figure.subplots(num_rows, COLUMNS, squeeze=False).ravel()
@@ -98,7 +97,7 @@ def _draw(
     class_names: Sequence[str],
     to_pixels: Callable[[Tensor], Tensor],
 ) -> None:
-    """Draw one image of a batch, what is there and what was found."""
+    """Draw one image of a batch with annotated boxes and detections."""
     assert batch.matrices is not None
     matrix = batch.matrices[number].cpu()
     sample: Annotated = batch.targets.annotated[number]
@@ -131,7 +130,7 @@ def _fit(axis: Axes, sample: Annotated, matrix: Tensor) -> None:
 
 
 def _box(axis: Axes, box: Sequence[float], style: dict[str, Any]) -> None:
-    # imshow puts the centre of the first pixel at 0, here its corner is there
+    # imshow puts the centre of the first pixel at 0; our coordinates have its corner there
     corner = (box[0] - 0.5, box[1] - 0.5)
     axis.add_patch(Rectangle(corner, box[2] - box[0], box[3] - box[1], fill=False, **style))
 

@@ -1,4 +1,4 @@
-"""The records that parts exchange: what data tells models, losses, metrics and pictures."""
+"""Records that the parts of the task exchange."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class Annotated:
-    """An image and its boxes, as annotated.
+    """An image and its annotation.
 
     Attributes:
         key: a stable id, the same in every run and split.
@@ -21,9 +21,9 @@ class Annotated:
         height_px: likewise.
         boxes: (K, 4) float64 as x1, y1, x2, y2 in pixels of the original image.
         labels: (K,) int64.
-        crowd: (K,) bool, boxes around many objects: found or not, they count neither way.
-        areas: (K,) float64 in square pixels, by which an object is small, medium or large; the
-            area of a mask where the annotations have one.
+        crowd: (K,) bool, boxes around many objects, which evaluation ignores.
+        areas: (K,) float64 in square pixels, which make an object small, medium or large; the area
+            of its mask if the annotation has one.
     """
 
     key: int
@@ -37,13 +37,13 @@ class Annotated:
 
 
 class BoxTargets(NamedTuple):
-    """What the detectors of a batch should find.
+    """Boxes of a batch.
 
     Attributes:
-        boxes: (B, K, 4) float32 as x1, y1, x2, y2 in input pixels; K is the largest number of
-            boxes of an image, the rest is 0.
-        labels: (B, K) int64, -1 where there is no box.
-        annotated: the images as annotated, with crowds, which `boxes` has not.
+        boxes: (B, K, 4) float32 as x1, y1, x2, y2 in input pixels, without crowds and padded with
+            0; K is the largest number of boxes of an image.
+        labels: (B, K) int64, padded with -1.
+        annotated: the images as annotated, with crowds.
     """
 
     boxes: Tensor
@@ -52,14 +52,14 @@ class BoxTargets(NamedTuple):
 
 
 class DenseOutput(NamedTuple):
-    """What a one-stage detector says at every anchor.
+    """Outputs of a one-stage detector at every anchor.
 
     Attributes:
-        logits: (B, A, C), one for each class.
+        logits: (B, A, C).
         deltas: (B, A, 4), offsets of boxes from anchors as `boxes.encode` gives them, divided by
             `box_std`.
         anchors: (A, 4) float32 as x1, y1, x2, y2 in input pixels, ordered by level, row, column and
-            number in its cell; the cells of a level differ by shifts alone.
+            number in its cell; the cells of a level differ only by shifts.
         level_shapes: rows and columns of each level.
         box_std: (4,) float32.
     """
@@ -72,13 +72,13 @@ class DenseOutput(NamedTuple):
 
     @property
     def level_sizes(self) -> list[int]:
-        """How many anchors each level has; they add up to A."""
+        """Number of anchors of each level; they add up to A."""
         cells = [rows * columns for rows, columns in self.level_shapes]
         return [count * len(self.anchors) // sum(cells) for count in cells]
 
 
 class Detections(NamedTuple):
-    """What was found in one image, the most certain first.
+    """Detections in one image, highest scores first.
 
     Attributes:
         boxes: (D, 4) float32 as x1, y1, x2, y2 in pixels of the original image.

@@ -1,16 +1,58 @@
-"""Detection data: annotated images to splits."""
+"""Splits of annotated images: one matrix per image moves pixels and boxes."""
 
 import functools
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
+from torch import Tensor
 
-from visionlab.images.normalise import normalisation_tensor, to_pixels
-from visionlab.images.resize import Resize
-from visionlab.task import Data
-from visionlab.tasks.detection.augment import BoxAugment
-from visionlab.tasks.detection.box_split import BoxSplit
-from visionlab.tasks.detection.records import Annotated
+from visionlab.core import geometry
+from visionlab.images.batching import aspect_batches, group_batches
+from visionlab.images.decoding import Images, Stack
+from visionlab.images.holdout import Holdout
+from visionlab.images.normalise import ImageDataset, normalisation_tensor, normalise, to_pixels
+from visionlab.images.resize import Resize, padded
+from visionlab.images.splits import ImageSplit, Training
+from visionlab.task import Batch, Data
+from visionlab.tasks.detection.augment import BoxAugment, keep_visible
+from visionlab.tasks.detection.records import Annotated, BoxTargets
+
+PAD_MULTIPLE_PX = 32  # the stride of a backbone's last stage
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectionDataset(ImageDataset):
+    """Settings of every detection data set.
+
+    Attributes:
+        resize: size of the images as the model's input.
+        mean: one value per channel, for pixels in [0, 1].
+        std: likewise.
+    """
+
+    task: ClassVar[str] = "detection"
+    resize: Resize
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectionFiles(DetectionDataset):
+    """Settings of every detection data set in files.
+
+    Attributes:
+        root: the folder of the data set.
+        drop_invalid: drop invalid boxes with a warning; otherwise the first one ends the run.
+        num_workers: decoding processes for each split.
+        val: share of the training images held out for validation, if there is no `val` part.
+        resize, mean, std: see `DetectionDataset`.
+    """
+
+    root: str
+    drop_invalid: bool
+    num_workers: int
+    val: Holdout
 
 
 def from_annotations(
@@ -18,10 +60,8 @@ def from_annotations(
     *,
     class_names: Sequence[str],
     class_ids: Sequence[int],
-    resize: Resize,
-    mean: Sequence[float],
-    std: Sequence[float],
     num_workers: int,
+    dataset: DetectionDataset,
     augmentation: BoxAugment,
     seed: int,
     device: torch.device,
@@ -29,39 +69,28 @@ def from_annotations(
     """Return the splits of annotated images.
 
     Args:
-        parts: the images of `train` and, where there are some, `val` and `test`.
+        parts: the images of `train` and, if there are any, `val` and `test`.
         class_names: one name a label.
-        class_ids: what a label is called in the data set's own files.
-        resize: how large the model sees the images.
-        mean: one value a channel, for pixels in [0, 1].
-        std: likewise.
+        class_ids: the ids of the labels in the data set's own files.
         num_workers: decoding processes for each split.
-        augmentation: what is done to training images.
+        dataset: the settings.
+        augmentation: of the training images.
         seed: of order and augmentation.
-        device: where batches live.
+        device: the training device.
 
     Raises:
         ValueError: the augmentation is not one for boxes, or a number is out of range.
     """
     if not isinstance(augmentation, BoxAugment):
         raise ValueError(f"augment must be one for boxes, got {type(augmentation).__name__}")
-    if num_workers < 0:
-        raise ValueError(f"dataset.num_workers must be >= 0, got {num_workers}")
-    normalisation = normalisation_tensor(mean, std, num_channels=3).to(device)
-
-    def split(samples: Sequence[Annotated], augmentation: BoxAugment | None) -> BoxSplit:
-        return BoxSplit(
-            samples=samples,
-            resize=resize,
-            normalisation=normalisation,
-            augmentation=augmentation,
-            seed=None if augmentation is None else seed,
-            num_workers=num_workers,
-        )
-
-    splits = {"train": split(parts["train"], augmentation)}
-    splits["train_plain"] = split(parts["train"], None)
-    splits |= {name: split(parts[name], None) for name in ("val", "test") if name in parts}
+    normalisation = normalisation_tensor(dataset.mean, dataset.std, num_channels=3).to(device)
+    make = functools.partial(
+        box_split, resize=dataset.resize, normalisation=normalisation, num_workers=num_workers
+    )
+    splits = {name: make(samples, training=None) for name, samples in parts.items()}
+    splits["train_plain"] = splits["train"]
+    training = Training(augmentation=augmentation, seed=seed)
+    splits["train"] = make(parts["train"], training=training)
     return Data(
         splits=splits,
         sizes={"num_classes": len(class_names)},
@@ -69,4 +98,143 @@ def from_annotations(
         class_ids=class_ids,
         to_pixels=functools.partial(to_pixels, normalisation=normalisation),
         unreadable=[],
+    )
+
+
+def box_split(
+    samples: Sequence[Annotated],
+    *,
+    resize: Resize,
+    normalisation: Tensor,
+    num_workers: int,
+    training: Training[BoxAugment] | None,
+) -> ImageSplit[Stack]:
+    """Return annotated images as a split.
+
+    Resizing and augmentation are one matrix and one bilinear sampling. An image larger than its
+    input, at the geometric mean of the augmentation's scales, is first reduced by an integer
+    factor. Images lie in the upper left corner of the batch's canvas, whose sides are the next
+    multiples of 32; the rest is 0, the mean colour.
+
+    In training, images with similar aspect ratios share a batch, different ones every epoch. Plain
+    batches have images with equal canvases, so no result depends on the rest of the batch.
+
+    Args:
+        samples: the images and their boxes.
+        resize: size of the images as the model's input.
+        normalisation: (2, 3) float32, mean and standard deviation, on the training device.
+        num_workers: decoding processes; 0 decodes in this one.
+        training: augmentation and seed, or None for plain images in a fixed order.
+    """
+    sides = [(sample.width_px, sample.height_px) for sample in samples]
+    sizes = [resize.size(width_px=width, height_px=height) for width, height in sides]
+    scales = [resize.scale(width_px=width, height_px=height) for width, height in sides]
+    canvases = torch.tensor([_canvas(size) for size in sizes])
+    zoom = math.sqrt(math.prod(training.augmentation.scale)) if training else 1.0
+    images = Images(
+        [sample.image for sample in samples],
+        factor=functools.partial(resize.reduction, zoom=zoom),
+        num_workers=num_workers,
+    )
+
+    def assemble(stack: Stack, epoch: int) -> Batch:
+        rows = stack.rows.tolist()
+        of_batch = [samples[row] for row in rows]
+        _check_sizes(stack, of_batch)
+        keys = torch.tensor([sample.key for sample in of_batch])
+        batch_sizes = torch.tensor([sizes[row] for row in rows], dtype=torch.float64)
+        factors = torch.tensor([scales[row] for row in rows], dtype=torch.float64)
+        matrices = geometry.scalings(factors[:, None].expand(-1, 2))
+        min_visible = 0.0
+        if training:
+            augmentation = training.augmentation
+            moves = augmentation.matrices(keys, batch_sizes, seed=training.seed, epoch=epoch)
+            matrices, min_visible = moves @ matrices, augmentation.min_visible
+        width, height = canvases[stack.rows].amax(dim=0).tolist()
+        inputs = _render(
+            stack,
+            matrices,
+            [sizes[row] for row in rows],
+            canvas=(height, width),
+            normalisation=normalisation,
+        )
+        targets = _targets(
+            of_batch, matrices, batch_sizes, min_visible=min_visible, device=inputs.device
+        )
+        return Batch(inputs, targets, keys.to(inputs.device), matrices.float().to(inputs.device))
+
+    if training:
+        aspects = canvases[:, 0] / canvases[:, 1]
+        order = functools.partial(aspect_batches, aspects, seed=training.seed)
+    else:
+        groups = torch.unique(canvases, dim=0, return_inverse=True)[1]
+        order = functools.partial(group_batches, groups)
+    return ImageSplit(
+        samples=samples, order=order, read=images.batches, assemble=assemble, show=None
+    )
+
+
+def _canvas(size: tuple[int, int]) -> tuple[int, int]:
+    width, height = (padded(side, multiple_px=PAD_MULTIPLE_PX) for side in size)
+    return width, height
+
+
+def _check_sizes(stack: Stack, samples: Sequence[Annotated]) -> None:
+    for sample, (width, height) in zip(samples, stack.sizes.tolist(), strict=True):
+        if (width, height) != (sample.width_px, sample.height_px):
+            raise ValueError(
+                f"{sample.image} must be {sample.width_px}x{sample.height_px} px as annotated, "
+                f"got {width}x{height} px"
+            )
+
+
+def _render(
+    stack: Stack,
+    matrices: Tensor,
+    sizes: Sequence[tuple[int, int]],
+    *,
+    canvas: tuple[int, int],
+    normalisation: Tensor,
+) -> Tensor:
+    """Return normalised images on a canvas, (B, 3, height, width) float32.
+
+    Args:
+        stack: the decoded images.
+        matrices: (B, 3, 3), original to input pixels.
+        sizes: width and height of each image as input.
+        canvas: height and width.
+        normalisation: (2, 3) float32.
+    """
+    device = normalisation.device
+    inputs = torch.zeros(len(sizes), 3, *canvas, device=device)
+    matrices = matrices @ stack.enlargements()
+    for row, (image, (width, height)) in enumerate(zip(stack.images(device), sizes, strict=True)):
+        inputs[row, :, :height, :width] = geometry.resample(
+            normalise(image[None], normalisation), matrices[row, None], size=(height, width)
+        )[0]
+    return inputs
+
+
+def _targets(
+    samples: Sequence[Annotated],
+    matrices: Tensor,
+    sizes: Tensor,
+    *,
+    min_visible: float,
+    device: torch.device,
+) -> BoxTargets:
+    """Return the boxes moved by the matrices, without crowds."""
+    boxes, labels = [], []
+    for sample, matrix, size in zip(samples, matrices, sizes, strict=True):
+        single = ~sample.crowd
+        # float32 before the areas are compared: a box that has an area then has one in the loss
+        moved = geometry.transform_boxes(sample.boxes[single][None], matrix[None]).float()
+        inside, is_kept = keep_visible(moved, size[None], min_visible=min_visible)
+        boxes.append(inside[is_kept])
+        labels.append(sample.labels[single][is_kept[0]])
+    pad = torch.nn.utils.rnn.pad_sequence
+    return BoxTargets(
+        boxes=pad(boxes, batch_first=True).to(device),
+        labels=pad(labels, batch_first=True, padding_value=-1).to(device),
+        annotated=samples,
     )

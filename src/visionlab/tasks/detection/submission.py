@@ -1,4 +1,4 @@
-"""Detections as a file of COCO results, for evaluation elsewhere."""
+"""Detections in COCO's results format."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -19,25 +19,25 @@ def write_results(
     *,
     class_ids: Sequence[int],
 ) -> Path:
-    """Write detections as `<split_label>_bbox_results.json`, in one step; empty without any.
+    """Write detections as `<split_label>_bbox_results.json`, atomically; an empty list if none.
 
-    Numbers keep the precision of float32: x + width, rounded to it, is the x2 that was found.
+    Numbers keep the precision of float32: x + width, rounded to it, is x2.
 
     Args:
-        folder: where the file goes; it is made if it is not there.
+        folder: the folder of the file; created if missing.
         split_label: the name of the split.
         samples: `keys` (N,) and `num_detections` (N,) integers of the images; of all detections
             (M,), image after image, `boxes` (M, 4) float32 as x1, y1, x2, y2 in pixels of the
             original image, `scores` (M,) float32 and `labels` (M,) integers.
-        split: where the images are; not read.
-        class_ids: of the categories, one a label.
+        split: not used.
+        class_ids: category ids, one per label.
 
     Returns:
         The file.
 
     Raises:
-        ValueError: the lengths do not fit, a label is unknown, or a number is not finite.
-        OSError: the disk is full or refuses; the old file is untouched.
+        ValueError: the lengths do not match, a label is unknown, or a number is not finite.
+        OSError: the file cannot be written; an old file is untouched.
     """
     path = folder / f"{split_label}_bbox_results.json"
     counts = samples["num_detections"].cpu().numpy()

@@ -1,6 +1,6 @@
-"""Augmentation of images with points: one matrix an image, then one colour matrix.
+"""Augmentation of images with points: one matrix and one colour matrix per image.
 
-What happens to a sample in an epoch follows from (seed, epoch, key).
+It depends on (seed, epoch, key) of a sample alone.
 """
 
 import math
@@ -21,35 +21,35 @@ _VALUES = (
     *("rotation", "scale", "stretch", "shift_x", "shift_y", "crop", "crop_x", "crop_y"),
     *("bars_place", "bars_first", "bars_last", "brightness", "contrast", "blur"),
 )
-_DRAWS = ("choice", *_CHANGES, *_VALUES)  # a setting that is off does not shift the others
+_DRAWS = ("choice", *_CHANGES, *_VALUES)  # disabling a change does not shift the others
 
 
 @dataclass(frozen=True, kw_only=True)
 class PointAugment:
     """Affine moves, crops, mirroring, black bars, brightness and contrast, grey, and blur.
 
-    In the order of the attributes; all moves are about the centre of the picture.
+    Changes are made in the order of the attributes; moves are about the centre of the image.
 
     Attributes:
-        choose: `each` makes every change independently with its probability; `one` makes exactly
-            one of them, or none with the probability that is left.
-        affine_prob: of rotation, scale, stretch and shift together.
-        rotation_degrees: at most so much either way, uniform.
+        choose: `each` makes every change independently with its probability; `one` makes at most
+            one of them, with these probabilities.
+        affine_prob: probability of rotation, scale, stretch and shift together.
+        rotation_degrees: maximum rotation in either direction, uniform.
         scale: least and largest factor, uniform.
-        stretch: least and largest ratio of the factors of x and y, uniform in its logarithm.
-        shift: at most this share of the side, along x and along y, uniform.
-        crop_prob: of a square window that is enlarged to the whole picture.
-        crop_min_scale: its least side, as a share of the picture's; uniform up to 1.
-        mirror_prob: of mirroring left and right, which takes a data set that says how its points
-            are permuted.
-        bars_prob: of black bars, above and below or left and right.
-        bars_max: each covers at most this share of the picture.
-        colour_prob: of brightness and contrast together.
-        brightness: at most so much is added to or taken from pixels in [0, 1], uniform.
-        contrast: distances from the middle grey grow or shrink by at most this share, uniform.
-        grey_prob: of losing all colour.
-        blur_prob: of a Gaussian blur.
-        blur_px: widths of its kernel, odd, each as probable; 1 is none.
+        stretch: least and largest ratio of the factors of x and y, log-uniform.
+        shift: maximum shift along x and along y as a share of the side, uniform.
+        crop_prob: probability of cropping a square that is enlarged to the size of the image.
+        crop_min_scale: minimum side of the crop as a share of the side, uniform up to 1.
+        mirror_prob: probability of swapping left and right; the data set must define how points are
+            permuted.
+        bars_prob: probability of black bars, above and below or left and right.
+        bars_max: maximum width of a bar as a share of the side.
+        colour_prob: probability of changing brightness and contrast together.
+        brightness: maximum change of pixels in [0, 1], uniform.
+        contrast: maximum relative change of differences from middle grey, uniform.
+        grey_prob: probability of removing colour.
+        blur_prob: probability of a Gaussian blur.
+        blur_px: widths of its kernel, odd, equally probable; 1 is no blur.
     """
 
     task: ClassVar[str] = "keypoints"
@@ -93,7 +93,7 @@ class PointAugment:
             raise ValueError(f"blur_px must be odd numbers >= 1, got {list(self.blur_px)}")
 
     def __call__(self, keys: Tensor, *, size_px: int, seed: int, epoch: int) -> Change:
-        """Return what happens to the samples (B,) of square pictures in an epoch (from 0)."""
+        """Return the augmentation of samples with keys (B,) in an epoch, counted from 0."""
         purpose = seeding.derive(seed, "augment", epoch)
         numbers = seeding.uniform(keys, seed=purpose, num_draws=len(_DRAWS))
         draws = dict(zip(_DRAWS, numbers.unbind(1), strict=True))
@@ -121,7 +121,7 @@ class PointAugment:
         return prob
 
     def _made(self, draws: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return which changes are made, (B,) bool each."""
+        """Return whether each change is made, (B,) bool."""
         if self.choose == "each":
             return {change: draws[change] < self._prob(change) for change in _CHANGES}
         made, end = {}, 0.0
@@ -169,5 +169,5 @@ class PointAugment:
 
 
 def _signed(draws: Tensor) -> Tensor:
-    """Return numbers in [-1, 1) for numbers in [0, 1)."""
+    """Map numbers in [0, 1) to [-1, 1)."""
     return 2.0 * draws.double() - 1.0

@@ -1,9 +1,8 @@
-"""A strict check of a CSV file of keypoints, before it is handed in.
+"""Strict check of a CSV file of keypoints before it is submitted.
 
     python -m visionlab.tasks.keypoints.check_submission submission.csv test_points.csv
 
-The exit code is 0 if nothing is wrong and 1 otherwise. Nothing here needs more than Python, and
-Pillow where sizes of images are looked up.
+The exit code is 0 if the file is valid and 1 otherwise.
 """
 
 import argparse
@@ -17,28 +16,29 @@ from itertools import chain, islice
 from pathlib import Path
 
 from visionlab.files.problems import gather, problem_lines
-from visionlab.tasks.keypoints.datasets.requested_points import read_asked, submission_header
+from visionlab.images.paths import header_size
+from visionlab.tasks.keypoints.datasets.requested_points import read_requested, submission_header
 
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
 _Row = tuple[int, list[str]]  # the number of its line, its cells
-_Problem = tuple[str, str]  # the rule, what there was instead
+_Problem = tuple[str, str]  # the rule, the value found
 
 
 @dataclass(frozen=True, kw_only=True)
 class PointsReport:
-    """What a check of keypoints found.
+    """Result of a check of keypoints.
 
     Attributes:
-        num_images: of the list.
-        num_asked: points of each.
-        num_rows: of the submission.
-        problems: what is wrong, by rule, with the first few examples.
-        counts: how often each rule is broken.
-        notes: what else is worth knowing and no failure.
+        num_images: images of the list.
+        num_requested: points of each image.
+        num_rows: rows of the submission.
+        problems: the first few violations of each broken rule.
+        counts: number of violations of each rule.
+        notes: remarks that do not make the file invalid.
     """
 
     num_images: int
-    num_asked: int
+    num_requested: int
     num_rows: int
     problems: Mapping[str, Sequence[str]]
     counts: Mapping[str, int]
@@ -46,37 +46,37 @@ class PointsReport:
 
     @property
     def is_valid(self) -> bool:
-        """Whether nothing is wrong."""
+        """Whether no rule is broken."""
         return not self.problems
 
     def lines(self) -> Iterator[str]:
         """Yield the lines of the report."""
-        yield f"{self.num_rows} rows for {self.num_images} images, {self.num_asked} points each"
+        yield f"{self.num_rows} rows for {self.num_images} images, {self.num_requested} points each"
         yield from problem_lines(self.problems, self.counts, unit="places")
         yield from (f"note: {note}" for note in self.notes)
         yield "VALID" if self.is_valid else "NOT VALID"
 
 
 def check(
-    submission: Path, names: Sequence[str], *, num_asked: int, images: Path | None
+    submission: Path, names: Sequence[str], *, num_requested: int, images: Path | None
 ) -> PointsReport:
-    """Check a submission against the list of what is asked for.
+    """Check a submission against the list of requested points.
 
     Args:
         submission: the file.
         names: of the images, in the order of the list, each once.
-        num_asked: how many points each image has.
-        images: the folder that `names` are relative to, or None if sizes are not to be looked up.
+        num_requested: number of points of each image.
+        images: the folder that `names` are relative to, or None to skip the check of bounds.
 
     Raises:
         FileNotFoundError: the file or the folder does not exist.
-        ValueError: the file is no CSV in UTF-8.
+        ValueError: the file is not CSV in UTF-8.
     """
     if not submission.is_file():
         raise FileNotFoundError(f"{submission} must be a submission, found no such file")
     if images is not None and not images.is_dir():
         raise FileNotFoundError(f"{images} must be a folder of images, found no such folder")
-    columns = submission_header(num_asked)
+    columns = submission_header(num_requested)
     rows = [(number, _name(cells)) for number, cells in islice(_lines(submission), 1, None)]
     examples, counts = gather(
         chain(
@@ -87,28 +87,30 @@ def check(
     )
     return PointsReport(
         num_images=len(names),
-        num_asked=num_asked,
+        num_requested=num_requested,
         num_rows=len(rows),
         problems=examples,
         counts=counts,
-        notes=[] if images is None else list(_outside(submission, names, num_asked, images)),
+        notes=[] if images is None else list(_outside(submission, names, num_requested, images)),
     )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Check the files that the command line names, say what was found, return the exit code."""
+    """Check the files named on the command line, print the report and return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m visionlab.tasks.keypoints.check_submission",
-        description="Check a CSV file of keypoints before it is handed in.",
+        description="Check a CSV file of keypoints before it is submitted.",
     )
     parser.add_argument("submission", type=Path, help="the CSV file")
-    parser.add_argument("asked", type=Path, help="the list of images and points asked for")
+    parser.add_argument("requested", type=Path, help="the list of images and requested points")
     parser.add_argument("--images", type=Path, help="their folder: count points outside of them")
-    parser.add_argument("--num-points", type=_count, help="how many points the data set has")
+    parser.add_argument("--num-points", type=_count, help="number of points of the data set")
     options = parser.parse_args(argv)
     try:
-        names, asked = read_asked(options.asked, num_points=options.num_points)
-        report = check(options.submission, names, num_asked=len(asked[0]), images=options.images)
+        names, requested = read_requested(options.requested, num_points=options.num_points)
+        report = check(
+            options.submission, names, num_requested=len(requested[0]), images=options.images
+        )
     except (ValueError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
@@ -124,7 +126,7 @@ def _count(text: str) -> int:
 
 
 def _lines(path: Path) -> Iterator[_Row]:
-    """Yield number and cells of each line, empty ones too."""
+    """Yield number and cells of each line, including empty ones."""
     with path.open(encoding="utf-8", newline="") as file:
         reader = csv.reader(file, strict=True)
         try:
@@ -134,7 +136,7 @@ def _lines(path: Path) -> Iterator[_Row]:
             raise ValueError(f"{path}: line {reader.line_num} must be CSV, got {error}") from error
         except UnicodeDecodeError as error:
             raise ValueError(
-                f"{path} must be UTF-8, got others after line {reader.line_num}"
+                f"{path} must be UTF-8, got other bytes after line {reader.line_num}"
             ) from error
 
 
@@ -159,7 +161,7 @@ def _name_problems(rows: Iterable[tuple[int, str]], names: Sequence[str]) -> Ite
     for number, name in rows:
         where = f"line {number}: {name!r}"
         if name not in places:
-            yield "each row must be of an image of the list", where
+            yield "each row must be for an image of the list", where
         elif name in lines:
             yield "each image must have one row only", f"{where}, as in line {lines[name]}"
         else:
@@ -183,15 +185,12 @@ def _cell_problems(path: Path, columns: Sequence[str]) -> Iterator[_Problem]:
                 yield "a coordinate must be a whole number", got
 
 
-def _outside(path: Path, names: Sequence[str], num_asked: int, images: Path) -> Iterator[str]:
-    """Yield what there is to say about points and the sizes of images."""
-    # here, so that Pillow is needed only where there are images
-    from visionlab.images.paths import header_size
-
+def _outside(path: Path, names: Sequence[str], num_requested: int, images: Path) -> Iterator[str]:
+    """Yield notes on points outside of their images."""
     wanted, num_points, num_outside, sizeless = frozenset(names), 0, 0, 0
     for _, cells in islice(_lines(path), 1, None):
         values = cells[1:]
-        is_whole = len(values) == 2 * num_asked and all(map(_WHOLE.fullmatch, values))
+        is_whole = len(values) == 2 * num_requested and all(map(_WHOLE.fullmatch, values))
         if not is_whole or cells[0] not in wanted:
             continue
         try:
@@ -200,7 +199,7 @@ def _outside(path: Path, names: Sequence[str], num_asked: int, images: Path) -> 
             sizeless += 1
             continue
         x, y = map(int, values[::2]), map(int, values[1::2])
-        num_points += num_asked
+        num_points += num_requested
         num_outside += sum(
             not (0 <= a <= width and 0 <= b <= height) for a, b in zip(x, y, strict=True)
         )

@@ -1,4 +1,4 @@
-"""Losses of points: one value a sample, over its known points, in input pixels and float32.
+"""Losses of points: one value per sample, over its known points, in input pixels and float32.
 
 A sample without any known point has the loss 0.
 """
@@ -31,8 +31,8 @@ class SmoothL1:
     """Mean smooth L1 loss of the coordinates (Fast R-CNN, arXiv 1504.08083, equation 3).
 
     Attributes:
-        beta: differences below it, in pixels, count squared, divided by 2 beta; above it as they
-            are, less beta / 2. 0 is the L1 loss.
+        beta: a difference d below beta pixels costs d^2 / (2 beta), a larger one d - beta / 2. 0 is
+            the L1 loss.
     """
 
     task: ClassVar[str] = "keypoints"
@@ -57,8 +57,8 @@ class Wing:
     """Mean wing loss of the coordinates (Feng et al., arXiv 1711.06753, equation 5).
 
     Attributes:
-        width: w, in pixels; below it the loss is w ln(1 + |x| / curvature), above it |x| less the
-            constant that joins the two.
+        width: w, in pixels; below it the loss is w ln(1 + |x| / curvature), above it |x| minus the
+            constant that makes it continuous.
         curvature: epsilon, in pixels.
     """
 
@@ -85,12 +85,12 @@ class Wing:
 class Enme:
     """(alpha + 1) d - alpha ln cosh d of the mean distance d of a sample's points, in pixels.
 
-    The loss of the thousand-landmarks contest entry that visionlab repeats; alpha is 2 there. Its
+    The loss of the thousand-landmarks contest entry that visionlab reproduces, with alpha = 2. Its
     slope falls from alpha + 1 at 0 to 1. Computed as d - alpha ln((1 + exp(-2 d)) / 2), which is
-    the same and overflows nowhere: cosh does from 88 pixels on.
+    equal and does not overflow, as cosh does from 88 pixels on.
 
     Attributes:
-        alpha: how much steeper small distances are.
+        alpha: additional slope at 0.
     """
 
     task: ClassVar[str] = "keypoints"

@@ -43,7 +43,7 @@ class PointErrors:
     Args:
         class_names: of the points.
         eyes: the numbers of the points around the left and around the right eye, or None.
-        pck_thresholds: rising numbers above 0.
+        pck_thresholds: increasing numbers above 0.
 
     Raises:
         ValueError: the thresholds do not rise, or a point of an eye does not exist.
@@ -73,20 +73,20 @@ class PointErrors:
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything."""
+        """Reset the metric."""
         self._points: list[Tensor] = []
         self._originals: list[Tensor] = []
 
     def update(self, predictions: Tensor, targets: PointTargets) -> None:
-        """Take in points (B, K, 2) in original pixels."""
-        self._points.append(predictions.cpu())  # all of a data set may be much for a GPU
+        """Add points (B, K, 2) in original pixels."""
+        self._points.append(predictions.cpu())  # a whole data set may not fit on a GPU
         self._originals.append(targets.original.cpu())
 
     def compute(self) -> dict[str, float]:
         """Return the numbers by name.
 
         Raises:
-            ValueError: nothing was taken in.
+            ValueError: nothing was added.
         """
         if not self._points:
             raise ValueError("point errors need at least one sample, got 0")
@@ -108,7 +108,7 @@ class PointErrors:
     def samples(self) -> dict[str, Tensor]:
         """Return `points` (N, K, 2), `errors_px` (N, K), `normaliser_px` (N,), float32.
 
-        All in original pixels; errors and normalisers are NaN where they are not known.
+        All in original pixels; unknown errors and normalisers are NaN.
         """
         truth = torch.cat(self._originals)
         return {
@@ -118,7 +118,7 @@ class PointErrors:
         }
 
     def _normalisers(self, truth: Tensor) -> Tensor:
-        """Return the normaliser of each image, (N,), NaN where there is none."""
+        """Return the normaliser of each image, (N,), NaN if it has none."""
         if self._eyes is not None:
             left, right = (truth[:, list(eye)].mean(dim=1) for eye in self._eyes)
             lengths = torch.linalg.vector_norm(left - right, dim=1)
@@ -136,10 +136,10 @@ def _pck(threshold: float) -> str:
 
 
 def _numbers(points: Sequence[Tensor]) -> Tensor:
-    """Return points in one tensor; NaN, with which unknown points are marked, becomes infinity."""
+    """Return points in one tensor; NaN, which marks unknown points, becomes infinity."""
     return torch.cat(list(points)).nan_to_num(nan=math.inf, posinf=math.inf, neginf=-math.inf)
 
 
 def _mean(values: Tensor) -> float:
-    """Return the mean of what is not NaN; NaN if there is nothing."""
+    """Return the mean of values that are not NaN, or NaN."""
     return float(values.nanmean())

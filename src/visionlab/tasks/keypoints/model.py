@@ -19,10 +19,10 @@ class KeypointRegressor:
 
     Attributes:
         backbone: one of its feature maps is used.
-        stride: which one; layers after it are left out. 32 is the last of most backbones.
-        grid: the feature map is averaged over so many cells along each side before the linear
-            layer; 1 is the usual global average pooling, more keeps where things are.
-        dropout: share of the pooled features that is dropped in training.
+        stride: stride of the feature map; later layers are removed. Most backbones end at 32.
+        grid: number of cells along each side over which the feature map is averaged before the
+            linear layer; 1 is global average pooling, more keeps spatial information.
+        dropout: share of the pooled features that are dropped in training.
     """
 
     task: ClassVar[str] = "keypoints"
@@ -46,7 +46,7 @@ class KeypointRegressor:
         Args:
             num_points: K.
             size_px: side of the square inputs.
-            mean_points: x and y of each point in input pixels, where training starts.
+            mean_points: x and y of each point in input pixels, the initial prediction.
 
         Raises:
             ValueError: the inputs are too small for the grid, or the backbone cannot be had.
@@ -68,17 +68,17 @@ class KeypointRegressor:
 
 
 class KeypointModel(nn.Module):
-    """Points in input pixels; the linear layer counts from the centre.
+    """Regressor of points in input pixels; the linear layer predicts offsets from the centre.
 
-    Its unit is half the side, divided by the root of the number of features: an optimizer's step
-    then moves the points as far however many features there are.
+    Their unit is half the side, divided by the root of the number of features, so the size of an
+    optimizer's step in pixels does not depend on the number of features.
 
     Args:
-        backbone: gives one feature map.
+        backbone: computes one feature map.
         grid: see `KeypointRegressor`, likewise `dropout`.
         dropout: likewise.
         size_px: side of the square inputs.
-        mean_points: (K, 2) float32, where training starts.
+        mean_points: (K, 2) float32, the initial prediction.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Where a model put points, which of them it gets wrong, and by how much."""
+"""Pictures of predicted points, and their errors."""
 
 import csv
 import functools
@@ -18,7 +18,7 @@ from visionlab.task import Batch, Split
 from visionlab.tasks.keypoints.records import PointTargets
 
 COLUMNS = 4
-TRUTH, FOUND = "#56b4e9", "#e69f00"  # Okabe and Ito's sky blue and orange
+TRUTH, PREDICTED = "#56b4e9", "#e69f00"  # Okabe and Ito's sky blue and orange
 _MAX_NAME = 28
 
 
@@ -31,15 +31,15 @@ def draw_points(
     to_pixels: Callable[[Tensor], Tensor],
     num_images: int,
 ) -> None:
-    """Write `worst.png`, `pck.png` and `errors_by_point.csv`; nothing where no point is known.
+    """Write `worst.png`, `pck.png` and `errors_by_point.csv`, unless no point is known.
 
     Args:
-        folder: where they go.
+        folder: the folder of the files.
         samples: what `PointErrors.samples` returns, `keys`, and `loss` (N,).
-        split: where the images are; `split.samples.names` and `.keys` say what they are called.
+        split: the images; `split.samples` has `names` and `keys`.
         class_names: of the points.
         to_pixels: maps inputs (B, 3, S, S) to pixels in [0, 1].
-        num_images: how many of the worst images at most.
+        num_images: maximum number of images.
 
     Raises:
         ValueError: `num_images` is below 1.
@@ -67,7 +67,7 @@ def _draw_worst(
     to_pixels: Callable[[Tensor], Tensor],
     num_images: int,
 ) -> Figure:
-    """Return the images with the largest losses, with their points as they are and as found."""
+    """Return a figure of the images with the largest losses, with true and predicted points."""
     known = ~samples["errors_px"].cpu().isnan().all(dim=1)
     losses = torch.where(known, samples["loss"].cpu().float(), -math.inf)
     worst = losses.argsort(descending=True, stable=True)[: min(num_images, int(known.sum()))]
@@ -84,11 +84,11 @@ def _draw_worst(
         truth, guess = _seen(batch, number, samples["points"][row].cpu())
         pixels = to_pixels(batch.inputs[number : number + 1])[0].permute(1, 2, 0).cpu().numpy()
         side = pixels.shape[0]
-        axis.imshow(pixels, extent=(0, side, side, 0))  # coordinates are those of pixel corners
+        axis.imshow(pixels, extent=(0, side, side, 0))  # pixel corners have whole coordinates
         for start, end in zip(truth.tolist(), guess.tolist(), strict=True):
             axis.plot(*zip(start, end, strict=True), color="white", linewidth=0.5, alpha=0.6)
         axis.plot(*truth.T.tolist(), ".", color=TRUTH, markersize=3, label="true")
-        axis.plot(*guess.T.tolist(), ".", color=FOUND, markersize=3, label="found")
+        axis.plot(*guess.T.tolist(), ".", color=PREDICTED, markersize=3, label="predicted")
         axis.set(xlim=(0, side), ylim=(side, 0))
         mean = float(samples["errors_px"][row].nanmean())
         title = f"{names[key][-_MAX_NAME:]}\nloss {losses[row]:.3g}, {mean:.1f} px"
@@ -98,7 +98,7 @@ def _draw_worst(
 
 
 def _seen(batch: Batch, number: int, guess: Tensor) -> tuple[Tensor, Tensor]:
-    """Return true and found points of a sample in input pixels, (K, 2) each, known ones only."""
+    """Return the known points of a sample and their predictions in input pixels, (K, 2) each."""
     targets: PointTargets = batch.targets
     assert batch.matrices is not None
     matrix = batch.matrices[number, None].cpu()
@@ -110,7 +110,7 @@ def _seen(batch: Batch, number: int, guess: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _draw_pck(relative: Tensor) -> Figure:
-    """Return the share of points that are nearer than a distance, as a curve over the distance."""
+    """Return a figure of the share of points below an error, as a function of the error."""
     figure = Figure(figsize=(5.0, 3.6), layout="constrained")
     axis = figure.subplots()
     distances = relative[~relative.isnan()].double().sort().values
@@ -134,7 +134,7 @@ def _draw_pck(relative: Tensor) -> Figure:
 
 
 def _by_point(errors: Tensor, class_names: Sequence[str]) -> str:
-    """Return a table of each point: how often it is known, mean and median error in pixels."""
+    """Return a table of how often each point is known, with its mean and median error in pixels."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["point", "num_known", "mean_px", "median_px"])

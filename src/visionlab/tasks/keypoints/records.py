@@ -1,22 +1,81 @@
-"""The records that the parts of the task exchange."""
+"""Records that the parts of the task exchange."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
+import numpy as np
 from torch import Tensor
+
+from visionlab.images.decoding import Source
+
+_Floats = np.ndarray[Any, np.dtype[np.float32]]
+_Rows = np.ndarray[Any, np.dtype[np.int64]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectedRows:
+    """Some rows of an array that may be larger than memory; only rows that are read are copied."""
+
+    array: _Floats
+    rows: _Rows
+
+    def __getitem__(self, index: Any) -> _Floats:
+        """Return rows as an array."""
+        selected: _Floats = self.array[self.rows[index]]
+        return selected
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeypointSamples:
+    """Images and their points.
+
+    Attributes:
+        sources: the images.
+        names: file names, or other names of the images.
+        keys: (N,) int64, stable ids.
+        points: (N, K, 2) float32 as x, y in pixels of the original images, NaN where unknown.
+        requested: the numbers of the points of each image that a submission must give, or None for
+            all of them.
+    """
+
+    sources: Sequence[Source]
+    names: Sequence[str]
+    keys: Tensor
+    points: _Floats | SelectedRows
+    requested: Sequence[Sequence[int]] | None
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def take(self, rows: Sequence[int]) -> "KeypointSamples":
+        """Return some of the samples."""
+        return KeypointSamples(
+            sources=[self.sources[row] for row in rows],
+            names=[self.names[row] for row in rows],
+            keys=self.keys[list(rows)],
+            points=self._select(np.array(rows, dtype=np.int64)),
+            requested=self.requested and [self.requested[row] for row in rows],
+        )
+
+    def _select(self, rows: _Rows) -> SelectedRows:
+        if isinstance(self.points, SelectedRows):
+            return SelectedRows(array=self.points.array, rows=self.points.rows[rows])
+        return SelectedRows(array=self.points, rows=rows)
 
 
 class PointTargets(NamedTuple):
-    """Where the points of a batch are.
+    """Points of a batch.
 
-    A picture is mirrored where its matrix has a negative determinant; points are numbered as they
-    are seen, so in a mirrored picture others than in the original.
+    An image is mirrored if its matrix has a negative determinant. Points are numbered as they are
+    seen: in a mirrored image, the left eye is the right eye of the original.
 
     Attributes:
         points: (B, K, 2) float32 as x, y in input pixels, 0 where unknown.
         is_known: (B, K) bool.
         original: (B, K, 2) float32 in pixels of the original image, NaN where unknown.
-        mirror: (K,) int64, the number of the point that each one becomes in a mirror, or None where
-            pictures are not mirrored.
+        mirror: (K,) int64, the number that each point has in a mirrored image, or None if images
+            are not mirrored.
     """
 
     points: Tensor

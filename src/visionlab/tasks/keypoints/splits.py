@@ -1,47 +1,91 @@
-"""Keypoint data: images with points to splits."""
+"""Splits of images with points: one matrix per image moves pixels and points."""
 
 import functools
-import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
 
 from visionlab.core import geometry
-from visionlab.images.decoding import Images, KeptImages, Source
-from visionlab.images.normalise import normalisation_tensor, to_pixels
-from visionlab.task import Data
+from visionlab.images.batching import plain_batches
+from visionlab.images.decoding import Images, KeptImages, Stack, drop_unreadable
+from visionlab.images.normalise import ImageDataset, normalisation_tensor, to_pixels
+from visionlab.images.rendering import Change, unchanged
+from visionlab.images.splits import ImageSplit, Training
+from visionlab.images.square import render_square, square_fit, square_reduction
+from visionlab.images.views import View
+from visionlab.task import Batch, Data
 from visionlab.tasks.keypoints.augment import PointAugment
-from visionlab.tasks.keypoints.point_split import Pointed, PointSplit, Reader, reduction, square_fit
+from visionlab.tasks.keypoints.datasets.name_holdout import NameHoldout
+from visionlab.tasks.keypoints.records import KeypointSamples, PointTargets
 
-_NUM_FOR_MEAN = 256
-_log = logging.getLogger(__name__)
+_NUM_FOR_MEAN = 256  # images from which the mean points are computed
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
-    """The images of one part of a data set, and their points."""
+class KeypointDataset(ImageDataset):
+    """Settings of every keypoint data set.
 
-    sources: Sequence[Source]
-    samples: Pointed
+    Attributes:
+        size_px: side of the square inputs, which show the centre of an image.
+        mirror: the number that each point has in a mirrored image, or None.
+        eyes: the points around the left and around the right eye, for `task.metric`, or None.
+        mean: one value per channel, for pixels in [0, 1].
+        std: likewise.
+    """
 
-    def take(self, rows: Sequence[int]) -> "Part":
-        """Return some of the images."""
-        return Part(sources=[self.sources[row] for row in rows], samples=self.samples.take(rows))
+    task: ClassVar[str] = "keypoints"
+    size_px: int
+    mirror: Sequence[int] | None
+    eyes: Sequence[Sequence[int]] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """Reading of image files.
+
+    Attributes:
+        num_workers: decoding processes for each part.
+        in_memory: decode images once and keep them.
+        skip_unreadable: read every image once at the start, and leave out those that are missing or
+            damaged; a submission must be complete.
+    """
+
+    num_workers: int
+    in_memory: bool
+    skip_unreadable: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeypointFiles(KeypointDataset, Reading):
+    """Settings of every keypoint data set in files.
+
+    Attributes:
+        root: the folder of the data set.
+        val: the part of the training images held out for validation, if there is no `val` part.
+        size_px, mirror, eyes, mean, std: see `KeypointDataset`.
+        num_workers, in_memory, skip_unreadable: see `Reading`.
+    """
+
+    root: str
+    val: NameHoldout
+
+
+class Reader(Protocol):
+    """Source of decoded images."""
+
+    def batches(self, rows: Iterable[Tensor]) -> Iterator[Stack]:
+        """Yield the images of each batch of rows, (B,) int64 each."""
 
 
 def from_points(
-    parts: Mapping[str, Part],
+    parts: Mapping[str, KeypointSamples],
     *,
     point_names: Sequence[str],
-    mirror: Sequence[int] | None,
-    size_px: int,
-    mean: Sequence[float],
-    std: Sequence[float],
-    num_workers: int,
-    in_memory: bool,
-    skip_unreadable: bool,
+    dataset: KeypointDataset,
+    reading: Reading,
     augmentation: PointAugment,
     seed: int,
     device: torch.device,
@@ -49,63 +93,50 @@ def from_points(
     """Return the splits of images with points.
 
     Args:
-        parts: the images of `train` and, where there are some, `val` and `test`.
+        parts: the images of `train` and, if there are any, `val` and `test`.
         point_names: one a point.
-        mirror: the number of the point that each one becomes in a mirror, or None.
-        size_px: side of the square inputs.
-        mean: one value a channel, for pixels in [0, 1].
-        std: likewise.
-        num_workers: decoding processes for each split.
-        in_memory: whether images are decoded once and kept.
-        skip_unreadable: whether images that cannot be read are left out, which takes reading all of
-            them once; of a submission none may be left out.
-        augmentation: what is done to training images.
+        dataset: the settings.
+        reading: of the images.
+        augmentation: of the training images.
         seed: of order and augmentation.
-        device: where batches live.
+        device: the training device.
 
     Raises:
-        ValueError: a number is out of range, `mirror` is no permutation that undoes itself or is
-            missing where pictures are mirrored, or a part is empty.
+        ValueError: a number is out of range, `mirror` is not its own inverse or is missing though
+            images are mirrored, or a part is empty.
     """
-    order = _mirror_order(mirror, num_points=len(point_names))
-    if order is None and augmentation.mirror_prob:
+    mirror = _mirror_order(dataset.mirror, num_points=len(point_names))
+    if mirror is None and augmentation.mirror_prob:
         raise ValueError(
             f"augment.mirror_prob must be 0 without dataset.mirror, got {augmentation.mirror_prob}"
         )
-    normalisation = normalisation_tensor(mean, std, num_channels=3).to(device)
+    normalisation = normalisation_tensor(dataset.mean, dataset.std, num_channels=3).to(device)
+    size_px = dataset.size_px
     if size_px < 1:
         raise ValueError(f"dataset.size_px must be >= 1, got {size_px}")
-    if num_workers < 0:
-        raise ValueError(f"dataset.num_workers must be >= 0, got {num_workers}")
     _check_blur(augmentation, size_px=size_px)
     unreadable: list[str] = []
-    splits: dict[str, PointSplit] = {}
-    for name, part in parts.items():
-        images = Images(part.sources, factor=reduction(size_px), num_workers=num_workers)
-        if skip_unreadable and (bad := _rows_to_skip(part, images)):
-            unreadable += [str(part.sources[row]) for row in bad]
-            part = part.take(sorted(set(range(len(part.samples))) - set(bad)))
-            images = Images(part.sources, factor=reduction(size_px), num_workers=num_workers)
-        if not len(part.samples):
+    splits: dict[str, ImageSplit[Stack]] = {}
+    for name, samples in parts.items():
+        if reading.skip_unreadable:
+            samples, dropped = _drop_unreadable(samples, num_workers=reading.num_workers)
+            unreadable += dropped
+        if not len(samples):
             raise ValueError(f"dataset must have images to {name} with, got 0")
-        reader: Reader = images
-        if in_memory:
-            reader = KeptImages(images, num_images=len(part.samples))
+        images = _reader(samples, reading, size_px=size_px)
         make = functools.partial(
-            PointSplit,
-            samples=part.samples,
-            images=reader,
+            point_split,
+            samples,
+            images,
             size_px=size_px,
             normalisation=normalisation,
-            mirror=order,
+            mirror=mirror,
         )
-        splits[name] = make(augmentation=None, seed=None)
+        splits[name] = make(training=None)
         if name == "train":
             splits["train_plain"] = splits[name]
-            splits["train"] = make(augmentation=augmentation, seed=seed)
-            mean_points = _mean_points(reader, part.samples, size_px=size_px)
-    for path in unreadable:
-        _log.warning("skipped %s: it is missing or no image", path)
+            splits["train"] = make(training=Training(augmentation=augmentation, seed=seed))
+            mean_points = _mean_points(images, samples, size_px=size_px)
     return Data(
         splits=splits,
         sizes={
@@ -120,14 +151,85 @@ def from_points(
     )
 
 
-def _rows_to_skip(part: Part, images: Images) -> list[int]:
-    bad = images.unreadable()
-    if bad and part.samples.asked is not None:
+def point_split(
+    samples: KeypointSamples,
+    images: Reader,
+    *,
+    size_px: int,
+    normalisation: Tensor,
+    mirror: Tensor | None,
+    training: Training[PointAugment] | None,
+) -> ImageSplit[Stack]:
+    """Return images with points as a split.
+
+    The centre square of an image and all augmentation are one matrix and one bilinear sampling; an
+    image at least twice as large is first reduced by an integer factor. Outside of the image,
+    inputs are 0, the mean colour; points there are kept.
+
+    Args:
+        samples: the points.
+        images: reads `samples.sources`.
+        size_px: side of the square inputs.
+        normalisation: (2, 3) float32, mean and standard deviation, on the training device.
+        mirror: (K,) int64, see `PointTargets`, or None.
+        training: augmentation and seed, or None for plain images in the order of `samples`.
+    """
+
+    def batch(stack: Stack, change: Change) -> Batch:
+        device = normalisation.device
+        inputs, matrices = render_square(
+            stack, change, size_px=size_px, normalisation=normalisation
+        )
+        original = torch.from_numpy(samples.points[stack.rows.numpy()])
+        return Batch(
+            inputs,
+            _targets(original, matrices, mirror=mirror, device=device),
+            samples.keys[stack.rows].to(device),
+            matrices.float().to(device),
+        )
+
+    def assemble(stack: Stack, epoch: int) -> Batch:
+        if training is None:
+            return batch(stack, unchanged(len(stack.rows)))
+        keys = samples.keys[stack.rows]
+        change = training.augmentation(keys, size_px=size_px, seed=training.seed, epoch=epoch)
+        return batch(stack, change)
+
+    def show(stack: Stack, view: View) -> Batch:
+        if view.mirror and mirror is None:
+            raise ValueError("views must not mirror points without dataset.mirror, got mirror=true")
+        return batch(stack, view.change(len(stack.rows), size=(size_px, size_px)))
+
+    seed = training.seed if training else None
+    return ImageSplit(
+        samples=samples,
+        order=functools.partial(plain_batches, len(samples), seed=seed),
+        read=images.batches,
+        assemble=assemble,
+        show=show,
+    )
+
+
+def _reader(samples: KeypointSamples, reading: Reading, *, size_px: int) -> Reader:
+    images = Images(
+        samples.sources,
+        factor=functools.partial(square_reduction, size_px=size_px),
+        num_workers=reading.num_workers,
+        hint="; dataset.skip_unreadable=true leaves out such files",
+    )
+    return KeptImages(images, num_images=len(samples)) if reading.in_memory else images
+
+
+def _drop_unreadable(
+    samples: KeypointSamples, *, num_workers: int
+) -> tuple[KeypointSamples, list[str]]:
+    kept, dropped = drop_unreadable(samples, num_workers=num_workers)
+    if dropped and samples.requested is not None:
         raise ValueError(
-            f"{part.sources[bad[0]]} must be an image, since a submission is whole, "
+            f"{dropped[0]} must be an image because a submission must be complete, "
             "got a file that cannot be decoded"
         )
-    return bad
+    return kept, dropped
 
 
 def _check_blur(augmentation: PointAugment, *, size_px: int) -> None:
@@ -146,19 +248,35 @@ def _mirror_order(mirror: Sequence[int] | None, *, num_points: int) -> Tensor | 
     rows = torch.arange(num_points)
     if sorted(mirror) != rows.tolist() or not torch.equal(order[order], rows):
         raise ValueError(
-            f"dataset.mirror must be a permutation of {num_points} points that undoes itself, "
+            f"dataset.mirror must be a permutation of {num_points} points that is its own inverse, "
             f"got {list(mirror)}"
         )
     return order
 
 
-def _mean_points(images: Reader, samples: Pointed, *, size_px: int) -> Tensor:
-    """Return the mean of each point in input pixels, (K, 2), over some hundred images."""
+def _mean_points(images: Reader, samples: KeypointSamples, *, size_px: int) -> Tensor:
+    """Return the mean of each point over some images, (K, 2) in input pixels."""
     rows = torch.linspace(0, len(samples) - 1, min(len(samples), _NUM_FOR_MEAN)).long()
-    seen = []
+    moved = []
     for stack in images.batches(torch.split(rows, 64)):
         points = torch.from_numpy(samples.points[stack.rows.numpy()])
         fit = square_fit(stack.sizes, size_px=size_px)
-        seen.append(geometry.transform_points(points.double(), fit))
-    # a point that is known nowhere starts in the middle
-    return torch.cat(seen).nanmean(dim=0).nan_to_num(nan=size_px / 2)
+        moved.append(geometry.transform_points(points.double(), fit))
+    # a point that is never known starts at the centre
+    return torch.cat(moved).nanmean(dim=0).nan_to_num(nan=size_px / 2)
+
+
+def _targets(
+    original: Tensor, matrices: Tensor, *, mirror: Tensor | None, device: torch.device
+) -> PointTargets:
+    points = geometry.transform_points(original, matrices)
+    if mirror is not None:
+        is_mirrored = torch.linalg.det(matrices) < 0
+        points = torch.where(is_mirrored[:, None, None], points[:, mirror], points)
+    is_known = points.isfinite().all(dim=2)
+    return PointTargets(
+        points=torch.where(is_known[:, :, None], points, 0.0).to(device),
+        is_known=is_known.to(device),
+        original=original.to(device),
+        mirror=None if mirror is None else mirror.to(device),
+    )

@@ -1,4 +1,4 @@
-"""Keypoints as the contest's CSV file, for evaluation elsewhere."""
+"""Keypoints in the contest's CSV format."""
 
 import csv
 import io
@@ -11,8 +11,9 @@ import numpy as np
 from torch import Tensor
 
 from visionlab.files import atomic as storage
+from visionlab.images.splits import ImageSplit
 from visionlab.tasks.keypoints.datasets.requested_points import submission_header
-from visionlab.tasks.keypoints.point_split import Pointed, PointSplit
+from visionlab.tasks.keypoints.records import KeypointSamples
 
 _Floats = np.ndarray[Any, np.dtype[np.float32]]
 Rounding = Literal["nearest", "truncated"]
@@ -21,12 +22,12 @@ _ROUNDINGS = {"nearest": np.rint, "truncated": np.trunc}
 
 @dataclass(frozen=True, kw_only=True)
 class PointsSubmission:
-    """Writes points as the contest's CSV.
+    """Writer of points in the contest's CSV format.
 
     Attributes:
         class_ids: one a point, K of them.
-        rounding: `nearest` (a half goes to the even number), or `truncated` towards 0, which is
-            half a pixel off on average.
+        rounding: `nearest` (half to even), or `truncated` towards 0, which is half a pixel off on
+            average.
     """
 
     class_ids: Sequence[int]
@@ -39,28 +40,27 @@ class PointsSubmission:
             )
 
     def __call__(
-        self, folder: Path, split_name: str, samples: Mapping[str, Tensor], split: PointSplit
+        self, folder: Path, split_name: str, samples: Mapping[str, Tensor], split: ImageSplit[Any]
     ) -> Path:
-        """Write points as `<split_name>_submission.csv`, in one step.
+        """Write points as `<split_name>_submission.csv`, atomically.
 
-        An image is a row, in the order of the split's list: its file name, then x and y of each
-        point that is asked for, in the order of its list, or of all points if there is none.
-        Numbers are whole pixels of the original image.
+        There is a row for each image, in the order of the split's list: its file name, then x and y
+        of each requested point in the order of the request, or of all points without a request, as
+        whole pixels of the original image.
 
         Args:
-            folder: where the file goes; it is made if it is not there.
+            folder: the folder of the file; created if missing.
             split_name: the name of the split.
             samples: `keys` (N,) integers of the images, in any order, and `points` (N, K, 2)
                 float32 as x, y in pixels of the original image.
-            split: the images.
+            split: the images; its `samples` are `KeypointSamples`.
 
         Returns:
             The file.
 
         Raises:
-            ValueError: the images or the points are not those of the split, or a point is not
-                finite.
-            OSError: the disk is full or refuses; the old file is untouched.
+            ValueError: the images or the points do not match the split, or a point is not finite.
+            OSError: the file cannot be written; an old file is untouched.
         """
         path = folder / f"{split_name}_submission.csv"
         points = samples["points"].cpu().numpy()
@@ -68,7 +68,7 @@ class PointsSubmission:
         if points.shape != shape:
             raise ValueError(f"{path} must get points of shape {shape}, got {points.shape}")
         rows = _rows(samples["keys"], split.samples.keys, path)
-        chosen = _chosen(points[rows], split.samples, path)
+        chosen = _requested(points[rows], split.samples, path)
         is_wrong = ~np.isfinite(chosen).all(axis=(1, 2))
         if is_wrong.any():
             name = split.samples.names[int(is_wrong.argmax())]
@@ -97,20 +97,20 @@ def _rows(found: Tensor, wanted: Tensor, path: Path) -> list[int]:
     return [rows[key] for key in order]
 
 
-def _chosen(points: _Floats, samples: Pointed, path: Path) -> _Floats:
-    """Return the points that are asked for, (N, M, 2)."""
-    if samples.asked is None:
+def _requested(points: _Floats, samples: KeypointSamples, path: Path) -> _Floats:
+    """Return the requested points, (N, M, 2)."""
+    if samples.requested is None:
         return points
-    counts = {len(row) for row in samples.asked}
-    if len(samples.asked) != len(points) or len(counts) != 1 or 0 in counts:
+    counts = {len(row) for row in samples.requested}
+    if len(samples.requested) != len(points) or len(counts) != 1 or 0 in counts:
         raise ValueError(
-            f"{path} must get equally many points asked for in each of {len(points)} images, got "
-            f"{sorted(counts)} in {len(samples.asked)}"
+            f"{path} must get equally many requested points in each of {len(points)} images, got "
+            f"{sorted(counts)} in {len(samples.requested)}"
         )
-    asked = np.array(samples.asked, dtype=np.int64)
-    if asked.min() < 0 or asked.max() >= points.shape[1]:
+    numbers = np.array(samples.requested, dtype=np.int64)
+    if numbers.min() < 0 or numbers.max() >= points.shape[1]:
         raise ValueError(
-            f"{path} must get points asked for in [0, {points.shape[1]}), got {asked.min()} to "
-            f"{asked.max()}"
+            f"{path} must get requested points in [0, {points.shape[1]}), got {numbers.min()} to "
+            f"{numbers.max()}"
         )
-    return np.take_along_axis(points, asked[:, :, None], axis=1)
+    return np.take_along_axis(points, numbers[:, :, None], axis=1)

@@ -1,27 +1,27 @@
-"""CIFAR-10 and CIFAR-100 in torchvision's layout, read without running what a pickle holds."""
+"""CIFAR-10 and CIFAR-100 in torchvision's layout, read without running code from a pickle."""
 
 import pickle
 import urllib.error
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, ClassVar
+from typing import IO, Any
 
 import numpy as np
 import torch
 from torchvision.datasets import CIFAR10, CIFAR100
 from torchvision.datasets.utils import check_md5, download_and_extract_archive
 
-from visionlab.images.holdout import Holdout
 from visionlab.task import Data
 from visionlab.tasks.classification.augment import Augment
-from visionlab.tasks.classification.in_memory import Labelled, in_memory
+from visionlab.tasks.classification.records import LabelledImages
+from visionlab.tasks.classification.splits import ClassificationDataset, in_memory
 
 _Files = Sequence[tuple[str, str]]  # (name, md5)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cifar:
+class Cifar(ClassificationDataset):
     """CIFAR-10 or -100 (A. Krizhevsky, "Learning multiple layers of features from tiny images").
 
     Attributes:
@@ -29,19 +29,13 @@ class Cifar:
         root: the folder that holds `cifar-10-batches-py` or `cifar-100-python`.
         download: fetch the archive if the folder is missing.
         verify: refuse files whose md5 sums are not the official ones.
-        val: which part of the 50,000 training images is validation.
-        mean: one value a channel, for pixels in [0, 1].
-        std: likewise.
+        val, mean, std: see `ClassificationDataset`.
     """
 
-    task: ClassVar[str] = "classification"
     num_classes: int
     root: str
     download: bool
     verify: bool
-    val: Holdout
-    mean: Sequence[float]
-    std: Sequence[float]
 
     def __post_init__(self) -> None:
         if self.num_classes not in (10, 100):
@@ -68,10 +62,8 @@ class Cifar:
         return in_memory(
             _read_all(folder, source.train_list, verify=self.verify),
             _read_all(folder, source.test_list, verify=self.verify),
-            val=self.val,
             class_names=names,
-            mean=self.mean,
-            std=self.std,
+            dataset=self,
             augmentation=augmentation,
             seed=seed,
             device=device,
@@ -99,12 +91,12 @@ def _names(folder: Path, source: type[CIFAR10], *, verify: bool) -> list[str]:
     return [name.decode() if isinstance(name, bytes) else str(name) for name in names]
 
 
-def _read_all(folder: Path, files: _Files, *, verify: bool) -> Labelled:
+def _read_all(folder: Path, files: _Files, *, verify: bool) -> LabelledImages:
     parts = [_read(folder / name, md5=md5, verify=verify) for name, md5 in files]
-    return Labelled(*(torch.cat(column) for column in zip(*parts, strict=True)))
+    return LabelledImages(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
-def _read(path: Path, *, md5: str, verify: bool) -> Labelled:
+def _read(path: Path, *, md5: str, verify: bool) -> LabelledImages:
     content = _unpickle(path, md5=md5, verify=verify)
     labels = content.get("labels", content.get("fine_labels"))
     images = content.get("data")
@@ -116,7 +108,7 @@ def _read(path: Path, *, md5: str, verify: bool) -> Labelled:
         raise ValueError(
             f"{path} must hold one label an image, got {len(labels)} for {len(images)}"
         )
-    return Labelled(
+    return LabelledImages(
         torch.from_numpy(images.reshape(-1, 3, 32, 32).copy()), torch.tensor(labels).long()
     )
 
@@ -126,7 +118,7 @@ def _is_pixels(images: np.ndarray[Any, Any]) -> bool:
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """Builds plain containers and NumPy arrays, whatever else a pickle asks for is refused."""
+    """Unpickler of plain containers and NumPy arrays; refuses everything else."""
 
     _ALLOWED = frozenset({"_reconstruct", "ndarray", "dtype", "encode", "scalar", "_frombuffer"})
     _MODULES = ("numpy", "_codecs")

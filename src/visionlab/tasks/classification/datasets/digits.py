@@ -1,31 +1,24 @@
-"""scikit-learn's handwritten digits: real images that every installation has."""
+"""scikit-learn's handwritten digits: real images that come with every installation."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from sklearn.datasets import load_digits
 
 from visionlab.core import seeding
 from visionlab.images.digits import NUM_TEST, TEST_SEED
-from visionlab.images.holdout import Holdout
 from visionlab.task import Data
 from visionlab.tasks.classification.augment import Augment
-from visionlab.tasks.classification.in_memory import Labelled, in_memory
+from visionlab.tasks.classification.records import LabelledImages
+from visionlab.tasks.classification.splits import ClassificationDataset, in_memory
 
 
 @dataclass(frozen=True, kw_only=True)
-class Digits:
-    """The 1,797 digits (E. Alpaydin and C. Kaynak, UCI 1998): 1,437 to train on, 360 to test.
+class Digits(ClassificationDataset):
+    """The 1,797 digits (E. Alpaydin and C. Kaynak, UCI 1998): 1,437 for training, 360 for testing.
 
     Each 8x8 image of grey values 0 to 16 is enlarged three times (nearest) and padded to 32x32 RGB.
     """
-
-    task: ClassVar[str] = "classification"
-    val: Holdout
-    mean: Sequence[float]
-    std: Sequence[float]
 
     def __call__(self, *, augmentation: Augment, seed: int, device: torch.device) -> Data:
         """Return the splits; keys of the test part are its row numbers."""
@@ -35,12 +28,10 @@ class Digits:
         order = seeding.permutation(len(labels), seed=TEST_SEED)
         test, train = order[:NUM_TEST], order[NUM_TEST:]
         return in_memory(
-            Labelled(images[train], labels[train]),
-            Labelled(images[test], labels[test]),
-            val=self.val,
+            LabelledImages(images[train], labels[train]),
+            LabelledImages(images[test], labels[test]),
             class_names=[str(name) for name in digits.target_names],
-            mean=self.mean,
-            std=self.std,
+            dataset=self,
             augmentation=augmentation,
             seed=seed,
             device=device,

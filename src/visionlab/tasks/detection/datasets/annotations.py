@@ -1,6 +1,6 @@
-"""Boxes as files have them, checked and made into records.
+"""Raw boxes from files, and their conversion into checked records.
 
-Every reader of detection data yields `RawImage`s and leaves to `annotate` which boxes are valid.
+Every reader of detection data yields `RawImage`s; `annotate` decides which boxes are valid.
 """
 
 import logging
@@ -14,18 +14,19 @@ from torch import Tensor
 
 from visionlab.images.holdout import Holdout
 from visionlab.tasks.detection.records import Annotated
+from visionlab.tasks.detection.splits import DetectionFiles
 
 _log = logging.getLogger(__name__)
 
 
 class RawBox(NamedTuple):
-    """A box as a file has it.
+    """A box as read from a file.
 
     Attributes:
-        number: by which it is found in its file: an id, a place, a line.
-        category: what the file calls its class, a name or an id.
+        number: id, position or line in the file, for messages.
+        category: name or id of the class in the file.
         corners: x1, y1, x2, y2 in pixels of the original image.
-        crowd: whether it is around many objects, or is not to be counted for another reason.
+        crowd: whether evaluation ignores the box, which is around many objects or difficult.
         area: in square pixels, or None for that of the box.
     """
 
@@ -37,13 +38,13 @@ class RawBox(NamedTuple):
 
 
 class RawImage(NamedTuple):
-    """An image and its boxes, not checked yet.
+    """An image and its unchecked boxes.
 
     Attributes:
         key: as in `Annotated`.
-        path: its file.
+        path: the image file.
         size_px: width and height.
-        source: the file in which its boxes stand.
+        source: the file with its boxes.
         boxes: in the order of that file.
     """
 
@@ -71,19 +72,19 @@ def annotate(
 ) -> list[Annotated]:
     """Return the records of all images of a part.
 
-    A box that is partly outside its image stays as it is; one that is not finite, has no area or
-    lies wholly outside is invalid.
+    A box partly outside of its image is kept as it is; one that is not finite, has no area or lies
+    completely outside is invalid.
 
     Args:
         images: the images of the part.
-        part: the file or folder that makes up the part.
-        labels: of the categories.
-        known: what `labels` are, for the message about another category, as "a class of train".
-        noun: what a box is called in its file, as "line".
-        drop_invalid: whether invalid boxes are dropped with a warning, rather than refused.
+        part: the file or folder of the part.
+        labels: labels by category.
+        known: description of the categories for messages, such as "a class of train".
+        noun: description of a box for messages, such as "line".
+        drop_invalid: whether invalid boxes are dropped with a warning instead of raising.
 
     Raises:
-        ValueError: there is no image, a category is not known, or a box is invalid.
+        ValueError: there is no image, a category is unknown, or a box is invalid.
     """
     if not images:
         raise ValueError(f"{part} must list images, got none")
@@ -97,6 +98,42 @@ def annotate(
         _log.warning("dropped %d invalid boxes of %s, the first: %s", more + 1, part, fault)
         images = [_without_invalid(image) for image in images]
     return [_record(image, labels) for image in images]
+
+
+def annotate_parts(
+    parts: Mapping[str, Sequence[RawImage]],
+    paths: Mapping[str, Path],
+    *,
+    class_names: Sequence[str],
+    known: str,
+    noun: str,
+    dataset: DetectionFiles,
+) -> dict[str, list[Annotated]]:
+    """Return the records of all parts, with a `val` part.
+
+    Args:
+        parts: the images of each part.
+        paths: the file or folder of each part.
+        class_names: categories in the order of the labels.
+        known: see `annotate`.
+        noun: see `annotate`.
+        dataset: the settings.
+
+    Raises:
+        ValueError: see `annotate` and `with_val`.
+    """
+    samples = {
+        split: annotate(
+            images,
+            part=paths[split],
+            labels={name: label for label, name in enumerate(class_names)},
+            known=known,
+            noun=noun,
+            drop_invalid=dataset.drop_invalid,
+        )
+        for split, images in parts.items()
+    }
+    return with_val(samples, val=dataset.val, source=paths["train"])
 
 
 def _check_categories(
@@ -125,7 +162,7 @@ def _without_invalid(image: RawImage) -> RawImage:
 
 
 def _broken_rule(box: RawBox, size_px: tuple[int, int]) -> str:
-    """Return what a box must be and is not, or nothing."""
+    """Return the rule that a box violates, or an empty string."""
     x1, y1, x2, y2 = box.corners
     if not all(map(math.isfinite, box.corners)):
         return "must be finite"
@@ -171,15 +208,15 @@ def _area(box: RawBox) -> float:
 def with_val(
     parts: Mapping[str, list[Annotated]], *, val: Holdout, source: Path
 ) -> dict[str, list[Annotated]]:
-    """Return the parts with a `val`, which is a share of `train` unless the data has its own.
+    """Return the parts with a `val` part, held out from `train` unless there is one.
 
     Args:
-        parts: `train` and, where there are some, `val` and `test`.
-        val: the share; one of no image is no part.
+        parts: `train` and, if there are any, `val` and `test`.
+        val: the share; a share without images is no part.
         source: the file or folder of `train`.
 
     Raises:
-        ValueError: no box is left to learn from.
+        ValueError: `train` has no boxes left.
     """
     divided = dict(parts)
     if "val" not in parts:
@@ -195,5 +232,5 @@ def with_val(
 
 
 def _take(samples: Sequence[Annotated], rows: Tensor) -> list[Annotated]:
-    """Return some samples in the order of the file."""
+    """Return some samples, in the order of the file."""
     return [samples[row] for row in rows.sort().values.tolist()]

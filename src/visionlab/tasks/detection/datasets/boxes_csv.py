@@ -1,53 +1,35 @@
-"""Boxes in CSV files, one line a box."""
+"""Boxes in CSV files, one line per box."""
 
 import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 import torch
 
-from visionlab.images.holdout import Holdout
-from visionlab.images.parts import configured, existing, root_folder
+from visionlab.images.parts import configured, part_paths, root_folder
 from visionlab.images.paths import header_size, path_key, require_files
-from visionlab.images.resize import Resize
 from visionlab.task import Data
 from visionlab.tasks.detection.augment import BoxAugment
-from visionlab.tasks.detection.datasets.annotations import RawBox, RawImage, annotate, with_val
-from visionlab.tasks.detection.splits import from_annotations
+from visionlab.tasks.detection.datasets.annotations import RawBox, RawImage, annotate_parts
+from visionlab.tasks.detection.splits import DetectionFiles, from_annotations
 
 
 @dataclass(frozen=True, kw_only=True)
-class BoxesCsv:
-    """A CSV file a split with lines `path,x1,y1,x2,y2,class_name`, and one with `class_name,id`.
+class BoxesCsv(DetectionFiles):
+    """A CSV file per split with lines `path,x1,y1,x2,y2,class_name`, and one with `class_name,id`.
 
-    There is no header. A path is relative to `root` or absolute. An image has as many lines as
-    boxes; one without boxes has a line `path,,,,,`. A label is the rank of its id, a key is a hash
-    of the image's path below `root`.
+    There is no header. A path is relative to `root` or absolute. An image has a line for each box,
+    or a line `path,,,,,` without boxes. A label is the rank of its id, a key is a hash of the
+    image's path below `root`.
 
     Attributes:
-        root: the folder of the data set.
         annotations: the file of each split below `root`, null for none.
         classes: the file of the classes below `root`.
-        drop_invalid: drop invalid boxes with a warning; otherwise the first one ends the run.
-        resize: how large the model sees the images.
-        num_workers: decoding processes for each split.
-        mean: one value a channel, for pixels in [0, 1].
-        std: likewise.
-        val: the share of train held out for validation, where `annotations.val` is null.
     """
 
-    task: ClassVar[str] = "detection"
-    root: str
     annotations: Mapping[str, str | None]
     classes: str
-    drop_invalid: bool
-    resize: Resize
-    num_workers: int
-    mean: Sequence[float]
-    std: Sequence[float]
-    val: Holdout
 
     def __post_init__(self) -> None:
         configured(self.annotations, setting="annotations")
@@ -57,36 +39,28 @@ class BoxesCsv:
 
         Raises:
             FileNotFoundError: a file or a folder is missing.
-            ValueError: a file is not as it must be.
+            ValueError: a file is malformed.
         """
         root = root_folder(self.root)
-        files = {
-            split: existing(root / name, setting="annotations", split=split)
-            for split, name in configured(self.annotations, setting="annotations").items()
-        }
+        paths = part_paths(root, self.annotations, setting="annotations")
         class_file = root / self.classes
         if not class_file.is_file():
             raise FileNotFoundError(f"dataset.classes must exist, looked for {class_file}")
         class_ids = read_classes(class_file)
-        samples = {
-            split: annotate(
-                read_boxes_csv(root, path),
-                part=path,
-                labels={name: label for label, name in enumerate(class_ids)},
-                known=f"a class of {class_file}",
-                noun="line",
-                drop_invalid=self.drop_invalid,
-            )
-            for split, path in files.items()
-        }
+        samples = annotate_parts(
+            {split: read_boxes_csv(root, path) for split, path in paths.items()},
+            paths,
+            class_names=list(class_ids),
+            known=f"a class of {class_file}",
+            noun="line",
+            dataset=self,
+        )
         return from_annotations(
-            with_val(samples, val=self.val, source=files["train"]),
+            samples,
             class_names=list(class_ids),
             class_ids=list(class_ids.values()),
-            resize=self.resize,
-            mean=self.mean,
-            std=self.std,
             num_workers=self.num_workers,
+            dataset=self,
             augmentation=augmentation,
             seed=seed,
             device=device,
@@ -97,7 +71,7 @@ def read_classes(path: Path) -> dict[str, int]:
     """Return ids by class name, in the order of the ids.
 
     Raises:
-        ValueError: a line is not a name and an id, or one of them comes twice.
+        ValueError: a line is not a name and an id, or one of them is repeated.
     """
     ids: dict[str, int] = {}
     for number, fields in _lines(path):
@@ -118,7 +92,7 @@ def read_boxes_csv(root: Path, path: Path) -> list[RawImage]:
 
     Raises:
         FileNotFoundError: an image is missing.
-        ValueError: a line is not as it must be.
+        ValueError: a line is malformed.
     """
     boxes: dict[Path, list[RawBox]] = {}
     for number, fields in _lines(path):
@@ -150,12 +124,12 @@ def _box(number: int, fields: Sequence[str], where: str) -> RawBox:
 
 
 def _key(image: Path, root: Path) -> int:
-    """Return a hash of the path below the root, or of the whole one if it lies elsewhere."""
+    """Return a hash of the path below the root, or of the absolute path if it lies elsewhere."""
     return path_key(image.relative_to(root) if image.is_relative_to(root) else image)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield number and fields of each line that is not empty."""
+    """Yield number and fields of each non-empty line."""
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file, strict=True)
         try:

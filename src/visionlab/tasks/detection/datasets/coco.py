@@ -1,33 +1,31 @@
-"""COCO: one JSON file a split, and a folder of images."""
+"""COCO: one JSON file per split, and a folder of images."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
-from visionlab.images.holdout import Holdout
-from visionlab.images.parts import configured, existing, root_folder
+from visionlab.images.parts import configured, existing, part_paths, root_folder
 from visionlab.images.paths import header_size, require_files
-from visionlab.images.resize import Resize
 from visionlab.task import Data
 from visionlab.tasks.detection.augment import BoxAugment
 from visionlab.tasks.detection.datasets import coco_json
 from visionlab.tasks.detection.datasets.annotations import RawBox, RawImage, annotate, with_val
 from visionlab.tasks.detection.records import Annotated
-from visionlab.tasks.detection.splits import from_annotations
+from visionlab.tasks.detection.splits import DetectionFiles, from_annotations
 
 _Entry = Mapping[str, Any]
 
 
 class CocoPart(NamedTuple):
-    """What one file holds.
+    """Content of one file.
 
     Attributes:
         samples: in the order of the file.
-        categories: names by id, in the order of the ids, which is that of the labels.
+        categories: names by id, in the order of the ids and of the labels.
     """
 
     samples: list[Annotated]
@@ -35,33 +33,18 @@ class CocoPart(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Coco:
-    """`root/<annotations>` in the form of COCO's instances, and images in `root/<images>`.
+class Coco(DetectionFiles):
+    """`root/<annotations>` in the format of COCO's instances, and images in `root/<images>`.
 
     A label is the rank of its category id, a key is the image id.
 
     Attributes:
-        root: the folder of the data set.
         annotations: the JSON file of each split below `root`, null for none.
         images: the folder of each split's images below `root`.
-        drop_invalid: drop invalid boxes with a warning; otherwise the first one ends the run.
-        resize: how large the model sees the images.
-        num_workers: decoding processes for each split.
-        mean: one value a channel, for pixels in [0, 1].
-        std: likewise.
-        val: the share of train held out for validation, where `annotations.val` is null.
     """
 
-    task: ClassVar[str] = "detection"
-    root: str
     annotations: Mapping[str, str | None]
     images: Mapping[str, str | None]
-    drop_invalid: bool
-    resize: Resize
-    num_workers: int
-    mean: Sequence[float]
-    std: Sequence[float]
-    val: Holdout
 
     def __post_init__(self) -> None:
         for split in configured(self.annotations, setting="annotations"):
@@ -73,14 +56,10 @@ class Coco:
 
         Raises:
             FileNotFoundError: a file or a folder is missing.
-            ValueError: a file is not as it must be, or the splits differ in their categories.
+            ValueError: a file is malformed, or the splits have different categories.
         """
         root, parts = root_folder(self.root), {}
-        files = configured(self.annotations, setting="annotations")
-        paths = {
-            split: existing(root / name, setting="annotations", split=split)
-            for split, name in files.items()
-        }
+        paths = part_paths(root, self.annotations, setting="annotations")
         for split, path in paths.items():
             folder = root / str(self.images[split])
             parts[split] = read_coco(
@@ -96,10 +75,8 @@ class Coco:
             with_val(samples, val=self.val, source=paths["train"]),
             class_names=_distinct(categories),
             class_ids=list(categories),
-            resize=self.resize,
-            mean=self.mean,
-            std=self.std,
             num_workers=self.num_workers,
+            dataset=self,
             augmentation=augmentation,
             seed=seed,
             device=device,
@@ -107,7 +84,7 @@ class Coco:
 
 
 def _distinct(categories: Mapping[int, str]) -> list[str]:
-    """Return the names of categories; those that several have, with the id behind."""
+    """Return the names of categories, with the id appended to a name that several share."""
     counts = Counter(categories.values())
     return [
         name if counts[name] == 1 else f"{name} ({number})" for number, name in categories.items()
@@ -121,13 +98,13 @@ def read_coco(
 
     Args:
         json_path: the file.
-        image_folder: where its images lie.
-        drop_invalid: drop invalid boxes with a warning, rather than refuse them.
-        annotations_optional: without a list of annotations, take all images to have no boxes.
+        image_folder: the folder of its images.
+        drop_invalid: drop invalid boxes with a warning instead of raising.
+        annotations_optional: without a list of annotations, all images have no boxes.
 
     Raises:
         FileNotFoundError: an image is missing.
-        ValueError: the file is not as it must be.
+        ValueError: the file is malformed.
     """
     content = coco_json.read(json_path)
     images = coco_json.images(content, json_path)

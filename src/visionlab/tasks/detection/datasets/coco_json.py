@@ -1,4 +1,4 @@
-"""The JSON files of COCO, as lists of entries that have what they must have."""
+"""COCO's JSON files as lists of validated entries."""
 
 import json
 import math
@@ -17,7 +17,7 @@ def read(path: Path) -> dict[str, Any]:
     """Return the content of a JSON file that holds one object.
 
     Raises:
-        ValueError: it holds something else.
+        ValueError: the file holds something else.
     """
     try:
         content = json.loads(path.read_bytes())
@@ -32,7 +32,7 @@ def images(content: Mapping[str, Any], path: Path) -> list[_Entry]:
     """Return the checked entries of `images`.
 
     Raises:
-        ValueError: the section or a key is missing, a value is not allowed, or an id comes twice.
+        ValueError: the section or a key is missing, a value is invalid, or an id is repeated.
     """
     needed = {"id": _ID, "file_name": _NAME}
     return _entries(content, path, "images", needed, {"width": _SIDE, "height": _SIDE})

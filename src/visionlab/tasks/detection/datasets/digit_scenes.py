@@ -1,10 +1,9 @@
-"""Handwritten digits scattered over cluttered pictures: boxes to find, in every installation."""
+"""Synthetic scenes of handwritten digits on cluttered backgrounds."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
 
 import torch
 from sklearn.datasets import load_digits
@@ -13,42 +12,37 @@ from torch.nn import functional as F
 
 from visionlab.core import seeding
 from visionlab.images.digits import NUM_TEST, TEST_SEED
-from visionlab.images.resize import Resize
 from visionlab.task import Data
 from visionlab.tasks.detection.augment import BoxAugment
 from visionlab.tasks.detection.records import Annotated
-from visionlab.tasks.detection.splits import from_annotations
+from visionlab.tasks.detection.splits import DetectionDataset, from_annotations
 
 NUM_VAL = 215  # of the 1,437 digits that are not in the test part, 15 %
-KEYS_APART = 10**9  # of the first scenes of two splits: more scenes than any memory holds
+KEYS_APART = 10**9  # distance of the first keys of two splits
 SIZES = ((128, 128), (128, 160), (160, 128))  # height and width
 EMPTY_PROB = 0.03
 MAX_DIGITS = 6
-NUM_PLACES = 12  # tried for a digit before it is left out
+NUM_PLACES = 12  # positions tried for a digit before it is left out
 MAX_COVERED = 0.4  # of the smaller of two boxes; their IoU is then at most 0.4 / 1.6 = 0.25
-CONTRAST = torch.tensor([-0.25, 0.25])  # at least, of ink and what is under it, in luminance
+CONTRAST = torch.tensor([-0.25, 0.25])  # minimum luminance difference of ink and background
 LUMINANCE = torch.tensor([0.299, 0.587, 0.114])  # ITU-R BT.601
 
 
 @dataclass(frozen=True, kw_only=True)
-class DigitScenes:
+class DigitScenes(DetectionDataset):
     """Scenes with 0 to 6 of scikit-learn's digits; no digit is in the scenes of two splits.
 
-    The digits of the test scenes are the test part of `Digits`. A scene follows from `seed`, its
-    split and its number there: asking for more scenes changes none of the others.
+    The digits of the test scenes are the test part of `Digits`. A scene depends on `seed`, its
+    split and its number alone: more scenes do not change the others.
 
     Raises:
         ValueError: a number of scenes below 1, or `seed` below 0.
     """
 
-    task: ClassVar[str] = "detection"
     num_train: int
     num_val: int
     num_test: int
     seed: int
-    mean: Sequence[float]
-    std: Sequence[float]
-    resize: Resize
 
     def __post_init__(self) -> None:
         for name, least in (("num_train", 1), ("num_val", 1), ("num_test", 1), ("seed", 0)):
@@ -71,10 +65,8 @@ class DigitScenes:
             parts,
             class_names=list("0123456789"),
             class_ids=list(range(10)),
-            resize=self.resize,
-            mean=self.mean,
-            std=self.std,
             num_workers=0,
+            dataset=self,
             augmentation=augmentation,
             seed=seed,
             device=device,
@@ -82,7 +74,7 @@ class DigitScenes:
 
 
 def source_rows() -> dict[str, Tensor]:
-    """Return which rows of scikit-learn's digits each split draws from; they never change."""
+    """Return the rows of scikit-learn's digits of each split; they never change."""
     order = seeding.permutation(1797, seed=TEST_SEED)
     test, val, train = order.tensor_split([NUM_TEST, NUM_TEST + NUM_VAL])
     return {"train": train, "val": val, "test": test}
@@ -91,7 +83,7 @@ def source_rows() -> dict[str, Tensor]:
 def make_scenes(
     count: int, *, first_key: int, digits: Tensor, labels: Tensor, seed: int
 ) -> list[Annotated]:
-    """Return scenes, each of which follows from the digits, the seed and its key alone.
+    """Return scenes, each of which depends on the digits, the seed and its key alone.
 
     The source digits are (N, 8, 8) with values from 0 (paper) to 16 (ink), their labels (N,) int64.
     """
@@ -100,16 +92,16 @@ def make_scenes(
 
 
 def _draw(key: int, seed: int, purpose: str, *shape: int) -> Tensor:
-    """Return random numbers in [0, 1) of the given shape, for one purpose in one scene."""
+    """Return random numbers in [0, 1) of a shape, for one purpose in one scene."""
     stream = seeding.derive(seed, "digit scenes", purpose)
     return seeding.uniform(torch.tensor([key]), seed=stream, num_draws=math.prod(shape)).view(shape)
 
 
 def _scene(draw: Callable[..., Tensor], key: int, digits: Tensor, labels: Tensor) -> Annotated:
-    """Paint clutter, digits over it and noise over all; areas are those of the boxes."""
+    """Paint clutter, then digits, then noise; areas are those of the boxes."""
     size, emptiness, number, grain = draw("scene", 4).tolist()
     canvas = _clutter(draw, *SIZES[int(size * len(SIZES))])
-    rows: dict[tuple[int, ...], int] = {}  # of the digits that found a place
+    rows: dict[tuple[int, ...], int] = {}  # of the digits that are placed, by box
     num_digits = 0 if emptiness < EMPTY_PROB else 1 + int(number * MAX_DIGITS)
     for numbers in draw("digits", MAX_DIGITS, 8 + 2 * NUM_PLACES)[:num_digits].tolist():
         row = int(numbers[0] * len(digits))
@@ -154,7 +146,7 @@ def _clutter(draw: Callable[..., Tensor], height: int, width: int) -> Tensor:
 
 
 def enlarge(digit: Tensor, *, size: float, aspect: float) -> Tensor:
-    """Return how much ink covers each pixel of a digit's tight box, (h, w) in [0, 1].
+    """Return the opacity of each pixel of a digit's tight box, (h, w) in [0, 1].
 
     The digit is (8, 8); size 0 to 1 makes it about 18 to 56 pixels high, aspect narrow to wide.
     """
@@ -169,7 +161,7 @@ def enlarge(digit: Tensor, *, size: float, aspect: float) -> Tensor:
 def _paint(
     canvas: Tensor, alpha: Tensor, taken: Iterable[Sequence[int]], numbers: list[float]
 ) -> tuple[int, ...] | None:
-    """Paint a digit where it fits and can be read, and return its box; None if nowhere."""
+    """Paint a digit at a position where it fits and is legible; return its box, or None."""
     high, wide = alpha.shape
     for x, y in zip(numbers[5::2], numbers[6::2], strict=True):
         left, top = int(x * (canvas.shape[2] - wide + 1)), int(y * (canvas.shape[1] - high + 1))
@@ -182,14 +174,14 @@ def _paint(
 
 
 def _is_apart(box: Sequence[int], other: Sequence[int]) -> bool:
-    """Return whether two boxes share little, as a part of the smaller one."""
+    """Return whether two boxes overlap little, relative to the smaller one."""
     wide = max(0, min(box[2], other[2]) - max(box[0], other[0]))
     high = max(0, min(box[3], other[3]) - max(box[1], other[1]))
     return wide * high <= MAX_COVERED * min((b[2] - b[0]) * (b[3] - b[1]) for b in (box, other))
 
 
 def _ink(under: Tensor, look: list[float]) -> list[float] | None:
-    """Return a colour darker or lighter than nearly all of (3, h, w), None if there is none."""
+    """Return a colour darker or lighter than nearly all of (3, h, w), or None."""
     side, amount, *colour = look
     grey = torch.einsum("c,chw->hw", LUMINANCE, under)
     below, above = (grey.quantile(torch.tensor([0.05, 0.95])) + CONTRAST).tolist()

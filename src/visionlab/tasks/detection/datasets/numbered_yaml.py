@@ -1,21 +1,19 @@
-"""Numbered images and a YAML file of boxes for each."""
+"""Numbered images with a YAML file of boxes each."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 import yaml
 
-from visionlab.images.holdout import Holdout
-from visionlab.images.parts import configured, existing, root_folder
+from visionlab.images.parts import configured, part_paths, root_folder
 from visionlab.images.paths import by_stem, header_size, path_key, require_files
-from visionlab.images.resize import Resize
 from visionlab.task import Data
 from visionlab.tasks.detection.augment import BoxAugment
-from visionlab.tasks.detection.datasets.annotations import RawBox, RawImage, annotate, with_val
-from visionlab.tasks.detection.splits import from_annotations
+from visionlab.tasks.detection.datasets.annotations import RawBox, RawImage, annotate_parts
+from visionlab.tasks.detection.splits import DetectionFiles, from_annotations
 
 _SUFFIXES = (".jpeg", ".jpg", ".png")
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # 30,000 files take minutes without C
@@ -23,34 +21,19 @@ _Numbers = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
-class NumberedYaml:
+class NumberedYaml(DetectionFiles):
     """`root/<split>/images/<n>.JPEG`, and `root/<split>/labels/<n>.yml` with bboxes and labels.
 
     `bboxes` is a list of [xmin, ymin, xmax, ymax] in pixels, `labels` a list of as many class
     names. Labels count from 0; a key is a hash of the image's path below `root`.
 
     Attributes:
-        root: the folder of the data set.
         splits: the folder of each split below `root`, null for none.
         class_names: in the order of the labels; if empty, all names of train, sorted.
-        drop_invalid: drop invalid boxes with a warning; otherwise the first one ends the run.
-        resize: how large the model sees the images.
-        num_workers: decoding processes for each split.
-        mean: one value a channel, for pixels in [0, 1].
-        std: likewise.
-        val: the share of train held out for validation, where `splits.val` is null.
     """
 
-    task: ClassVar[str] = "detection"
-    root: str
     splits: Mapping[str, str | None]
     class_names: Sequence[str]
-    drop_invalid: bool
-    resize: Resize
-    num_workers: int
-    mean: Sequence[float]
-    std: Sequence[float]
-    val: Holdout
 
     def __post_init__(self) -> None:
         configured(self.splits, setting="splits")
@@ -63,35 +46,27 @@ class NumberedYaml:
 
         Raises:
             FileNotFoundError: a file or a folder is missing.
-            ValueError: a file is not as it must be, or a class is not known.
+            ValueError: a file is malformed, or a class is unknown.
         """
         root = root_folder(self.root)
-        folders = {
-            split: existing(root / name, setting="splits", split=split)
-            for split, name in configured(self.splits, setting="splits").items()
-        }
-        parts = {split: read_numbered_yaml(root, folder) for split, folder in folders.items()}
+        paths = part_paths(root, self.splits, setting="splits")
+        parts = {split: read_numbered_yaml(root, folder) for split, folder in paths.items()}
         found = {str(box.category) for image in parts["train"] for box in image.boxes}
         class_names = list(self.class_names) or sorted(found)
-        samples = {
-            split: annotate(
-                images,
-                part=folders[split],
-                labels={name: label for label, name in enumerate(class_names)},
-                known="dataset.class_names" if self.class_names else "a class of train",
-                noun="box",
-                drop_invalid=self.drop_invalid,
-            )
-            for split, images in parts.items()
-        }
+        samples = annotate_parts(
+            parts,
+            paths,
+            class_names=class_names,
+            known="dataset.class_names" if self.class_names else "a class of train",
+            noun="box",
+            dataset=self,
+        )
         return from_annotations(
-            with_val(samples, val=self.val, source=folders["train"]),
+            samples,
             class_names=class_names,
             class_ids=range(len(class_names)),
-            resize=self.resize,
-            mean=self.mean,
-            std=self.std,
             num_workers=self.num_workers,
+            dataset=self,
             augmentation=augmentation,
             seed=seed,
             device=device,
@@ -99,11 +74,11 @@ class NumberedYaml:
 
 
 def read_numbered_yaml(root: Path, folder: Path) -> list[RawImage]:
-    """Return the images of a split by number; a box's number is its place in the file, from 1.
+    """Return the images of a split by number; a box's number is its position in the file, from 1.
 
     Raises:
-        FileNotFoundError: an image has no YAML file, or the other way round.
-        ValueError: a file is not as it must be.
+        FileNotFoundError: an image has no YAML file, or vice versa.
+        ValueError: a file is malformed.
     """
     images = _by_number(folder / "images", _SUFFIXES)
     labels = _by_number(folder / "labels", (".yml", ".yaml"))
@@ -150,7 +125,7 @@ def _load(source: Path) -> dict[str, Any]:
 
 
 def _list(content: Mapping[str, Any], key: str, source: Path) -> list[Any]:
-    """Return a list, which may be written as nothing at all if it is empty."""
+    """Return a list; an empty value is an empty list."""
     if key not in content:
         raise ValueError(
             f"{source} must have {key}, got {', '.join(map(str, content)) or 'no key'}"

@@ -1,60 +1,42 @@
-"""Pascal VOC: one XML file an image, and a list of images for each split."""
+"""Pascal VOC: one XML file per image, and a list of images for each split."""
 
 import math
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 import torch
 
-from visionlab.images.holdout import Holdout
-from visionlab.images.parts import configured, existing, root_folder
+from visionlab.images.parts import configured, part_paths, root_folder
 from visionlab.images.paths import SUFFIXES, by_stem, header_size, path_key, require_files
-from visionlab.images.resize import Resize
 from visionlab.task import Data
 from visionlab.tasks.detection.augment import BoxAugment
-from visionlab.tasks.detection.datasets.annotations import RawBox, RawImage, annotate, with_val
-from visionlab.tasks.detection.splits import from_annotations
+from visionlab.tasks.detection.datasets.annotations import RawBox, RawImage, annotate_parts
+from visionlab.tasks.detection.splits import DetectionFiles, from_annotations
 
 _DIFFICULT = ("crowd", "keep", "drop")
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Voc:
+class Voc(DetectionFiles):
     """`root/Annotations/<name>.xml`, `root/JPEGImages/<name>.jpg`, `root/ImageSets/Main/*.txt`.
 
     The classes are the names of all objects of train, sorted; their ids count from 1. A key is a
     hash of the image's path below `root`.
 
     Attributes:
-        root: the folder of the data set.
         splits: the list of each split in `ImageSets/Main`, without `.txt`; null for none.
-        difficult: what objects marked as difficult are: `crowd`, which count neither way, or
-            objects to `keep` or to `drop`.
-        one_based: whether the first pixel is number 1 and the last one belongs to the box, as VOC
-            has it; then x1 = xmin - 1 and x2 = xmax. Otherwise numbers stay as they are.
-        drop_invalid: drop invalid boxes with a warning; otherwise the first one ends the run.
-        resize: how large the model sees the images.
-        num_workers: decoding processes for each split.
-        mean: one value a channel, for pixels in [0, 1].
-        std: likewise.
-        val: the share of train held out for validation, where `splits.val` is null.
+        difficult: treatment of objects marked as difficult: `crowd` (ignored by evaluation), `keep`
+            or `drop`.
+        one_based: whether pixels are counted from 1 and the last one belongs to the box, as in VOC;
+            then x1 = xmin - 1 and x2 = xmax. Otherwise numbers stay as they are.
     """
 
-    task: ClassVar[str] = "detection"
-    root: str
     splits: Mapping[str, str | None]
     difficult: str
     one_based: bool
-    drop_invalid: bool
-    resize: Resize
-    num_workers: int
-    mean: Sequence[float]
-    std: Sequence[float]
-    val: Holdout
 
     def __post_init__(self) -> None:
         configured(self.splits, setting="splits")
@@ -67,36 +49,31 @@ class Voc:
 
         Raises:
             FileNotFoundError: a file or a folder is missing.
-            ValueError: a file is not as it must be, or a split has a class that train has not.
+            ValueError: a file is malformed, or a split has a class that train does not have.
         """
         root = root_folder(self.root)
         lists = {
-            split: existing(_list(root, name), setting="splits", split=split)
-            for split, name in configured(self.splits, setting="splits").items()
+            split: name and f"ImageSets/Main/{name}.txt" for split, name in self.splits.items()
         }
+        paths = part_paths(root, lists, setting="splits")
         parts = {
-            split: read_voc(root, path, one_based=self.one_based) for split, path in lists.items()
+            split: read_voc(root, path, one_based=self.one_based) for split, path in paths.items()
         }
         class_names = sorted({str(box.category) for image in parts["train"] for box in image.boxes})
-        samples = {
-            split: annotate(
-                treat_difficult(images, self.difficult),
-                part=lists[split],
-                labels={name: label for label, name in enumerate(class_names)},
-                known="a class of train",
-                noun="object",
-                drop_invalid=self.drop_invalid,
-            )
-            for split, images in parts.items()
-        }
+        samples = annotate_parts(
+            {split: treat_difficult(images, self.difficult) for split, images in parts.items()},
+            paths,
+            class_names=class_names,
+            known="a class of train",
+            noun="object",
+            dataset=self,
+        )
         return from_annotations(
-            with_val(samples, val=self.val, source=lists["train"]),
+            samples,
             class_names=class_names,
             class_ids=range(1, len(class_names) + 1),
-            resize=self.resize,
-            mean=self.mean,
-            std=self.std,
             num_workers=self.num_workers,
+            dataset=self,
             augmentation=augmentation,
             seed=seed,
             device=device,
@@ -104,11 +81,11 @@ class Voc:
 
 
 def read_voc(root: Path, list_path: Path, *, one_based: bool) -> list[RawImage]:
-    """Return the images of a list; a box's number is its place among the objects, from 1.
+    """Return the images of a list; a box's number is its position among the objects, from 1.
 
     Raises:
         FileNotFoundError: an XML file or an image is missing.
-        ValueError: a file is not as it must be.
+        ValueError: a file is malformed.
     """
     xml_folder, image_folder = root / "Annotations", root / "JPEGImages"
     names, images = by_stem(xml_folder, [".xml"]), by_stem(image_folder, SUFFIXES)
@@ -122,7 +99,7 @@ def read_voc(root: Path, list_path: Path, *, one_based: bool) -> list[RawImage]:
 
 
 def treat_difficult(images: Sequence[RawImage], difficult: str) -> list[RawImage]:
-    """Return images whose difficult objects, read as crowds, stay crowds, are kept or dropped."""
+    """Return images with difficult objects, read as crowds, treated as in `Voc.difficult`."""
     if difficult == "crowd":
         return list(images)
     if difficult == "keep":
@@ -132,12 +109,8 @@ def treat_difficult(images: Sequence[RawImage], difficult: str) -> list[RawImage
     return [image._replace(boxes=boxes) for image, boxes in zip(images, kept, strict=True)]
 
 
-def _list(root: Path, name: str) -> Path:
-    return root / "ImageSets" / "Main" / f"{name}.txt"
-
-
 def _read_list(path: Path, *, known: Mapping[str, str]) -> list[str]:
-    """Return the names in a list; that of a class has a second column, which is not read."""
+    """Return the names in a list; a second column, as in lists of a class, is ignored."""
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except UnicodeDecodeError as error:
@@ -165,7 +138,7 @@ def _read(source: Path, path: Path, root: Path, *, one_based: bool) -> RawImage:
 
 
 def _size(content: ET.Element, source: Path) -> tuple[int, int] | None:
-    """Return width and height, or None if the file does not say them or has 0 in their place."""
+    """Return width and height, or None if they are missing or 0."""
     sides = [content.findtext(f"size/{name}") for name in ("width", "height")]
     if None in sides:
         return None

@@ -1,4 +1,4 @@
-"""Focal loss over many anchors, of which nearly all are background."""
+"""Focal loss over many anchors, nearly all of which are background."""
 
 from typing import Any
 
@@ -16,15 +16,15 @@ def focal_loss(
 ) -> Tensor:
     """Return the sum of the focal loss (arXiv 1708.02002, equation 5), computed on logits.
 
-    Everything is background but `positives`, so the dense part is computed as background in one
-    pass and the few others are put right afterwards.
+    The loss of all anchors as background is computed in one pass; the few positives are corrected
+    afterwards.
 
     Args:
         logits: (B, A, C).
-        weights: (B, A), 0 for anchors that do not count, else 1.
-        positives: image, anchor and class of each positive, (P,) int64 each; no two are the same.
+        weights: (B, A), 0 for ignored anchors, else 1.
+        positives: image, anchor and class of each positive, (P,) int64 each, without duplicates.
         alpha: weight of the positive class; that of the negative one is 1 - alpha.
-        gamma: the exponent that makes easy examples count less.
+        gamma: focusing exponent, which reduces the weight of easy examples.
 
     Returns:
         A scalar in float32, or float64 for such logits.
@@ -38,16 +38,16 @@ def focal_loss(
 
 
 def _background(logits: Tensor, gamma: float) -> Tensor:
-    """Return p ** gamma * -log(1 - p) of each logit, p its sigmoid."""
-    # not sigmoid ** gamma: where p is 0 in float32, its gradient is NaN for gamma below 1
+    """Return p ** gamma * -log(1 - p) with p = sigmoid(logits)."""
+    # not sigmoid ** gamma: its gradient is NaN for gamma below 1 if p is 0 in float32
     return (gamma * F.logsigmoid(logits)).exp() * F.softplus(logits)
 
 
 class _Background(torch.autograd.Function):
-    """The weighted sum of `_background`; value and gradient in one pass through the cache.
+    """Weighted sum of `_background`, with value and gradient in one pass.
 
-    Positives have no gradient here. Were the gradient that they have as background subtracted
-    afterwards, what the two are rounded by would be left, in bfloat16 more than their own.
+    The gradient of positives is set to 0 here. Subtracting it afterwards would leave a rounding
+    error that in bfloat16 exceeds their own gradient.
     """
 
     @staticmethod

@@ -1,7 +1,7 @@
-"""Which anchors should find which box: all images of a batch at once, without an IoU of every pair.
+"""Matching of anchors to boxes for a whole batch, without computing the IoU of every pair.
 
-An overlap of at least t needs sides and centres that are near enough. Most pairs are left out by
-that alone; of the few others the IoU is computed.
+An IoU of at least t bounds the differences of sides and centres. These bounds exclude most pairs;
+the IoU is computed for the others.
 """
 
 from collections.abc import Sequence
@@ -13,12 +13,12 @@ from torchvision.ops import box_iou
 
 from visionlab.core.boxes import areas, centres_and_sizes
 
-_SLACK = 1e-4  # pairs are left out in float32, a little generously
-_CHUNK = 2**24  # cells looked at together
+_SLACK = 1e-4  # tolerance of the bounds, which are computed in float32
+_CHUNK = 2**24  # cells compared at a time
 
 
 class Matches(NamedTuple):
-    """Anchors that have a box, and anchors that do not count.
+    """Positive and ignored anchors.
 
     Attributes:
         positives: image, anchor and box of each positive anchor, (P,) int64 each, ordered by image
@@ -31,7 +31,7 @@ class Matches(NamedTuple):
 
 
 class _Pairs(NamedTuple):
-    """Anchors and boxes that overlap: the box's row in a flat list, the anchor, the IoU."""
+    """Overlapping anchors and boxes: row of the box in a flat list, anchor, IoU."""
 
     box: Tensor
     anchor: Tensor
@@ -49,20 +49,20 @@ def match(
     negative_iou: float,
     force_best_anchor: bool,
 ) -> Matches:
-    """Give each anchor the box that it overlaps most, the first of equals.
+    """Match each anchor with the box of the highest IoU, the first of equals.
 
-    It is positive from `positive_iou` on, background below `negative_iou`, and ignored in between
-    (arXiv 1708.02002, section 4).
+    An anchor is positive from `positive_iou` on, background below `negative_iou`, and ignored in
+    between (arXiv 1708.02002, section 4).
 
     Args:
         boxes: (B, K, 4) as x1, y1, x2, y2.
-        is_box: (B, K) bool, false where there is only padding.
+        is_box: (B, K) bool, False for padding.
         anchors: (A, 4), ordered as in `DenseOutput`.
         level_shapes: rows and columns of each level.
         positive_iou: see above.
         negative_iou: see above, above 0.
-        force_best_anchor: whether a box also gets the anchor that overlaps it most, the first of
-            equals, whatever the overlap is; of boxes that want the same anchor the first gets it.
+        force_best_anchor: also match each box with its anchor of the highest IoU, the first of
+            equals, however low it is; the first box wins if boxes share an anchor.
     """
     images, numbers = is_box.nonzero(as_tuple=True)
     flat = boxes[images, numbers]
@@ -100,16 +100,16 @@ def _near_cells(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return box, row, column and number in its cell of anchors that may overlap enough.
 
-    Anchors are (rows, columns, per_cell, 4). An IoU of t means a common part of t / (1 + t) of both
-    areas together, which bounds how far apart the centres can be.
+    Anchors are (rows, columns, per_cell, 4). An IoU of t means an intersection of t / (1 + t) times
+    the sum of both areas, which bounds the distance of the centres.
     """
     box_centres, box_sizes = centres_and_sizes(boxes)
     anchor_sizes = centres_and_sizes(level[0, 0])[1]
     xs = centres_and_sizes(level[0])[0][..., 0]  # (columns, per_cell)
     ys = centres_and_sizes(level[:, 0])[0][..., 1]  # (rows, per_cell)
-    common = torch.minimum(box_sizes[:, None], anchor_sizes)  # (M, per_cell, 2), at best
+    common = torch.minimum(box_sizes[:, None], anchor_sizes)  # (M, per_cell, 2), upper bound
     area = min_iou / (1.0 + min_iou) * (areas(boxes)[:, None] + areas(level[0, 0]))
-    needed = area[..., None] / common.flip(-1)  # of the common part's width and height
+    needed = area[..., None] / common.flip(-1)  # width and height of the intersection
     box, cell = (needed <= common * (1.0 + _SLACK)).all(dim=-1).nonzero(as_tuple=True)
     reach = (box_sizes[box] + anchor_sizes[cell]) / 2 - needed[box, cell] * (1.0 - _SLACK)
     is_near_x = (xs[:, cell].T - box_centres[box, :1]).abs() <= reach[:, :1]
@@ -126,7 +126,7 @@ def _near_cells(
 
 
 def _paired_iou(boxes: Tensor, others: Tensor) -> Tensor:
-    """Return the IoU of each box with the other of its row, (N,)."""
+    """Return the IoU of boxes and others row by row, (N,)."""
     low = torch.maximum(boxes[:, :2], others[:, :2])
     high = torch.minimum(boxes[:, 2:], others[:, 2:])
     common = areas(torch.cat([low, high], dim=1))
@@ -134,7 +134,7 @@ def _paired_iou(boxes: Tensor, others: Tensor) -> Tensor:
 
 
 def _best_of_anchors(pairs: _Pairs, images: Tensor, *, num_anchors: int) -> _Pairs:
-    """Return for each anchor of each image the box that overlaps it most, the first of equals."""
+    """Return the box of the highest IoU for each anchor of each image, the first of equals."""
     order = pairs.box.argsort(stable=True)
     order = order[pairs.iou[order].argsort(descending=True, stable=True)]
     place = images[pairs.box] * num_anchors + pairs.anchor
@@ -145,7 +145,7 @@ def _best_of_anchors(pairs: _Pairs, images: Tensor, *, num_anchors: int) -> _Pai
 
 
 def _with_best_anchors(pairs: _Pairs, boxes: Tensor, anchors: Tensor) -> _Pairs:
-    """Add to each box the anchor that overlaps it most, as if nothing could overlap it more."""
+    """Add the best anchor of each box, with an infinite IoU."""
     step = max(1, _CHUNK // len(anchors))
     best = [box_iou(part, anchors).argmax(dim=1) for part in torch.split(boxes, step)]
     anchor = torch.cat([pairs.anchor, *best])

@@ -18,25 +18,24 @@ BoxLoss = Literal["smooth_l1", "l1", "giou"]
 
 @dataclass(frozen=True, kw_only=True)
 class RetinaNetLoss:
-    """Focal loss of classes and a loss of boxes, both over the number of positives of the batch.
+    """Focal loss of classes and a loss of boxes, divided by the number of positives of the batch.
 
-    RetinaNet, arXiv 1708.02002, sections 3 and 4. The batch is that of one forward pass. An image
-    without boxes adds to the numerator like any other; without any positive the divisor is 1. All
-    in float32, whatever the outputs are.
+    RetinaNet, arXiv 1708.02002, sections 3 and 4. The batch is that of one forward pass. The
+    divisor is at least 1. Computed in float32, whatever the type of the outputs.
 
     Attributes:
         alpha: weight of the positive class in the focal loss; that of the negative one is
             1 - alpha.
         gamma: exponent of the focal loss; 0 is weighted cross-entropy.
-        positive_iou: anchors overlapping a box by at least this should find it.
-        negative_iou: anchors overlapping no box by this are background; those between count in
-            neither way.
-        force_best_anchor: whether a box also has the anchor that overlaps it most, however little;
-            of boxes that want the same anchor the first gets it.
+        positive_iou: anchors with at least this IoU with a box are positive.
+        negative_iou: anchors below this IoU with all boxes are background; those in between are
+            ignored.
+        force_best_anchor: also match each box with its anchor of the highest IoU, however low it
+            is; the first box wins if boxes share an anchor.
         box: `smooth_l1`, `l1` (the mean over a box's four offsets, divided by the model's
             `box_std`), or `giou` (arXiv 1902.09630, of boxes).
-        beta: where `smooth_l1` goes from a parabola to a line.
-        box_weight: of the loss of boxes.
+        beta: difference at which `smooth_l1` changes from quadratic to linear.
+        box_weight: weight of the loss of boxes.
 
     Raises:
         ValueError: a number is out of range, or the thresholds are in the wrong order.
@@ -103,7 +102,7 @@ class RetinaNetLoss:
         }
 
     def _box_loss(self, deltas: Tensor, boxes: Tensor, anchors: Tensor, box_std: Tensor) -> Tensor:
-        """Return the sum over positives, (P, 4) each, of the loss of each box."""
+        """Return the sum of the losses of the positive boxes, (P, 4)."""
         if self.box == "giou":
             found = decode(deltas * box_std, anchors)
             loss: Tensor = generalized_box_iou_loss(found, boxes, reduction="sum")
@@ -116,5 +115,5 @@ class RetinaNetLoss:
 
 @torch.no_grad()
 def boxes_per_image(outputs: DenseOutput, targets: BoxTargets) -> dict[str, Tensor]:
-    """Return how many boxes an image of a batch has after augmentation, a scalar, for drawing."""
+    """Return the mean number of boxes per image after augmentation, a scalar, for plots."""
     return {"boxes_per_image": (targets.labels >= 0).sum(dim=1).float().mean()}

@@ -1,4 +1,4 @@
-"""From what a one-stage detector says at its anchors to boxes in the original image."""
+"""Decoding of a one-stage detector's outputs into boxes in the original image."""
 
 import math
 from dataclasses import dataclass
@@ -15,16 +15,16 @@ from visionlab.tasks.detection.records import BoxTargets, DenseOutput, Detection
 
 @dataclass(frozen=True, kw_only=True)
 class Detect:
-    """Decoding, non-maximum suppression by class, and the best of what is left.
+    """Decoding, non-maximum suppression per class, and a limit on the number of detections.
 
     RetinaNet, arXiv 1708.02002, section 4.1; there `score_threshold` is 0.05, `nms_iou` 0.5 and
     `candidates_per_level` 1000.
 
     Attributes:
-        score_threshold: less certain detections are left out, in [0, 1).
-        candidates_per_level: the most certain ones of each level that NMS looks at.
-        nms_iou: of two boxes of a class that overlap more, the less certain one is left out.
-        max_detections: of an image, the most certain ones.
+        score_threshold: detections with lower scores are dropped, in [0, 1).
+        candidates_per_level: maximum number of detections of each level before NMS.
+        nms_iou: NMS suppresses boxes with a higher IoU.
+        max_detections: maximum number of detections of an image after NMS.
     """
 
     score_threshold: float
@@ -43,7 +43,7 @@ class Detect:
 
     @torch.no_grad()
     def __call__(self, outputs: DenseOutput, batch: Batch) -> list[Detections]:
-        """Return what is found in each image of a batch, in its original pixels."""
+        """Return the detections of each image of a batch, in original pixels."""
         targets: BoxTargets = batch.targets
         assert batch.matrices is not None
         images, anchors, labels, logits = self._candidates(outputs)
@@ -62,9 +62,9 @@ class Detect:
         return [Detections(*column) for column in columns]
 
     def _candidates(self, outputs: DenseOutput) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return image, anchor, class and logit of what NMS looks at, the most certain first."""
+        """Return image, anchor, class and logit of the candidates for NMS, highest logits first."""
         logits = outputs.logits
-        # logits are compared instead of scores: no sigmoid of all the anchors
+        # comparing logits instead of scores saves the sigmoid of all anchors
         least = _logit(self.score_threshold)
         parts, start = [], 0
         for size in outputs.level_sizes:
@@ -82,12 +82,12 @@ class Detect:
     def _select(
         self, boxes: Tensor, logits: Tensor, images: Tensor, labels: Tensor, *, num_labels: int
     ) -> Tensor:
-        """Return which candidates stay; they come, and stay, by image and falling logit."""
+        """Return the rows of candidates to keep, ordered by image and falling logit as they are."""
         is_real = box_arithmetic.areas(boxes) > 0
-        # one stable sort puts each image's candidates of a class side by side
+        # one stable sort groups candidates by image and class
         groups, order = torch.where(is_real, images * num_labels + labels, -1).sort(stable=True)
         sizes = (groups + 1).bincount().tolist()
-        # empty groups and the first, of boxes without area, are left out
+        # drop empty groups, and the first one: boxes without area
         parts = [part for part in torch.split(order, sizes)[1:] if len(part)]
         kept = [part[nms(boxes[part], logits[part], self.nms_iou)] for part in parts]
         stays = torch.cat([order[:0], *kept]).sort().values
@@ -102,7 +102,7 @@ def _logit(score: float) -> float:
 
 
 def _best_of_groups(groups: Tensor, values: Tensor, *, count: int) -> Tensor:
-    """Return the rows of the `count` largest values of each group; groups come in rising order."""
+    """Return the rows of the `count` largest values of each group; `groups` is ascending."""
     sizes = groups.bincount()
     if len(groups) == 0 or int(sizes.max()) <= count:
         return torch.arange(len(groups), device=groups.device)

@@ -28,7 +28,7 @@ class Pyramid:
 
     Attributes:
         channels: of each level.
-        p6_from: what P6 is made from: `c5`, as in the paper, or `p5`.
+        p6_from: input of P6: `c5`, as in the paper, or `p5`.
     """
 
     channels: int
@@ -46,7 +46,7 @@ class Pyramid:
         """Return P3 to P7 over C3 to C5 with the given numbers of channels."""
         top = in_channels[-1] if self.p6_from == "c5" else self.channels
         last = LastLevelP6P7(top, self.channels)
-        last.use_P5 = self.p6_from == "p5"  # torchvision guesses it from the numbers of channels
+        last.use_P5 = self.p6_from == "p5"  # torchvision infers it from the numbers of channels
         return FeaturePyramidNetwork(list(in_channels), self.channels, extra_blocks=last)
 
 
@@ -56,7 +56,7 @@ class Head:
 
     Attributes:
         channels: of each convolution.
-        depth: how many there are before the output.
+        depth: number of convolutions before the output.
         norm: `none`, as in the paper, or `group` norm after each.
     """
 
@@ -73,7 +73,7 @@ class Head:
             raise ValueError(
                 f"norm must be one of {', '.join(get_args(HeadNorm))}, got {self.norm!r}"
             )
-        # at least two channels a group: P7 of a small image is a single cell
+        # at least two channels per group, since P7 of a small image is a single cell
         if self.norm == "group" and (self.channels % _GROUPS or self.channels == _GROUPS):
             raise ValueError(
                 f"channels must be a multiple of {_GROUPS} from {2 * _GROUPS} on for group norm, "
@@ -104,11 +104,11 @@ class RetinaNet:
 
     Attributes:
         backbone: gives C3 to C5.
-        pyramid: makes P3 to P7 of them.
-        head: what class scores and boxes are made with.
-        anchors: five sizes, one a level.
-        prior: the score that every class starts with at every anchor (the paper's pi, section 3.3).
-        box_std: what the offsets of boxes are divided by, so that a loss sees numbers near 1.
+        pyramid: computes P3 to P7.
+        head: settings of the classification and the regression head.
+        anchors: five sizes, one per level.
+        prior: initial score of every class at every anchor (pi in section 3.3 of the paper).
+        box_std: divisors of the box offsets, which bring them to the order of 1.
     """
 
     task: ClassVar[str] = "detection"
@@ -178,7 +178,7 @@ class RetinaNetModel(nn.Module):
         self._num_classes = num_classes
 
     def forward(self, images: Tensor) -> DenseOutput:
-        """Return what is at every anchor; nothing is decoded or left out yet."""
+        """Return the raw outputs at every anchor."""
         names = ("p3", "p4", "p5")
         maps = dict(zip(names, self.backbone(images), strict=True))
         levels = list(self.pyramid(maps).values())

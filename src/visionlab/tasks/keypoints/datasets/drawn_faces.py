@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -11,14 +10,14 @@ from visionlab.task import Data
 from visionlab.tasks.keypoints.augment import PointAugment
 from visionlab.tasks.keypoints.datasets.face_drawing import draw_face
 from visionlab.tasks.keypoints.datasets.face_points import NUM_POINTS
-from visionlab.tasks.keypoints.point_split import Pointed
-from visionlab.tasks.keypoints.splits import Part, from_points
+from visionlab.tasks.keypoints.records import KeypointSamples
+from visionlab.tasks.keypoints.splits import KeypointDataset, Reading, from_points
 
 _FIRST_KEYS = {"train": 0, "val": 1_000_000, "test": 2_000_000}
 
 
 @dataclass(frozen=True, kw_only=True)
-class DrawnFaces:
+class DrawnFaces(KeypointDataset):
     """Settings of drawn faces.
 
     Attributes:
@@ -26,23 +25,13 @@ class DrawnFaces:
         num_val: to validate with, may be 0.
         num_test: to test with, may be 0.
         seed: of the pictures.
-        size_px: side of the square inputs, which show the middle of a picture.
-        mirror: the number of the point that each one becomes in a mirror, or None.
-        eyes: the points around the left and around the right eye, for `task.metric`, or None.
-        mean: one value a channel, for pixels in [0, 1].
-        std: likewise.
+        size_px, mirror, eyes, mean, std: see `KeypointDataset`.
     """
 
-    task: ClassVar[str] = "keypoints"
     num_train: int
     num_val: int
     num_test: int
     seed: int
-    size_px: int
-    mirror: Sequence[int] | None
-    eyes: Sequence[Sequence[int]] | None
-    mean: Sequence[float]
-    std: Sequence[float]
 
     def __post_init__(self) -> None:
         for name, least in (("num_train", 1), ("num_val", 0), ("num_test", 0), ("seed", 0)):
@@ -64,27 +53,22 @@ class DrawnFaces:
         return from_points(
             parts,
             point_names=[str(number) for number in range(NUM_POINTS)],
-            mirror=self.mirror,
-            size_px=self.size_px,
-            mean=self.mean,
-            std=self.std,
-            num_workers=0,
-            in_memory=False,
-            skip_unreadable=False,
+            dataset=self,
+            reading=Reading(num_workers=0, in_memory=False, skip_unreadable=False),
             augmentation=augmentation,
             seed=seed,
             device=device,
         )
 
-    def _draw(self, keys: Sequence[int]) -> Part:
+    def _draw(self, keys: Sequence[int]) -> KeypointSamples:
         images, points = draw_faces(keys, seed=self.seed)
-        samples = Pointed(
+        return KeypointSamples(
+            sources=images,
             names=[f"face {key}" for key in keys],
             keys=torch.tensor(list(keys)),
             points=points.numpy(),
-            asked=None,
+            requested=None,
         )
-        return Part(sources=images, samples=samples)
 
 
 def draw_faces(keys: Iterable[int], *, seed: int) -> tuple[list[Tensor], Tensor]:

@@ -1,4 +1,4 @@
-"""Images that a table of points names: where they are, and which of them validate."""
+"""Images named by a table of points, and the part of them that is held out for validation."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,31 +9,30 @@ from visionlab.images.paths import path_key
 from visionlab.images.sources import find_images
 from visionlab.tasks.keypoints.datasets.name_holdout import NameHoldout
 from visionlab.tasks.keypoints.datasets.points_table import PointsTable
-from visionlab.tasks.keypoints.point_split import Pointed
-from visionlab.tasks.keypoints.splits import Part
+from visionlab.tasks.keypoints.records import KeypointSamples
 
 
-def listed_part(
+def listed_samples(
     table: PointsTable,
     *,
     source: Path,
     named_in: Path,
     prefix: str,
-    asked: Sequence[Sequence[int]] | None,
+    requested: Sequence[Sequence[int]] | None,
     may_skip: bool,
-) -> Part:
+) -> KeypointSamples:
     """Return the images of a table.
 
     Args:
         table: names and points.
         source: a folder or a tar file with the images.
         named_in: the table's file, for messages.
-        prefix: of the names from which keys are made: parts may share names.
-        asked: the points that a submission has to give, or None for all.
+        prefix: prefix of the names for keys, since parts may share names.
+        requested: see `KeypointSamples`.
         may_skip: whether an image may be missing; its source is then a path that cannot be read.
 
     Raises:
-        FileNotFoundError: an image is not there, and none may be missing.
+        FileNotFoundError: an image is missing and `may_skip` is False.
     """
     found = find_images(source, table.names)
     absent = [row for row, each in enumerate(found) if each is None]
@@ -44,22 +43,25 @@ def listed_part(
             f"looked for {source / table.names[absent[0]]}{more}"
         )
     keys = [path_key(Path(prefix, name)) for name in table.names]
-    return Part(
+    return KeypointSamples(
         sources=[
             source / name if each is None else each
             for name, each in zip(table.names, found, strict=True)
         ],
-        samples=Pointed(
-            names=table.names, keys=torch.tensor(keys), points=table.points, asked=asked
-        ),
+        names=table.names,
+        keys=torch.tensor(keys),
+        points=table.points,
+        requested=requested,
     )
 
 
-def with_val(parts: Mapping[str, Part], *, val: NameHoldout) -> dict[str, Part]:
-    """Return the parts with a `val`, which is a share of `train` unless the data has its own.
+def with_val(
+    parts: Mapping[str, KeypointSamples], *, val: NameHoldout
+) -> dict[str, KeypointSamples]:
+    """Return the parts with a `val` part, held out from `train` unless there is one.
 
     Raises:
-        ValueError: the data has its own, and settings name another.
+        ValueError: there is a `val` part, and `val` names another.
     """
     if "val" in parts:
         for name in ("list", "pattern"):
@@ -68,7 +70,7 @@ def with_val(parts: Mapping[str, Part], *, val: NameHoldout) -> dict[str, Part]:
                     f"dataset.val.{name} must be null where val has its own table, got {value}"
                 )
         return dict(parts)
-    kept, held_out = val.rows(parts["train"].samples.names)
+    kept, held_out = val.rows(parts["train"].names)
     divided = {**parts, "train": parts["train"].take(kept.sort().values.tolist())}
     if len(held_out):
         divided["val"] = parts["train"].take(held_out.sort().values.tolist())

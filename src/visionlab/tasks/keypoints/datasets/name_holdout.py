@@ -1,4 +1,4 @@
-"""The part of a training set that is held out by the names of its files."""
+"""Holdout of a part of the training set by file names."""
 
 import re
 from collections.abc import Sequence
@@ -18,13 +18,13 @@ class NameHoldout:
     Attributes:
         split: the share in [0, 1).
         seed: draws the share.
-        pattern: a regular expression that matches the beginning of every name; names with the same
-            first group, or with the same match where it has no group, stay together, and `split` is
-            the share of their groups. `(.+)_\d+` keeps `Ann_Lee_07.jpg` with the other Ann Lees.
-        list: instead of a share, a file with a name a line; empty lines are left out.
+        pattern: a regular expression that matches the beginning of every name. Names with the same
+            first group, or the same match if there is no group, stay together, and `split` is the
+            share of these groups. `(.+)_\d+` keeps `Ann_Lee_07.jpg` with the other Ann Lees.
+        list: instead of a share, a file with one name per line; empty lines are ignored.
 
     Raises:
-        ValueError: a value is not allowed, or `list` is given along with a share or a pattern.
+        ValueError: a value is invalid, or `list` is given along with a share or a pattern.
     """
 
     split: float
@@ -57,8 +57,8 @@ class NameHoldout:
             names: of all samples, each of them once.
 
         Raises:
-            FileNotFoundError: there is no list.
-            ValueError: the pattern does not match a name, the list has a name that is none of
+            FileNotFoundError: the list does not exist.
+            ValueError: the pattern does not match a name, the list has a name that is not in
                 `names`, or nothing is left to train on.
         """
         if self.list is not None:

@@ -1,9 +1,9 @@
-"""What was read from a table of points, kept in a file that is mapped into memory at later starts.
+"""Cache of a table of points, a file that is mapped into memory.
 
 The file holds the points (little-endian float32), then a JSON object with everything else, then a
-tail that says how long the JSON is and what its checksum is. A file is written aside under a name
-of its own and renamed, so that a killed process leaves none that is broken, and processes that
-start together do not meet. Whoever changes one in place changes what others have mapped.
+tail with the length and the checksum of the JSON. It is written under a unique temporary name and
+renamed, so killed processes leave no broken cache and concurrent ones do not interfere. A cache
+must not be changed in place, because other processes may have mapped it.
 """
 
 import json
@@ -23,11 +23,11 @@ _VERSION = 1
 _TAIL = struct.Struct("<8sQI")  # a mark, the length of the JSON, its CRC-32
 _MARK = b"vlpoints"
 _ABANDONED_S = 3600.0
-_TICK_S = 0.02  # more than the step of a file system's clock
+_TICK_S = 0.02  # above the resolution of a file system's clock
 
 
 class Cached(NamedTuple):
-    """The content of a table: names, points (N, K, 2) float32, and the names of the K points."""
+    """Content of a table: names, points (N, K, 2) float32, and the names of the K points."""
 
     names: list[str]
     points: _Floats
@@ -35,15 +35,15 @@ class Cached(NamedTuple):
 
 
 def cache_path(path: Path) -> Path:
-    """Return where the cache of a table lies: beside it."""
+    """Return the path of the cache of a table, beside it."""
     return path.with_name(f"{path.name}.visionlab-cache")
 
 
 def origin(path: Path, *, delimiter: str) -> dict[str, Any]:
-    """Return what a cache must have been made from to stand for a table.
+    """Return the properties of a table by which its cache is known to be current.
 
-    A file that is changed twice within a tick of the clock shows one time of change, so a file
-    that has just been changed is left to become a tick old.
+    A file that is changed twice within a tick of the clock has one modification time, so this waits
+    until the file is at least a tick old.
     """
     found = path.stat()
     if abs(time.time() - found.st_mtime) < _TICK_S:
@@ -64,16 +64,16 @@ def write_cache(
     point_names: Sequence[str],
     origin: dict[str, Any],
 ) -> None:
-    """Write a cache, replacing what was there in one step.
+    """Write a cache, replacing an old one atomically.
 
     Args:
         cache: the file.
         blocks: names and points (B, K, 2) float32 of some images at a time.
         point_names: K names.
-        origin: what the cache is made from.
+        origin: see `origin`.
 
     Raises:
-        OSError: the disk is full or refuses; the old file is untouched.
+        OSError: the file cannot be written; an old one is untouched.
     """
     names: list[str] = []
     crc = 0
@@ -96,10 +96,10 @@ def write_cache(
 
 
 def read_cache(cache: Path, *, origin: dict[str, Any]) -> Cached | None:
-    """Return the content of a cache, its points mapped read-only, or None if it is of another file.
+    """Return the content of a cache with its points mapped read-only, or None if it is outdated.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: there is no cache.
         OSError: it cannot be read.
         ValueError: it is damaged.
     """
@@ -139,10 +139,10 @@ def _check(is_right: bool, otherwise: str) -> None:
 
 
 def _remove_abandoned(cache: Path) -> None:
-    """Remove what killed processes left; whoever still writes changes its file all the time."""
+    """Remove temporary files of killed processes, which have not been written to for an hour."""
     for aside in cache.parent.glob(f".{cache.name}.*.tmp"):
         try:
             if time.time() - aside.stat().st_mtime > _ABANDONED_S:
                 aside.unlink()
-        except OSError:  # another process was faster, or it is not ours
+        except OSError:  # removed by another process, or not permitted
             continue

@@ -1,4 +1,4 @@
-"""Tables of points in images, read once and then kept."""
+"""Tables of points in images, with a cache."""
 
 import logging
 from collections.abc import Sequence
@@ -15,12 +15,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class PointsTable:
-    """Where the points of images are.
+    """Points of images.
 
     Attributes:
         names: N file names, in the order of the file.
         points: (N, K, 2) float32 as x, y in pixels of the original image, NaN where a point is
-            missing; read-only, and usually a file that is mapped into memory.
+            missing; read-only, and usually memory-mapped.
         point_names: K names.
     """
 
@@ -30,19 +30,19 @@ class PointsTable:
 
 
 def read_points(path: Path, *, delimiter: str) -> PointsTable:
-    """Return a table of points: a header, then a line an image with file name, x, y, x, y, ...
+    """Return a table of points: a header, then a line per image with file name, x, y, x, y, ...
 
-    What was read is kept beside the file for later starts, and read anew when the file has changed
-    or what was kept is damaged. Both ways give the same bits. A point is missing where one of its
-    coordinates is empty or `nan`.
+    The content is cached beside the file, and read again if the file has changed or the cache is
+    damaged; the values are bit-identical. A point is missing if one of its coordinates is empty or
+    `nan`.
 
     Args:
         path: the file, UTF-8.
-        delimiter: what separates its columns, one character.
+        delimiter: separator of the columns, one character.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: a line is not as it must be.
+        FileNotFoundError: the file does not exist.
+        ValueError: a line is malformed.
     """
     if len(delimiter.encode()) != 1 or delimiter in '"\r\n':
         raise ValueError(f"delimiter must be one character, got {delimiter!r}")
@@ -71,7 +71,7 @@ def _from_cache(path: Path, origin: dict[str, Any]) -> PointsTable | None:
 
 
 def _read(path: Path, origin: dict[str, Any], delimiter: str) -> PointsTable:
-    """Read the text, into the cache if there can be one."""
+    """Read the text through a new cache, or directly if no cache can be written."""
     header = points_text.read_header(path, delimiter=delimiter)
     cache = points_cache.cache_path(path)
     blocks = points_text.read_blocks(path, header, delimiter=delimiter)

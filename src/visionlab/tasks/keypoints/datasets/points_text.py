@@ -1,4 +1,4 @@
-"""Tables of points as text: a header, then a line an image with file name and x, y, x, y, ..."""
+"""Text tables of points: a header, then a line per image with file name and x, y, x, y, ..."""
 
 import csv
 import re
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 _Floats = np.ndarray[Any, np.dtype[np.float32]]
-_BLOCK = 1 << 20  # numbers that are read at a time
+_BLOCK = 1 << 20  # numbers read at a time
 _PLAIN = b"0123456789+-.eE"
 _BOM = b"\xef\xbb\xbf"
 
@@ -21,7 +21,7 @@ class Header:
     """The first line of a table.
 
     Attributes:
-        columns: what the columns are called; the first one holds the file names.
+        columns: column names; the first column holds the file names.
         point_names: K names.
     """
 
@@ -32,8 +32,8 @@ class Header:
 def read_header(path: Path, *, delimiter: str) -> Header:
     """Return the header of a table.
 
-    A pair of columns may be called `Point_7_X` and `Point_7_Y` (its point is then "7"), `nose_x`
-    and `nose_y`, `x7` and `y7`, or, as in the tables of pandas, by the numbers 14 and 15.
+    The columns of a point may be named `Point_7_X` and `Point_7_Y` (for point "7"), `nose_x` and
+    `nose_y`, `x7` and `y7`, or, as in tables written by pandas, 14 and 15.
 
     Raises:
         ValueError: it does not name an x and a y for each point.
@@ -60,11 +60,11 @@ def read_blocks(
 ) -> Iterator[tuple[list[str], _Floats]]:
     """Yield file names and points, (B, K, 2) float32 as x, y, of some lines at a time.
 
-    A number is float32(float(text)). An empty cell or `nan` is a coordinate that is missing, and
-    with it the point: both of its coordinates become NaN. Empty lines are left out.
+    A number is float32(float(text)). An empty cell or `nan` makes both coordinates of the point
+    NaN. Empty lines are ignored.
 
     Raises:
-        ValueError: a line is not as it must be.
+        ValueError: a line is malformed.
     """
     num_columns = len(header.columns)
     lines: dict[str, int] = {}
@@ -151,7 +151,7 @@ def _coordinates(cells: Sequence[bytes], header: Header, where: str) -> _Floats:
 
     filled = cells
     if b"" in cells or b"".join(cells).translate(None, _PLAIN):
-        # Python would take 1_000 for a number
+        # Python accepts 1_000 as a number
         filled = [cell.strip().replace(b"_", b"?") or b"nan" for cell in cells]
     try:
         with np.errstate(over="ignore"):

@@ -1,4 +1,4 @@
-"""Which points of which images the contest asks for: a header, then file name TAB [3, 17]."""
+"""The contest's list of requested points: a header, then lines of file name TAB [3, 17]."""
 
 import csv
 import json
@@ -11,24 +11,24 @@ from pathlib import Path
 _COLUMNS = 2
 
 
-def read_asked(path: Path, *, num_points: int | None) -> tuple[list[str], list[list[int]]]:
-    """Return the file names of a list and the points asked for in each, in the order of the list.
+def read_requested(path: Path, *, num_points: int | None) -> tuple[list[str], list[list[int]]]:
+    """Return file names and the requested points of each image, in the order of the list.
 
-    Columns are separated by TAB; what the header calls them does not matter. Points are counted
-    from 0, and each image asks for equally many. Empty lines are left out.
+    Columns are separated by TAB; their names do not matter. Points are counted from 0, and there
+    are equally many for each image. Empty lines are ignored.
 
     Args:
         path: the file, UTF-8.
-        num_points: how many points there are, or None if that is not known.
+        num_points: number of points of the data set, or None if unknown.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: a line is not as it must be.
+        FileNotFoundError: the file does not exist.
+        ValueError: a line is malformed.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} must be a list of points, found no such file")
     lines: dict[str, int] = {}
-    asked: list[list[int]] = []
+    requested: list[list[int]] = []
     for number, (name, points) in _rows(path):
         where = f"{path}: line {number}"
         _check_name(name, f"{where}, column 1")
@@ -38,20 +38,20 @@ def read_asked(path: Path, *, num_points: int | None) -> tuple[list[str], list[l
                 f"{lines[name]}"
             )
         lines[name] = number
-        asked.append(_points(points, f"{where}, column 2", num_points=num_points))
-        if len(asked[-1]) != len(asked[0]):
+        requested.append(_points(points, f"{where}, column 2", num_points=num_points))
+        if len(requested[-1]) != len(requested[0]):
             raise ValueError(
-                f"{where}, column 2 must ask for {len(asked[0])} points as line "
-                f"{next(iter(lines.values()))} does, got {len(asked[-1])}"
+                f"{where}, column 2 must request {len(requested[0])} points as line "
+                f"{next(iter(lines.values()))} does, got {len(requested[-1])}"
             )
     if not lines:
         raise ValueError(f"{path} must have a line an image below its header, got none")
-    return list(lines), asked
+    return list(lines), requested
 
 
-def submission_header(num_asked: int) -> list[str]:
-    """Return what the columns of a submission are called, for so many points an image."""
-    axes = ((number, axis) for number in range(num_asked) for axis in "XY")
+def submission_header(num_requested: int) -> list[str]:
+    """Return the column names of a submission with a number of points per image."""
+    axes = ((number, axis) for number in range(num_requested) for axis in "XY")
     return ["file_name", *(f"Point_M{number}_{axis}" for number, axis in axes)]
 
 
@@ -101,7 +101,7 @@ def _points(cell: str, where: str, *, num_points: int | None) -> list[int]:
     if not isinstance(points, list):
         raise ValueError(f"{where} must be a list such as [3, 17], got {reprlib.repr(cell)}")
     if not points:
-        raise ValueError(f"{where} must ask for points, got none")
+        raise ValueError(f"{where} must request points, got none")
     end = math.inf if num_points is None else num_points
     wrong = [point for point in points if type(point) is not int or not 0 <= point < end]
     if wrong:

@@ -1,5 +1,4 @@
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ from viewing import view
 
 from visionlab.core import geometry
 from visionlab.images.normalise import normalise
-from visionlab.images.views import View, viewed
+from visionlab.images.views import View, view_batch
 from visionlab.task import Batch
 
 NORMALISATION = torch.tensor([[0.5, 0.4, 0.3], [0.2, 0.3, 0.4]])
@@ -39,10 +38,12 @@ def batch_of(images: Tensor, first_key: int = 0) -> Batch:
 
 
 def seen(images: Tensor, *views: View) -> list[Tensor]:
-    """Return what a batch looks like in each view, as pixels in [0, 1]."""
-    (batches,) = viewed(iter([batch_of(images)]), views, normalisation=NORMALISATION)
+    """Return each view of a batch as pixels in [0, 1]."""
+    batch = batch_of(images)
     mean, std = NORMALISATION[:, None, :, None, None]
-    return [batch.inputs * std + mean for batch in batches]
+    return [
+        view_batch(batch, each, normalisation=NORMALISATION).inputs * std + mean for each in views
+    ]
 
 
 @pytest.mark.parametrize(
@@ -93,39 +94,26 @@ def test_images_are_mirrored_and_recoloured_by_hand() -> None:
     torch.testing.assert_close(grey, luma[:, None].expand(-1, 3, -1, -1), atol=1e-4, rtol=0)
 
 
-def test_every_batch_is_seen_in_every_view_and_keeps_its_targets() -> None:
-    batches = [batch_of(noise(3)), batch_of(noise(2), first_key=3)]
-    views = [view(), view(mirror=True), view(scale=1.1)]
-    found = list(viewed(iter(batches), views, normalisation=NORMALISATION))
-    assert [len(each) for each in found] == [3, 3]
-    for batch, each in zip(batches, found, strict=True):
-        assert each[0] is batch
-        for other in each:
-            assert other.keys is batch.keys
-            assert other.targets is batch.targets
-            assert other.inputs.shape == batch.inputs.shape
-        assert not torch.equal(each[1].inputs, each[2].inputs)
+def test_a_view_keeps_keys_and_targets() -> None:
+    batch = batch_of(noise(3))
+    assert view_batch(batch, view(), normalisation=NORMALISATION) is batch
+    mirrored, larger = (
+        view_batch(batch, each, normalisation=NORMALISATION)
+        for each in (view(mirror=True), view(scale=1.1))
+    )
+    for other in (mirrored, larger):
+        assert other.keys is batch.keys
+        assert other.targets is batch.targets
+        assert other.inputs.shape == batch.inputs.shape
+    assert not torch.equal(mirrored.inputs, larger.inputs)
 
 
 def test_outside_a_shrunken_image_is_the_mean_colour() -> None:
     white = torch.full((1, 3, *SIZE), 255, dtype=torch.uint8)
-    batches = iter([batch_of(white)])
-    ((batch,),) = viewed(batches, [view(scale=0.5)], normalisation=NORMALISATION)
+    batch = view_batch(batch_of(white), view(scale=0.5), normalisation=NORMALISATION)
     expected = torch.zeros(1, 3, *SIZE)
     expected[:, :, 10:30, 20:60] = normalise(white, NORMALISATION)[:, :, :20, :40]
     torch.testing.assert_close(batch.inputs, expected)
-
-
-def test_batches_are_viewed_one_at_a_time() -> None:
-    taken = []
-
-    def batches() -> Iterator[Batch]:
-        for number in range(3):
-            taken.append(number)
-            yield batch_of(noise(1))
-
-    next(viewed(batches(), [view()], normalisation=NORMALISATION))
-    assert taken == [0]
 
 
 @given(

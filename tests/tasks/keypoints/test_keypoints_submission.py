@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from visionlab.tasks.keypoints.check_submission import check
-from visionlab.tasks.keypoints.point_split import Pointed
+from visionlab.tasks.keypoints.records import KeypointSamples
 from visionlab.tasks.keypoints.submission import PointsSubmission
 
 POINTS = torch.tensor(
@@ -28,12 +28,18 @@ def make_split(
     names: Sequence[str] = ("b.jpg", "a.jpg"),
     *,
     keys: Sequence[int] = (7, 3),
-    asked: Sequence[Sequence[int]] | None = None,
+    requested: Sequence[Sequence[int]] | None = None,
     num_points: int = 3,
 ) -> Any:
     points = np.full((len(names), num_points, 2), np.nan, np.float32)
     return SimpleNamespace(
-        samples=Pointed(names=names, keys=torch.tensor(keys), points=points, asked=asked)
+        samples=KeypointSamples(
+            sources=[Path(name) for name in names],
+            names=names,
+            keys=torch.tensor(keys),
+            points=points,
+            requested=requested,
+        )
     )
 
 
@@ -70,7 +76,7 @@ def test_points_are_truncated_towards_0(tmp_path: Path) -> None:
 
 
 def test_points_come_as_each_image_asks_for_them(tmp_path: Path) -> None:
-    text = written(tmp_path, samples(), make_split(asked=[[2, 0], [1, 1]]))
+    text = written(tmp_path, samples(), make_split(requested=[[2, 0], [1, 1]]))
     assert text.splitlines() == [
         "file_name,Point_M0_X,Point_M0_Y,Point_M1_X,Point_M1_Y",
         "b.jpg,5,6,2,2",
@@ -79,7 +85,7 @@ def test_points_come_as_each_image_asks_for_them(tmp_path: Path) -> None:
 
 
 def test_rows_follow_the_list_and_points_their_keys(tmp_path: Path) -> None:
-    split = make_split(asked=[[2], [0]])
+    split = make_split(requested=[[2], [0]])
     text = written(tmp_path, samples(), split)
     assert text.splitlines()[1:] == ["b.jpg,5,6", "a.jpg,10,12"]
     shuffled = samples(keys=torch.tensor([3, 7]), points=POINTS.flip(0))
@@ -95,7 +101,7 @@ def test_names_may_hold_anything(tmp_path: Path) -> None:
 @given(
     num_images=st.integers(1, 6),
     num_points=st.integers(1, 5),
-    num_asked=st.integers(1, 4),
+    num_requested=st.integers(1, 4),
     rounding=st.sampled_from(["nearest", "truncated"]),
     data=st.data(),
 )
@@ -103,7 +109,7 @@ def test_the_checker_and_csv_read_what_was_written(
     tmp_path_factory: pytest.TempPathFactory,
     num_images: int,
     num_points: int,
-    num_asked: int,
+    num_requested: int,
     rounding: Literal["nearest", "truncated"],
     data: st.DataObject,
 ) -> None:
@@ -116,45 +122,45 @@ def test_the_checker_and_csv_read_what_was_written(
         )
     )
     points = torch.tensor(flat).reshape(num_images, num_points, 2)
-    row = st.lists(st.integers(0, num_points - 1), min_size=num_asked, max_size=num_asked)
-    asked = data.draw(st.none() | st.lists(row, min_size=num_images, max_size=num_images))
+    row = st.lists(st.integers(0, num_points - 1), min_size=num_requested, max_size=num_requested)
+    requested = data.draw(st.none() | st.lists(row, min_size=num_images, max_size=num_images))
     keys = data.draw(st.permutations(range(100, 100 + num_images)))
     found_in = data.draw(st.permutations(range(num_images)))
     names = [f"{number}, it.jpg" for number in data.draw(st.permutations(range(num_images)))]
     folder = tmp_path_factory.mktemp("submission")
     found = {"keys": torch.tensor(keys)[found_in], "points": points[found_in]}
-    split = make_split(names, keys=keys, asked=asked, num_points=num_points)
+    split = make_split(names, keys=keys, requested=requested, num_points=num_points)
     text = written(folder, found, split, rounding=rounding, num_points=num_points)
     report = check(
         folder / "test_submission.csv",
         names,
-        num_asked=num_points if asked is None else num_asked,
+        num_requested=num_points if requested is None else num_requested,
         images=None,
     )
     assert report.is_valid, list(report.lines())
     rows = list(csv.reader(text.splitlines()))[1:]
     turn = round if rounding == "nearest" else math.trunc  # Python's round: halves to even too
     for place, (name, *cells) in enumerate(rows):
-        numbers = range(num_points) if asked is None else asked[place]
+        numbers = range(num_points) if requested is None else requested[place]
         wanted = [turn(value) for number in numbers for value in points[place, number].tolist()]
         assert (name, list(map(int, cells))) == (names[place], wanted)
 
 
 def test_an_old_file_is_replaced_in_one_step(tmp_path: Path) -> None:
     written(tmp_path, samples(), make_split())
-    written(tmp_path, samples(), make_split(asked=[[0], [0]]))
+    written(tmp_path, samples(), make_split(requested=[[0], [0]]))
     assert [each.name for each in tmp_path.iterdir()] == ["test_submission.csv"]
 
 
-def test_points_that_nobody_asked_for_do_not_matter(tmp_path: Path) -> None:
+def test_points_that_are_not_requested_do_not_matter(tmp_path: Path) -> None:
     points = POINTS.clone()
     points[0, 1] = torch.nan
-    text = written(tmp_path, samples(points=points), make_split(asked=[[2], [1]]))
+    text = written(tmp_path, samples(points=points), make_split(requested=[[2], [1]]))
     assert text.splitlines()[1:] == ["b.jpg,5,6", "a.jpg,0,-2"]
 
 
 @pytest.mark.parametrize(
-    ("changes", "asked", "message"),
+    ("changes", "requested", "message"),
     [
         (
             {"keys": torch.tensor([7, 4])},
@@ -189,37 +195,40 @@ def test_points_that_nobody_asked_for_do_not_matter(tmp_path: Path) -> None:
         *(
             (
                 {"points": torch.where(POINTS == 11.5, wrong, POINTS)},
-                asked,
+                requested,
                 " must get finite points, got others for a.jpg",
             )
             for wrong in (torch.nan, torch.inf, -torch.inf)
-            for asked in (None, [[2], [0]])
+            for requested in (None, [[2], [0]])
         ),
-        ({}, [[0], [3]], r" must get points asked for in \[0, 3\), got 0 to 3"),
-        ({}, [[0], [-1]], r" must get points asked for in \[0, 3\), got -1 to 0"),
+        ({}, [[0], [3]], r" must get requested points in \[0, 3\), got 0 to 3"),
+        ({}, [[0], [-1]], r" must get requested points in \[0, 3\), got -1 to 0"),
         (
             {},
             [[0], [1, 2]],
-            r" must get equally many points asked for in each of 2 images, got \[1, 2\] in 2",
+            r" must get equally many requested points in each of 2 images, got \[1, 2\] in 2",
         ),
         (
             {},
             [[0]],
-            r" must get equally many points asked for in each of 2 images, got \[1\] in 1",
+            r" must get equally many requested points in each of 2 images, got \[1\] in 1",
         ),
         (
             {},
             [[], []],
-            r" must get equally many points asked for in each of 2 images, got \[0\] in 2",
+            r" must get equally many requested points in each of 2 images, got \[0\] in 2",
         ),
     ],
 )
 def test_what_does_not_fit_is_named(
-    tmp_path: Path, changes: dict[str, Tensor], asked: Sequence[Sequence[int]] | None, message: str
+    tmp_path: Path,
+    changes: dict[str, Tensor],
+    requested: Sequence[Sequence[int]] | None,
+    message: str,
 ) -> None:
     path = tmp_path / "test_submission.csv"
     with pytest.raises(ValueError, match=f"^{path}{message}$"):
-        written(tmp_path, samples(**changes), make_split(asked=asked))
+        written(tmp_path, samples(**changes), make_split(requested=requested))
     assert not list(tmp_path.iterdir())
 
 

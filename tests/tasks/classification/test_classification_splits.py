@@ -8,23 +8,24 @@ from visionlab.images.holdout import Holdout
 from visionlab.images.normalise import normalisation_tensor, normalise
 from visionlab.task import Batch, Data
 from visionlab.tasks.classification.augment import Augment
-from visionlab.tasks.classification.in_memory import Labelled, check_labels, in_memory
+from visionlab.tasks.classification.records import LabelledImages
+from visionlab.tasks.classification.splits import ClassificationDataset, check_labels, in_memory
 
 MEAN, STD = [0.5, 0.4, 0.3], [0.2, 0.25, 0.3]
-TRAIN = Labelled(
+TRAIN = LabelledImages(
     torch.arange(20 * 3 * 4 * 5).reshape(20, 3, 4, 5).to(torch.uint8), torch.arange(20) % 3
 )
-TEST = Labelled(TRAIN.images[:6] // 2, TRAIN.labels[:6])
+TEST = LabelledImages(TRAIN.images[:6] // 2, TRAIN.labels[:6])
 
 
 def build(**changes: Any) -> Data:
+    fields: dict[str, Any] = {"val": Holdout(split=0.25, seed=3), "mean": MEAN, "std": STD}
+    fields |= {name: changes.pop(name) for name in fields.keys() & changes}
     settings: dict[str, Any] = {
         "train": TRAIN,
         "test": TEST,
-        "val": Holdout(split=0.25, seed=3),
         "class_names": ["cat", "dog", "fox"],
-        "mean": MEAN,
-        "std": STD,
+        "dataset": ClassificationDataset(**fields),
         "augmentation": Augment(pad_px=2, flip_prob=0.5, cutout_px=0),
         "seed": 7,
         "device": torch.device("cpu"),
@@ -63,7 +64,7 @@ def test_without_a_held_out_share_there_is_no_val() -> None:
     ("split", "source"), [("train_plain", TRAIN), ("val", TRAIN), ("test", TEST)]
 )
 def test_plain_splits_are_the_normalised_images_without_a_border(
-    split: str, source: Labelled
+    split: str, source: LabelledImages
 ) -> None:
     batch = whole(build(), split)
     expected = normalise(source.images[batch.keys], torch.tensor([MEAN, STD]))
@@ -95,12 +96,12 @@ def test_labels_of_both_parts_are_checked(part: str) -> None:
     wrong = labels.clone()
     wrong[4] = 3
     with pytest.raises(ValueError, match=r"labels must be in \[0, 3\), got 3 at sample 4"):
-        build(**{part: Labelled(images, wrong)})
+        build(**{part: LabelledImages(images, wrong)})
 
 
 @pytest.mark.parametrize("part", ["train", "test"])
 def test_an_empty_part_is_refused(part: str) -> None:
-    empty = Labelled(TRAIN.images[:0], TRAIN.labels[:0])
+    empty = LabelledImages(TRAIN.images[:0], TRAIN.labels[:0])
     with pytest.raises(ValueError, match="a data set must hold at least one image, got 0"):
         build(**{part: empty})
 

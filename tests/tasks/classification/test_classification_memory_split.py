@@ -1,13 +1,17 @@
-import pytest
+from dataclasses import replace
+
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
+from viewing import view
 
 from visionlab.images.normalise import normalise
+from visionlab.images.splits import ImageSplit, Training
 from visionlab.task import Batch
 from visionlab.tasks.classification.augment import Augment, pad
-from visionlab.tasks.classification.memory_split import MemorySplit
+from visionlab.tasks.classification.records import LabelledImages
+from visionlab.tasks.classification.splits import memory_split
 
 NORMALISATION = torch.tensor([[0.5, 0.4, 0.3], [0.2, 0.3, 0.4]])
 IMAGES = torch.randint(
@@ -18,25 +22,28 @@ ROWS = torch.tensor([29, 3, 14, 0, 7, 21, 5, 11, 2, 28, 17])
 STRONG = Augment(pad_px=2, flip_prob=0.5, cutout_px=2)
 
 
-def split_of(*, augmentation: Augment | None = STRONG, seed: int | None = 4) -> MemorySplit:
-    return MemorySplit(
-        padded=pad(IMAGES, 2),
-        targets=LABELS,
-        rows=ROWS,
-        normalisation=NORMALISATION,
+TRAINING = Training(augmentation=STRONG, seed=4)
+
+
+def split_of(
+    *, padded: Tensor | None = None, training: Training[Augment] | None = TRAINING
+) -> ImageSplit[Tensor]:
+    return memory_split(
+        LabelledImages(pad(IMAGES, 2) if padded is None else padded, LABELS),
+        ROWS,
         pad_px=2,
-        augmentation=augmentation,
-        seed=seed,
+        normalisation=NORMALISATION,
+        training=training,
     )
 
 
 def batches(
-    split: MemorySplit, batch_size: int, epoch: int = 0, first_batch: int = 0
+    split: ImageSplit[Tensor], batch_size: int, epoch: int = 0, first_batch: int = 0
 ) -> list[Batch]:
     return list(split.batches(batch_size=batch_size, epoch=epoch, first_batch=first_batch))
 
 
-def inputs_by_key(split: MemorySplit, batch_size: int, epoch: int = 0) -> dict[int, Tensor]:
+def inputs_by_key(split: ImageSplit[Tensor], batch_size: int, epoch: int = 0) -> dict[int, Tensor]:
     return {
         int(key): image
         for batch in batches(split, batch_size, epoch)
@@ -50,7 +57,7 @@ def test_a_split_counts_its_rows_and_batches() -> None:
 
 
 def test_without_a_seed_rows_come_as_listed_and_as_they_are() -> None:
-    plain = batches(split_of(augmentation=None, seed=None), batch_size=4)
+    plain = batches(split_of(training=None), batch_size=4)
     assert torch.cat([batch.keys for batch in plain]).tolist() == ROWS.tolist()
     inputs = torch.cat([batch.inputs for batch in plain])
     assert torch.equal(inputs, normalise(IMAGES[ROWS], NORMALISATION))
@@ -66,7 +73,9 @@ def test_an_epoch_has_every_row_once_with_its_target() -> None:
 
 def test_the_order_changes_with_the_epoch_and_the_seed_only() -> None:
     def order(seed: int, epoch: int) -> list[int]:
-        return batches(split_of(seed=seed), batch_size=11, epoch=epoch)[0].keys.tolist()
+        return batches(split_of(training=replace(TRAINING, seed=seed)), batch_size=11, epoch=epoch)[
+            0
+        ].keys.tolist()
 
     assert order(4, 0) == order(4, 0)
     assert order(4, 0) != order(4, 1)
@@ -109,16 +118,17 @@ def test_batches_have_the_promised_types_and_no_geometry() -> None:
     assert batch.matrices is None
 
 
-def test_augmentation_without_a_seed_is_refused() -> None:
-    with pytest.raises(
-        ValueError, match="seed must be given where there is augmentation, got None"
-    ):
-        batches(split_of(seed=None), batch_size=4)
+def test_views_show_images_without_augmentation() -> None:
+    (plain,) = split_of().view_batches(batch_size=11, views=[view()])
+    assert torch.equal(plain[0].inputs, normalise(IMAGES[plain[0].keys], NORMALISATION))
+    ((_, mirrored),) = split_of().view_batches(batch_size=11, views=[view(), view(mirror=True)])
+    torch.testing.assert_close(mirrored.inputs, plain[0].inputs.flip(3), atol=1e-4, rtol=0)
+    assert torch.equal(mirrored.targets, LABELS[plain[0].keys])
 
 
 def test_reading_batches_leaves_images_and_global_generator_alone() -> None:
-    split, state = split_of(), torch.get_rng_state()
-    before = split.padded.clone()
-    batches(split, batch_size=4)
-    assert torch.equal(split.padded, before)
+    images, state = pad(IMAGES, 2), torch.get_rng_state()
+    before = images.clone()
+    batches(split_of(padded=images), batch_size=4)
+    assert torch.equal(images, before)
     assert torch.equal(torch.get_rng_state(), state)

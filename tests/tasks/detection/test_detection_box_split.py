@@ -11,14 +11,17 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor
+from viewing import view
 
 from visionlab.core import geometry
+from visionlab.images.decoding import Stack
 from visionlab.images.normalise import normalise
 from visionlab.images.resize import Resize
+from visionlab.images.splits import ImageSplit, Training
 from visionlab.task import Batch
 from visionlab.tasks.detection.augment import BoxAugment
-from visionlab.tasks.detection.box_split import BoxSplit
 from visionlab.tasks.detection.records import Annotated
+from visionlab.tasks.detection.splits import box_split
 
 NORMALISATION = torch.tensor([[0.5, 0.4, 0.3], [0.2, 0.3, 0.4]])
 RAW = torch.tensor([[0.0] * 3, [1.0] * 3])  # inputs are then pixels in [0, 1]
@@ -92,23 +95,31 @@ def samples(request: pytest.FixtureRequest, tmp_path: Path) -> list[Annotated]:
     return found
 
 
-def split_of(samples: Sequence[Annotated], **changes: Any) -> BoxSplit:
-    settings: dict[str, Any] = {
-        "samples": samples,
-        "resize": RESIZE,
-        "normalisation": NORMALISATION,
-        "augmentation": STRONG,
-        "seed": 5,
-        "num_workers": 0,
-    }
-    return BoxSplit(**settings | changes)
+def split_of(
+    samples: Sequence[Annotated],
+    *,
+    augmentation: BoxAugment | None = STRONG,
+    seed: int = 5,
+    resize: Resize = RESIZE,
+    normalisation: Tensor = NORMALISATION,
+    num_workers: int = 0,
+) -> ImageSplit[Stack]:
+    return box_split(
+        samples,
+        resize=resize,
+        normalisation=normalisation,
+        num_workers=num_workers,
+        training=augmentation and Training(augmentation=augmentation, seed=seed),
+    )
 
 
-def plain_split_of(samples: Sequence[Annotated], **changes: Any) -> BoxSplit:
-    return split_of(samples, **{"augmentation": None, "seed": None} | changes)
+def plain_split_of(samples: Sequence[Annotated], **changes: Any) -> ImageSplit[Stack]:
+    return split_of(samples, **{"augmentation": None} | changes)
 
 
-def batches(split: BoxSplit, batch_size: int, epoch: int = 0, first_batch: int = 0) -> list[Batch]:
+def batches(
+    split: ImageSplit[Stack], batch_size: int, epoch: int = 0, first_batch: int = 0
+) -> list[Batch]:
     return list(split.batches(batch_size=batch_size, epoch=epoch, first_batch=first_batch))
 
 
@@ -117,7 +128,9 @@ def only(sample: Annotated, **changes: Any) -> Batch:
     return batch
 
 
-def by_key(split: BoxSplit, batch_size: int, epoch: int = 0) -> dict[int, tuple[Tensor, ...]]:
+def by_key(
+    split: ImageSplit[Stack], batch_size: int, epoch: int = 0
+) -> dict[int, tuple[Tensor, ...]]:
     """Return the whole of each sample: input, boxes, labels, matrix."""
     found = {}
     for batch in batches(split, batch_size, epoch):
@@ -365,12 +378,12 @@ def test_extreme_shapes_are_read(tmp_path: Path, size: tuple[int, int]) -> None:
 def test_images_without_boxes(is_training: bool) -> None:
     none = [annotated(key, noise((64, 48)), (64, 48)) for key in range(2)]
     some = annotated(2, noise((64, 48)), (64, 48), [[1, 2, 30, 40], [2, 3, 40, 30]], [1, 6])
-    augmentation, seed = (OFF, 3) if is_training else (None, None)
-    (batch,) = batches(split_of(none, augmentation=augmentation, seed=seed), 2)
+    augmentation = OFF if is_training else None
+    (batch,) = batches(split_of(none, augmentation=augmentation), 2)
     assert batch.targets.boxes.shape == (2, 0, 4)
     assert batch.targets.labels.shape == (2, 0)
     assert (batch.targets.boxes.dtype, batch.targets.labels.dtype) == (torch.float32, torch.int64)
-    (batch,) = batches(split_of([*none, some], augmentation=augmentation, seed=seed), 3)
+    (batch,) = batches(split_of([*none, some], augmentation=augmentation), 3)
     labels = dict(zip(batch.keys.tolist(), batch.targets.labels.tolist(), strict=True))
     assert labels == {0: [-1, -1], 1: [-1, -1], 2: [1, 6]}
     assert (batch.targets.boxes[batch.targets.labels < 0] == 0).all()
@@ -539,11 +552,9 @@ def test_a_file_that_cannot_be_decoded_is_named(
         batches(split, batch_size=2)
 
 
-def test_augmentation_needs_a_seed() -> None:
-    sample = annotated(0, noise((64, 48)), (64, 48))
-    message = "seed must be given where there is augmentation, got None"
-    with pytest.raises(ValueError, match=message):
-        split_of([sample], seed=None)
+def test_views_are_refused(samples: list[Annotated]) -> None:
+    with pytest.raises(ValueError, match="views must be null for this task, got 1"):
+        next(plain_split_of(samples).view_batches(batch_size=2, views=[view()]))
 
 
 def test_batches_live_where_the_normalisation_does(samples: list[Annotated]) -> None:

@@ -1,3 +1,4 @@
+import functools
 import gc
 import math
 import multiprocessing
@@ -14,15 +15,16 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 
-from visionlab.core import geometry
 from visionlab.images.decoding import Images, KeptImages, Source, Stack
 from visionlab.images.normalise import normalise
+from visionlab.images.splits import ImageSplit, Training
+from visionlab.images.square import square_reduction
 from visionlab.images.views import View
 from visionlab.task import Batch
 from visionlab.tasks.keypoints.augment import PointAugment
 from visionlab.tasks.keypoints.metric import original_points
-from visionlab.tasks.keypoints.point_split import Pointed, PointSplit, reduction, square_fit
-from visionlab.tasks.keypoints.records import PointTargets
+from visionlab.tasks.keypoints.records import KeypointSamples, PointTargets
+from visionlab.tasks.keypoints.splits import Reader, point_split
 
 NORMALISATION = torch.tensor([[0.5, 0.4, 0.3], [0.2, 0.3, 0.4]])
 RAW = torch.tensor([[0.0] * 3, [1.0] * 3])  # inputs are then pixels in [0, 1]
@@ -100,13 +102,16 @@ def written(path: Path, image: Tensor) -> Path:
     return path
 
 
-def pointed(points: Sequence[Any] | np.ndarray[Any, Any]) -> Pointed:
+def samples_of(
+    points: Sequence[Any] | np.ndarray[Any, Any], sources: Sequence[Source] | None = None
+) -> KeypointSamples:
     values = np.array(points, dtype=np.float32)
-    return Pointed(
+    return KeypointSamples(
+        sources=sources or [Path()] * len(values),
         names=[f"{row}.png" for row in range(len(values))],
         keys=torch.arange(len(values)) * 1000 + 7,
         points=values,
-        asked=None,
+        requested=None,
     )
 
 
@@ -118,9 +123,9 @@ def some_points(count: int) -> np.ndarray[Any, Any]:
 
 
 @pytest.fixture(params=["tensors", "files"])
-def sources(request: pytest.FixtureRequest, tmp_path: Path) -> list[Source | Tensor]:
+def sources(request: pytest.FixtureRequest, tmp_path: Path) -> list[Source]:
     """Return two images of each size."""
-    images: list[Source | Tensor] = []
+    images: list[Source] = []
     for row, size in enumerate(SIZES * 2):
         image = noise(size, row)
         images.append(
@@ -129,34 +134,43 @@ def sources(request: pytest.FixtureRequest, tmp_path: Path) -> list[Source | Ten
     return images
 
 
+def reader_of(
+    sources: Sequence[Source], *, num_workers: int = 0, in_memory: bool = False
+) -> Reader:
+    factor = functools.partial(square_reduction, size_px=SIDE)
+    images = Images(sources, factor=factor, num_workers=num_workers)
+    return KeptImages(images, num_images=len(sources)) if in_memory else images
+
+
 def split_of(
-    sources: Sequence[Source | Tensor],
+    sources: Sequence[Source],
     points: Sequence[Any] | np.ndarray[Any, Any] | None = None,
     *,
     num_workers: int = 0,
     in_memory: bool = False,
     **changes: Any,
-) -> PointSplit:
+) -> ImageSplit[Stack]:
     settings: dict[str, Any] = {
-        "samples": pointed(some_points(len(sources)) if points is None else points),
-        "images": Images(sources, factor=reduction(SIDE), num_workers=num_workers),
+        "samples": samples_of(some_points(len(sources)) if points is None else points),
         "size_px": SIDE,
         "normalisation": NORMALISATION,
         "mirror": MIRROR,
-        "augmentation": None,
-        "seed": None,
+        "training": None,
     }
-    if in_memory:
-        settings["images"] = KeptImages(settings["images"], num_images=len(sources))
-    return PointSplit(**settings | changes)
+    if "images" not in changes:
+        changes["images"] = reader_of(sources, num_workers=num_workers, in_memory=in_memory)
+    if "augmentation" in changes:
+        augmentation, seed = changes.pop("augmentation"), changes.pop("seed")
+        changes["training"] = Training(augmentation=augmentation, seed=seed)
+    return point_split(**settings | changes)
 
 
-def augmented(sources: Sequence[Source | Tensor], **changes: Any) -> PointSplit:
+def augmented(sources: Sequence[Source], **changes: Any) -> ImageSplit[Stack]:
     return split_of(sources, **{"augmentation": STRONG, "seed": 5} | changes)
 
 
 def batches(
-    split: PointSplit, batch_size: int, epoch: int = 0, first_batch: int = 0
+    split: ImageSplit[Stack], batch_size: int, epoch: int = 0, first_batch: int = 0
 ) -> list[Batch]:
     return list(split.batches(batch_size=batch_size, epoch=epoch, first_batch=first_batch))
 
@@ -168,7 +182,7 @@ def parts(batch: Batch) -> list[Tensor]:
     return [batch.inputs, *known, batch.keys, batch.matrices]
 
 
-def by_key(split: PointSplit, batch_size: int, epoch: int = 0) -> dict[int, list[Tensor]]:
+def by_key(split: ImageSplit[Stack], batch_size: int, epoch: int = 0) -> dict[int, list[Tensor]]:
     found = {}
     for batch in batches(split, batch_size, epoch):
         for row, key in enumerate(batch.keys.tolist()):
@@ -183,39 +197,12 @@ def assert_equal(ours: dict[int, list[Tensor]], theirs: dict[int, list[Tensor]])
             assert torch.equal(mine, other)
 
 
-def only(source: Source | Tensor, points: Sequence[Any], **changes: Any) -> Batch:
+def only(source: Source, points: Sequence[Any], **changes: Any) -> Batch:
     (batch,) = batches(split_of([source], [points], **{"normalisation": RAW} | changes), 1)
     return batch
 
 
-@pytest.mark.parametrize(
-    ("size", "side", "corners"),  # where the corners of the image come to lie
-    [
-        ((64, 64), 64, [(0, 0), (64, 64)]),
-        ((200, 100), 50, [(-25, 0), (75, 50)]),
-        ((100, 200), 50, [(0, -25), (50, 75)]),
-        ((30, 60), 90, [(0, -45), (90, 135)]),
-        ((3, 2), 2, [(-0.5, 0), (2.5, 2)]),
-    ],
-)
-def test_the_middle_square_is_shown(
-    size: tuple[int, int], side: int, corners: list[tuple[float, float]]
-) -> None:
-    matrix = square_fit(torch.tensor([size]), size_px=side)
-    assert (matrix.shape, matrix.dtype) == ((1, 3, 3), torch.float64)
-    ends = torch.tensor([[[0, 0], size]], dtype=torch.float64)
-    expected = torch.tensor([corners], dtype=torch.float64)
-    torch.testing.assert_close(geometry.transform_points(ends, matrix), expected)
-
-
-@pytest.mark.parametrize(
-    ("size", "expected"), [((47, 90), 1), ((95, 200), 1), ((96, 200), 2), ((500, 144), 3)]
-)
-def test_images_are_kept_at_least_as_large_as_inputs(size: tuple[int, int], expected: int) -> None:
-    assert reduction(SIDE)(*size) == expected
-
-
-def test_shapes_and_types(sources: list[Source | Tensor]) -> None:
+def test_shapes_and_types(sources: list[Source]) -> None:
     for split in (augmented(sources), split_of(sources), split_of(sources, mirror=None)):
         assert len(split) == 12
         assert split.num_batches(5) == 3
@@ -296,7 +283,7 @@ def test_an_image_of_the_models_size_comes_as_it_is() -> None:
     assert torch.equal(batch.matrices, torch.eye(3)[None])
 
 
-def test_keys_and_points_are_those_of_the_samples(sources: list[Source | Tensor]) -> None:
+def test_keys_and_points_are_those_of_the_samples(sources: list[Source]) -> None:
     points = some_points(12)
     for split in (split_of(sources), augmented(sources)):
         found = by_key(split, batch_size=5)
@@ -315,14 +302,14 @@ def test_batches_come_in_the_order_of_the_samples_or_shuffled_anew_each_epoch() 
 
 
 def test_what_happens_to_a_sample_follows_from_seed_epoch_and_key_alone(
-    sources: list[Source | Tensor],
+    sources: list[Source],
 ) -> None:
     whole = by_key(augmented(sources), batch_size=12)
     for batch_size in (1, 5):
         assert_equal(by_key(augmented(sources), batch_size), whole)
     assert_equal(by_key(augmented(sources, in_memory=True), 4), whole)
     reordered = list(range(11, -1, -1))
-    samples = pointed(some_points(12)).take(reordered)
+    samples = samples_of(some_points(12)).take(reordered)
     turned = augmented([sources[row] for row in reordered], samples=samples)
     assert_equal(by_key(turned, 4), whole)
 
@@ -339,9 +326,9 @@ def test_every_epoch_and_seed_has_its_own_augmentation() -> None:
 
 def test_workers_change_nothing_and_an_epoch_can_start_anywhere(tmp_path: Path) -> None:
     files = [written(tmp_path / f"{row}.png", noise(size, row)) for row, size in enumerate(SIZES)]
-    helped = augmented(files, num_workers=2)
-    plain = split_of(files)
-    shared = split_of(files, images=helped._images)
+    images = reader_of(files, num_workers=2)
+    helped, plain = augmented(files, images=images), split_of(files)
+    shared = split_of(files, images=images)
     for epoch in (0, 1):
         assert_equal(by_key(helped, 4, epoch), by_key(augmented(files), 4, epoch))
         whole = batches(augmented(files), 2, epoch)
@@ -355,7 +342,7 @@ def test_workers_change_nothing_and_an_epoch_can_start_anywhere(tmp_path: Path) 
 
 
 class Declared:
-    """Tiny images that are said to be large, and how often they were asked for."""
+    """Tiny images that are said to be large, and the rows that were read."""
 
     def __init__(self, sizes: Sequence[tuple[int, int]]) -> None:
         self.sizes = torch.tensor(sizes)
@@ -418,7 +405,7 @@ def test_spots_lie_at_their_target_points(tmp_path: Path, size: tuple[int, int],
     middle = torch.tensor(size) / 2
     offsets = torch.tensor([[-0.2, -0.15], [0.2, -0.1], [0.05, 0.22]]) * min(size)
     points = (middle + offsets).tolist()
-    source: Source | Tensor = coloured_spots(size, points)
+    source: Source = coloured_spots(size, points)
     if kind == "file":
         source = written(tmp_path / "spots.png", coloured_spots(size, points))
     moves = replace(MOVES, shift=0.05, scale=[0.8, 1.1], crop_min_scale=0.9)
@@ -442,7 +429,7 @@ def test_spots_lie_at_their_target_points(tmp_path: Path, size: tuple[int, int],
 
 def test_views_are_the_same_images_decoded_once() -> None:
     images = Declared(SIZES)
-    split = split_of([], some_points(6), images=images, seed=4, augmentation=STRONG)
+    split = split_of([], some_points(6), images=images)
     views = [PLAIN, replace(PLAIN, mirror=True), replace(PLAIN, rotation_degrees=20.0, scale=1.2)]
     found = list(split.view_batches(batch_size=4, views=views))
     assert [[len(batch.keys) for batch in each] for each in found] == [[4] * 3, [2] * 3]
@@ -476,19 +463,14 @@ def test_mirrored_views_take_a_permutation() -> None:
     assert len(list(split.view_batches(batch_size=1, views=[PLAIN]))) == 1
 
 
-def test_augmentation_takes_a_seed() -> None:
-    with pytest.raises(ValueError, match="seed must be given where there is augmentation"):
-        split_of([noise((9, 9))], augmentation=OFF)
-
-
 def test_samples_that_are_taken_keep_what_belongs_to_them() -> None:
-    samples = replace(pointed(some_points(4)), asked=[[0], [1], [2], [0]])
+    samples = replace(samples_of(some_points(4)), requested=[[0], [1], [2], [0]])
     taken = samples.take([2, 0])
     assert len(taken) == 2
     assert taken.names == ["2.png", "0.png"]
     assert taken.keys.tolist() == [2007, 7]
-    assert taken.asked == [[2], [0]]
+    assert taken.requested == [[2], [0]]
     np.testing.assert_array_equal(taken.points[[0, 1]], samples.points[[2, 0]])
     again = taken.take([1]).points
     np.testing.assert_array_equal(again[[0]], samples.points[[0]])
-    assert pointed(some_points(4)).take([1]).asked is None
+    assert samples_of(some_points(4)).take([1]).requested is None

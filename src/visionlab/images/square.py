@@ -1,0 +1,51 @@
+"""The centre square of an image as a model's input: one matrix and one sampling an image."""
+
+from torch import Tensor
+
+from visionlab.core import geometry
+from visionlab.images.decoding import Stack
+from visionlab.images.rendering import Change, render
+
+
+def square_fit(sizes: Tensor, *, size_px: int) -> Tensor:
+    """Return the matrices that map the centre square of images to inputs, (B, 3, 3) float64.
+
+    Args:
+        sizes: (B, 2), width and height of the original images in pixels.
+        size_px: side of the inputs.
+    """
+    sizes = sizes.double()
+    scales = size_px / sizes.amin(dim=1, keepdim=True)
+    margins = (sizes * scales - size_px) / 2
+    return geometry.translations(-margins) @ geometry.scalings(scales.expand(-1, 2))
+
+
+def square_reduction(width: int, height: int, *, size_px: int) -> int:
+    """Return the integer factor by which an image may be reduced before `square_fit`."""
+    return max(1, min(width, height) // size_px)
+
+
+def render_square(
+    stack: Stack, change: Change, *, size_px: int, normalisation: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return inputs and matrices of a batch of decoded images.
+
+    Args:
+        stack: the images.
+        change: augmentation or view of the square inputs.
+        size_px: side of the inputs.
+        normalisation: (2, 3) float32, mean and standard deviation, on the training device.
+
+    Returns:
+        (B, 3, size_px, size_px) float32, 0 outside of the image, and (B, 3, 3) float64, original
+        to input pixels.
+    """
+    fit = square_fit(stack.sizes, size_px=size_px)
+    inputs = render(
+        stack.images(normalisation.device),
+        fit @ stack.enlargements(),
+        change,
+        size=(size_px, size_px),
+        normalisation=normalisation,
+    )
+    return inputs, change.matrices @ fit
