@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from contest_files import write_contest
 from processes import differences, left_behind, only_run, script
 
 from visionlab.files.run_folder import read_rows
 from visionlab.tasks.keypoints import check_submission as check_points
-from visionlab.tasks.keypoints.datasets.contest_files import write_contest
 
 SMALL = [
     "task=keypoints",

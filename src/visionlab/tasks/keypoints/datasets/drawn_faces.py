@@ -3,13 +3,15 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from visionlab.core import seeding
 from visionlab.task import Data
 from visionlab.tasks.keypoints.augment import PointAugment
-from visionlab.tasks.keypoints.datasets.face_drawing import draw_face
-from visionlab.tasks.keypoints.datasets.face_points import NUM_POINTS
+from visionlab.tasks.keypoints.datasets.face_painting import draw_picture
+from visionlab.tasks.keypoints.datasets.face_shapes import CHANGES, NUM_POINTS, project, shape
 from visionlab.tasks.keypoints.records import KeypointSamples
 from visionlab.tasks.keypoints.splits import KeypointDataset, Reading, from_points
 
@@ -74,10 +76,22 @@ class DrawnFaces(KeypointDataset):
 def draw_faces(keys: Iterable[int], *, seed: int) -> tuple[list[Tensor], Tensor]:
     """Return pictures, (3, H, W) uint8 each, and their points, (N, 68, 2) float32.
 
-    A picture follows from the seed and its key alone; no two keys give the same one, so that splits
-    are apart where their keys are. Points are x, y in pixels in the order of `face_points`.
+    Points are x, y in pixels, 0, 0 being the upper left corner; hidden ones are where they would be
+    seen, and a few lie outside. Each picture follows from the seed and its key alone.
     """
-    faces = [draw_face(key, seed=seed) for key in keys]
-    images = [torch.from_numpy(pixels).permute(2, 0, 1).contiguous() for pixels, _ in faces]
-    points = [torch.from_numpy(points) for _, points in faces]
-    return images, torch.stack(points) if points else torch.zeros(0, NUM_POINTS, 2)
+    faces = [_draw_face(np.random.default_rng(seeding.derive(seed, "face", key))) for key in keys]
+    return [image for image, _ in faces], torch.stack([points for _, points in faces])
+
+
+def _draw_face(rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    weights = {name: max(rng.uniform(-1, 1), 0 if name == "open" else -1) for name in CHANGES}
+    lids = np.where(rng.random(2) < 0.1, 1.0, 0.5 * rng.random(2)).tolist()
+    size = rng.integers(96, 161, 2)  # width, height
+    head = project(
+        shape(weights, lids=lids, hairline=rng.uniform(0.75, 1.3)),
+        angles=np.radians([20, 12, 15]) * (rng.random(3) - rng.random(3)),
+        unit_px=size.min() * rng.uniform(0.28, 0.36),
+        centre=size / 2 + size.min() * rng.uniform(-0.06, 0.06, 2),
+    )
+    pixels = torch.from_numpy(draw_picture(head, size.tolist(), rng))
+    return pixels.permute(2, 0, 1).contiguous(), torch.from_numpy(head[:NUM_POINTS]).float()

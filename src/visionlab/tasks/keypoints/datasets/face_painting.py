@@ -1,204 +1,100 @@
-"""Paints a face whose points are given, at twice the size of the picture; nothing is random."""
-
-from typing import NamedTuple
+"""Pictures of faces: painted through given points, with clutter behind and before them."""
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image
+from PIL.ImageDraw import Draw, ImageDraw
 
-from visionlab.tasks.keypoints.datasets.face_curves import extra_scalars
-from visionlab.tasks.keypoints.datasets.face_looks import Colour, Look, darker, lighter, mix
-from visionlab.tasks.keypoints.datasets.face_points import EYES
-from visionlab.tasks.keypoints.datasets.face_shapes import PARTS, Floats
+from visionlab.tasks.keypoints.datasets.face_shapes import EYES, Floats
 
-FINE = 2  # how much larger it is drawn than it is shown
-_SIDES = ("left", "right")
-_TEETH, _MOUTH, _TONGUE = (246, 242, 232), (72, 20, 26), (190, 84, 88)
-_EYE_WHITE, _LASHES, _PUPIL = (246, 244, 240), (38, 26, 22), (14, 10, 10)
-_GLASS = (200, 220, 255)
-_IRIS_SIZE, _PUPIL_SIZE = 0.092, 0.042  # radii as shares of the distance of the eyes
-_TAPER = np.sin(np.linspace(0.12, 0.9, 17) * np.pi)[:, None] * 0.7 + 0.3  # of a brow
+_BLACK, _WHITE, _RED = np.array([[0.0, 0.0, 0.0], [250.0, 250.0, 250.0], [190.0, 50.0, 65.0]])
+_CIRCLE = np.array([(np.cos(angle), np.sin(angle)) for angle in np.linspace(0, 2 * np.pi, 21)])
 
 
-class _Sketch(NamedTuple):
-    """What is painted on, and where; sizes are shares of the distance of the eyes."""
+def draw_picture(head: Floats, size: list[int], rng: Generator) -> NDArray[np.uint8]:
+    """Return a picture of a width and height, (H, W, 3): a face of random colours among clutter.
 
-    canvas: Image.Image
-    draw: ImageDraw.ImageDraw
-    points: Floats  # (M, 2), of the large drawing
-    extra_scalars: dict[str, Floats]
-    unit: float  # the distance of the eyes
-    down: Floats  # (2,), of length 1
-
-    def fill(self, colour: Colour, *edges: Floats, alpha: int = 255) -> None:
-        """Fill what the edges enclose together."""
-        self.draw.polygon(np.concatenate(edges).ravel().tolist(), fill=(*colour, alpha))
-
-    def line(self, colour: Colour, edge: Floats, size: float, *, alpha: int = 255) -> None:
-        """Draw along an edge."""
-        width = max(1, round(size * self.unit))
-        self.draw.line(edge.ravel().tolist(), fill=(*colour, alpha), width=width)
-
-    def dot(self, colour: Colour, at: Floats, size: float, *, alpha: int = 255) -> None:
-        """Draw a disc of the given radius."""
-        (x, y), radius = at.tolist(), size * self.unit
-        self.draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=(*colour, alpha))
-
-    def below(self, edge: Floats, size: float | Floats) -> Floats:
-        """Return an edge moved towards the chin."""
-        return edge + size * self.unit * self.down
-
-
-def paint_face(canvas: Image.Image, points: Floats, look: Look) -> None:
-    """Paint a face over an RGB picture of `FINE` times the size.
-
-    The points are (M, 2) as x, y in pixels of the picture, as `face_shapes.project` gives them.
+    The points of the head, (94, 2), are those of `face_shapes.shape` as x, y in pixels.
     """
-    large = points * FINE
-    left, right = (large[list(eye)].mean(axis=0) for eye in EYES)
-    across = right - left
-    unit = float(np.hypot(*across))
-    sketch = _Sketch(
-        canvas=canvas,
-        draw=ImageDraw.Draw(canvas, "RGBA"),
-        points=large,
-        extra_scalars=extra_scalars(large),
-        unit=unit,
-        down=np.array([-across[1], across[0]]) / unit,
-    )
-    for layer in (_body, _head, _beard, _nose, _mouth, _eyes, _hair, _brows, _glasses):
-        layer(sketch, look)
+    colours = (rng.uniform(0, 125, 3) + rng.uniform(0, 130, (3, 3, 3))).astype(np.uint8)
+    canvas = Image.fromarray(colours).resize([2 * side for side in size], Image.Resampling.BILINEAR)
+    draw, unit = Draw(canvas), 2 * float(np.hypot(*(head[45] - head[36]))) / 1.4
+    for _ in range(rng.integers(0, 7)):
+        _hide(draw, rng.uniform(0, canvas.size), 1.5 * unit, rng)
+    _paint_head(draw, 2 * head, unit, rng)
+    if rng.random() < 0.15:
+        _hide(draw, 2 * head[rng.integers(68)], unit, rng)
+    return _photograph(canvas.reduce(2), rng)
 
 
-def _body(sketch: _Sketch, look: Look) -> None:
-    edges = sketch.extra_scalars
-    if look.hair_style != "none":
-        outline = edges["locks" if look.hair_style == "long" else "hair"]
-        sketch.fill(darker(look.hair, 0.12), outline)
-    sketch.fill(darker(look.skin, 0.2), sketch.points[PARTS["neck"]])
-    sketch.fill(look.cloth, edges["shoulders"])
-    sketch.line(darker(look.cloth, 0.3), edges["shoulders"], 0.03)
+def _hide(draw: ImageDraw, at: Floats, size: float, rng: Generator) -> None:
+    """Paint an ellipse of any shape, from a disc to a bar, over a place."""
+    _fill(draw, rng.uniform(0, 255, 3), at + size * _CIRCLE @ rng.uniform(-0.7, 0.7, (2, 2)))
 
 
-def _head(sketch: _Sketch, look: Look) -> None:
-    edges = sketch.extra_scalars
-    for side in _SIDES:
-        sketch.fill(darker(look.skin, 0.1), edges[f"{side}_ear"])
-        sketch.line(darker(look.skin, 0.3), edges[f"{side}_ear"], 0.02)
-    sketch.fill(look.skin, edges["face"])
-    sketch.line(darker(look.skin, 0.25), edges["face"], 0.02)
-    for cheek, corner in ((3, 48), (13, 54)):
-        at = 0.45 * sketch.points[cheek] + 0.55 * sketch.points[corner]
-        red = mix(look.skin, (220, 70, 70), 0.5)
-        for size in (0.16, 0.22):
-            sketch.dot(red, sketch.below(at, -0.22), size, alpha=round(28 * look.blush))
+def _paint_head(draw: ImageDraw, head: Floats, unit: float, rng: Generator) -> None:
+    face, forehead, hair = np.split(head, [68, 81])
+    skin = rng.uniform(0.3, 1) * rng.uniform([240, 175, 140], [250, 205, 185])
+    tint = rng.uniform(0.1, 1) * rng.uniform([180, 110, 50], [225, 180, 150])
+    down = np.array([[0, 1], [-1, 0]]) @ (face[36] - face[45]) / 1.4
+    _fill(draw, tint, hair, hair[[-1, 0]] + 2.6 * down * (rng.random() < 0.4))  # long or short
+    _fill(draw, 0.7 * skin, face[[4, 12]], face[[12, 4]] + 2 * down)  # neck
+    _fill(draw, rng.uniform(20, 235, 3), face[8] + 1.9 * down + 1.6 * unit * _CIRCLE)  # body
+    for ear in face[[1, 15]]:
+        _fill(draw, 0.8 * skin, ear + 0.2 * unit * _CIRCLE)
+    left, right = face[[*EYES[0], 36]], face[[*EYES[1][3:], *EYES[1][:4]]]  # from outer corners
+    iris, gaze = rng.uniform(30, 150, 3), rng.uniform(-0.06, 0.06, 2) * [unit, 0.3 * unit]
+    for eye in (left, right):
+        for colour, radius in ((_WHITE, 0.3), (iris, 0.09), (_BLACK, 0.04)):
+            _fill(draw, colour, eye[:6].mean(axis=0) + gaze + radius * unit * _CIRCLE)
+    _fill(draw, skin, face[:17], right, face[16:17], forehead[::-1], face[:1], left)  # with holes
+    for seam in ([0, 36], [16, 45]):
+        _line(draw, skin, face[seam], 0.03 * unit)
+    if rng.random() < 0.25:  # beard
+        _fill(draw, tint, face[2:15], (face[[14, 33, 2]] + face[[54, 51, 48]]) / 2)
+    for brow in (face[17:22], face[26:21:-1]):
+        half = np.linspace(0.02, 0.06, 5)[:, None] * down
+        _fill(draw, 0.5 * tint, brow - half, (brow + half)[::-1])
+    _paint_features(draw, face, unit, skin, skin + rng.uniform(0.3, 1) * (_RED - skin))
+    if rng.random() < 0.25:  # glasses
+        for eye in (left, right):
+            _line(draw, 0.3 * iris, eye[:6].mean(axis=0) + 0.36 * unit * _CIRCLE, 0.045 * unit)
 
 
-def _beard(sketch: _Sketch, look: Look) -> None:
-    if look.beard != "none":
-        alpha = 235 if look.beard == "full" else 70
-        edges = sketch.extra_scalars
-        sketch.fill(darker(look.hair, 0.05), edges["chin"], edges["beard"][::-1], alpha=alpha)
+def _paint_features(draw: ImageDraw, face: Floats, unit: float, skin: Floats, lips: Floats) -> None:
+    _line(draw, 0.7 * skin, face[:17], 0.03 * unit)
+    for eye in EYES:
+        _line(draw, 0.5 * skin, face[[*eye[3:], eye[0]]], 0.02 * unit)
+        _line(draw, _BLACK, face[list(eye[:4])], 0.035 * unit)
+    _fill(draw, 0.8 * skin, face[27:31], face[[33, 35]])
+    _line(draw, 0.6 * skin + 0.4 * _WHITE, face[27:31], 0.035 * unit)
+    _line(draw, 0.5 * skin, face[31:36], 0.03 * unit)
+    for nostril in face[[32, 34]]:
+        _fill(draw, _BLACK, nostril + 0.04 * unit * _CIRCLE)
+    upper, lower = face[60:65], face[[60, 67, 66, 65, 64]]
+    _fill(draw, lips, face[48:60])
+    _fill(draw, 0.4 * _RED, upper, lower[::-1])
+    _fill(draw, _WHITE, upper, (0.7 * upper + 0.3 * lower)[::-1])  # teeth
+    _line(draw, 0.5 * lips, upper, 0.02 * unit)
 
 
-def _nose(sketch: _Sketch, look: Look) -> None:
-    points, edges = sketch.points, sketch.extra_scalars
-    shade = darker(look.skin, 0.35)
-    sketch.fill(shade, edges["bridge"], points[[33, 35]], alpha=60)
-    sketch.line(lighter(look.skin, 0.45), edges["bridge"], 0.035, alpha=150)
-    sketch.dot(lighter(look.skin, 0.6), points[30], 0.05, alpha=170)
-    for wing in (points[31], points[35]):
-        top = sketch.below(wing + 0.2 * (wing - points[33]), -0.1)
-        sketch.line(shade, np.stack([wing, top]), 0.03)
-    sketch.line(darker(look.skin, 0.5), edges["nostrils"], 0.03)
-    for nostril in (points[32], points[34]):
-        sketch.dot(darker(look.skin, 0.72), sketch.below(nostril, -0.02), 0.038)
+def _photograph(picture: Image.Image, rng: Generator) -> NDArray[np.uint8]:
+    """Return the pixels of a picture in uneven light, with noise and, at times, black bars."""
+    x, y = (np.linspace(-1, 1, side) * rng.uniform(-0.2, 0.2) for side in picture.size)
+    light = (rng.uniform(0.7, 1.1) + x + y[:, None])[:, :, None].astype(np.float32)
+    noise = rng.standard_normal(light.shape, np.float32) * np.float32(14 * rng.random() ** 2)
+    pixels = (np.asarray(picture) * light + noise).clip(0, 255).astype(np.uint8)
+    if rng.random() < 0.12:
+        lines = pixels if rng.random() < 0.65 else pixels.swapaxes(0, 1)  # rows or columns
+        first, last = (len(lines) * rng.uniform(0, 0.14, 2)).astype(int)
+        lines[:first], lines[len(lines) - last :] = 0, 0
+    return pixels
 
 
-def _mouth(sketch: _Sketch, look: Look) -> None:
-    edges = sketch.extra_scalars
-    upper, lower = edges["upper_mouth"], edges["lower_mouth"][::-1]
-    sketch.fill(look.lips, edges["upper_lip"], edges["lower_lip"])
-    sketch.fill(darker(look.lips, 0.18), edges["upper_lip"], upper[::-1])
-    shine = sketch.extra_scalars["lower_lip"][6:-6]
-    sketch.line(lighter(look.lips, 0.3), sketch.below(shine, -0.06), 0.03, alpha=120)
-    gap = float(np.hypot(*(lower - upper).T).max()) / sketch.unit
-    sketch.fill(_MOUTH, upper, lower[::-1])
-    if gap > 0.06:
-        sketch.fill(_TONGUE, upper + 0.72 * (lower - upper), lower[::-1])
-        sketch.fill(_TEETH, upper, (upper + min(0.45, 0.07 / gap) * (lower - upper))[::-1])
-    sketch.line(darker(look.lips, 0.55), upper, 0.018)
-    sketch.line(darker(look.lips, 0.3), edges["upper_lip"], 0.015)
-    sketch.line(darker(look.lips, 0.3), edges["lower_lip"], 0.015)
+def _fill(draw: ImageDraw, colour: Floats, *edges: Floats) -> None:
+    draw.polygon(np.concatenate(edges).ravel().tolist(), (*map(int, colour),))
 
 
-def _eyes(sketch: _Sketch, look: Look) -> None:
-    for side, eye in zip(_SIDES, EYES, strict=True):
-        upper, lower = (
-            sketch.extra_scalars[f"{side}_upper_lid"],
-            sketch.extra_scalars[f"{side}_lower_lid"],
-        )
-        sketch.line(darker(look.skin, 0.3), sketch.below(upper, -0.055), 0.02)
-        outline = np.concatenate([upper, lower])
-        _eyeball(sketch, look, sketch.points[list(eye)], outline)
-        sketch.line(darker(look.skin, 0.5), lower, 0.02)
-        sketch.line(_LASHES, upper, 0.035)
-
-
-def _eyeball(sketch: _Sketch, look: Look, corners: Floats, outline: Floats) -> None:
-    """Paint what shows of an eye between its lids."""
-    start = np.floor(outline.min(axis=0)).astype(int) - 1
-    size = np.ceil(outline.max(axis=0)).astype(int) + 2 - start
-    patch = Image.new("RGB", tuple(size.tolist()), _EYE_WHITE)
-    mask = Image.new("L", patch.size)
-    ImageDraw.Draw(mask).polygon((outline - start).ravel().tolist(), fill=255)
-    width = float(np.hypot(*(corners[3] - corners[0])))
-    across = (corners[3] - corners[0]) / width
-    gaze = look.gaze[0] * 0.2 * width * across + look.gaze[1] * 0.05 * width * sketch.down
-    at = corners.mean(axis=0) - start + gaze
-    eyeball = sketch._replace(canvas=patch, draw=ImageDraw.Draw(patch, "RGBA"))
-    eyeball.dot(darker(look.iris, 0.45), at, _IRIS_SIZE)
-    eyeball.dot(look.iris, at, 0.8 * _IRIS_SIZE)
-    eyeball.dot(_PUPIL, at, _PUPIL_SIZE)
-    eyeball.dot(_EYE_WHITE, at + 0.04 * sketch.unit * (across - sketch.down), 0.022)
-    sketch.canvas.paste(patch, tuple(start.tolist()), mask)
-
-
-def _brows(sketch: _Sketch, look: Look) -> None:
-    colour = darker(look.hair, 0.4)
-    for side, taper in zip(_SIDES, (_TAPER, _TAPER[::-1]), strict=True):
-        brow, half = sketch.extra_scalars[f"{side}_brow"], 0.5 * look.brow_width * taper
-        sketch.fill(colour, sketch.below(brow, -half), sketch.below(brow, half)[::-1], alpha=230)
-
-
-def _hair(sketch: _Sketch, look: Look) -> None:
-    """Paint the strands and, over the forehead, the fringe."""
-    if look.hair_style == "none":
-        return
-    hair, roots = sketch.extra_scalars["hair"], sketch.extra_scalars["hairline"]
-    if look.has_fringe:
-        roots = sketch.extra_scalars["fringe"]
-        sketch.fill(look.hair, hair[8:-8], roots[::-1])
-    tips = hair[_spread(len(hair))]
-    for share in (0.3, 0.6):
-        strand = tips + share * (roots[_spread(len(roots))] - tips)
-        sketch.line(lighter(look.hair, 0.2), strand, 0.03, alpha=110)
-
-
-def _spread(count: int) -> NDArray[np.int64]:
-    """Return the numbers of as many points of any curve, evenly spread."""
-    return np.linspace(0, count - 1, 17).astype(int)
-
-
-def _glasses(sketch: _Sketch, look: Look) -> None:
-    if look.glasses == "none":
-        return
-    glass, alpha = (_GLASS, 22) if look.glasses == "clear" else (darker(look.rim, 0.4), 225)
-    for side in _SIDES:
-        lens = sketch.extra_scalars[f"{side}_lens"]
-        sketch.fill(glass, lens, alpha=alpha)
-        sketch.line(look.rim, lens, 0.045)
-    temples = sketch.points[PARTS["temples"]]
-    inner = sketch.points[[PARTS["left_lens"].start, PARTS["right_lens"].start]]
-    for edge in (temples[:2], temples[2:], inner):
-        sketch.line(look.rim, edge, 0.045)
+def _line(draw: ImageDraw, colour: Floats, edge: Floats, width: float) -> None:
+    draw.line(edge.ravel().tolist(), (*map(int, colour),), max(1, round(width)))
