@@ -5,7 +5,6 @@ memory are cropped by integer indexing; those in files get the same crop and fli
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -30,7 +29,6 @@ class Augment:
             clipped by its border (DeVries and Taylor, arXiv 1708.04552); 0 is off.
     """
 
-    task: ClassVar[str] = "classification"
     pad_px: int
     flip_prob: float
     cutout_px: int

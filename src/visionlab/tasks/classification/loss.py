@@ -20,7 +20,6 @@ class CrossEntropy:
             depends on the batch.
     """
 
-    task: ClassVar[str] = "classification"
     is_per_sample: ClassVar[bool] = True
     label_smoothing: float
     class_weights: Sequence[float] | None

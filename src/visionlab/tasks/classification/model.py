@@ -1,7 +1,6 @@
 """Classifiers: residual networks for small images, and any model of timm."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import timm
 from torch import Tensor, nn
@@ -20,7 +19,6 @@ class ResNetCifar:
         ValueError: the depth is not 6n + 2.
     """
 
-    task: ClassVar[str] = "classification"
     depth: int
 
     def __post_init__(self) -> None:
@@ -115,7 +113,6 @@ class ResNetSmallImages:
         ValueError: another depth.
     """
 
-    task: ClassVar[str] = "classification"
     depth: int
 
     def __post_init__(self) -> None:
@@ -144,7 +141,6 @@ class TimmModel:
         ValueError: no such model.
     """
 
-    task: ClassVar[str] = "classification"
     name: str
     pretrained: bool
 

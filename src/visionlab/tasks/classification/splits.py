@@ -3,7 +3,6 @@
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -41,7 +40,6 @@ class ClassificationDataset(ImageDataset):
         std: likewise.
     """
 
-    task: ClassVar[str] = "classification"
     val: Holdout
 
 

@@ -6,7 +6,6 @@ It depends on (seed, epoch, key) of a sample alone.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 from torch import Tensor
 
@@ -33,7 +32,6 @@ class BoxAugment:
         min_visible: a box is dropped if less than this share of its area stays in the image.
     """
 
-    task: ClassVar[str] = "detection"
     flip_prob: float
     vertical_flip_prob: float
     scale: Sequence[float]

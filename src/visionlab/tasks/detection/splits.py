@@ -4,7 +4,6 @@ import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -33,7 +32,6 @@ class DetectionDataset(ImageDataset):
         std: likewise.
     """
 
-    task: ClassVar[str] = "detection"
     resize: Resize
 
 

@@ -6,7 +6,7 @@ It depends on (seed, epoch, key) of a sample alone.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -52,7 +52,6 @@ class PointAugment:
         blur_px: widths of its kernel, odd, equally probable; 1 is no blur.
     """
 
-    task: ClassVar[str] = "keypoints"
     choose: Choose
     affine_prob: float
     rotation_degrees: float

@@ -18,7 +18,6 @@ from visionlab.tasks.keypoints.records import PointTargets
 class Mse:
     """Mean squared difference of the coordinates."""
 
-    task: ClassVar[str] = "keypoints"
     is_per_sample: ClassVar[bool] = True
 
     def __call__(self, outputs: Tensor, targets: PointTargets) -> dict[str, Tensor]:
@@ -35,7 +34,6 @@ class SmoothL1:
             the L1 loss.
     """
 
-    task: ClassVar[str] = "keypoints"
     is_per_sample: ClassVar[bool] = True
     beta: float
 
@@ -62,7 +60,6 @@ class Wing:
         curvature: epsilon, in pixels.
     """
 
-    task: ClassVar[str] = "keypoints"
     is_per_sample: ClassVar[bool] = True
     width: float
     curvature: float
@@ -93,7 +90,6 @@ class Enme:
         alpha: additional slope at 0.
     """
 
-    task: ClassVar[str] = "keypoints"
     is_per_sample: ClassVar[bool] = True
     alpha: float
 

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +24,6 @@ class KeypointRegressor:
         dropout: share of the pooled features that are dropped in training.
     """
 
-    task: ClassVar[str] = "keypoints"
     backbone: Backbone
     stride: int
     grid: int

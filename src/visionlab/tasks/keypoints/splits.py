@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -36,7 +36,6 @@ class KeypointDataset(ImageDataset):
         std: likewise.
     """
 
-    task: ClassVar[str] = "keypoints"
     size_px: int
     mirror: Sequence[int] | None
     eyes: Sequence[Sequence[int]] | None

@@ -41,7 +41,6 @@ class RetinaNetLoss:
         ValueError: a number is out of range, or the thresholds are in the wrong order.
     """
 
-    task: ClassVar[str] = "detection"
     is_per_sample: ClassVar[bool] = False
     alpha: float
     gamma: float

@@ -6,7 +6,7 @@ Focal Loss for Dense Object Detection, arXiv 1708.02002; the pyramid is that of 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -111,7 +111,6 @@ class RetinaNet:
         box_std: divisors of the box offsets, which bring them to the order of 1.
     """
 
-    task: ClassVar[str] = "detection"
     backbone: Backbone
     pyramid: Pyramid
     head: Head
