@@ -78,8 +78,8 @@ class TableOptions:
     columns: str | Mapping[str, Mapping[str, Any]] | None
     value: str | None
     models: str | None
-    compare: Sequence[str] | None
-    gain: Sequence[str] | None
+    compare: Sequence[str | float] | None
+    gain: Sequence[str | float] | None
     scale: float
     decimals: int
     source: str | None

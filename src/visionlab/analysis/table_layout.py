@@ -50,9 +50,9 @@ def build_table(models: Sequence[ModelRecord], options: TableOptions, *, weights
         number_format=options.number_format,
     )
     if options.gain is not None:
-        table = add_gain(table, columns=options.gain, published=options.published)
+        table = add_gain(table, columns=list(map(str, options.gain)), published=options.published)
     if options.compare is not None:
-        table = add_differences(table, columns=options.compare)
+        table = add_differences(table, columns=list(map(str, options.compare)))
     return table
 
 
