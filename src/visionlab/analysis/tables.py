@@ -167,17 +167,17 @@ def make_table(
     source: str | None,
     number_format: NumberFormat,
 ) -> Table:
-    """Return a table of the finished runs of one task; for its arguments see `Table`.
+    """Return a table of the finished runs of one task.
 
     Args:
         models: of the runs.
-        name: see `Table`.
+        name: stem of the table's files.
         rows: settings that distinguish rows.
         columns: from left to right.
         weights: last or best.
         published: values in the literature, by the labels of row and column.
-        source: see `Table`.
-        number_format: see `Table`.
+        source: of the published values, or None.
+        number_format: of all cells.
 
     Raises:
         ValueError: there are several tasks, or no finished run; a finished run lacks a setting or

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
 from visionlab.analysis.figures.legend import legend_below
 from visionlab.analysis.figures.style import line_styles, slug
@@ -137,6 +138,7 @@ def _draw_bars(axis: Axes, bar_code: _BarCode) -> None:
             axis.broken_barh(bars, place, color=styles[label]["color"], linewidth=0, zorder=2)
     axis.set(xlim=(edges[0], edges[-1]), ylim=(count, 0))
     axis.set_xlabel(f"epoch (seed {bar_code.run.seed})")
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.set_yticks(np.arange(count) + 0.5, bar_code.names, parse_math=False)
     axis.tick_params(axis="y", length=0)
     axis.grid(visible=False)
