@@ -14,6 +14,8 @@ from visionlab.files.run_folder import read_rows
 from visionlab.tasks.keypoints import check_submission as check_points
 from visionlab.tasks.keypoints.datasets.contest_files import write_contest
 
+pytestmark = pytest.mark.integration
+
 SMALL = [
     "task=keypoints",
     "model.backbone.name=test_resnet",

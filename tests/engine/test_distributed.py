@@ -36,6 +36,8 @@ from visionlab.engine.hparams import Hparams
 from visionlab.engine.state import TrainState
 from visionlab.task import Task
 
+pytestmark = pytest.mark.integration
+
 MakeTask = Callable[[], Task]
 SHARED = replace(PLAN, batch_size=12)  # 16 would leave classification a last batch of 1
 NO_AUTOCAST = partial(torch.autocast, "cpu", enabled=False)
