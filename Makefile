@@ -1,22 +1,25 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: train install test test-all test-next check format
+.PHONY: train install test test-integration test-all test-next check format
 
 train: .venv/installed          ## set up, then train; make train ARGS="dataset=cifar10 dataset.root=DIR"
 	$(BIN)/python train.py $(ARGS)
 
 install: .venv/installed-dev    ## set up with the tools for development
 
-test: .venv/installed-dev       ## set up, then run the default tests on two processes
+test: .venv/installed-dev       ## set up, then run the quick tests on two processes
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-test-all: .venv/installed-dev   ## the slow ones too
-	$(BIN)/python -m pytest -m "slow or not slow"
+test-integration: .venv/installed-dev   ## scripts, sweeps, several processes, a browser
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "integration and not slow and not gpu"
+
+test-all: .venv/installed-dev   ## everything, the slow ones too
+	$(BIN)/python -m pytest -m ""
 
 test-next: .venv/installed-next ## the tests that touch Hydra, with its next line and Optuna 5; before a release
-	.venv-next/bin/python -m pytest -n 2 --dist loadfile -W ignore \
-		tests/sweeps tests/test_configs.py tests/test_scripts.py tests/test_kill.py
+	.venv-next/bin/python -m pytest -n 2 --dist loadfile -W ignore -m "not slow and not gpu" \
+		tests/sweeps tests/config tests/test_scripts.py tests/test_kill.py
 
 check: .venv/installed-dev      ## format, lint and types
 	$(BIN)/ruff format --check .

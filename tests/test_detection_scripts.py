@@ -27,6 +27,8 @@ from processes import (
 from visionlab.files.run_folder import read_rows
 from visionlab.tasks.detection.metric import NAMES
 
+pytestmark = pytest.mark.integration
+
 SMALL = [
     "task=detection",
     "model.backbone.name=test_resnet",

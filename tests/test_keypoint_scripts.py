@@ -14,6 +14,8 @@ from processes import differences, left_behind, only_run, script
 from visionlab.files.run_folder import read_rows
 from visionlab.tasks.keypoints import check_submission as check_points
 
+pytestmark = pytest.mark.integration
+
 SMALL = [
     "task=keypoints",
     "model.backbone.name=test_resnet",

@@ -22,6 +22,8 @@ from processes import (
     wait_for_checkpoints,
 )
 
+pytestmark = pytest.mark.integration
+
 ARGUMENTS = [*SMALL, "checkpoint.every_minutes=0", "averaged.uniform=true", "tensorboard=false"]
 
 

@@ -25,6 +25,8 @@ from processes import (
 
 from visionlab.files.tensors import read_tensors
 
+pytestmark = pytest.mark.integration
+
 # torch's own batch norm on the CPU adds up coarsely in channels-last order, that of two does not
 ARGUMENTS = [*SMALL, "channels_last=false", "checkpoint.every_minutes=0", "tensorboard=false"]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]

@@ -16,6 +16,8 @@ from run_folders import write_grid, write_run
 
 from visionlab.analysis.records import read_runs
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture(scope="module")
 def grid(tmp_path_factory: pytest.TempPathFactory) -> Path:

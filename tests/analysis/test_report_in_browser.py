@@ -22,7 +22,10 @@ ARGUMENTS = [
 ]
 PHONE, DESKTOP, PAPER = (360, 740), (1280, 900), (718, 1000)
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on PATH")
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on PATH"),
+]
 
 
 @pytest.fixture(scope="module")

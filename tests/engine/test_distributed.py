@@ -36,6 +36,8 @@ from visionlab.engine.state import TrainState
 from visionlab.task import Task
 from visionlab.testing.training import NO_STOP, PLAN, Trained, assert_same, averages_of, train
 
+pytestmark = pytest.mark.integration
+
 MakeTask = Callable[[], Task]
 SHARED = replace(PLAN, batch_size=12)  # 16 would leave classification a last batch of 1
 NO_AUTOCAST = partial(torch.autocast, "cpu", enabled=False)

@@ -13,6 +13,8 @@ from visionlab.core.processes import rank
 from visionlab.engine.distributed.data_parallel import all_reduce_gradients
 from visionlab.engine.distributed.sync_batch_norm import synchronise_batch_norms
 
+pytestmark = pytest.mark.integration
+
 SHARES = (5, 2)  # samples of each process
 NORMS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "2d": (lambda: nn.BatchNorm2d(3), (3, 4, 4)),

@@ -14,7 +14,7 @@ import pytest
 from processes import ENVIRONMENT, ROOT, differences, left_behind
 from slurm_cluster import job_pids, variables
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.integration]
 SMALL = ["model.depth=8", "hparams.epochs=6", "device=cpu", "threads=1", "tensorboard=false"]
 SMALL += ["checkpoint.every_minutes=null", "scheduler=cosine,linear", "averaged.decay=0.5,0.9"]
 SLURM = ["hydra/launcher=submitit_slurm", "hydra.launcher.partition=main"]

@@ -22,6 +22,8 @@ from visionlab.sweeps.launcher import forkserver as preloaded
 from visionlab.sweeps.launcher import processes
 from visionlab.sweeps.launcher.processes import NOT_BEGUN, Outcome, Slots, Work, run_in_processes
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture(autouse=True)
 def _forked(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,8 @@ import pytest
 from PIL import Image
 from processes import differences, left_behind, only_run, script, send, start
 
+pytestmark = pytest.mark.integration
+
 SMALL = ["model.depth=8", "hparams.epochs=3", "hparams.batch_size=8", "device=cpu"]
 SMALL += ["tensorboard=false", "checkpoint.every_minutes=0", "dataset=imagefolder", "augment=none"]
 SMALL += ["dataset.size_px=16", "dataset.num_workers=0", "dataset.val.split=0.25"]

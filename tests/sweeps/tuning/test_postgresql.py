@@ -16,7 +16,7 @@ from studies import Launcher, plan, study_of
 from visionlab.sweeps.tuning.plan import Plan
 from visionlab.sweeps.tuning.tuning import tune
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.integration]
 NUM_PROCESSES, N_TRIALS = 4, 12
 
 

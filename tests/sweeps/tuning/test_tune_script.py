@@ -14,6 +14,8 @@ from processes import script, send, start
 
 from visionlab.files.run_folder import read_rows
 
+pytestmark = pytest.mark.integration
+
 TINY = ["model.depth=8", "hparams.epochs=2", "tensorboard=false", "device=cpu", "n_trials=3"]
 # the second epoch is pruned wherever its number is not above that of one trial before
 EAGER = ["pruner.n_startup_trials=1", "pruner.n_warmup_steps=0", "hydra.sweep.dir=tune/small"]

@@ -17,6 +17,8 @@ from visionlab.sweeps.tuning.plan import Plan
 from visionlab.sweeps.tuning.trial_queue import beat
 from visionlab.sweeps.tuning.tuning import LOOK_SECONDS, tune
 
+pytestmark = pytest.mark.integration
+
 
 def states(tuning: Plan) -> list[str]:
     return [trial.state.name for trial in study_of(tuning).trials()]

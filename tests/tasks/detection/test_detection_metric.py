@@ -1,7 +1,7 @@
 import contextlib
 import io
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -13,9 +13,17 @@ from pycocotools.cocoeval import COCOeval
 from torch import Tensor
 
 from visionlab.analysis.precision_recall import precision_at_recalls
-from visionlab.tasks.detection.metric import IGNORED, NAMES, RIGHT, WRONG, AveragePrecision
+from visionlab.tasks.detection.metric import (
+    IGNORED,
+    NAMES,
+    RIGHT,
+    WRONG,
+    AveragePrecision,
+    Backend,
+)
 from visionlab.tasks.detection.records import Annotated, BoxTargets, Detections
 
+BACKENDS = pytest.mark.parametrize("backend", get_args(Backend))
 CLASSES = ["ant", "bee", "cat"]
 Image = tuple[Annotated, Detections]
 
@@ -61,8 +69,9 @@ def filled(
     batch_size: int = 3,
     class_names: Sequence[str] = CLASSES,
     min_score: float = 0.5,
+    backend: Backend = "faster_coco_eval",
 ) -> AveragePrecision:
-    metric = AveragePrecision(class_names=class_names, min_score=min_score)
+    metric = AveragePrecision(class_names=class_names, min_score=min_score, backend=backend)
     for start in range(0, len(images), batch_size):
         batch = images[start : start + batch_size]
         empty = torch.zeros(len(batch), 0)
@@ -168,9 +177,11 @@ CASES = st.builds(
 
 @given(images=CASES)
 def test_all_numbers_are_those_of_pycocotools(images: list[Image]) -> None:
-    found = filled(images).compute()
-    assert list(found) == [*NAMES, "AP/ant", "AP/bee", "AP/cat"]
-    assert list(found.values()) == pytest.approx(pycoco(images, 3), abs=1e-9)
+    expected = pycoco(images, 3)
+    for backend in get_args(Backend):
+        found = filled(images, backend=backend).compute()
+        assert list(found) == [*NAMES, "AP/ant", "AP/bee", "AP/cat"]
+        assert list(found.values()) == pytest.approx(expected, rel=0, abs=1e-12)
 
 
 def test_only_the_hundred_most_certain_detections_of_an_image_and_class_count() -> None:
@@ -181,7 +192,8 @@ def test_only_the_hundred_most_certain_detections_of_an_image_and_class_count() 
         boxes = [wrong] * 101
         boxes[position] = right
         images = [(sample, detections(boxes, [0] * 101, scores))]
-        assert filled(images).compute()["AP"] == pytest.approx(expected)
+        for backend in get_args(Backend):
+            assert filled(images, backend=backend).compute()["AP"] == pytest.approx(expected)
         assert pycoco(images, 3)[0] == pytest.approx(expected)
 
 
@@ -222,25 +234,30 @@ def test_sizes_follow_the_annotated_areas_and_not_the_boxes() -> None:
         assert sizes == pytest.approx({"small": -1, "medium": -1, "large": -1} | {name: 1.0})
 
 
-def test_with_nothing_found_everything_that_is_there_counts_as_missed() -> None:
+@BACKENDS
+def test_with_nothing_found_everything_that_is_there_counts_as_missed(backend: Backend) -> None:
     images = [(annotated([[0, 0, 20, 20]], [0]), detections()), (annotated(), detections())]
-    numbers = filled(images).compute()
+    numbers = filled(images, backend=backend).compute()
     assert list(numbers.values()) == pytest.approx(pycoco(images, 3))
     assert numbers["AP"] == numbers["AR100"] == numbers["AP/ant"] == 0.0
     assert numbers["AP_large"] == numbers["AP/bee"] == -1.0
 
 
+@BACKENDS
 @pytest.mark.parametrize("found", [detections(), detections([[0, 0, 20, 20]], [0])])
-def test_with_nothing_to_find_every_number_is_minus_one(found: Detections) -> None:
-    numbers = filled([(annotated(), found)]).compute()
+def test_with_nothing_to_find_every_number_is_minus_one(
+    found: Detections, backend: Backend
+) -> None:
+    numbers = filled([(annotated(), found)], backend=backend).compute()
     assert set(numbers.values()) == {-1.0}
     assert len(numbers) == 15
 
 
-def test_with_crowds_alone_there_is_nothing_to_find() -> None:
+@BACKENDS
+def test_with_crowds_alone_there_is_nothing_to_find(backend: Backend) -> None:
     box = [0.0, 0.0, 50.0, 50.0]
     images = [(annotated([box], [1], [True]), detections([box], [1]))]
-    assert set(filled(images).compute().values()) == {-1.0}
+    assert set(filled(images, backend=backend).compute().values()) == {-1.0}
 
 
 @given(seed=st.integers(0, 9999), batch_size=st.integers(1, 9), data=st.data())
@@ -287,16 +304,22 @@ def test_names_are_those_of_the_numbers_and_a_class_may_be_called_small() -> Non
     assert numbers["AP/AP"] == -1.0
 
 
-def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
-    filled(random_images(3, 5, 20, ties=False)).compute()
-    filled([(annotated(), detections())]).compute()
+@BACKENDS
+def test_nothing_is_printed(backend: Backend, capfd: pytest.CaptureFixture[str]) -> None:
+    filled(random_images(3, 5, 20, ties=False), backend=backend).compute()
+    filled([(annotated(), detections())], backend=backend).compute()
     assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("min_score", [-0.1, 1.1, float("nan")])
 def test_a_score_outside_its_range_is_refused(min_score: float) -> None:
     with pytest.raises(ValueError, match=rf"min_score must be in \[0, 1\], got {min_score}"):
-        AveragePrecision(class_names=CLASSES, min_score=min_score)
+        filled([], min_score=min_score)
+
+
+def test_an_unknown_backend_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^backend must be one of .*pycocotools, got 'coco'$"):
+        filled([], backend="coco")  # type: ignore[arg-type]
 
 
 A, B = [0.0, 0.0, 50.0, 50.0], [100.0, 100.0, 150.0, 150.0]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torchvision.ops import box_iou
 
-from visionlab.tasks.detection import matching
+from visionlab.tasks.detection.loss import matching
 from visionlab.tasks.detection.loss.matching import Matches, match
 from visionlab.tasks.detection.model.anchors import Anchors
 

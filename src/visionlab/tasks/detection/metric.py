@@ -1,11 +1,11 @@
 """The COCO metrics: predictions are `Detections`, one for each image."""
 
-from collections.abc import Sequence
-from typing import Any
+import contextlib
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
-from faster_coco_eval import COCO, COCOeval_faster
 from torch import Tensor
 
 from visionlab.tasks.detection.records import Annotated, BoxTargets, Detections
@@ -17,6 +17,7 @@ NAMES = (
 MATCH_IOU = 0.5  # for the outcomes of single detections
 MAX_DETECTIONS = 100  # of an image and class
 RIGHT, WRONG, IGNORED = 1, 0, -1  # outcomes of a detection
+Backend = Literal["faster_coco_eval", "pycocotools"]
 _TINY = 1e-12  # square pixels
 _Array = np.ndarray[Any, Any]
 
@@ -30,16 +31,22 @@ class AveragePrecision:
     Args:
         class_names: in the order of the labels.
         min_score: minimum score of detections that `num_missed` and `num_false` count.
+        backend: the package that computes the metric; both give the same, pycocotools slower.
 
     Raises:
-        ValueError: `min_score` is outside [0, 1].
+        ValueError: `min_score` is outside [0, 1], or there is no such backend.
     """
 
-    def __init__(self, *, class_names: Sequence[str], min_score: float) -> None:
+    def __init__(self, *, class_names: Sequence[str], min_score: float, backend: Backend) -> None:
         if not 0.0 <= min_score <= 1.0:
             raise ValueError(f"min_score must be in [0, 1], got {min_score}")
+        if backend not in get_args(Backend):
+            raise ValueError(
+                f"backend must be one of {', '.join(get_args(Backend))}, got {backend!r}"
+            )
         self.names = [*NAMES, *(f"AP/{name}" for name in class_names)]
         self._min_score = min_score
+        self._evaluate = _evaluate_fast if backend == "faster_coco_eval" else _evaluate_reference
         self.reset()
 
     def reset(self) -> None:
@@ -60,11 +67,8 @@ class AveragePrecision:
         """
         if not self._annotated:
             raise ValueError("an average precision needs at least one image, got 0")
-        truth = COCO(_truth(self._annotated, num_classes=len(self.names) - len(NAMES)))
-        evaluation = COCOeval_faster(
-            truth, truth.loadRes(_results(self._found)), "bbox", print_function=_ignore
-        )
-        evaluation.run()
+        truth = _truth(self._annotated, num_classes=len(self.names) - len(NAMES))
+        evaluation = self._evaluate(truth, _results(self._found))
         per_class = [_mean(column) for column in np.moveaxis(_precision(evaluation), -1, 0)]
         numbers = [float(value) for value in evaluation.stats[: len(NAMES)]]
         return dict(zip(self.names, [*numbers, *per_class], strict=True))
@@ -108,8 +112,33 @@ class AveragePrecision:
         return torch.stack(counts).short()
 
 
-def _ignore(*words: object) -> None:
-    """Print nothing."""
+def _evaluate_fast(truth: dict[str, Any], results: Sequence[Mapping[str, Any]]) -> Any:
+    """Return the finished evaluation of faster-coco-eval."""
+    from faster_coco_eval import COCO, COCOeval_faster
+
+    coco = COCO(truth)
+    evaluation = COCOeval_faster(
+        coco, coco.loadRes(results), "bbox", print_function=lambda *_: None
+    )
+    evaluation.run()
+    return evaluation
+
+
+def _evaluate_reference(truth: dict[str, Any], results: Sequence[Mapping[str, Any]]) -> Any:
+    """Return the finished evaluation of pycocotools, which prints its progress."""
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    with contextlib.redirect_stdout(None):
+        coco = COCO()
+        coco.dataset = truth
+        coco.createIndex()
+        found = coco.loadRes(results) if results else COCO()  # loadRes fails without results
+        evaluation = COCOeval(coco, found, "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return evaluation
 
 
 def _truth(annotated: Sequence[Annotated], *, num_classes: int) -> dict[str, Any]:
@@ -157,7 +186,7 @@ def _results(found: Sequence[Detections]) -> list[dict[str, Any]]:
     return results
 
 
-def _precision(evaluation: COCOeval_faster) -> Any:
+def _precision(evaluation: Any) -> Any:
     """Return precision (IoU, recall, class) for all areas and 100 detections."""
     return evaluation.eval["precision"][:, :, :, 0, -1]
 
