@@ -128,10 +128,10 @@ def send(process: BaseProcess, number: signal.Signals) -> int:
 
 def left_behind(run: Path) -> dict[str, Any]:
     """Return what must be equal in equal runs: weights, averages, rows, results, predictions."""
-    last = read_tensors(run / "checkpoints" / "last.pt", sealed=True)
+    last = read_tensors(run / "checkpoints" / "last.pt", require_checksum=True)
     last["state"]["seconds"] = 0.0
     files = {
-        path.name: read_tensors(path, sealed=True)["model"]
+        path.name: read_tensors(path, require_checksum=True)["model"]
         for path in sorted((run / "checkpoints").glob("*.pt"))
         if path.name not in ("last.pt", "previous.pt")
     }

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from visionlab.backbones.features import Backbone
 from visionlab.backbones.weights import backbone_of
 from visionlab.core import seeding
-from visionlab.core.processes import Share, unsharded
+from visionlab.core.processes import Shard, unsharded
 from visionlab.images.batching import batch_rows, num_batches
 from visionlab.images.holdout import Holdout
 from visionlab.images.resize import Resize
@@ -300,13 +300,13 @@ class Squares:
         return num_batches(len(self), batch_size)
 
     def batches(
-        self, *, batch_size: int, epoch: int, first_batch: int, share: Share = unsharded
+        self, *, batch_size: int, epoch: int, first_batch: int, shard: Shard = unsharded
     ) -> Iterator[Batch]:
         order = seeding.derive(SEED, "order", epoch) if self.shift else None
         order_of_rows = batch_rows(
             len(self), batch_size=batch_size, first_batch=first_batch, order_seed=order
         )
-        for rows in share(order_of_rows):
+        for rows in shard(order_of_rows):
             keys = torch.tensor(self.ids)[rows]
             yield self._batch(keys, epoch)
 
@@ -421,13 +421,13 @@ class Views:
         return num_batches(len(self), batch_size)
 
     def batches(
-        self, *, batch_size: int, epoch: int, first_batch: int, share: Share = unsharded
+        self, *, batch_size: int, epoch: int, first_batch: int, shard: Shard = unsharded
     ) -> Iterator[Batch]:
         order = seeding.derive(SEED, "order", epoch)
         order_of_rows = batch_rows(
             len(self), batch_size=batch_size, first_batch=first_batch, order_seed=order
         )
-        for rows in share(order_of_rows):
+        for rows in shard(order_of_rows):
             keys = torch.tensor(self.ids)[rows]
             patterns = 4 * seeding.uniform(keys, seed=5, num_draws=12)
             noise = seeding.uniform(keys, seed=seeding.derive(SEED, epoch), num_draws=24) - 0.5

@@ -18,7 +18,7 @@ from visionlab.engine.evaluation import Result, evaluate
 from visionlab.engine.hparams import Stop
 from visionlab.engine.observers import Predictions, TensorBoard
 from visionlab.engine.progress import Terminal
-from visionlab.engine.reduction import reduced
+from visionlab.engine.reduction import reduce_losses
 from visionlab.engine.state import TrainState
 from visionlab.optim.plateau import Plateau
 from visionlab.task import Task
@@ -71,7 +71,7 @@ def test_losses_are_finite_and_every_trained_parameter_gets_a_gradient(make_task
     batch = next(iter(task.splits["train"].batches(batch_size=16, epoch=0, first_batch=0)))
     losses, extra_scalars = task.losses(batch)
     assert all(value.shape in ((), (16,)) for value in losses.values())
-    scalars = reduced(losses)
+    scalars = reduce_losses(losses)
     scalars["loss"].backward()
     assert all(math.isfinite(value.detach()) for value in {**scalars, **extra_scalars}.values())
     for name, parameter in task.model.named_parameters():

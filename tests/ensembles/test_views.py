@@ -187,7 +187,7 @@ def test_the_gain_is_told() -> None:
         running={"plain": {"nme": 0.1}, "turned": {"nme": 0.09}},
         samples={},
     )
-    assert result.gain("nme") == "nme is 0.1000 in view plain and 0.0900 in all (-10.00%)"
+    assert result.describe_gain("nme") == "nme is 0.1000 in view plain and 0.0900 in all (-10.00%)"
 
 
 @pytest.mark.parametrize(

@@ -10,14 +10,14 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from visionlab.sweeps.launcher.processes import Slots
+from visionlab.sweeps.launcher.processes import PoolSettings
 
 
 class ProcessLauncher(Launcher):
-    """Hands jobs to `sweeps.launcher.launch`; its settings are those of `Slots`."""
+    """Hands jobs to `sweeps.launcher.launch`; its settings are those of `PoolSettings`."""
 
     def __init__(self, **settings: Any) -> None:
-        self._slots = Slots(**settings)
+        self._slots = PoolSettings(**settings)
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig

@@ -28,11 +28,11 @@ class TuningSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run a study's trials; `arguments` are the overrides of the command line."""
-        from visionlab.sweeps.launcher.forkserver import call_in_process, get_ready
+        from visionlab.sweeps.launcher.forkserver import call_in_process, start_forkserver
         from visionlab.sweeps.tuning.plan import plan_study
 
         plan, jobs = plan_study(self._config, arguments, self._loader)
-        get_ready()
+        start_forkserver()
         # below, so that a wrong plan is refused at once
         from visionlab.sweeps.tuning.tuning import tune
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import yaml
 
 from visionlab.files.locks import is_held
-from visionlab.files.run_folder import leaves, read_config, read_record, read_rows
+from visionlab.files.run_folder import flatten_config, read_config, read_record, read_rows
 
 State = Literal["finished", "running", "interrupted", "failed", "pruned", "killed", "waiting"]
 
@@ -112,7 +112,7 @@ def read_run(folder: Path) -> Record:
         ValueError: a file holds something else.
         OSError: a file is missing or cannot be read.
     """
-    settings = leaves(read_config(folder))
+    settings = flatten_config(read_config(folder))
     about = read_record(folder)
     rows, is_torn = _read_rows(folder / "metrics.jsonl")
     return Record(

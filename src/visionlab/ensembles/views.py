@@ -23,7 +23,7 @@ from visionlab.task import Autocast, Batch, Task
 _Array = np.ndarray[Any, np.dtype[np.float32]]
 
 
-class Viewable(Protocol):
+class MultiViewSplit(Protocol):
     """A split that shows each image in several views, decoded once."""
 
     def __len__(self) -> int:
@@ -47,7 +47,7 @@ class ViewResult:
     running: dict[str, dict[str, float]]
     samples: dict[str, Tensor]
 
-    def gain(self, number: str) -> str:
+    def describe_gain(self, number: str) -> str:
         """Return in words what all views give beside the first one alone."""
         first, last = next(iter(self.alone)), list(self.running)[-1]
         before, after = self.alone[first][number], self.running[last][number]
@@ -72,7 +72,7 @@ def check_views(views: Mapping[str, View]) -> None:
 def evaluate_views(
     task: Task,
     model: nn.Module,
-    split: Viewable,
+    split: MultiViewSplit,
     views: Mapping[str, View],
     *,
     folder: Path,

@@ -37,7 +37,7 @@ from visionlab.analysis.tables import Table
 from visionlab.config.instantiate import instantiate_part
 from visionlab.config.run_config import plain
 from visionlab.config.suggestions import nearest
-from visionlab.files.run_folder import leaves
+from visionlab.files.run_folder import flatten_config
 
 _FIGURES: Mapping[str, Draw] = {
     "curves": draw_curves,
@@ -116,7 +116,7 @@ def _log_paths(paths: Sequence[Path]) -> None:
 def _where(models: Sequence[Model], where: Any) -> list[Model]:
     """Return the models that have the settings asked for; what is asked of averages, they have."""
     kept = list(models)
-    for key, value in leaves(where).items():
+    for key, value in flatten_config(where).items():
         by_value: dict[str, list[Model]] = {}
         free = [m for m in kept if key.startswith("averaged.") and m.name == "model"]
         for model in [model for model in kept if model not in free]:

@@ -20,7 +20,13 @@ from visionlab.engine.device import set_threads
 from visionlab.images.workers import Workers
 from visionlab.sweeps.launcher import forkserver as preloaded
 from visionlab.sweeps.launcher import processes
-from visionlab.sweeps.launcher.processes import NOT_BEGUN, Outcome, Slots, Work, run_in_processes
+from visionlab.sweeps.launcher.processes import (
+    NOT_STARTED,
+    Outcome,
+    PoolSettings,
+    WorkItem,
+    run_in_processes,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -29,16 +35,16 @@ def _forked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preloaded, "CONTEXT", multiprocessing.get_context("fork"))
 
 
-def slots_of(**settings: Any) -> Slots:
+def slots_of(**settings: Any) -> PoolSettings:
     defaults: dict[str, Any] = {"slots": 1, "devices": None, "retries": 0, "timeout_minutes": None}
-    return Slots(**{**defaults, **settings})
+    return PoolSettings(**{**defaults, **settings})
 
 
 def run(
     *functions: Callable[[], Any], folder: Path = Path(), fail_fast: bool = False, **settings: Any
 ) -> list[Outcome]:
     works = [
-        Work(name=str(number), function=function, log=folder / f"{number}.log")
+        WorkItem(name=str(number), function=function, log=folder / f"{number}.log")
         for number, function in enumerate(functions)
     ]
     return run_in_processes(works, slots_of(**settings), fail_fast=fail_fast)
@@ -122,7 +128,7 @@ def test_slots_run_at_once_and_one_slot_one_after_another(tmp_path: Path) -> Non
 
 
 def test_slots_divide_threads_and_devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("visionlab.engine.device._own_threads", 8)
+    monkeypatch.setattr("visionlab.engine.device._default_threads", 8)
     ended = run(*[surroundings] * 6, folder=tmp_path, slots=3, devices=[4, 7])
     assert [each.value[0] for each in ended] == [2] * 6
     assert {each.value[1] for each in ended} == {"4", "7"}
@@ -240,7 +246,7 @@ def test_no_more_jobs_begin_after_one_that_failed_for_good(tmp_path: Path) -> No
     (tmp_path / "tries").mkdir()
     late = functools.partial(succeed_at_third_try, tmp_path / "tries")
     ended = run(late, fail, functools.partial(give, 1), retries=2, fail_fast=True)
-    assert [each.reason for each in ended] == [None, "lr must be > 0, got -1", NOT_BEGUN]
+    assert [each.reason for each in ended] == [None, "lr must be > 0, got -1", NOT_STARTED]
 
 
 def test_what_several_jobs_complain_of_goes_to_their_logs(tmp_path: Path) -> None:

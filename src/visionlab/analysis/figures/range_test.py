@@ -12,8 +12,8 @@ from visionlab.analysis.figures.legends import put_below
 from visionlab.analysis.figures.lines import are_too_many
 from visionlab.analysis.figures.range_test_curve import draw_curve
 from visionlab.analysis.figures.style import panels, styled
-from visionlab.core.range_test import smoothed, suggestion
-from visionlab.files.run_folder import Point, read_points
+from visionlab.core.range_test import smooth, suggest_lr
+from visionlab.files.run_folder import RangeTestPoint, read_range_test
 
 
 def draw_range_test(asked: Asked) -> Mapping[str, Figure]:
@@ -29,8 +29,8 @@ def draw_range_test(asked: Asked) -> Mapping[str, Figure]:
         figure = panels(len(tests))
         for (title, points), axis in zip(tests, figure.axes, strict=True):
             lrs, losses = [point.lr for point in points], [point.loss for point in points]
-            means = smoothed(losses)
-            found = suggestion(lrs, means)
+            means = smooth(losses)
+            found = suggest_lr(lrs, means)
             draw_curve(axis, lrs=lrs, losses=losses, smoothed=means, suggestion=found)
             best = "" if found is None else f"falls fastest at {found:.2g}"
             axis.set_title("\n".join(filter(None, (title, best))))
@@ -48,7 +48,7 @@ def _handles(figure: Figure) -> list[Line2D]:
     return found
 
 
-def _tests(asked: Asked) -> list[tuple[str, list[Point]]]:
+def _tests(asked: Asked) -> list[tuple[str, list[RangeTestPoint]]]:
     """Return the range tests there are, each with its settings."""
     models = [model for model in asked.models if model.name == "model"]
     models = [model for model in models if (model.run.folder / "range_test.csv").exists()]
@@ -59,7 +59,7 @@ def _tests(asked: Asked) -> list[tuple[str, list[Point]]]:
         for model in members:
             path = model.run.folder / "range_test.csv"
             try:
-                points = read_points(path)
+                points = read_range_test(path)
             except (KeyError, ValueError, TypeError) as error:
                 raise ValueError(f"{path} must have columns step, lr, loss of numbers") from error
             if points:

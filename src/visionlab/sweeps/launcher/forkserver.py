@@ -22,7 +22,7 @@ _PRELOADED = ["visionlab.runs.train", "visionlab.sweeps.workers.trainings", "tim
 Value = TypeVar("Value")
 
 
-def get_ready() -> None:
+def start_forkserver() -> None:
     """Begin to import what processes need, so that the first does not wait long for it."""
     if CONTEXT.get_start_method() == "forkserver":
         CONTEXT.set_forkserver_preload(_PRELOADED)
@@ -42,7 +42,7 @@ def call_in_process(function: Callable[[], Value]) -> Value:
     sender.close()
     wait([receiver, process.sentinel])
     if not receiver.poll() and not process.is_alive():
-        raise ChildProcessError(f"the process that checks the jobs {death(process)}")
+        raise ChildProcessError(f"the process that checks the jobs {describe_exit(process)}")
     value, error = receiver.recv()
     process.join()
     if error:
@@ -60,7 +60,7 @@ def _call(sender: Connection, function: Callable[[], Any]) -> None:
         sender.send((None, ValueError(explain(error)) if is_users(error) else error))
 
 
-def death(process: BaseProcess) -> str:
+def describe_exit(process: BaseProcess) -> str:
     """Return how a process that is no more came to its end."""
     code = process.exitcode or 0
     return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"

@@ -13,15 +13,15 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from visionlab.config.command_line import register
-from visionlab.sweeps.launcher.forkserver import get_ready
-from visionlab.sweeps.launcher.processes import Outcome, Slots, Work, run_in_processes
+from visionlab.sweeps.launcher.forkserver import start_forkserver
+from visionlab.sweeps.launcher.processes import Outcome, PoolSettings, WorkItem, run_in_processes
 
 
 def launch(
     job_overrides: Sequence[Sequence[str]],
     *,
     first_number: int,
-    slots: Slots,
+    slots: PoolSettings,
     context: HydraContext,
     function: TaskFunction,
     config: DictConfig,
@@ -39,7 +39,7 @@ def launch(
     Raises:
         Interrupted: a signal came; the jobs have saved their state.
     """
-    get_ready()
+    start_forkserver()
     works, jobs = [], []
     for number, overrides in enumerate(job_overrides, start=first_number):
         job = context.config_loader.load_sweep_config(config, list(overrides))
@@ -49,7 +49,7 @@ def launch(
         # Hydra's objects hold functions of functions, which pickle itself cannot
         packed = cloudpickle.dumps((Singleton.get_state(), context, function, job))
         run = partial(_run, packed)
-        works.append(Work(name=folder.name, function=run, log=folder / "run.log"))
+        works.append(WorkItem(name=folder.name, function=run, log=folder / "run.log"))
         jobs.append(job)
     fail_fast = bool(OmegaConf.select(config, "sweep.fail_fast"))
     ended = run_in_processes(works, slots, fail_fast=fail_fast)

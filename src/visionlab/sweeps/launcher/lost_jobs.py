@@ -11,7 +11,7 @@ from typing import Any
 from hydra.core.utils import JobReturn, JobStatus
 
 
-def lost_jobs_failed(launcher: str) -> Any:
+def lost_jobs_as_failures(launcher: str) -> Any:
     """Return a context in which a launcher, by its name in Hydra, goes on when it loses a job."""
     if launcher.startswith("submitit"):
         return _submitit()

@@ -17,16 +17,16 @@ from typing import Any
 
 from visionlab.core.interrupt import Interrupted, Signals
 from visionlab.sweeps.launcher import forkserver as preloaded
-from visionlab.sweeps.launcher.forkserver import death, end_with_parent
+from visionlab.sweeps.launcher.forkserver import describe_exit, end_with_parent
 
 _GRACE_SECONDS = 30.0  # for a process that is told to end: it saves its state
 _LOOK_SECONDS = 0.5
-NOT_BEGUN = "it has not begun"
+NOT_STARTED = "it has not begun"
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Slots:
+class PoolSettings:
     """How many jobs run at once, and on what.
 
     Attributes:
@@ -57,7 +57,7 @@ class Slots:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Work:
+class WorkItem:
     """What one process does.
 
     Attributes:
@@ -91,7 +91,9 @@ class _Running:
     is_late: bool = False
 
 
-def run_in_processes(works: Sequence[Work], slots: Slots, *, fail_fast: bool) -> list[Outcome]:
+def run_in_processes(
+    works: Sequence[WorkItem], slots: PoolSettings, *, fail_fast: bool
+) -> list[Outcome]:
     """Do all works, each in a process, and return how they ended, in the order of `works`.
 
     Args:
@@ -118,12 +120,12 @@ def run_in_processes(works: Sequence[Work], slots: Slots, *, fail_fast: bool) ->
         processes.kill_all()
     if interrupted:
         raise interrupted
-    not_begun = Outcome(value=None, reason=NOT_BEGUN)
+    not_begun = Outcome(value=None, reason=NOT_STARTED)
     return [processes.ended.get(number, not_begun) for number in range(len(works))]
 
 
 class _Processes:
-    def __init__(self, works: Sequence[Work], slots: Slots, *, fail_fast: bool) -> None:
+    def __init__(self, works: Sequence[WorkItem], slots: PoolSettings, *, fail_fast: bool) -> None:
         self._fail_fast = fail_fast
         self.ended: dict[int, Outcome] = {}
         self._works = works
@@ -192,7 +194,7 @@ class _Processes:
         _log.info("[%d/%d] %s: %s", number + 1, len(self._works), self._works[number].name, what)
 
 
-def _start(number: int, work: Work, slot: int, slots: Slots) -> _Running:
+def _start(number: int, work: WorkItem, slot: int, slots: PoolSettings) -> _Running:
     receiver, sender = preloaded.CONTEXT.Pipe(duplex=False)
     process = preloaded.CONTEXT.Process(target=_work, args=(sender, work, slot, slots))
     process.start()
@@ -217,10 +219,10 @@ def _collect(each: _Running) -> Outcome:
     each.process.kill()
     each.process.join()
     each.receiver.close()
-    return ended or Outcome(value=None, reason=f"its process {death(each.process)}")
+    return ended or Outcome(value=None, reason=f"its process {describe_exit(each.process)}")
 
 
-def _work(sender: Connection, work: Work, slot: int, slots: Slots) -> None:
+def _work(sender: Connection, work: WorkItem, slot: int, slots: PoolSettings) -> None:
     """Do a work; in the new process."""
     os.setpgid(0, 0)  # Ctrl-C reaches the first process alone, which passes it on
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -21,10 +21,10 @@ from visionlab.files.locks import locked
 from visionlab.config.errors import explain
 from visionlab.core.processes import num_processes
 from visionlab.sweeps.multirun.jobs import Job, compose_jobs
-from visionlab.sweeps.launcher.lost_jobs import lost_jobs_failed
+from visionlab.sweeps.launcher.lost_jobs import lost_jobs_as_failures
 from visionlab.sweeps.multirun.plan_files import TrainingPlan, write_plan
-from visionlab.sweeps.launcher.forkserver import call_in_process, get_ready
-from visionlab.sweeps.launcher.processes import NOT_BEGUN
+from visionlab.sweeps.launcher.forkserver import call_in_process, start_forkserver
+from visionlab.sweeps.launcher.processes import NOT_STARTED
 from visionlab.sweeps.multirun.job_status import job_status
 from visionlab.sweeps.multirun.table import JobSummary, count_states, log_table, write_jobs, write_table
 
@@ -60,7 +60,7 @@ def run_jobs(
     jobs = compose_jobs(loader, config, [each for each in arguments if not _is_own(each)])
     pending = [job for job in jobs if not _is_finished(job, sweep)]
     if pending:
-        get_ready()
+        start_forkserver()
     trainings = _plan(pending, sweep, config) if pending else []
     _log.info("%s", _announcement(len(jobs), len(pending), len(trainings)))
     folder = sweep / _FOLDER
@@ -75,7 +75,7 @@ def run_jobs(
         finally:
             missing = {job.name for job in pending if not _is_finished(job, sweep)}
             rows = write_table(
-                sweep, folder, {name: reasons.get(name, NOT_BEGUN) for name in missing}
+                sweep, folder, {name: reasons.get(name, NOT_STARTED) for name in missing}
             )
             log_table(rows)
             _log.info("%s; %s", count_states(rows), sweep / "sweep.csv")
@@ -144,7 +144,7 @@ def _launch(
         subdir, training = quoted(jobs[0].name), quoted(str(path))
         overrides.append([f"hydra.sweep.subdir={subdir}", f"sweep.training={training}"])
     try:
-        with lost_jobs_failed(launcher):
+        with lost_jobs_as_failures(launcher):
             returns: Sequence[JobReturn | None] = launch(overrides)
         reason = "it was lost"
     except Interrupted:

@@ -17,10 +17,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from visionlab.files.locks import is_held, exclusive
+from visionlab.files.locks import is_held, file_lock
 from visionlab.files.run_folder import read_record
 from visionlab.files.atomic import write_text
-from visionlab.sweeps.launcher.processes import NOT_BEGUN
+from visionlab.sweeps.launcher.processes import NOT_STARTED
 
 _JOBS = "jobs.json"
 _COLUMNS = ("job", "state", "seconds", "monitor", "value", "model", "reason", "log")
@@ -68,7 +68,7 @@ def write_table(
             under way.
     """
     listed = read_jobs(folder)
-    with exclusive(folder / "table.lock"):
+    with file_lock(folder / "table.lock"):
         rows = [_row(job, sweep / job.name) for job in listed]
         if reasons is not None:
             rows = [_over(row, sweep / row["job"], reasons.get(row["job"])) for row in rows]
@@ -115,7 +115,7 @@ def _over(row: Mapping[str, Any], folder: Path, reason: str | None) -> dict[str,
     state = row["state"]
     if state == "running" and not is_held(folder):
         state = "killed"  # nobody is left who could say more
-    was_lost = reason not in (None, NOT_BEGUN)
+    was_lost = reason not in (None, NOT_STARTED)
     if was_lost and state in ("waiting", "finished"):  # finished before, and asked for with more
         state = "failed"
     own_words = row["reason"] if state == "failed" else ""

@@ -14,17 +14,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-BEAT_SECONDS = 30.0
-SILENT_SECONDS = 180.0  # so long without a beat is dead: some beats, and clocks that differ
+HEARTBEAT_SECONDS = 30.0
+DEAD_AFTER_SECONDS = 180.0  # so long without a beat is dead: some beats, and clocks that differ
 _log = logging.getLogger(__name__)
 
 
-def new_name() -> str:
+def new_controller_name() -> str:
     """Return a name that no other controller has."""
     return f"controller_{uuid.uuid4().hex[:12]}"
 
 
-def this_process(now: float) -> dict[str, Any]:
+def describe_process(now: float) -> dict[str, Any]:
     """Return what others need to see whether this process lives; `now` is in Unix seconds."""
     pid = os.getpid()
     return {"host": socket.gethostname(), "pid": pid, "started": _started(pid), "beat": now}
@@ -37,11 +37,13 @@ def is_alive(controller: Mapping[str, Any], now: float) -> bool:
     """
     if controller["host"] == socket.gethostname() and controller["started"] is not None:
         return bool(_started(controller["pid"]) == controller["started"])
-    return bool(now - controller["beat"] < SILENT_SECONDS)
+    return bool(now - controller["beat"] < DEAD_AFTER_SECONDS)
 
 
 @contextmanager
-def beating(beat: Callable[[], None], *, every_seconds: float = BEAT_SECONDS) -> Iterator[None]:
+def heartbeat(
+    beat: Callable[[], None], *, every_seconds: float = HEARTBEAT_SECONDS
+) -> Iterator[None]:
     """Call `beat` now and then, beside what is done within."""
     done = threading.Event()
 

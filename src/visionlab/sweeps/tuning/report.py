@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from visionlab.config.schemas import TUNE_ONLY
 from visionlab.files.atomic import write_text
-from visionlab.files.locks import exclusive
+from visionlab.files.locks import file_lock
 from visionlab.sweeps.tuning.study import Study
 
 _COLUMNS = ["number", "state", "value", "epochs", "seconds"]
@@ -19,11 +19,11 @@ _COLUMNS = ["number", "state", "value", "epochs", "seconds"]
 
 def write_files(study: Study, folder: Path) -> None:
     """Write `trials.csv`, and `best_overrides.txt` once there is a best trial."""
-    with exclusive(folder / "trials.csv.lock"):  # several processes may share the folder
+    with file_lock(folder / "trials.csv.lock"):  # several processes may share the folder
         write_text(folder / "trials.csv", _table(study.trials()))
         best = best_trial(study)
         if best is not None:
-            write_text(folder / "best_overrides.txt", f"{pasteable(best)}\n")
+            write_text(folder / "best_overrides.txt", f"{shell_overrides(best)}\n")
 
 
 def best_trial(study: Study) -> FrozenTrial | None:
@@ -33,7 +33,7 @@ def best_trial(study: Study) -> FrozenTrial | None:
     return pick(complete, key=lambda trial: trial.value or 0.0, default=None)
 
 
-def pasteable(trial: FrozenTrial) -> str:
+def shell_overrides(trial: FrozenTrial) -> str:
     """Return the overrides of a trial, as a shell takes them, for train.py."""
     drawn = [f"{key}={value}" for key, value in trial.params.items()]
     overrides = [

@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from visionlab.files.locks import exclusive
+from visionlab.files.locks import file_lock
 from visionlab.sweeps.tuning.storage_url import database_file, masked
 
 _ABOUT = "about"
@@ -124,7 +124,7 @@ class Study:
         """
         if self._file is None:
             return nullcontext()
-        return exclusive(self._file.with_name(f"{self._file.name}.lock"))
+        return file_lock(self._file.with_name(f"{self._file.name}.lock"))
 
 
 def _open(url: str) -> RDBStorage:

@@ -9,7 +9,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from visionlab.sweeps.tuning.controllers import SILENT_SECONDS, is_alive, this_process
+from visionlab.sweeps.tuning.controllers import DEAD_AFTER_SECONDS, describe_process, is_alive
 from visionlab.sweeps.tuning.study import Study
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -23,7 +23,7 @@ def num_finished(study: Study) -> int:
 
 def beat(study: Study, controller: str) -> None:
     """Write down that a controller lives."""
-    study.load().set_user_attr(controller, this_process(time.time()))
+    study.load().set_user_attr(controller, describe_process(time.time()))
 
 
 def ask(
@@ -52,7 +52,7 @@ def ask(
     return trial
 
 
-def queue_again(study: Study, number: int, reason: str) -> bool:
+def requeue(study: Study, number: int, reason: str) -> bool:
     """End a trial that was cut short and queue its parameters; return whether it was under way.
 
     It runs again as a new trial, in a folder of its own, from its start.
@@ -67,7 +67,7 @@ def queue_again(study: Study, number: int, reason: str) -> bool:
     return True
 
 
-def queue_lost_again(study: Study) -> list[int]:
+def requeue_lost(study: Study) -> list[int]:
     """Queue again the trials whose controller is dead, and return their numbers."""
     now = time.time()
     with study.exclusive():
@@ -77,7 +77,7 @@ def queue_lost_again(study: Study) -> list[int]:
             for trial in study.trials()
             if trial.state == TrialState.RUNNING
             and not _is_cared_for(trial, controllers, now)
-            and queue_again(study, trial.number, "its controller died")
+            and requeue(study, trial.number, "its controller died")
         ]
 
 
@@ -90,4 +90,4 @@ def _is_cared_for(trial: FrozenTrial, controllers: Mapping[str, Any], now: float
     if controller is not None:
         return is_alive(controller, now)
     assert trial.datetime_start is not None
-    return now - trial.datetime_start.timestamp() < SILENT_SECONDS  # about to be written down
+    return now - trial.datetime_start.timestamp() < DEAD_AFTER_SECONDS  # about to be written down

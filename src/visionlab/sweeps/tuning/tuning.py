@@ -17,17 +17,23 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from visionlab.config.errors import explain
 from visionlab.config.instantiate import instantiate_part
 from visionlab.core.interrupt import Interrupted
-from visionlab.sweeps.tuning.controllers import beating, new_name
+from visionlab.sweeps.tuning.controllers import heartbeat, new_controller_name
 from visionlab.sweeps.tuning.plan import Plan, job_overrides
-from visionlab.sweeps.tuning.report import best_trial, describe, pasteable, summary, write_files
+from visionlab.sweeps.tuning.report import (
+    best_trial,
+    describe,
+    shell_overrides,
+    summary,
+    write_files,
+)
 from visionlab.sweeps.tuning.storage_url import masked
 from visionlab.sweeps.tuning.study import Study
 from visionlab.sweeps.tuning.trial_queue import (
     ask,
     beat,
     num_finished,
-    queue_again,
-    queue_lost_again,
+    requeue,
+    requeue_lost,
 )
 
 Launch = Callable[[Sequence[Sequence[str]], int], Sequence[JobReturn]]
@@ -53,10 +59,10 @@ def tune(plan: Plan, launch: Launch) -> float | None:
     study = Study(plan.url, plan.study_name)
     study.create(direction=plan.direction, about=plan.about)
     _log.info("watch it with: optuna-dashboard %s", shlex.quote(masked(plan.url)))
-    controller, num_failed = new_name(), 0
-    with beating(partial(beat, study, controller)):
+    controller, num_failed = new_controller_name(), 0
+    with heartbeat(partial(beat, study, controller)):
         while num_finished(study) < plan.n_trials:
-            for number in queue_lost_again(study):
+            for number in requeue_lost(study):
                 _log.info("trial %d: its controller died; queued again", number)
             trials = _ask(plan, study, controller)
             if not trials:  # the last ones are under way in other processes, and may yet fail
@@ -100,7 +106,7 @@ def _run(plan: Plan, study: Study, trials: Sequence[Trial], launch: Launch) -> l
         reasons = [_reason(each) or reason for each in returns]
     except (Interrupted, KeyboardInterrupt, SystemExit):  # the user's wish
         for number in numbers:
-            queue_again(study, number, "it was interrupted")
+            requeue(study, number, "it was interrupted")
         write_files(study, plan.folder)
         raise
     except Exception as error:  # a launcher that lost its workers is no reason to lose the study
@@ -154,6 +160,6 @@ def _conclude(plan: Plan, study: Study) -> float | None:
     if best is None:
         raise ValueError(f"a trial must be complete, got {summary(study)}")
     _log.info("%s; best is %s", summary(study), describe(best))
-    _log.info("train with it: python train.py %s", pasteable(best))
+    _log.info("train with it: python train.py %s", shell_overrides(best))
     _log.info("wrote %s", plan.folder / "trials.csv")
     return best.value

@@ -76,7 +76,7 @@ class Objective:
     def close(self) -> None:
         """Do nothing."""
 
-    def take_back(self, rows: Sequence[Mapping[str, float | None]]) -> None:
+    def restore(self, rows: Sequence[Mapping[str, float | None]]) -> None:
         """Take over what a job that goes on had seen before, from its metrics rows."""
         for row in rows:
             values = [
@@ -179,6 +179,6 @@ def _run(config: Mapping[str, Any], invocation: Invocation, trial: Trial | None)
     # without the settings of tune.py, so that the run's folder is like that of train.py
     settings = {key: value for key, value in config.items() if key not in TUNE_ONLY}
     # a job that was queued again, or is tried again, resumes
-    objective.take_back(read_rows(invocation.folder / "metrics.jsonl"))
+    objective.restore(read_rows(invocation.folder / "metrics.jsonl"))
     train(settings, invocation, observers=[objective], may_resume=True)
     return objective.best()

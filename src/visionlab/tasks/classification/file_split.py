@@ -10,7 +10,7 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import center_crop, pil_to_tensor, resize
 
 from visionlab.core import seeding
-from visionlab.core.processes import Share, unsharded
+from visionlab.core.processes import Shard, unsharded
 from visionlab.images.batching import batch_rows, num_batches
 from visionlab.images.views import View, viewed
 from visionlab.images.workers import Workers
@@ -70,7 +70,7 @@ class FileSplit:
         return num_batches(len(self), batch_size)
 
     def batches(
-        self, *, batch_size: int, epoch: int, first_batch: int, share: Share = unsharded
+        self, *, batch_size: int, epoch: int, first_batch: int, shard: Shard = unsharded
     ) -> Iterator[Batch]:
         """Yield batches with inputs (B, 3, size, size) float32 and targets (B,) int64.
 
@@ -82,7 +82,7 @@ class FileSplit:
             len(self), batch_size=batch_size, first_batch=first_batch, order_seed=order_seed
         )
         device = self._normalisation.device
-        for rows, images, unreadable in self._workers.batches(share(order)):
+        for rows, images, unreadable in self._workers.batches(shard(order)):
             if images is None:
                 raise ValueError(
                     f"{self._paths[unreadable[0]]} cannot be read as an image; set "

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from visionlab.core import seeding
-from visionlab.core.processes import Share, unsharded
+from visionlab.core.processes import Shard, unsharded
 from visionlab.images.batching import num_batches, order_rows, split_batches
 from visionlab.images.views import View, viewed
 from visionlab.task import Batch
@@ -44,14 +44,14 @@ class MemorySplit:
         return num_batches(len(self), batch_size)
 
     def batches(
-        self, *, batch_size: int, epoch: int, first_batch: int, share: Share = unsharded
+        self, *, batch_size: int, epoch: int, first_batch: int, shard: Shard = unsharded
     ) -> Iterator[Batch]:
         """Yield batches with inputs (B, C, H, W) float32 and targets (B,) int64."""
         order_seed = None if self.seed is None else seeding.derive(self.seed, "order", epoch)
         order = order_rows(len(self), order_seed=order_seed)
         keys_in_order = self.rows[order].to(self.padded.device)  # once: a GPU waits for each copy
         parts = split_batches(keys_in_order, batch_size=batch_size, first_batch=first_batch)
-        for keys in share(parts):
+        for keys in shard(parts):
             yield Batch(self._inputs(keys, epoch), self.targets[keys], keys)
 
     def view_batches(self, *, batch_size: int, views: Sequence[View]) -> Iterator[list[Batch]]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from visionlab.core import geometry, seeding
-from visionlab.core.processes import Share, unsharded
+from visionlab.core.processes import Shard, unsharded
 from visionlab.images.batching import aspect_batches, equal_batches, num_batches
 from visionlab.images.decoding import Images, Stack
 from visionlab.images.normalise import normalise
@@ -78,7 +78,7 @@ class BoxSplit:
         return num_batches(len(self), batch_size)
 
     def batches(
-        self, *, batch_size: int, epoch: int, first_batch: int, share: Share = unsharded
+        self, *, batch_size: int, epoch: int, first_batch: int, shard: Shard = unsharded
     ) -> Iterator[Batch]:
         """Yield batches with inputs (B, 3, H, W) float32 and targets `BoxTargets`.
 
@@ -94,7 +94,7 @@ class BoxSplit:
                 first_batch=first_batch,
                 order_seed=seeding.derive(self._seed, "order", epoch),
             )
-        for stack in self._images.batches(share(rows)):
+        for stack in self._images.batches(shard(rows)):
             self._check_sizes(stack)
             yield self._batch(stack, epoch)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from visionlab.core import geometry, seeding
-from visionlab.core.processes import Share, unsharded
+from visionlab.core.processes import Shard, unsharded
 from visionlab.images.batching import batch_rows, num_batches
 from visionlab.images.decoding import Factor, Stack
 from visionlab.images.rendering import Change, render, unchanged
@@ -120,7 +120,7 @@ class PointSplit:
         return num_batches(len(self), batch_size)
 
     def batches(
-        self, *, batch_size: int, epoch: int, first_batch: int, share: Share = unsharded
+        self, *, batch_size: int, epoch: int, first_batch: int, shard: Shard = unsharded
     ) -> Iterator[Batch]:
         """Yield batches with inputs (B, 3, S, S) float32 and targets `PointTargets`.
 
@@ -131,7 +131,7 @@ class PointSplit:
         rows = batch_rows(
             len(self), batch_size=batch_size, first_batch=first_batch, order_seed=order_seed
         )
-        for stack in self._images.batches(share(rows)):
+        for stack in self._images.batches(shard(rows)):
             change = unchanged(len(stack.rows))
             if self._augmentation is not None and self._seed is not None:
                 keys = self.samples.keys[stack.rows]
