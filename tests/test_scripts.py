@@ -264,7 +264,7 @@ def test_a_real_multirun_trains_each_job_in_a_process_of_its_own(tmp_path: Path)
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("2 jobs, 2 trainings\n[1/2] scheduler=cosine: begins\n")
+    assert done.stdout.startswith("2 jobs, 2 trainings\n[1/2] scheduler=cosine: started\n")
     runs = sorted(tmp_path.glob("multirun/*/*/"))
     assert [run.name for run in runs if run.name != ".sweep"] == [
         "scheduler=cosine",

@@ -165,7 +165,7 @@ def test_torchrun_sees_what_one_process_sees_and_resumes_exactly(
             "train.py",
             ["--multirun", "optimizer.lr=1,2"],
             1,
-            "--multirun must be run by one process, got 2 from torchrun",
+            "--multirun must run in one process, got 2 from torchrun",
         ),
         ("eval.py", ["run=somewhere"], 1, "torchrun must start one process of eval.py, got 2"),
     ],

@@ -41,7 +41,7 @@ def run(
         task.splits["val"],  # type: ignore[arg-type]
         views,
         folder=folder,
-        about={"data": about},
+        cache_key={"data": about},
         batch_size=5,
         autocast=NO_AUTOCAST,
         check=lambda: None,
@@ -196,7 +196,7 @@ def test_the_gain_is_told() -> None:
         ({}, "views must have at least one view, got none"),
         (
             {"a": view(weight=0.0), "b": view(weight=0.0)},
-            "views must have weights that add up to more than 0, got a=0, b=0",
+            "views must have weights with a sum above 0, got a=0, b=0",
         ),
     ],
 )

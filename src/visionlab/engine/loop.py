@@ -1,8 +1,9 @@
 """The training loop for every task; it depends on none of them.
 
 A step asks the task for named losses and sums them. Randomness in a step depends only on (seed,
-step), and in the data only on (seed, epoch, sample), so a run resumes bit-exactly. If several processes share a run, each takes the same steps with its shard of every batch; only rank
-0 has observers and writes checkpoints.
+step), and in the data only on (seed, epoch, sample), so a run resumes bit-exactly. If several
+processes share a run, each takes the same steps with its shard of every batch; only rank 0 has
+observers and writes checkpoints.
 """
 
 import math

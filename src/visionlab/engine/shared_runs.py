@@ -1,8 +1,8 @@
 """Several runs that share one training, each with its own averages and files.
 
 Averages never feed back into training, so runs that differ only in them train identically. The loop
-tracks the averages of all runs under unique shared names. Observers and checkpoints of a run see the
-run's own names, so its files are bit-identical to those of a separate run.
+tracks the averages of all runs under unique shared names. Observers and checkpoints of a run use
+its own names, so its files are bit-identical to those of a separate run.
 """
 
 import copy

@@ -202,7 +202,7 @@ def _evaluate_views(
     assert options.run is not None
     assert options.views is not None
     task, split, folder = ready.task, split_label(options.split), options.run / "predictions"
-    about = {
+    cache_key = {
         "dataset": saved.config["dataset"],
         "split": options.split,
         "precision": ready.precision,
@@ -216,7 +216,7 @@ def _evaluate_views(
             task.splits[options.split],  # type: ignore[arg-type]
             options.views,
             folder=folder / model / f"{split}_views",
-            about=about,
+            cache_key=cache_key,
             batch_size=ready.batch_size,
             autocast=ready.autocast,
             check=signals.check,

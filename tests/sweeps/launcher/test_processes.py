@@ -18,8 +18,7 @@ import torch
 from visionlab.core.interrupt import Interrupted
 from visionlab.engine.device import set_threads
 from visionlab.images.workers import Workers
-from visionlab.sweeps.launcher import forkserver as preloaded
-from visionlab.sweeps.launcher import processes
+from visionlab.sweeps.launcher import forkserver, processes
 from visionlab.sweeps.launcher.processes import (
     NOT_STARTED,
     Outcome,
@@ -32,7 +31,7 @@ from visionlab.sweeps.launcher.processes import (
 @pytest.fixture(autouse=True)
 def _forked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fork processes from this one, which has imported all they need."""
-    monkeypatch.setattr(preloaded, "CONTEXT", multiprocessing.get_context("fork"))
+    monkeypatch.setattr(forkserver, "CONTEXT", multiprocessing.get_context("fork"))
 
 
 def slots_of(**settings: Any) -> PoolSettings:
@@ -113,7 +112,7 @@ def test_whatever_a_job_does_the_others_end(num_slots: int, tmp_path: Path) -> N
 def test_a_process_is_started_anew_where_forking_is_not_safe(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(preloaded, "CONTEXT", multiprocessing.get_context("spawn"))
+    monkeypatch.setattr(forkserver, "CONTEXT", multiprocessing.get_context("spawn"))
     assert run(functools.partial(give, 5), die)[0] == Outcome(value=5, reason=None)
 
 
@@ -154,7 +153,7 @@ def test_a_job_that_takes_too_long_is_ended(
 ) -> None:
     monkeypatch.setattr(processes, "_GRACE_SECONDS", 1.0)
     ended = run(job, functools.partial(give, 1), timeout_minutes=0.01)
-    assert ended[0].reason == "it took longer than 0.01 minutes and was ended"
+    assert ended[0].reason == "timed out (timeout_minutes=0.01)"
     assert ended[1].value == 1
 
 
@@ -258,7 +257,7 @@ def test_what_several_jobs_complain_of_goes_to_their_logs(tmp_path: Path) -> Non
     ("settings", "message"),
     [
         ({"slots": 0}, "slots must be >= 1, got 0"),
-        ({"devices": []}, "devices must name one or be null"),
+        ({"devices": []}, "devices must name a GPU or be null"),
         ({"retries": -1}, "retries must be >= 0, got -1"),
         ({"timeout_minutes": 0.0}, "timeout_minutes must be > 0 or null, got 0.0"),
     ],

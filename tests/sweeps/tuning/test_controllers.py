@@ -1,4 +1,4 @@
-"""Several controllers on one study: who lives, what is queued again, and no trial too many."""
+"""Several controllers on one study: who lives, what is requeued, and no trial too many."""
 
 import os
 import signal
@@ -29,7 +29,7 @@ def test_a_process_of_this_machine_lives_as_long_as_it_does() -> None:
     process = FORKS.Process(target=time.sleep, args=(60,))
     process.start()
     assert process.pid is not None
-    began = controllers._started(process.pid)
+    began = controllers._start_ticks(process.pid)
     assert began is not None
     controller = {"host": socket.gethostname(), "pid": process.pid, "started": began, "beat": 0.0}
     assert is_alive(controller, now=1e9)  # however long ago it was heard of
@@ -91,7 +91,7 @@ def test_the_trial_of_a_dead_controller_runs_again_with_its_parameters(tmp_path:
     tune(tuning, launcher)
     lost = study.trials()[number]
     assert lost.state == TrialState.FAIL
-    assert lost.user_attrs["reason"] == "its controller died; queued again"
+    assert lost.user_attrs["reason"] == "its controller died; requeued"
     assert launcher.rates[0] == lost.params["optimizer.lr"]
     assert [trial.state.name for trial in study.trials()] == ["FAIL", "COMPLETE", "COMPLETE"]
 
