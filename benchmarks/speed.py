@@ -139,7 +139,7 @@ def prepare_fit(
             ),
             stop=Stop(patience_epochs=None, max_steps=None, max_minutes=None),
             evaluation=Evaluation(every_epochs=1, batch_size=500, train="none"),
-            checkpoints=Checkpoints(folder, about={}, every_minutes=None),
+            checkpoints=Checkpoints(folder, metadata={}, every_minutes=None),
             signals=Signals(),
             autocast=partial(torch.autocast, "cpu", dtype=torch.bfloat16, enabled=bf16),
             seed=0,

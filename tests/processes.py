@@ -20,7 +20,7 @@ import torch
 
 from visionlab.files.run_folder import read_rows
 from visionlab.files.tensors import read_tensors
-from visionlab.sweeps.launcher import forkserver as preloaded
+from visionlab.sweeps.launcher import forkserver
 
 ROOT = Path(__file__).parents[1]
 # two epochs of 11 steps on the embedded digits, a few seconds
@@ -82,7 +82,7 @@ def _run(
     torch.set_num_threads(1)
     # what a multirun starts is forked from this process, which has imported torch; the real way is
     # tested in test_scripts.py
-    preloaded.CONTEXT = multiprocessing.get_context("fork")
+    forkserver.CONTEXT = multiprocessing.get_context("fork")
     sys.argv = [str(path), *arguments]
     sys.path[0] = str(path.parent)
     try:
@@ -128,10 +128,10 @@ def send(process: BaseProcess, number: signal.Signals) -> int:
 
 def left_behind(run: Path) -> dict[str, Any]:
     """Return what must be equal in equal runs: weights, averages, rows, results, predictions."""
-    last = read_tensors(run / "checkpoints" / "last.pt", sealed=True)
+    last = read_tensors(run / "checkpoints" / "last.pt", require_checksum=True)
     last["state"]["seconds"] = 0.0
     files = {
-        path.name: read_tensors(path, sealed=True)["model"]
+        path.name: read_tensors(path, require_checksum=True)["model"]
         for path in sorted((run / "checkpoints").glob("*.pt"))
         if path.name not in ("last.pt", "previous.pt")
     }

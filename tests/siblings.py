@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from visionlab.backbones.features import Backbone
 from visionlab.backbones.weights import backbone_of
 from visionlab.core import seeding
-from visionlab.core.processes import Share, unsharded
+from visionlab.core.processes import Shard, unsharded
 from visionlab.images.batching import plain_batches
 from visionlab.images.holdout import Holdout
 from visionlab.images.resize import Resize
@@ -300,11 +300,11 @@ class Squares:
         return math.ceil(len(self) / batch_size)
 
     def batches(
-        self, *, batch_size: int, epoch: int, first_batch: int, share: Share = unsharded
+        self, *, batch_size: int, epoch: int, first_batch: int, shard: Shard = unsharded
     ) -> Iterator[Batch]:
         seed = SEED if self.shift else None
         order = plain_batches(len(self), seed=seed, batch_size=batch_size, epoch=epoch)
-        for rows in share(order[first_batch:]):
+        for rows in shard(order[first_batch:]):
             keys = torch.tensor(self.ids)[rows]
             yield self._batch(keys, epoch)
 
@@ -419,10 +419,10 @@ class Views:
         return math.ceil(len(self) / batch_size)
 
     def batches(
-        self, *, batch_size: int, epoch: int, first_batch: int, share: Share = unsharded
+        self, *, batch_size: int, epoch: int, first_batch: int, shard: Shard = unsharded
     ) -> Iterator[Batch]:
         order = plain_batches(len(self), seed=SEED, batch_size=batch_size, epoch=epoch)
-        for rows in share(order[first_batch:]):
+        for rows in shard(order[first_batch:]):
             keys = torch.tensor(self.ids)[rows]
             patterns = 4 * seeding.uniform(keys, seed=5, num_draws=12)
             noise = seeding.uniform(keys, seed=seeding.derive(SEED, epoch), num_draws=24) - 0.5

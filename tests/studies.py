@@ -17,7 +17,7 @@ from visionlab.sweeps.tuning.plan import Plan
 from visionlab.sweeps.tuning.space import Interval
 from visionlab.sweeps.tuning.study import Study
 from visionlab.sweeps.tuning.trial_queue import ask
-from visionlab.sweeps.workers.trial import Objective, ended
+from visionlab.sweeps.workers.trial import Objective, run_and_record
 
 EPOCHS = 4
 Curve = Callable[[float, int], float]  # the number after an epoch, from rate and epoch
@@ -62,7 +62,7 @@ def run(tuning: Plan, number: int, lr: float, curve: Curve, pruner: BasePruner |
             objective.on_epoch({"epoch": epoch}, results(model=curve(lr, epoch)))
         return objective.best()
 
-    ended(study, trial, train)
+    run_and_record(study, trial, train)
 
 
 def results(**values: float) -> Mapping[str, Any]:
@@ -104,7 +104,7 @@ def silent(batch: Sequence[Sequence[str]], first: int) -> list[JobReturn]:
 def started(tuning: Plan, *, controller: str) -> int:
     """Take a trial without launching it, and return its number."""
     study = study_of(tuning)
-    study.create(direction=tuning.direction, about=tuning.about)
+    study.create(direction=tuning.direction, invariants=tuning.invariants)
     trial = ask(study, RandomSampler, n_trials=tuning.n_trials, controller=controller)
     assert trial is not None
     for key, axis in tuning.space.items():

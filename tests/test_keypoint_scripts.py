@@ -89,7 +89,7 @@ def test_views_are_told_alone_and_together(finished: Path, tmp_path: Path) -> No
         (["views=mirrored", "views.plain.weight=-1"], "views.plain.weight must be >= 0, got -1"),
         (
             ["views=mirrored", "views.plain.weight=0", "views.mirrored.weight=0"],
-            "views must have weights that add up to more than 0",
+            "views must have weights with a sum above 0",
         ),
         (["views=mirored"], "Could not find 'views/mirored'"),
         (["views=mirrored", "views.plain.zoom=2"], "Key 'zoom' not in 'View'"),

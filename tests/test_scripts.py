@@ -240,7 +240,7 @@ def test_a_range_test_leaves_a_file_a_picture_and_a_suggestion(tmp_path: Path) -
     assert len(rows) == 1 + 22
     assert [float(row.split(",")[1]) for row in (rows[1], rows[-1])] == pytest.approx([1e-2, 1e-5])
     assert (run / "pictures" / "range_test.png").is_file()
-    assert re.search(r"^range test: on the way down .* falls fastest at lr", done.stdout, re.M)
+    assert re.search(r"^range test: going down .* falls fastest at lr", done.stdout, re.M)
 
 
 def test_a_range_test_that_diverges_leaves_what_was_before(tmp_path: Path) -> None:
@@ -266,7 +266,7 @@ def test_a_real_multirun_trains_each_job_in_a_process_of_its_own(tmp_path: Path)
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("2 jobs, 2 trainings\n[1/2] scheduler=cosine: begins\n")
+    assert done.stdout.startswith("2 jobs, 2 trainings\n[1/2] scheduler=cosine: started\n")
     runs = sorted(tmp_path.glob("multirun/*/*/"))
     assert [run.name for run in runs if run.name != ".sweep"] == [
         "scheduler=cosine",
@@ -337,7 +337,7 @@ class Code:
         (
             ["scheduler=plateau", "scheduler.patience_epochs=0.01"],
             1,
-            "scheduler.patience_epochs must be a step of 11 an epoch or more, got 0.01",
+            "scheduler.patience_epochs must be at least one step, 1/11 of an epoch, got 0.01",
         ),
         (["device=cuda:99"], 1, "device must exist, got 'cuda:99'"),
         (["dataset=cifar10", "dataset.download=false"], 1, "dataset.root must hold cifar-10-batch"),

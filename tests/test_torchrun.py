@@ -99,7 +99,7 @@ def test_a_run_one_process_of_which_is_killed_says_so_and_resumes_exactly(
         group[0].join(60)
         assert group[0].exitcode == 1
     said = (tmp_path / "said" / "0" / "stderr").read_text()
-    assert said == "error: a process of the run has ended before the others\n"
+    assert said == "error: a process of the run ended before the others\n"
     run = only_run(tmp_path)
     run_shared(f"resume={run}", folder=tmp_path, aside=tmp_path / "said_then")
     assert differences(left_behind(unbroken), left_behind(run)) == []
@@ -140,7 +140,7 @@ def test_torchrun_sees_what_one_process_sees_and_resumes_exactly(
     shared = only_run(tmp_path)
     assert script("train.py", *arguments, folder=shared).returncode == 0
     ours, theirs = (
-        read_tensors(run / "checkpoints" / "last.pt", sealed=True)["state"]
+        read_tensors(run / "checkpoints" / "last.pt", require_checksum=True)["state"]
         for run in (shared, only_run(shared))
     )
     assert ours["step"] == theirs["step"] == 4
@@ -167,7 +167,7 @@ def test_torchrun_sees_what_one_process_sees_and_resumes_exactly(
             "train.py",
             ["--multirun", "optimizer.lr=1,2"],
             1,
-            "--multirun must be run by one process, got 2 from torchrun",
+            "--multirun must run in one process, got 2 from torchrun",
         ),
         ("eval.py", ["run=somewhere"], 1, "torchrun must start one process of eval.py, got 2"),
     ],

@@ -1,7 +1,7 @@
 """The contract between the loop and the parts of a task.
 
-The loop asks a task for named losses and sums them; it never sees an output. Whoever adds a task
-brings splits, a model, a loss, a prediction and a metric, and changes nothing in `engine/`.
+The loop asks a task for named losses and sums them; it never sees an output. A new task brings
+splits, a model, a loss, a prediction and a metric, and changes nothing in `engine/`.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from torch import Tensor, nn
 
-from visionlab.core.processes import Share, unsharded
+from visionlab.core.processes import Shard, unsharded
 
 Autocast = Callable[[], AbstractContextManager[None]]
 
 
 class Batch(NamedTuple):
-    """What a split yields, on the training device.
+    """A batch of samples on the training device.
 
     Attributes:
-        inputs: what the model is called with.
-        targets: what loss and metric compare with.
-        keys: (B,) int64, stable ids of the samples.
-        matrices: (B, 3, 3) float32 maps from sample to input pixels as (x, y, 1), where the task
-            has geometry.
+        inputs: the argument of the model.
+        targets: the ground truth for loss and metric.
+        keys: (B,) int64, stable sample ids.
+        matrices: (B, 3, 3) float32, from sample to input pixels as (x, y, 1); None for a task
+            without geometry.
     """
 
     inputs: Any
@@ -37,60 +37,61 @@ class Batch(NamedTuple):
 
 
 class Split(Protocol):
-    """Samples in batches; every batch follows from (the split's seed, epoch, position) alone."""
+    """Batched samples; a batch depends only on (seed of the split, epoch, position)."""
 
     def __len__(self) -> int:
         """Return the number of samples."""
 
     def num_batches(self, batch_size: int) -> int:
-        """Return how many batches one epoch has."""
+        """Return the number of batches in one epoch."""
 
     def batches(
-        self, *, batch_size: int, epoch: int, first_batch: int, share: Share = unsharded
+        self, *, batch_size: int, epoch: int, first_batch: int, shard: Shard = unsharded
     ) -> Iterator[Batch]:
-        """Yield the batches of an epoch (counted from 0) from number `first_batch` on.
+        """Yield the batches of an epoch (counted from 0), starting with number `first_batch`.
 
-        Of these, and of each one's samples, only a share is made where processes share a run.
+        If several processes share a run, `shard` selects the part that this one makes.
         """
 
 
 class Metric(Protocol):
-    """What is counted over a split; the numbers depend neither on order nor on batching.
+    """A metric over a split; its values depend neither on order nor on batching.
 
     Attributes:
-        names: of the numbers that `compute` returns.
+        names: keys of the result of `compute`.
     """
 
     names: Sequence[str]
 
     def reset(self) -> None:
-        """Forget everything."""
+        """Clear the accumulated state."""
 
     def update(self, predictions: Any, targets: Any) -> None:
-        """Take in the predictions of one batch."""
+        """Add the predictions and targets of one batch."""
 
     def compute(self) -> dict[str, float]:
-        """Return the metric's numbers by name."""
+        """Return the values of the metric by name."""
 
     def samples(self) -> dict[str, Tensor]:
-        """Return what is known of the samples, arrays in the order of the updates.
+        """Return per-sample results by name, in the order of the updates.
 
-        Most have a row a sample; where samples have several things, one says how many.
+        Most arrays have one row per sample. If a sample has several items (say, detections), one
+        of the arrays holds their number.
         """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """What a data set hands over.
+    """A data set as a task uses it.
 
     Attributes:
-        splits: by name; `train` is there, `train_plain` holds the same samples without
-            augmentation, `val` and `test` where the data has them.
-        sizes: what the model's last layer is built from, for example `{"num_classes": 10}`.
-        class_names: in the order of the labels; of keypoints, what the points are called.
-        class_ids: what the labels are called in the data set's own files.
-        to_pixels: maps a batch's images (B, C, H, W) to pixels in [0, 1], for pictures.
-        unreadable: paths of files that were left out.
+        splits: by name: `train`, `train_plain` (the same samples without augmentation), and `val`
+            and `test` if the data has them.
+        sizes: arguments of the model that depend on the data, for example `{"num_classes": 10}`.
+        class_names: in the order of the labels; for keypoints, the names of the points.
+        class_ids: ids of the labels in the files of the data set.
+        to_pixels: maps input images (B, C, H, W) to pixels in [0, 1], for pictures.
+        unreadable: paths of unreadable files, which are left out.
     """
 
     splits: Mapping[str, Split]
@@ -107,19 +108,20 @@ class Task:
 
     Attributes:
         name: the task's name, as in `conf/task/`.
-        splits: by name; `train` is what is trained on, `val` (if any) is evaluated each epoch.
+        splits: by name; `train` is trained on, `val` (if any) is evaluated during training.
         model: called as `model(batch.inputs)`.
-        loss: maps (outputs, targets) to named losses, which the loop sums: scalars, or (B,), one
-            value a sample, of which the mean counts.
-        backbone: the modules that `hparams.freeze_backbone_epochs` holds still; may be none.
-        extra_scalars: maps (outputs, targets) to named scalars worth drawing beside the losses.
-        predict: maps (outputs, batch) to predictions in the sample's own units (original pixels).
+        loss: maps (outputs, targets) to named losses, which the loop sums. Each is a scalar, or
+            (B,) with one value per sample, which the loop averages.
+        backbone: the modules that `hparams.freeze_backbone_epochs` freezes; may be empty.
+        extra_scalars: maps (outputs, targets) to named scalars to log beside the losses.
+        predict: maps (outputs, batch) to predictions in the units of the sample (original pixels).
         metric: compares predictions with targets.
-        monitor: the number of the metric, or `loss`, that decides which weights are best.
-        mode: whether more or less of it is better.
-        draw: writes pictures into a folder, of samples (arrays by name) of a split.
-        export: writes samples of a split, by the name its numbers have, into a folder, in the
-            field's own format, and returns the file; None where there is no such format.
+        monitor: the metric, or `loss`, that decides which weights are best.
+        mode: whether a larger (`max`) or smaller (`min`) value is better.
+        draw: writes pictures of samples (arrays by name) of a split into a folder.
+        export: writes predictions of a split in the standard format of the field and returns the
+            file, given the folder, the label of the split, samples and split; None if the field
+            has no such format.
     """
 
     name: str
@@ -145,10 +147,10 @@ class Task:
             raise ValueError(f"splits must hold train, got {sorted(self.splits)}")
 
     def losses(self, batch: Batch) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
-        """Return the named losses of a training batch, and the scalars drawn beside them."""
+        """Return the named losses of a training batch and the extra scalars."""
         outputs = self.model(batch.inputs)
         return self.loss(outputs, batch.targets), self.extra_scalars(outputs, batch.targets)
 
     def is_better(self, value: float, than: float) -> bool:
-        """Return whether a value of `monitor` beats another; nothing beats by being NaN."""
+        """Return whether a value of `monitor` is better than another; NaN never is."""
         return value > than if self.mode == "max" else value < than

@@ -27,7 +27,7 @@ from visionlab.engine.distributed.collectives import (
 from visionlab.engine.distributed.data_parallel import (
     all_reduce_gradients,
     broadcast_buffers,
-    check_division,
+    check_divisible,
     rank_seed,
 )
 from visionlab.engine.evaluation import Result, evaluate
@@ -139,7 +139,7 @@ def _evaluate(name: str, batch_size: int, expected: Result) -> None:
         task.splits["val"],
         batch_size=batch_size,
         autocast=NO_AUTOCAST,
-        check=Signals(agree=all_reduce_max).check,
+        check=Signals(all_reduce=all_reduce_max).check,
     )
     assert result.metrics == expected.metrics
     if rank() == 0:
@@ -167,7 +167,7 @@ def test_two_processes_find_the_same_bits_in_an_evaluation(name: str, batch_size
 def test_shares_of_a_split_are_the_whole(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def keys(count: int) -> list[list[int]]:
         split = TASKS[name]().splits["train"]
-        batches = split.batches(batch_size=12, epoch=1, first_batch=1, share=shard_rows)
+        batches = split.batches(batch_size=12, epoch=1, first_batch=1, shard=shard_rows)
         return [batch.keys.tolist() for batch in batches]
 
     whole = keys(1)
@@ -195,7 +195,7 @@ class _SignalAt:
 
 def _interrupt(folder: Path) -> None:
     whole = train(TASKS["boxes"], folder / "whole", hparams=SHARED, schedule=lambda step: 0.5)
-    with Signals(agree=all_reduce_max) as signals, pytest.raises(Interrupted, match="SIGTERM"):
+    with Signals(all_reduce=all_reduce_max) as signals, pytest.raises(Interrupted, match="SIGTERM"):
         train(
             TASKS["boxes"],
             folder / "broken",
@@ -307,9 +307,9 @@ def test_buffers_are_those_of_the_first_process() -> None:
 def test_what_cannot_be_divided_is_refused(
     hparams: Hparams, num_samples: int, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    check_division(hparams, num_samples)
+    check_divisible(hparams, num_samples)
     for name, value in (("TORCHELASTIC_RUN_ID", "test"), ("WORLD_SIZE", "2"), ("RANK", "0")):
         monkeypatch.setenv(name, value)
-    check_division(PLAN, 34)
+    check_divisible(PLAN, 34)
     with pytest.raises(ValueError, match=message):
-        check_division(hparams, num_samples)
+        check_divisible(hparams, num_samples)

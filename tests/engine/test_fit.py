@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from visionlab.backbones.weights import freeze
 from visionlab.core.interrupt import Interrupted, Signals
-from visionlab.core.processes import Share, unsharded
+from visionlab.core.processes import Shard, unsharded
 from visionlab.engine.checkpoints import LAST, PREVIOUS, load_last
 from visionlab.engine.evaluation import Result
-from visionlab.engine.freezing import train_mode
+from visionlab.engine.freezing import set_train_mode
 from visionlab.engine.hparams import Evaluation, Stop
 from visionlab.engine.loop import steps_per_epoch
 from visionlab.engine.state import TrainState
@@ -133,7 +133,7 @@ def test_frozen_layers_stay_with_their_statistics(tmp_path: Path) -> None:
 
 def test_train_mode_leaves_norms_without_weights_in_training() -> None:
     norm = nn.BatchNorm2d(3, affine=False)
-    train_mode(replace(linear(), model=nn.Sequential(norm.eval())), [], is_frozen=False)
+    set_train_mode(replace(linear(), model=nn.Sequential(norm.eval())), [], is_frozen=False)
     assert norm.training
 
 
@@ -272,13 +272,13 @@ class Interrupting:
         return self.split.num_batches(batch_size)
 
     def batches(
-        self, *, batch_size: int, epoch: int, first_batch: int, share: Share = unsharded
+        self, *, batch_size: int, epoch: int, first_batch: int, shard: Shard = unsharded
     ) -> Iterator[Batch]:
         self.reads.append(epoch)
         if len(self.reads) == 2:
             _terminate()
         return self.split.batches(
-            batch_size=batch_size, epoch=epoch, first_batch=first_batch, share=share
+            batch_size=batch_size, epoch=epoch, first_batch=first_batch, shard=shard
         )
 
 

@@ -10,7 +10,7 @@ from siblings import TASKS, boxes, classification
 from torch import Tensor, nn
 
 from visionlab.backbones.weights import backbone_of, freeze
-from visionlab.engine.freezing import train_mode, trained_parameters
+from visionlab.engine.freezing import set_train_mode, trainable_parameters
 from visionlab.optim.optimizers import Adam, Sgd
 from visionlab.task import Task
 from visionlab.testing.training import NO_STOP, PLAN, Trained, assert_same, train
@@ -80,11 +80,11 @@ def test_a_frozen_backbone_stays_bit_for_bit_and_the_rest_moves(
 def test_a_frozen_norm_normalises_with_its_running_statistics() -> None:
     task = norm_free_of_weights()
     norm = task.model[0][1]  # type: ignore[index]
-    backbone = trained_parameters(task.backbone)
-    train_mode(task, backbone, is_frozen=True)
+    backbone = trainable_parameters(task.backbone)
+    set_train_mode(task, backbone, is_frozen=True)
     assert task.model.training
     assert not norm.training
-    train_mode(task, backbone, is_frozen=False)
+    set_train_mode(task, backbone, is_frozen=False)
     assert norm.training
 
 

@@ -128,7 +128,7 @@ def test_running_means_do_not_depend_on_when_they_are_looked_at() -> None:
         scalars = {"loss": torch.tensor(0.1) * step, "box": torch.tensor(1.0 / (step + 1))}
         for means in (often, once):
             means.add(scalars, where="", num_samples=step % 3 + 1)
-        often.settle()
+        often.flush()
     assert often.means() == once.means()
     assert RunningMeans.from_state_dict(once.state_dict()).means() == once.means()
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from siblings import TASKS
 
-from visionlab.engine.progress import Terminal, draw_table
+from visionlab.engine.progress import Terminal, log_metrics
 from visionlab.engine.state import TrainState
 from visionlab.testing.training import train
 
@@ -30,6 +30,6 @@ def test_a_line_an_epoch_with_the_monitored_number_of_each_model(
 
 def test_a_table_a_split_with_a_line_a_model(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    draw_table({"test": {"model": {"top1": 0.5}, "ema_0.9": {"top1": 0.75}}, "train": {}})
+    log_metrics({"test": {"model": {"top1": 0.5}, "ema_0.9": {"top1": 0.75}}, "train": {}})
     assert "0.7500" in caplog.text
     assert caplog.text.index("model") < caplog.text.index("ema_0.9")

@@ -17,10 +17,10 @@ from siblings import boxes, classification
 from torch import Tensor
 
 from visionlab.analysis.figures.range_test_curve import draw_range_test
-from visionlab.core.range_test import smoothed, suggestion
+from visionlab.core.range_test import smooth, suggest_lr
 from visionlab.engine.range_test import RangeCurve
 from visionlab.engine.state import TrainState
-from visionlab.files.run_folder import read_points
+from visionlab.files.run_folder import read_range_test
 from visionlab.optim.schedules import RangeTest
 from visionlab.task import Task
 from visionlab.testing.training import NO_STOP, PLAN, Trained, assert_same, train
@@ -79,7 +79,7 @@ def test_the_file_has_each_step(tmp_path: Path) -> None:
     trained = run(tmp_path, drawn)
     header, *rows = (tmp_path / "range_test.csv").read_text().splitlines()
     assert header == "step,lr,loss,smoothed_loss"
-    points = read_points(tmp_path / "range_test.csv")
+    points = read_range_test(tmp_path / "range_test.csv")
     assert [point.step for point in points] == list(range(1, STEPS + 1))
     lrs = [point.lr for point in points]
     assert lrs == pytest.approx([0.1 * 0.01 ** (step / (STEPS - 1)) for step in range(STEPS)])
@@ -87,12 +87,12 @@ def test_the_file_has_each_step(tmp_path: Path) -> None:
     for row in trained.rows:  # batches of the same size: the row has their mean
         epoch = losses[row["step"] - 3 : row["step"]]
         assert row["train/loss"] == pytest.approx(sum(epoch) / 3)
-    assert [float(row.split(",")[3]) for row in rows] == smoothed(losses)
+    assert [float(row.split(",")[3]) for row in rows] == smooth(losses)
     (curve,) = drawn.extra_scalars
     assert curve["lrs"] == lrs
     assert curve["losses"] == losses
-    assert curve["smoothed"] == smoothed(losses)
-    assert curve["suggestion"] == suggestion(lrs, smoothed(losses))
+    assert curve["smoothed"] == smooth(losses)
+    assert curve["suggestion"] == suggest_lr(lrs, smooth(losses))
 
 
 def test_it_changes_nothing(tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_what_was_before_a_loss_that_is_not_finite_is_kept(
     drawn = Drawn()
     with pytest.raises(FloatingPointError, match="at step 20 of epoch 7"):
         run(tmp_path, drawn, make=make)
-    points = read_points(tmp_path / "range_test.csv")
+    points = read_range_test(tmp_path / "range_test.csv")
     assert [point.step for point in points] == list(range(1, 20))
     assert all(math.isfinite(point.loss) for point in points)
     assert len(drawn.extra_scalars) == 1
@@ -165,12 +165,12 @@ def naive_smoothed(losses: list[float]) -> list[float]:
 
 @given(losses=LOSSES)
 def test_smoothing_equals_the_naive_mean(losses: list[float]) -> None:
-    assert smoothed(losses) == pytest.approx(naive_smoothed(losses), rel=1e-9, abs=1e-9)
+    assert smooth(losses) == pytest.approx(naive_smoothed(losses), rel=1e-9, abs=1e-9)
 
 
 @given(losses=LOSSES)
 def test_smoothing_does_not_lag(losses: list[float]) -> None:
-    assert smoothed(losses[::-1]) == pytest.approx(smoothed(losses)[::-1], rel=1e-9, abs=1e-9)
+    assert smooth(losses[::-1]) == pytest.approx(smooth(losses)[::-1], rel=1e-9, abs=1e-9)
 
 
 @pytest.mark.parametrize("way", [1, -1])
@@ -178,14 +178,14 @@ def test_smoothing_does_not_lag(losses: list[float]) -> None:
 def test_the_rate_where_the_loss_falls_fastest_is_suggested(at: int, way: int) -> None:
     lrs = rates(100, way=way)
     losses = [valley(step, at=at, width=3.0) for step in range(100)]
-    assert suggestion(lrs, smoothed(losses)) == lrs[at]
+    assert suggest_lr(lrs, smooth(losses)) == lrs[at]
 
 
 @pytest.mark.parametrize("at", [0, 2, 98])
 def test_the_first_and_last_steps_are_left_out(at: int) -> None:
     lrs = rates(100)
     losses = [2.0 - step / 100 - 5.0 * (step > at) for step in range(100)]
-    found = suggestion(lrs, losses)
+    found = suggest_lr(lrs, losses)
     assert found is not None
     assert lrs[5] <= found <= lrs[94]
     assert losses[lrs.index(found)] not in (losses[at], losses[at + 1])
@@ -195,7 +195,7 @@ def test_a_recovery_after_the_lowest_loss_is_not_taken() -> None:
     lrs = rates(100)
     losses = [valley(step, at=30, width=4.0) for step in range(60)]
     losses += [50.0 - 2 * abs(step - 20) for step in range(40)]  # up, and down again
-    assert suggestion(lrs, smoothed(losses)) == lrs[30]
+    assert suggest_lr(lrs, smooth(losses)) == lrs[30]
 
 
 @pytest.mark.parametrize(
@@ -203,13 +203,13 @@ def test_a_recovery_after_the_lowest_loss_is_not_taken() -> None:
     [[1.0], [2.0, 1.0], [2.0 - 0.1 * step for step in range(10)], [1.0] * 50, [*range(50)]],
 )
 def test_without_a_fall_or_with_few_steps_there_is_no_suggestion(losses: list[float]) -> None:
-    assert suggestion(rates(len(losses)), smoothed(losses)) is None
+    assert suggest_lr(rates(len(losses)), smooth(losses)) is None
 
 
 @given(losses=LOSSES, way=st.sampled_from([1, -1]))
 def test_a_suggestion_is_a_rate_that_was_used(losses: list[float], way: int) -> None:
     lrs = rates(len(losses), way=way)
-    found = suggestion(lrs, smoothed(losses))
+    found = suggest_lr(lrs, smooth(losses))
     assert found is None or found in lrs
 
 
@@ -219,8 +219,8 @@ def test_any_curve_can_be_drawn(way: int, count: int, tmp_path: Path) -> None:
     lrs = rates(count, way=way)
     losses = [valley(step, at=30, width=4.0) + (step > 80) * 1e6 for step in range(count)]
     path = tmp_path / "pictures" / "range_test.png"
-    means = smoothed(losses)
-    found = suggestion(lrs, means)
+    means = smooth(losses)
+    found = suggest_lr(lrs, means)
     draw_range_test(path, lrs=lrs, losses=losses, smoothed=means, suggestion=found)
     with Image.open(path) as picture:
         colours = {colour for _, colour in picture.convert("RGB").getcolors(1 << 24) or []}

@@ -15,7 +15,7 @@ from siblings import boxes, classification, two_views
 from torch import Tensor, nn
 
 from visionlab.engine.evaluation import Result, evaluate
-from visionlab.engine.reduction import loss_per_sample, ranks, reduced
+from visionlab.engine.reduction import kept_ranks, loss_per_sample, reduce_losses
 from visionlab.task import Task
 from visionlab.tasks.classification.loss import CrossEntropy
 from visionlab.testing.training import NO_STOP, PLAN, assert_same, train
@@ -53,36 +53,36 @@ def evaluated(task: Task, *, batch_size: int = 5) -> Result:
 
 
 def test_the_band_of_the_source_keeps_80_of_160_samples() -> None:
-    assert list(range(160))[ranks([0.01, 0.5], 160)] == list(range(1, 81))
-    assert list(range(160))[ranks([0.0, 1.0], 160)] == list(range(160))
+    assert list(range(160))[kept_ranks([0.01, 0.5], 160)] == list(range(1, 81))
+    assert list(range(160))[kept_ranks([0.0, 1.0], 160)] == list(range(160))
 
 
 def test_shares_are_taken_as_they_are_written() -> None:
     assert 0.29 * 100 < 29
-    assert ranks([0.29, 0.57], 100) == slice(29, 58)
-    assert ranks([0.01, 0.07], 700) == slice(7, 50)
+    assert kept_ranks([0.29, 0.57], 100) == slice(29, 58)
+    assert kept_ranks([0.01, 0.07], 700) == slice(7, 50)
 
 
 @given(band=BANDS, num_samples=st.integers(1, 10**6))
 def test_a_band_keeps_at_least_one_sample_and_no_more_than_its_share(
     band: list[float], num_samples: int
 ) -> None:
-    kept = len(range(num_samples)[ranks(band, num_samples)])
+    kept = len(range(num_samples)[kept_ranks(band, num_samples)])
     assert 1 <= kept <= math.ceil((band[1] - band[0]) * num_samples) + 1
 
 
 def test_the_narrowest_and_the_last_band_keep_a_sample() -> None:
     below_one = math.nextafter(1.0, 0.0)
     for num_samples in (1, 2, 3, 16, 10**6):
-        assert range(num_samples)[ranks([below_one, 1.0], num_samples)]
-        assert range(num_samples)[ranks([0.0, math.nextafter(0.0, 1.0)], num_samples)]
+        assert range(num_samples)[kept_ranks([below_one, 1.0], num_samples)]
+        assert range(num_samples)[kept_ranks([0.0, math.nextafter(0.0, 1.0)], num_samples)]
 
 
 @given(losses=LOSSES, band=BANDS)
 def test_the_mean_over_a_band_equals_the_naive_one(losses: list[int], band: list[float]) -> None:
     values = torch.tensor(losses, dtype=torch.float32)
     kept = naive_band(losses, band)
-    scalars = reduced({"a": 0.25 * values, "b": 0.75 * values}, band=band)
+    scalars = reduce_losses({"a": 0.25 * values, "b": 0.75 * values}, band=band)
     mean = sum(losses[place] for place in kept) / len(kept)
     expected = {"loss": mean, "a": 0.25 * mean, "b": 0.75 * mean}
     expected["loss_of_all"] = sum(losses) / len(losses)
@@ -95,7 +95,7 @@ def test_only_kept_samples_get_a_gradient_all_the_same(
     losses: list[int], band: list[float]
 ) -> None:
     values = torch.tensor(losses, dtype=torch.float32, requires_grad=True)
-    reduced({"a": values}, band=band)["loss"].backward()
+    reduce_losses({"a": values}, band=band)["loss"].backward()
     assert values.grad is not None
     kept = naive_band(losses, band)  # of equal losses the first ones
     expected = [1 / len(kept) if place in kept else 0.0 for place in range(len(losses))]
@@ -104,14 +104,14 @@ def test_only_kept_samples_get_a_gradient_all_the_same(
 
 def test_a_loss_that_is_not_finite_shows_though_its_sample_is_left_out() -> None:
     values = torch.tensor([1.0, math.nan, 2.0, 3.0])
-    scalars = reduced({"a": values}, band=[0.25, 0.5])
+    scalars = reduce_losses({"a": values}, band=[0.25, 0.5])
     assert scalars["loss"].item() == 2.5
     assert math.isnan(scalars["loss_of_all"].item())
 
 
 def test_scalars_and_samples_can_stand_side_by_side() -> None:
     losses = {"a": torch.tensor([1.0, 3.0]), "b": torch.tensor(0.5)}
-    assert {name: value.item() for name, value in reduced(losses).items()} == {
+    assert {name: value.item() for name, value in reduce_losses(losses).items()} == {
         "loss": 2.5,
         "a": 2.0,
         "b": 0.5,
@@ -224,6 +224,6 @@ def test_resuming_is_exact_with_a_band(make_task: object, tmp_path: Path) -> Non
     [[], [0.1], [0.5, 0.1], [0.3, 0.3], [-0.1, 0.5], [0.5, 1.1], [0.1, math.nan], [0, 0.5, 1]],
 )
 def test_a_band_that_is_empty_out_of_order_or_out_of_range_is_refused(band: list[float]) -> None:
-    message = r"hard_examples must be null or two rising numbers in \[0, 1\], got \["
+    message = r"hard_examples must be null or two increasing numbers in \[0, 1\], got \["
     with pytest.raises(ValueError, match=message):
         replace(PLAN, hard_examples=band)

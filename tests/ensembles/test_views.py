@@ -42,7 +42,7 @@ def run(
         task.splits["val"],  # type: ignore[arg-type]
         views,
         folder=folder,
-        about={"data": about},
+        cache_key={"data": about},
         batch_size=5,
         autocast=NO_AUTOCAST,
         check=lambda: None,
@@ -184,7 +184,7 @@ def test_the_gain_is_told() -> None:
         running={"plain": {"nme": 0.1}, "turned": {"nme": 0.09}},
         samples={},
     )
-    assert result.gain("nme") == "nme is 0.1000 in view plain and 0.0900 in all (-10.00%)"
+    assert result.describe_gain("nme") == "nme is 0.1000 in view plain and 0.0900 in all (-10.00%)"
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_the_gain_is_told() -> None:
         ({}, "views must have at least one view, got none"),
         (
             {"a": view(weight=0.0), "b": view(weight=0.0)},
-            "views must have weights that add up to more than 0, got a=0, b=0",
+            "views must have weights with a sum above 0, got a=0, b=0",
         ),
     ],
 )

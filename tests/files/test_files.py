@@ -45,8 +45,8 @@ last, kept = folder / "last.pt", folder / "kept.pt"
 errors = []
 for write in (
     lambda: write_tensors(last, {"a": torch.ones(1_000_000)}),
-    lambda: write_tensors(last, {"a": torch.ones(1_000_000)}, keep=kept),
-    lambda: write_tensors(last, {"a": torch.ones(24_900)}, keep=kept),
+    lambda: write_tensors(last, {"a": torch.ones(1_000_000)}, backup=kept),
+    lambda: write_tensors(last, {"a": torch.ones(24_900)}, backup=kept),
     lambda: write_tensors(folder / "new.pt", {"a": torch.ones(30_000)}),
     lambda: write_text(folder / "config.yaml", "x" * 200_000),
 ):
@@ -69,10 +69,10 @@ path, kept = folder / "last.pt", folder / "kept.pt"
 
 def write(number):
     content = {"number": number, "values": torch.full((500_000,), float(number))}
-    write_tensors(path, content, keep=kept)
+    write_tensors(path, content, backup=kept)
 
 def read(file):
-    content = read_tensors(file, sealed=True)
+    content = read_tensors(file, require_checksum=True)
     assert (content["values"] == content["number"]).all()
     return content["number"]
 
@@ -140,14 +140,14 @@ def flip(data: bytes, place: int) -> bytes:
 @pytest.mark.parametrize("sealed", [True, False])
 def test_what_was_written_is_read(tmp_path: Path, sealed: bool) -> None:
     write_tensors(tmp_path / "last.pt", CONTENT)
-    assert same(read_tensors(tmp_path / "last.pt", sealed=sealed), CONTENT)
+    assert same(read_tensors(tmp_path / "last.pt", require_checksum=sealed), CONTENT)
     assert names_in(tmp_path) == ["last.pt"]
 
 
 def test_content_of_a_megabyte_is_read_as_written(tmp_path: Path) -> None:
     content = {"a": torch.randn(400_000), "b": torch.randn(400_001).double()}
     write_tensors(tmp_path / "last.pt", content)
-    assert same(read_tensors(tmp_path / "last.pt", sealed=True), content)
+    assert same(read_tensors(tmp_path / "last.pt", require_checksum=True), content)
 
 
 def test_torch_and_zip_tools_read_the_file_as_it_is(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_a_file_cut_short_anywhere_is_refused(tmp_path: Path) -> None:
     for length in [*range(0, len(data), 7), *range(len(data) - 80, len(data))]:
         path.write_bytes(data[:length])
         with pytest.raises(ValueError, match=message):
-            read_tensors(path, sealed=True)
+            read_tensors(path, require_checksum=True)
 
 
 def test_a_file_cut_short_is_read_whole_or_refused_without_seal(tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_a_file_cut_short_is_read_whole_or_refused_without_seal(tmp_path: Path) 
     for length in range(0, len(data) - SUFFIX_LENGTH, 11):
         path.write_bytes(data[:length])
         with pytest.raises(ValueError, match=f"^{re.escape(str(path))} is not a whole checkpoint"):
-            read_tensors(path, sealed=False)
+            read_tensors(path, require_checksum=False)
 
 
 def test_a_file_that_goes_on_after_its_end_is_refused(tmp_path: Path) -> None:
@@ -187,7 +187,7 @@ def test_a_file_that_goes_on_after_its_end_is_refused(tmp_path: Path) -> None:
     write_tensors(path, CONTENT)
     path.write_bytes(path.read_bytes() + b"\0")
     with pytest.raises(ValueError, match="cut short: its checksum is missing"):
-        read_tensors(path, sealed=True)
+        read_tensors(path, require_checksum=True)
 
 
 @pytest.mark.parametrize("sealed", [True, False])
@@ -199,7 +199,7 @@ def test_a_byte_altered_anywhere_in_the_content_is_refused(tmp_path: Path, seale
     for place in range(len(data) - SUFFIX_LENGTH - 2):
         path.write_bytes(flip(data, place))
         with pytest.raises(ValueError, match=message):
-            read_tensors(path, sealed=sealed)
+            read_tensors(path, require_checksum=sealed)
 
 
 def test_a_byte_altered_anywhere_in_the_checksum_is_refused(tmp_path: Path) -> None:
@@ -209,7 +209,7 @@ def test_a_byte_altered_anywhere_in_the_checksum_is_refused(tmp_path: Path) -> N
     for place in range(len(data) - SUFFIX_LENGTH, len(data)):
         path.write_bytes(flip(data, place))
         with pytest.raises(ValueError, match=r"was altered|is cut short"):
-            read_tensors(path, sealed=True)
+            read_tensors(path, require_checksum=True)
 
 
 @pytest.mark.parametrize("place", [0, 1])
@@ -219,15 +219,15 @@ def test_an_altered_length_of_the_checksum_is_refused(tmp_path: Path, place: int
     data = path.read_bytes()
     path.write_bytes(flip(data, len(data) - SUFFIX_LENGTH - 2 + place))
     with pytest.raises(ValueError, match=re.escape(str(path))):
-        read_tensors(path, sealed=True)
+        read_tensors(path, require_checksum=True)
 
 
 def test_a_file_of_torch_is_read_only_if_no_seal_is_asked_for(tmp_path: Path) -> None:
     path = tmp_path / "foreign.pt"
     torch.save(CONTENT, path)
-    assert same(read_tensors(path, sealed=False), CONTENT)
+    assert same(read_tensors(path, require_checksum=False), CONTENT)
     with pytest.raises(ValueError, match="is cut short: its checksum is missing"):
-        read_tensors(path, sealed=True)
+        read_tensors(path, require_checksum=True)
 
 
 def old_file_of_torch() -> bytes:
@@ -240,7 +240,7 @@ def old_file_of_torch() -> bytes:
 def test_an_old_file_of_torch_is_read(tmp_path: Path) -> None:
     path = tmp_path / "old.pt"
     path.write_bytes(old_file_of_torch())
-    assert same(read_tensors(path, sealed=False), {"weight": torch.ones(3)})
+    assert same(read_tensors(path, require_checksum=False), {"weight": torch.ones(3)})
 
 
 def test_an_old_file_of_torch_cut_short_is_refused(tmp_path: Path) -> None:
@@ -249,7 +249,7 @@ def test_an_old_file_of_torch_cut_short_is_refused(tmp_path: Path) -> None:
     for length in range(len(data)):
         path.write_bytes(data[:length])
         with pytest.raises(ValueError, match=re.escape(str(path))):
-            read_tensors(path, sealed=False)
+            read_tensors(path, require_checksum=False)
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
@@ -261,7 +261,7 @@ def test_an_altered_file_of_torch_is_read_or_refused_by_its_name(tmp_path: Path)
     for place in range(len(data)):
         path.write_bytes(flip(data, place))
         try:
-            read_tensors(path, sealed=False)
+            read_tensors(path, require_checksum=False)
         except Exception as error:
             if type(error) is not ValueError or str(path) not in str(error):
                 other_errors.append(f"byte {place}: {error!r}")
@@ -273,24 +273,24 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "readme.pt"
     path.write_bytes(data)
     with pytest.raises(ValueError, match=re.escape(str(path))):
-        read_tensors(path, sealed=False)
+        read_tensors(path, require_checksum=False)
     with pytest.raises(ValueError, match="is cut short: its checksum is missing"):
-        read_tensors(path, sealed=True)
+        read_tensors(path, require_checksum=True)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "last.pt"
     with pytest.raises(FileNotFoundError, match=f"^{re.escape(str(path))} does not exist$"):
-        read_tensors(path, sealed=True)
+        read_tensors(path, require_checksum=True)
     with pytest.raises(FileNotFoundError, match="does not exist"):
-        read_tensors(tmp_path, sealed=False)
+        read_tensors(tmp_path, require_checksum=False)
 
 
 def test_a_file_without_a_dictionary_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "list.pt"
     torch.save([torch.ones(2)], path)
     with pytest.raises(ValueError, match=r"must hold a dictionary, got list$"):
-        read_tensors(path, sealed=False)
+        read_tensors(path, require_checksum=False)
 
 
 @pytest.mark.parametrize("kind", ["pickle", "torch", "old torch", "sealed"])
@@ -305,7 +305,7 @@ def test_code_in_a_file_is_refused_and_not_run(tmp_path: Path, kind: str) -> Non
         torch.save(content, path, _use_new_zipfile_serialization=kind == "torch")
     message = "must hold tensors and plain containers only; it holds other objects"
     with pytest.raises(ValueError, match=f"^{re.escape(str(path))} {message}"):
-        read_tensors(path, sealed=kind == "sealed")
+        read_tensors(path, require_checksum=kind == "sealed")
     assert not marker.exists()
     pickle.loads(pickle.dumps(content))
     assert marker.exists()  # whoever reads it without care does run it
@@ -314,13 +314,13 @@ def test_code_in_a_file_is_refused_and_not_run(tmp_path: Path, kind: str) -> Non
 def test_keep_holds_the_file_before(tmp_path: Path) -> None:
     path, kept = tmp_path / "last.pt", tmp_path / "previous.pt"
     for number in range(4):
-        write_tensors(path, {"number": number}, keep=kept)
-        assert read_tensors(path, sealed=True) == {"number": number}
+        write_tensors(path, {"number": number}, backup=kept)
+        assert read_tensors(path, require_checksum=True) == {"number": number}
         assert kept.exists() == (number > 0)
         if number:
-            assert read_tensors(kept, sealed=True) == {"number": number - 1}
+            assert read_tensors(kept, require_checksum=True) == {"number": number - 1}
     write_tensors(path, {"number": 9})
-    assert read_tensors(kept, sealed=True) == {"number": 2}
+    assert read_tensors(kept, require_checksum=True) == {"number": 2}
     assert names_in(tmp_path) == ["last.pt", "previous.pt"]
 
 
@@ -331,9 +331,9 @@ def test_keep_works_without_hard_links(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(os, "link", refuse)
     path, kept = tmp_path / "last.pt", tmp_path / "previous.pt"
     for number in range(3):
-        write_tensors(path, {"number": number}, keep=kept)
-    assert read_tensors(path, sealed=True) == {"number": 2}
-    assert read_tensors(kept, sealed=True) == {"number": 1}
+        write_tensors(path, {"number": number}, backup=kept)
+    assert read_tensors(path, require_checksum=True) == {"number": 2}
+    assert read_tensors(kept, require_checksum=True) == {"number": 1}
     assert names_in(tmp_path) == ["last.pt", "previous.pt"]
 
 
@@ -360,8 +360,8 @@ def test_a_file_is_on_the_disk_before_it_replaces_the_old_one(
 
 
 def test_a_full_disk_leaves_the_old_files_whole_and_nothing_else(tmp_path: Path) -> None:
-    write_tensors(tmp_path / "last.pt", {"a": torch.zeros(10)}, keep=tmp_path / "kept.pt")
-    write_tensors(tmp_path / "last.pt", {"a": torch.ones(10)}, keep=tmp_path / "kept.pt")
+    write_tensors(tmp_path / "last.pt", {"a": torch.zeros(10)}, backup=tmp_path / "kept.pt")
+    write_tensors(tmp_path / "last.pt", {"a": torch.ones(10)}, backup=tmp_path / "kept.pt")
     write_text(tmp_path / "config.yaml", "lr: 0.1\n")
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     errors = run_script(LIMITED_WRITER, tmp_path)
@@ -384,10 +384,10 @@ def test_what_a_killed_process_left_does_not_hinder_the_next(tmp_path: Path) -> 
     path, kept = tmp_path / "last.pt", tmp_path / "previous.pt"
     for name in ("last.pt", "previous.pt"):
         (tmp_path / f".{name}.tmp").write_bytes(b"half")
-    write_tensors(path, {"number": 1}, keep=kept)
-    write_tensors(path, {"number": 2}, keep=kept)
-    assert read_tensors(path, sealed=True) == {"number": 2}
-    assert read_tensors(kept, sealed=True) == {"number": 1}
+    write_tensors(path, {"number": 1}, backup=kept)
+    write_tensors(path, {"number": 2}, backup=kept)
+    assert read_tensors(path, require_checksum=True) == {"number": 2}
+    assert read_tensors(kept, require_checksum=True) == {"number": 1}
     assert names_in(tmp_path) == ["last.pt", "previous.pt"]
 
 

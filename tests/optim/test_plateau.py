@@ -12,7 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from visionlab.optim.plateau import NO_WATCH, Plateau, PlateauState, Watch, watch_for
+from visionlab.optim.plateau import (
+    NO_PLATEAU,
+    Plateau,
+    PlateauState,
+    PlateauTracker,
+    make_plateau_tracker,
+)
 from visionlab.optim.schedules import Cosine
 
 PLATEAU = Plateau(
@@ -37,7 +43,7 @@ VALUES = st.lists(
 def factors(plateau: Plateau, values: Sequence[float], *, patience: int) -> list[float]:
     state, found = PlateauState(), []
     for value in values:
-        plateau.see(state, value, patience=patience)
+        plateau.update(state, value, patience=patience)
         found.append(state.factor)
     return found
 
@@ -107,7 +113,7 @@ def test_smoothing_is_torch_on_the_exponential_means(
     plateau, state = replace(PLATEAU, smoothing=smoothing), PlateauState()
     means, found = [], []
     for value in finite:
-        plateau.see(state, value, patience=patience)
+        plateau.update(state, value, patience=patience)
         means.append(state.mean / (1.0 - smoothing**state.num_values))
         found.append(state.factor)
     assert means == pytest.approx(naive_means(finite, smoothing), rel=1e-9, abs=1e-9)
@@ -120,10 +126,10 @@ def test_what_is_not_finite_is_no_better_and_leaves_the_mean(
 ) -> None:
     plateau, state = replace(PLATEAU, smoothing=smoothing), PlateauState()
     for value in values:
-        plateau.see(state, value, patience=3)
+        plateau.update(state, value, patience=3)
     before = replace(state)
     for number, bad in enumerate((math.nan, math.inf, -math.inf), start=1):
-        plateau.see(state, bad, patience=99)
+        plateau.update(state, bad, patience=99)
         assert (state.best, state.mean) == (before.best, before.mean)
         assert state.num_bad == before.num_bad + number
 
@@ -137,17 +143,21 @@ def test_factors_never_rise_and_stay_above_min_ratio(
     assert min(found) >= min_ratio
 
 
-def watch(plateau: Plateau, *, every_epochs: int = 1) -> Watch:
-    """Return the watch of a run of 10 epochs with 11 steps each."""
-    return watch_for(plateau, total_steps=110, steps_per_epoch=11, every_epochs=every_epochs)
+def tracker_of(plateau: Plateau, *, every_epochs: int = 1) -> PlateauTracker:
+    """Return the tracker of a run of 10 epochs with 11 steps each."""
+    return make_plateau_tracker(
+        plateau, total_steps=110, steps_per_epoch=11, every_epochs=every_epochs
+    )
 
 
 def test_other_schedules_are_not_watched_for() -> None:
     cosine = Cosine(warmup_steps=0, warmup_epochs=0)
-    assert watch_for(cosine, total_steps=9, steps_per_epoch=3, every_epochs=1) is NO_WATCH
+    assert (
+        make_plateau_tracker(cosine, total_steps=9, steps_per_epoch=3, every_epochs=1) is NO_PLATEAU
+    )
     state = PlateauState()
-    NO_WATCH.after_step(state, math.nan, step=1)
-    NO_WATCH.after_epoch(state, {"epoch": 1, "step": 3, "train/loss": 1.0})
+    NO_PLATEAU.after_step(state, math.nan, step=1)
+    NO_PLATEAU.after_epoch(state, {"epoch": 1, "step": 3, "train/loss": 1.0})
     assert state == PlateauState()
 
 
@@ -163,20 +173,20 @@ def test_the_factor_of_the_schedule_itself_is_that_of_the_warmup() -> None:
 )
 def test_patience_in_steps(patience_epochs: float, patience_steps: int, patience: int) -> None:
     plateau = replace(PLATEAU, patience_epochs=patience_epochs, patience_steps=patience_steps)
-    assert watch(plateau).patience == patience
+    assert tracker_of(plateau).patience == patience
 
 
 def test_patience_in_epochs_counts_epochs_though_only_some_are_validated() -> None:
     plateau = replace(BY_EPOCH, monitor="val/model/loss", patience_epochs=4.0)
-    assert watch(plateau).patience == 4
-    assert watch(plateau, every_epochs=2).patience == 2
+    assert tracker_of(plateau).patience == 4
+    assert tracker_of(plateau, every_epochs=2).patience == 2
     with pytest.raises(ValueError, match=r"must be a multiple of evaluation.every_epochs 3, got 4"):
-        watch(plateau, every_epochs=3)
-    assert watch(BY_EPOCH, every_epochs=3).patience == 2  # the training loss is in every row
+        tracker_of(plateau, every_epochs=3)
+    assert tracker_of(BY_EPOCH, every_epochs=3).patience == 2  # the training loss is in every row
 
 
 def test_steps_of_the_warmup_are_not_seen() -> None:
-    state, found = PlateauState(), watch(replace(PLATEAU, warmup_steps=3))
+    state, found = PlateauState(), tracker_of(replace(PLATEAU, warmup_steps=3))
     for step in (1, 2, 3):
         found.after_step(state, 1.0, step=step)
     assert state.num_values == 0
@@ -187,10 +197,10 @@ def test_steps_of_the_warmup_are_not_seen() -> None:
 def test_only_what_the_setting_says_is_seen() -> None:
     row = {"epoch": 1, "step": 11, "train/loss": 3.0}
     by_step, by_epoch = PlateauState(), PlateauState()
-    watch(PLATEAU).after_epoch(by_step, row)
-    watch(BY_EPOCH).after_step(by_epoch, 1.0, step=11)
+    tracker_of(PLATEAU).after_epoch(by_step, row)
+    tracker_of(BY_EPOCH).after_step(by_epoch, 1.0, step=11)
     assert by_step == by_epoch == PlateauState()
-    watch(BY_EPOCH).after_epoch(by_epoch, row)
+    tracker_of(BY_EPOCH).after_epoch(by_epoch, row)
     assert by_epoch.best == 3.0
 
 
@@ -200,15 +210,15 @@ class Unread:
 
 
 def test_a_loss_is_only_read_where_each_step_is_watched() -> None:
-    for nobody in (NO_WATCH, watch(BY_EPOCH), watch(replace(PLATEAU, warmup_steps=9))):
+    for nobody in (NO_PLATEAU, tracker_of(BY_EPOCH), tracker_of(replace(PLATEAU, warmup_steps=9))):
         nobody.after_step(PlateauState(), Unread(), step=1)
     with pytest.raises(AssertionError, match="waited"):
-        watch(PLATEAU).after_step(PlateauState(), Unread(), step=1)
+        tracker_of(PLATEAU).after_step(PlateauState(), Unread(), step=1)
 
 
 def test_rows_cut_short_or_validated_out_of_turn_are_not_seen() -> None:
     plateau = replace(BY_EPOCH, monitor="val/model/loss")
-    state, found = PlateauState(), watch(plateau, every_epochs=2)
+    state, found = PlateauState(), tracker_of(plateau, every_epochs=2)
     for epoch in (0.5, 1, 1.25, 3, 3.75):
         found.after_epoch(state, {"epoch": epoch, "step": 11, "val/model/loss": 1.0})
     assert state == PlateauState()
@@ -218,9 +228,9 @@ def test_rows_cut_short_or_validated_out_of_turn_are_not_seen() -> None:
 
 def test_a_patience_below_one_step_is_refused() -> None:
     plateau = replace(PLATEAU, patience_epochs=0.04, patience_steps=0)
-    message = "^patience_epochs must be a step of 11 an epoch or more, got 0.04$"
+    message = "^patience_epochs must be at least one step, 1/11 of an epoch, got 0.04$"
     with pytest.raises(ValueError, match=message):
-        watch(plateau)
+        tracker_of(plateau)
 
 
 @pytest.mark.parametrize(

@@ -446,7 +446,7 @@ def test_wrong_warmups_are_refused(kind: type, changes: dict[str, int], message:
 
 @pytest.mark.parametrize("kind", VALID)
 def test_a_warmup_as_long_as_the_run_is_refused(kind: type) -> None:
-    rule = r"must be shorter than the run of 20 steps \(5 an epoch\)"
+    rule = r"must be shorter than the run of 20 steps \(5 per epoch\)"
     with pytest.raises(ValueError, match=rf"^warmup_steps {rule}, got 20$"):
         make(kind, warmup_steps=20)(0, total_steps=20, steps_per_epoch=5)
     with pytest.raises(ValueError, match=rf"^warmup_epochs {rule}, got 4$"):
@@ -465,22 +465,22 @@ def test_a_warmup_as_long_as_the_run_is_refused(kind: type) -> None:
         (
             MultiStep,
             {"milestone_epochs": []},
-            "milestones must be rising numbers from 1 up, got []",
+            "milestones must be strictly increasing numbers >= 1, got []",
         ),
         (
             MultiStep,
             {"milestone_epochs": [0, 2]},
-            "milestones must be rising numbers from 1 up, got [0, 2]",
+            "milestones must be strictly increasing numbers >= 1, got [0, 2]",
         ),
         (
             MultiStep,
             {"milestone_epochs": [5, 2]},
-            "milestones must be rising numbers from 1 up, got [5, 2]",
+            "milestones must be strictly increasing numbers >= 1, got [5, 2]",
         ),
         (
             MultiStep,
             {"milestone_epochs": [], "milestone_steps": [2, 2]},
-            "milestones must be rising numbers from 1 up, got [2, 2]",
+            "milestones must be strictly increasing numbers >= 1, got [2, 2]",
         ),
         (MultiStep, {"gamma": 0.0}, "gamma must be in (0, 1], got 0.0"),
         (MultiStep, {"gamma": 1.5}, "gamma must be in (0, 1], got 1.5"),
@@ -532,7 +532,7 @@ def test_a_warmup_as_long_as_the_run_is_refused(kind: type) -> None:
         (RangeTest, {"start_lr": 0.0}, "start_lr must be > 0, got 0.0"),
         (RangeTest, {"end_lr": math.nan}, "end_lr must be > 0, got nan"),
         (RangeTest, {"base_lr": math.inf}, "base_lr must be > 0, got inf"),
-        (RangeTest, {"end_lr": 0.01}, "end_lr must not be start_lr 0.01, got 0.01"),
+        (RangeTest, {"end_lr": 0.01}, "end_lr must differ from start_lr 0.01, got 0.01"),
     ],
 )
 def test_values_out_of_range_are_refused(

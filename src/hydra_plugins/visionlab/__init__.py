@@ -1,1 +1,1 @@
-"""What Hydra finds of visionlab. It imports all of this at every start: nothing here is heavy."""
+"""Hydra plugins of visionlab; Hydra imports them at every start, so they import nothing heavy."""

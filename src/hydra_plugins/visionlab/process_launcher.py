@@ -1,4 +1,4 @@
-"""`hydra/launcher=process`: each job in a process of its own, several at once on one machine."""
+"""`hydra/launcher=process`: jobs in separate processes, several at once on one machine."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,19 +10,19 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from visionlab.sweeps.launcher.processes import Slots
+from visionlab.sweeps.launcher.processes import PoolSettings
 
 
 class ProcessLauncher(Launcher):
-    """Hands jobs to `sweeps.launcher.launch`; its settings are those of `Slots`."""
+    """Passes jobs to `sweeps.launcher.launch`; the settings are those of `PoolSettings`."""
 
     def __init__(self, **settings: Any) -> None:
-        self._slots = Slots(**settings)
+        self._settings = PoolSettings(**settings)
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        """Keep what Hydra hands over."""
+        """Store the arguments for `launch`."""
         self._context = hydra_context
         self._function = task_function
         self._config = config
@@ -30,13 +30,13 @@ class ProcessLauncher(Launcher):
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
-        """Run jobs and return how they ended; what a job raised is a `RuntimeError` here."""
+        """Run jobs and return their results; an exception of a job becomes a `RuntimeError`."""
         from visionlab.sweeps.launcher.launch import launch
 
         return launch(
             job_overrides,
             first_number=initial_job_idx,
-            slots=self._slots,
+            pool=self._settings,
             context=self._context,
             function=self._function,
             config=self._config,
@@ -45,7 +45,7 @@ class ProcessLauncher(Launcher):
 
 @dataclass
 class ProcessLauncherConf:
-    """What may be set under `hydra.launcher`."""
+    """Settings under `hydra.launcher`."""
 
     _target_: str = "hydra_plugins.visionlab.process_launcher.ProcessLauncher"
     slots: int = 1

@@ -1,4 +1,4 @@
-"""`hydra/sweeper=sharing`: the grid of `--multirun`, in which jobs share trainings."""
+"""`hydra/sweeper=sharing`: the grid sweeper of `--multirun`, whose jobs share trainings."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,15 +14,15 @@ from omegaconf import DictConfig
 
 
 class SharingSweeper(Sweeper):
-    """Hands a grid to `visionlab.sweeps`, which reads `params` itself: experiments bring them."""
+    """Passes a grid to `visionlab.sweeps`, which reads `params` itself: experiments set it."""
 
     def __init__(self, params: Mapping[str, str]) -> None:
-        """Take what Hydra hands over."""
+        """Ignore `params`; see the class."""
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        """Keep what Hydra hands over."""
+        """Store the arguments for `sweep` and create the launcher."""
         self._loader = hydra_context.config_loader
         self._config = config
         self._launcher: Launcher = Plugins.instance().instantiate_launcher(
@@ -30,7 +30,7 @@ class SharingSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> Any:
-        """Do what is missing of the grid."""
+        """Run the unfinished jobs of the grid."""
         from visionlab.sweeps.multirun.multirun import run_jobs
 
         run_jobs(
@@ -43,7 +43,7 @@ class SharingSweeper(Sweeper):
 
 @dataclass
 class SharingSweeperConf:
-    """What may be set under `hydra.sweeper`: a grid, as overrides by key."""
+    """Settings under `hydra.sweeper`: a grid, as overrides by key."""
 
     _target_: str = "hydra_plugins.visionlab.sharing_sweeper.SharingSweeper"
     params: dict[str, str] = field(default_factory=dict)

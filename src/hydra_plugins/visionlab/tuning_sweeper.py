@@ -1,4 +1,4 @@
-"""The sweeper of `tune.py`, as Hydra finds it; the work is done in `visionlab.sweeps`."""
+"""The Hydra sweeper of `tune.py`, a thin layer over `visionlab.sweeps`."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -11,15 +11,15 @@ from omegaconf import DictConfig
 
 
 class TuningSweeper(Sweeper):
-    """Runs the trials of a study; its settings are those of `conf/hydra/sweeper/tuning.yaml`."""
+    """Runs the trials of a study, with the settings of `conf/hydra/sweeper/tuning.yaml`."""
 
     def __init__(self, **settings: Any) -> None:
-        """Take the settings, which are read where they are checked."""
+        """Ignore the settings; `plan_study` reads and checks them."""
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        """Keep what a sweep needs."""
+        """Store the arguments for `sweep` and create the launcher."""
         self._config = config
         self._loader = hydra_context.config_loader
         self._launcher = Plugins.instance().instantiate_launcher(
@@ -27,13 +27,13 @@ class TuningSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> Any:
-        """Run a study's trials; `arguments` are the overrides of the command line."""
-        from visionlab.sweeps.launcher.forkserver import call_in_process, get_ready
+        """Run the trials of a study; `arguments` are the overrides of the command line."""
+        from visionlab.sweeps.launcher.forkserver import call_in_process, start_forkserver
         from visionlab.sweeps.tuning.plan import plan_study
 
         plan, jobs = plan_study(self._config, arguments, self._loader)
-        get_ready()
-        # below, so that a wrong plan is refused at once
+        start_forkserver()
+        # imported late, so that a wrong plan is refused at once
         from visionlab.sweeps.tuning.tuning import tune
 
         call_in_process(partial(_check, jobs))
@@ -41,7 +41,7 @@ class TuningSweeper(Sweeper):
 
 
 def _check(jobs: Sequence[Mapping[str, Any]]) -> None:
-    """Build experiments, in a process of its own: torch is not imported in this one."""
+    """Build experiments, in another process since this one imports no torch."""
     from visionlab.config.run_config import resolve_config
     from visionlab.runs.build import build_experiment
 

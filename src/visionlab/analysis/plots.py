@@ -38,7 +38,7 @@ from visionlab.analysis.report.summary import count, count_states
 from visionlab.analysis.table_formats import to_markdown, write_table
 from visionlab.analysis.table_layout import build_tables
 from visionlab.config.suggestions import nearest
-from visionlab.files.run_folder import leaves, newest_run_or_sweep
+from visionlab.files.run_folder import flatten_config, newest_run_or_sweep
 
 Draw = Callable[[Sequence[ModelRecord], FigureOptions], Mapping[str, Figure]]
 FIGURES: Mapping[str, Draw] = {
@@ -136,7 +136,7 @@ def _select(models: Sequence[ModelRecord], where: Mapping[str, object]) -> list[
         ValueError: no model has the value.
     """
     kept = list(models)
-    for key, value in leaves(where).items():
+    for key, value in flatten_config(where).items():
         exempt = [model for model in kept if key.startswith("averaged.") and model.is_raw]
         values = {
             id(model): str(get_setting(model, key, name="where"))

@@ -9,7 +9,13 @@ import yaml
 
 from visionlab.analysis.values import to_json
 from visionlab.files.locks import is_held
-from visionlab.files.run_folder import leaves, read_config, read_record, read_rows, walk_runs
+from visionlab.files.run_folder import (
+    flatten_config,
+    read_config,
+    read_record,
+    read_rows,
+    walk_runs,
+)
 
 State = Literal["finished", "running", "interrupted", "failed", "pruned", "killed", "waiting"]
 Row = Mapping[str, float | None]
@@ -114,7 +120,7 @@ def read_run(folder: Path) -> RunRecord:
         ValueError: a file has other content.
         OSError: a file is missing or unreadable.
     """
-    settings = leaves(read_config(folder))
+    settings = flatten_config(read_config(folder))
     info = read_record(folder)
     metrics = folder / "metrics.jsonl"
     text = metrics.read_bytes() if metrics.exists() else b""

@@ -156,7 +156,7 @@ def _read_safetensors(path: Path) -> Mapping[str, object]:
 
 
 def _read_torch(path: Path) -> Mapping[str, object]:
-    content = read_tensors(path, sealed=False)
+    content = read_tensors(path, require_checksum=False)
     for key in ("model", "state_dict", "model_state_dict"):
         inner: object = content.get(key)
         if isinstance(inner, Mapping):

@@ -34,7 +34,7 @@ from visionlab.config.nonzero_ranks import nonzero_rank_folder, quiet_nonzero_ra
 from visionlab.config.run_config import Invocation, current_invocation, plain
 from visionlab.config.schemas import SCHEMAS
 from visionlab.core.interrupt import Interrupted
-from visionlab.files.run_folder import leaves
+from visionlab.files.run_folder import flatten_config
 
 # what Hydra 1.4 says at each start, of what 1.3 needs
 for _old in (
@@ -237,7 +237,7 @@ def _known_settings(script: str) -> list[str]:
                 continue
             settings = OmegaConf.to_container(config, resolve=False)
             assert isinstance(settings, dict)
-            return list(leaves({str(key): value for key, value in settings.items()}))
+            return list(flatten_config({str(key): value for key, value in settings.items()}))
     return []
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from visionlab.files.run_folder import leaves, read_config
+from visionlab.files.run_folder import flatten_config, read_config
 
 # the only settings that a resumed run may be given: no other leaves its course as it is
 FREE_ON_RESUME = (
@@ -98,7 +98,7 @@ def logged_hparams(config: Mapping[str, Any], choices: Mapping[str, str]) -> dic
     """
     own = {
         key: value
-        for key, value in leaves(config).items()
+        for key, value in flatten_config(config).items()
         if key.startswith(_PARTS) and not key.endswith("_target_") and value is not None
     }
     settings = {**choices, **own, "global_seed": config["global_seed"]}
@@ -119,7 +119,7 @@ def override_saved_config(config: Mapping[str, Any], run: Invocation) -> dict[st
         ValueError: an override would change the course of the run.
     """
     saved = read_config(run.folder)
-    given = leaves(config)
+    given = flatten_config(config)
     for override in run.overrides:
         key = override.lstrip("+~").partition("=")[0]
         if key == "dataset" and config[key]["_target_"] == saved[key]["_target_"]:
@@ -147,7 +147,7 @@ def resume_config(requested: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """
     saved = read_config(folder)
     check_unchanged(requested, saved, folder)
-    for key, value in leaves(requested).items():
+    for key, value in flatten_config(requested).items():
         if key.startswith(FREE_ON_RESUME):
             _set(saved, key, value)
     return saved
@@ -169,7 +169,7 @@ def check_unchanged(requested: Mapping[str, Any], saved: Mapping[str, Any], fold
 
 def _changes(requested: Mapping[str, Any], saved: Mapping[str, Any]) -> list[str]:
     """Return the settings in which a run differs from what is requested, and may not."""
-    new, old = leaves(requested), leaves(saved)
+    new, old = flatten_config(requested), flatten_config(saved)
     return [
         f"{key}={new.get(key, 'nothing')} (the run has {old.get(key, 'nothing')})"
         for key in new | old
@@ -183,7 +183,11 @@ def training_key(config: Mapping[str, Any], training_invariant: Sequence[str]) -
     """Return what runs must have in common to share a training: all settings that influence it."""
     ignored = tuple(training_invariant)
     return json.dumps(
-        {key: value for key, value in leaves(config).items() if not key.startswith(ignored)},
+        {
+            key: value
+            for key, value in flatten_config(config).items()
+            if not key.startswith(ignored)
+        },
         sort_keys=True,
     )
 

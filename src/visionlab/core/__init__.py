@@ -1,1 +1,1 @@
-"""Arithmetic without files: seeding, geometry, boxes, processes."""
+"""Arithmetic without file access: seeding, geometry, boxes, processes."""

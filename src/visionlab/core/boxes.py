@@ -1,24 +1,24 @@
-"""Arithmetic of boxes, (..., 4) as x1, y1, x2, y2 in pixels; overlaps and NMS are torchvision's."""
+"""Box arithmetic; boxes are (..., 4) as x1, y1, x2, y2 in pixels. IoU and NMS: torchvision."""
 
 import math
 
 import torch
 from torch import Tensor
 
-MAX_LOG_RATIO = math.log(1000.0 / 16.0)  # as in detectron and torchvision: keeps exp finite
+MAX_LOG_RATIO = math.log(1000.0 / 16.0)  # as in Detectron and torchvision; keeps exp finite
 
 
 def centres_and_sizes(boxes: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the centres and the sizes of boxes, (..., 2) each as x, y."""
+    """Return the centres and sizes of boxes, each (..., 2) as x, y."""
     low, high = boxes[..., :2], boxes[..., 2:]
     return (low + high) / 2, high - low
 
 
 def encode(boxes: Tensor, anchors: Tensor) -> Tensor:
-    """Return the offsets of boxes from anchors, (..., 4) as dx, dy, dw, dh.
+    """Encode boxes as offsets from anchors, (..., 4) as dx, dy, dw, dh.
 
-    The centre's shift in anchor sizes and the logarithm of the size ratio (R-CNN, arXiv 1311.2524,
-    appendix C). Sizes must be above 0.
+    The offsets are the centre shift in units of the anchor size and the log of the size ratio
+    (R-CNN, arXiv 1311.2524, appendix C). Sizes must be positive.
     """
     box_centres, box_sizes = centres_and_sizes(boxes)
     anchor_centres, anchor_sizes = centres_and_sizes(anchors)
@@ -27,7 +27,7 @@ def encode(boxes: Tensor, anchors: Tensor) -> Tensor:
 
 
 def decode(deltas: Tensor, anchors: Tensor) -> Tensor:
-    """Return the boxes at offsets from anchors: `encode` undone; they grow by 62.5 at most."""
+    """Decode offsets into boxes; the inverse of `encode`, with growth capped at 62.5 times."""
     centres, sizes = centres_and_sizes(anchors)
     centres = centres + deltas[..., :2] * sizes
     sizes = sizes * deltas[..., 2:].clamp(max=MAX_LOG_RATIO).exp()
@@ -35,12 +35,12 @@ def decode(deltas: Tensor, anchors: Tensor) -> Tensor:
 
 
 def clip(boxes: Tensor, sizes: Tensor) -> Tensor:
-    """Return boxes, (..., K, 4), cut off at the border of their images, (..., 2) width, height."""
+    """Clip boxes (..., K, 4) to their images, whose sizes are (..., 2) as width, height."""
     limits = torch.cat([sizes, sizes], dim=-1)[..., None, :].to(boxes.dtype)
     return torch.minimum(boxes.clamp(min=0), limits)
 
 
 def areas(boxes: Tensor) -> Tensor:
-    """Return the areas of boxes, (...) in square pixels; 0 where a side is negative."""
+    """Return box areas (...) in square pixels; 0 if a side is negative."""
     sizes = (boxes[..., 2:] - boxes[..., :2]).clamp(min=0)
     return sizes[..., 0] * sizes[..., 1]

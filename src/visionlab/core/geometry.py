@@ -1,10 +1,10 @@
-"""Geometry of images as 3x3 matrices: what moves an image moves its points and boxes.
+"""Image geometry as 3x3 matrices: the same matrix moves an image, its points and its boxes.
 
 Pixel coordinates are continuous: x to the right, y down, pixel (i, j) covers [i, i + 1) x
 [j, j + 1), so the image's corners are (0, 0) and (width, height). A matrix maps source to target
-coordinates as column vectors (x, y, 1); matrices are float64 and in batches, (B, 3, 3), so that any
-composition can be undone to well below a pixel. The first operation stands rightmost:
-`shift @ scale`.
+coordinates as column vectors (x, y, 1). Matrices are batched (B, 3, 3) float64, so that any
+composition can be inverted with an error far below a pixel. The first operation is the rightmost
+factor: `shift @ scale` scales first.
 """
 
 from collections.abc import Sequence
@@ -15,26 +15,26 @@ from torch.nn import functional as F
 
 
 def identities(count: int, *, device: torch.device) -> Tensor:
-    """Return `count` matrices that change nothing, (count, 3, 3) float64."""
+    """Return `count` identity matrices, (count, 3, 3) float64."""
     return torch.eye(3, dtype=torch.float64, device=device).expand(count, 3, 3).clone()
 
 
 def translations(offsets: Tensor) -> Tensor:
-    """Return the matrices that move by (x, y) pixels; offsets are (B, 2)."""
+    """Return translation matrices for offsets (B, 2) as x, y in pixels."""
     matrices = identities(len(offsets), device=offsets.device)
     matrices[:, :2, 2] = offsets.double()
     return matrices
 
 
 def scalings(factors: Tensor) -> Tensor:
-    """Return the matrices that multiply x and y; factors are (B, 2)."""
+    """Return scaling matrices for factors (B, 2) as x, y."""
     matrices = identities(len(factors), device=factors.device)
     matrices[:, 0, 0], matrices[:, 1, 1] = factors.double().unbind(1)
     return matrices
 
 
 def rotations(degrees: Tensor) -> Tensor:
-    """Return the matrices that turn clockwise, as seen, about the origin; degrees are (B,)."""
+    """Return rotation matrices about the origin; degrees (B,) are clockwise on the screen."""
     angles = degrees.double().deg2rad()
     matrices = identities(len(degrees), device=degrees.device)
     matrices[:, 0, 0] = matrices[:, 1, 1] = angles.cos()
@@ -44,12 +44,12 @@ def rotations(degrees: Tensor) -> Tensor:
 
 
 def flips(is_flipped: Tensor, lengths: Tensor, *, axis: int) -> Tensor:
-    """Return the matrices that mirror images of given lengths along an axis, where told to.
+    """Return mirror matrices for the flipped images and identities for the others.
 
     Args:
         is_flipped: (B,) bool.
-        lengths: (B,) width or height in pixels.
-        axis: 0 mirrors left and right, 1 top and bottom.
+        lengths: (B,) image width (axis 0) or height (axis 1) in pixels.
+        axis: 0 swaps left and right, 1 swaps top and bottom.
     """
     matrices = identities(len(lengths), device=lengths.device)
     matrices[:, axis, axis] = 1.0 - 2.0 * is_flipped.double()
@@ -58,14 +58,14 @@ def flips(is_flipped: Tensor, lengths: Tensor, *, axis: int) -> Tensor:
 
 
 def about(matrices: Tensor, centres: Tensor) -> Tensor:
-    """Return matrices, (B, 3, 3), that act about the points (B, 2) instead of the origin."""
+    """Return matrices (B, 3, 3) that act about the points `centres` (B, 2), not the origin."""
     return translations(centres) @ matrices @ translations(-centres)
 
 
 def transform_points(points: Tensor, matrices: Tensor) -> Tensor:
-    """Return points, (B, K, 2) as x, y, moved by the matrices of their images, (B, 3, 3).
+    """Transform points (B, K, 2), as x, y, by the matrices (B, 3, 3) of their images.
 
-    The result has the type of the points; it is computed in float64.
+    The result keeps the dtype of the points and is computed in float64.
     """
     matrices = matrices.double()
     moved = points.double() @ matrices[:, :2, :2].mT + matrices[:, None, :2, 2]
@@ -73,10 +73,10 @@ def transform_points(points: Tensor, matrices: Tensor) -> Tensor:
 
 
 def transform_boxes(boxes: Tensor, matrices: Tensor) -> Tensor:
-    """Return the upright boxes around moved boxes, (B, K, 4) as x1, y1, x2, y2.
+    """Return the axis-aligned bounds of transformed boxes, (B, K, 4) as x1, y1, x2, y2.
 
-    Flips, scales and shifts are exact; what a rotation makes of a box is the box around its four
-    turned corners.
+    Flips, scalings and translations are exact. A rotated box becomes the bounding box of its four
+    rotated corners.
     """
     corners = boxes[..., [0, 1, 2, 1, 2, 3, 0, 3]]
     points = corners.reshape(len(boxes), 4 * boxes.shape[1], 2)
@@ -85,12 +85,12 @@ def transform_boxes(boxes: Tensor, matrices: Tensor) -> Tensor:
 
 
 def resample(images: Tensor, matrices: Tensor, *, size: tuple[int, int]) -> Tensor:
-    """Return images moved by matrices, sampled once, bilinearly; 0 outside the image.
+    """Warp images by matrices with one bilinear resampling; 0 outside the source image.
 
     Args:
         images: (B, C, H, W) floating point.
         matrices: (B, 3, 3), source to target pixels, on any device.
-        size: height and width of the result.
+        size: output height and width.
     """
     sizes = torch.tensor([images.shape[:1:-1]]).expand(len(images), -1)
     grid, is_inside = _grid(matrices.to(images.device), sizes, size)
@@ -101,14 +101,14 @@ def resample(images: Tensor, matrices: Tensor, *, size: tuple[int, int]) -> Tens
 def sample(
     images: Sequence[Tensor], matrices: Tensor, *, size: tuple[int, int]
 ) -> tuple[Tensor, Tensor]:
-    """Return images of several sizes moved by matrices, and which pixels lie inside the image.
+    """Warp images of different sizes; also return which pixels lie inside the source image.
 
-    Outside, the colour of the border goes on.
+    Pixels outside repeat the border colour.
 
     Args:
-        images: (C, H, W) each, of any type, on one device.
+        images: (C, H, W) each, of any dtype, all on one device.
         matrices: (B, 3, 3), source to target pixels, on any device.
-        size: height and width of the result.
+        size: output height and width.
 
     Returns:
         (B, C, height, width) float32, and (B, 1, height, width) bool.
@@ -123,18 +123,19 @@ def sample(
 
 
 def _grid(matrices: Tensor, sizes: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Return where pixels come from, and which come from inside their image.
+    """Return the sampling grid, and which of its points lie inside the source image.
 
-    Sums and products in float32 of what was inverted in float64: autocast cannot make them coarse.
+    The matrices are inverted in float64. The grid itself uses float32 sums and products, which
+    autocast does not lower to bf16 as it would a matmul.
 
     Args:
         matrices: (B, 3, 3), source to target pixels.
-        sizes: (B, 2), width and height of the sources.
-        size: height and width of the targets.
+        sizes: (B, 2), source width and height.
+        size: output height and width.
 
     Returns:
-        (B, height, width, 2) float32 in torch's coordinates, in which a source goes from -1 to 1,
-        and (B, 1, height, width) bool.
+        (B, height, width, 2) float32 in normalised coordinates of `grid_sample`, in which the
+        source spans [-1, 1], and (B, 1, height, width) bool.
     """
     device = matrices.device
     across, down = (torch.arange(length, device=device) + 0.5 for length in reversed(size))

@@ -1,6 +1,6 @@
-"""Requests to end a run: a signal, or the pruning of a trial.
+"""Requests to end a run: a signal, or a pruned trial.
 
-After a signal the step in progress is finished and the state saved, then the run ends.
+After a signal the run finishes the step in progress, saves its state and ends.
 """
 
 import signal
@@ -11,10 +11,10 @@ from typing import Any, Self
 
 from visionlab.core.processes import num_processes
 
-_CAUGHT = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
+_HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
 
 
-class Interrupted(Exception):  # noqa: N818 - not an error of the run
+class Interrupted(Exception):  # noqa: N818 - not an error
     """A signal asked the run to end."""
 
     def __init__(self, number: int) -> None:
@@ -23,32 +23,32 @@ class Interrupted(Exception):  # noqa: N818 - not an error of the run
         self.exit_code = 128 + number
 
 
-class Pruned(Exception):  # noqa: N818 - not an error of the run
-    """A watcher ended the run after an epoch; the checkpoints written so far stay."""
+class Pruned(Exception):  # noqa: N818 - not an error
+    """An observer ended the run after an epoch; the checkpoints written so far stay."""
 
 
 class Signals:
-    """While active, SIGINT, SIGTERM and SIGUSR2 are noted, and raised where the loop asks.
+    """Context manager that defers SIGINT, SIGTERM and SIGUSR2 until the loop calls `check`.
 
-    The second one takes effect at once, as without this class. Slurm warns with SIGUSR2 of a
-    preemption: whoever handles it besides, as submitit does to queue the job again, comes to it
-    once the state is saved and this class is left.
+    A second signal takes effect at once, as without this class. Slurm announces a preemption with
+    SIGUSR2. If another handler is installed for it (submitit requeues the job there), that handler
+    runs on exit, once the state is saved.
 
-    Where several processes share a run, a signal to one of them is raised in all, at the same
-    place; further ones are only noted, as both torchrun and a scheduler may send one.
+    If several processes share a run, a signal to one of them is raised in all, at the same step.
+    There, further signals are only recorded, because both torchrun and a scheduler may send one.
 
     Args:
-        agree: makes one number for all processes of those that were noted, 0 where none was.
+        all_reduce: maximum over all processes of the signal numbers received, 0 for none.
     """
 
-    def __init__(self, agree: Callable[[int], int] = lambda number: number) -> None:
+    def __init__(self, all_reduce: Callable[[int], int] = lambda number: number) -> None:
         self._number = 0
-        self._agree = agree
+        self._all_reduce = all_reduce
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            self._previous = {number: signal.signal(number, self._note) for number in _CAUGHT}
+            self._previous = {number: signal.signal(number, self._handle) for number in _HANDLED}
         return self
 
     def __exit__(
@@ -57,26 +57,26 @@ class Signals:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        theirs = self._previous.get(signal.SIGUSR2)
-        self._restore()
-        if isinstance(error, Interrupted) and error.number == signal.SIGUSR2 and callable(theirs):
-            # the SIGTERM of a preemption must not end the command that queues the job again
+        previous = self._previous.get(signal.SIGUSR2)
+        self._restore_handlers()
+        if isinstance(error, Interrupted) and error.number == signal.SIGUSR2 and callable(previous):
+            # the SIGTERM of a preemption must not kill the command that requeues the job
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
-            theirs(signal.SIGUSR2, None)
+            previous(signal.SIGUSR2, None)
 
     def check(self) -> None:
-        """Raise `Interrupted` if a signal came to any process of the run."""
-        if number := self._agree(self._number):
+        """Raise `Interrupted` if any process of the run received a signal."""
+        if number := self._all_reduce(self._number):
             raise Interrupted(number)
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
         self._number = number
         if num_processes() > 1:
             return
-        for caught, handler in self._previous.items():
+        for caught, handler in self._previous.items():  # kept: `__exit__` may call one
             signal.signal(caught, handler)
 
-    def _restore(self) -> None:
+    def _restore_handlers(self) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous = {}

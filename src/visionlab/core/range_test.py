@@ -1,9 +1,9 @@
-"""Rate and loss of each step while the rate moves over a range, and the rate that they suggest.
+"""Learning-rate range test: smooth its loss curve and suggest a rate. Imports no torch.
 
-From L. Smith's range test (arXiv 1506.01186, section 3.3) comes the idea: one run in which the rate
-moves over the whole range, and a rate read off its curve. Smith reads two bounds off the accuracy
-by eye. Here the rate where the smoothed loss falls fastest is suggested, as practitioners do: a
-place to start from, not a measured best. Imports no torch.
+The idea is L. Smith's range test (arXiv 1506.01186, section 3.3): sweep the rate over a whole range
+in one run and read a rate off the curve. Smith reads two bounds off the accuracy by eye. This
+module suggests the rate where the smoothed loss falls fastest, as practitioners do: a starting
+point, not a measured optimum.
 """
 
 import math
@@ -11,34 +11,34 @@ from collections.abc import Sequence
 
 import numpy as np
 
-_PARTS = 20
+_WINDOW_FRACTION = 20  # 1 / 20 of all steps
 _MIN_MARGIN = 5
 
 
-def smoothed(losses: Sequence[float]) -> list[float]:
-    """Return the mean around each step, with weights that fall to 0 over a twentieth of all steps.
+def smooth(losses: Sequence[float]) -> list[float]:
+    """Smooth losses with a centred triangular window, a twentieth of all steps to each side.
 
-    Unlike a mean of the past it does not lag: that would shift every suggestion along the way.
+    Unlike a mean of past values it does not lag, which would shift every suggested rate.
     """
-    reach = len(losses) // _PARTS
+    reach = len(losses) // _WINDOW_FRACTION
     weights = reach + 1.0 - np.abs(np.arange(-reach, reach + 1))
     sums = np.convolve(losses, weights, mode="same")
     means: list[float] = (sums / np.convolve(np.ones(len(losses)), weights, mode="same")).tolist()
     return means
 
 
-def suggestion(lrs: Sequence[float], means: Sequence[float]) -> float | None:
-    """Return the rate where the smoothed loss falls fastest per logarithm of the rate, on the way.
+def suggest_lr(lrs: Sequence[float], means: Sequence[float]) -> float | None:
+    """Return the rate where the smoothed loss falls fastest per log of the rate.
 
-    Looked at are the steps up to the lowest smoothed loss (a later fall is a recovery from losses
-    that the rate itself made), without the first and the last twentieth, where the mean lacks a
-    side. None if it falls nowhere there.
+    Only steps up to the lowest smoothed loss count: a later fall is recovery from damage that a
+    bad rate did. The first and last twentieth, where the window is one-sided, are left out.
+    Returns None if the loss falls nowhere.
 
     Args:
-        lrs: of the steps; they rise or fall throughout.
-        means: the smoothed loss of each step.
+        lrs: rate of each step, strictly rising or falling.
+        means: smoothed loss of each step.
     """
-    margin = max(_MIN_MARGIN, len(means) // _PARTS)
+    margin = max(_MIN_MARGIN, len(means) // _WINDOW_FRACTION)
     lowest = min(range(len(means)), key=means.__getitem__)
     steps = range(margin, min(lowest + 1, len(means) - margin))
     slopes = {

@@ -1,7 +1,7 @@
-"""Randomness as a function of (seed, epoch, sample): nothing here has a state to save.
+"""Stateless randomness: every draw is a function of (seed, epoch, sample).
 
-Whoever needs a random number says what it is for. A resumed run therefore draws what an unbroken
-one would have drawn, and neither the number of workers nor the order of evaluation matters.
+Each caller names the purpose of its random numbers. A resumed run therefore draws the same numbers
+as an uninterrupted one, and neither the number of workers nor the order of evaluation matters.
 """
 
 import hashlib
@@ -17,33 +17,33 @@ _MIX_2 = -7723592293110705685  # 0x94D049BB133111EB
 
 
 def derive(seed: int, *purpose: str | int) -> int:
-    """Return a seed in [0, 2**63) for one purpose, for example `derive(seed, "order", epoch)`."""
+    """Derive a seed in [0, 2**63) for one purpose, for example `derive(seed, "order", epoch)`."""
     text = repr((seed, *purpose)).encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 1
 
 
 def seed_everything(seed: int) -> None:
-    """Seed the global generators of Python, NumPy and torch (every device)."""
+    """Seed the global generators of Python, NumPy and torch (all devices)."""
     random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002 - third-party code still draws from it
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - third-party code draws from it
     torch.manual_seed(seed)
 
 
 def permutation(size: int, *, seed: int) -> Tensor:
-    """Return the numbers 0 to size - 1 in an order that follows from the seed, (size,) int64."""
+    """Return a random permutation of 0 to size - 1, (size,) int64, determined by the seed."""
     return torch.randperm(size, generator=torch.Generator().manual_seed(seed))
 
 
 def uniform(keys: Tensor, *, seed: int, num_draws: int) -> Tensor:
-    """Return independent uniform numbers in [0, 1) that follow from (seed, key) alone.
+    """Return independent uniform numbers in [0, 1) that depend on (seed, key) alone.
 
     SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA
-    2014) as a counter-based generator, in integer arithmetic that is the same on every device.
+    2014) used as a counter-based generator, in integer arithmetic that is exact on every device.
 
     Args:
         keys: (N,) int64, stable sample ids.
-        seed: what the numbers are for, from `derive`.
-        num_draws: how many numbers each sample needs.
+        seed: one per purpose, from `derive`.
+        num_draws: numbers per sample.
 
     Returns:
         (N, num_draws) float32 on the device of `keys`, multiples of 2**-24.
@@ -55,14 +55,14 @@ def uniform(keys: Tensor, *, seed: int, num_draws: int) -> Tensor:
 
 
 def _mix(bits: Tensor) -> Tensor:
-    """Return the finaliser of SplitMix64, a bijection of int64."""
+    """Apply the finaliser of SplitMix64, a bijection of int64."""
     bits = (bits ^ _shift_right(bits, 30)) * _MIX_1
     bits = (bits ^ _shift_right(bits, 27)) * _MIX_2
     return bits ^ _shift_right(bits, 31)
 
 
 def _shift_right(bits: Tensor, count: int) -> Tensor:
-    """Shift as if unsigned: torch's own shift copies the sign bit."""
+    """Shift right as unsigned; torch's own shift copies the sign bit."""
     return (bits >> count) & ((1 << (64 - count)) - 1)
 
 

@@ -1,4 +1,4 @@
-"""The loop and what stands around it; sees the contract of `task.py`, never a part."""
+"""The training loop and its parts; knows tasks only through the contract in `task.py`."""
 
 from visionlab.engine.hparams import Evaluation, Hparams, Stop
 

@@ -1,4 +1,4 @@
-"""The checkpoints of a run: `last.pt` to go on from, and one file for each model worth keeping."""
+"""Checkpoints of a run: `last.pt` to resume from, and one file per saved model."""
 
 import logging
 import time
@@ -15,20 +15,20 @@ from visionlab.files.tensors import read_tensors, write_tensors
 from visionlab.optim.averaging import Average
 
 LAST = "last.pt"
-PREVIOUS = "previous.pt"  # the `last.pt` before, should the newest be damaged
+PREVIOUS = "previous.pt"  # the `last.pt` before, in case the newest is damaged
 _log = logging.getLogger(__name__)
 
 
 def best_name(name: str) -> str:
-    """Return the file name of a model's best weights: `best`, or `<average>_best`."""
+    """Return the file stem of a model's best weights: `best` or `<average>_best`."""
     return "best" if name == "model" else f"{name}_best"
 
 
 class CheckpointWriter(Protocol):
-    """What the loop asks to be saved; `Checkpoints` does it for one run."""
+    """Checkpoint protocol of the loop; `Checkpoints` implements it for one run."""
 
     def due(self) -> bool:
-        """Return whether `last.pt` is older than it may be."""
+        """Return whether `last.pt` is due to be written again."""
 
     def save_last(
         self,
@@ -37,33 +37,33 @@ class CheckpointWriter(Protocol):
         optimizer: Optimizer,
         averages: Sequence[Average],
     ) -> None:
-        """Write what is needed to go on from here."""
+        """Save everything needed to resume from here."""
 
     def save_model(self, name: str, model: nn.Module, *, step: int) -> None:
-        """Write a model's weights."""
+        """Save a model's weights."""
 
 
 class Checkpoints:
-    """Writes the checkpoints of one run; of several processes that share it, the first does.
+    """Writes the checkpoints of one run, on rank 0 only.
 
     Args:
         folder: `checkpoints/` of the run.
-        about: plain containers that go into every file (configuration, class names).
-        every_minutes: how old `last.pt` may grow within an epoch, or None for any age.
+        metadata: plain containers to store in every file (configuration, class names).
+        every_minutes: maximum age of `last.pt` within an epoch, or None for no limit.
     """
 
     def __init__(
-        self, folder: Path, *, about: Mapping[str, Any], every_minutes: float | None
+        self, folder: Path, *, metadata: Mapping[str, Any], every_minutes: float | None
     ) -> None:
         if every_minutes is not None and every_minutes < 0:
             raise ValueError(f"checkpoint.every_minutes must be >= 0 or null, got {every_minutes}")
         self._folder = folder
-        self._about = about
+        self._metadata = metadata
         self._every_seconds = None if every_minutes is None else 60 * every_minutes
         self._saved_at = time.monotonic()
 
     def due(self) -> bool:
-        """Return whether `last.pt` is older than it may be."""
+        """Return whether `last.pt` is due to be written again."""
         age = time.monotonic() - self._saved_at
         return self._every_seconds is not None and age >= self._every_seconds
 
@@ -74,63 +74,63 @@ class Checkpoints:
         optimizer: Optimizer,
         averages: Sequence[Average],
     ) -> None:
-        """Write `last.pt`; the one before, which must be good (see `resuming`), is `previous.pt`.
+        """Write `last.pt` and keep the one before, which `rewind` left intact, as `previous.pt`.
 
         Raises:
-            FloatingPointError: a loss of this epoch is not finite; nothing was written.
+            FloatingPointError: a loss of this epoch is not finite; nothing is written.
             OSError: the file cannot be written; the old one is untouched.
         """
         if rank() > 0:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
         content = {
-            **self._about,
+            **self._metadata,
             "state": state.state_dict(),
             "model": model.state_dict(),
             "optimizer": optimizer.state_dict(),
             "averages": {average.name: average.state_dict() for average in averages},
         }
-        write_tensors(self._folder / LAST, content, keep=self._folder / PREVIOUS)
+        write_tensors(self._folder / LAST, content, backup=self._folder / PREVIOUS)
         self._saved_at = time.monotonic()
 
     def save_model(self, name: str, model: nn.Module, *, step: int) -> None:
-        """Write `<name>.pt` with a model's weights after optimizer step number `step`."""
+        """Write `<name>.pt` with a model's weights after optimizer step `step`."""
         if rank() > 0:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
-        content = {**self._about, "name": name, "step": step, "model": model.state_dict()}
+        content = {**self._metadata, "name": name, "step": step, "model": model.state_dict()}
         write_tensors(self._folder / f"{name}.pt", content)
 
 
-def good_checkpoints(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the checkpoints to go on from, by file name, the newest first; log damaged ones.
+def intact_checkpoints(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the intact resume checkpoints with their file names, newest first; log damaged ones.
 
     Raises:
-        ValueError: there are checkpoints, and all are damaged.
+        ValueError: there are checkpoints, but all are damaged.
     """
-    errors, num_good = [], 0
+    errors, num_intact = [], 0
     for name in (LAST, PREVIOUS):
         if not (folder / name).exists():
             continue
         try:
-            content = read_tensors(folder / name, sealed=True)
+            content = read_tensors(folder / name, require_checksum=True)
         except ValueError as error:
             _log.warning("%s", error)
             errors.append(str(error))
         else:
-            num_good += 1
+            num_intact += 1
             yield name, content
-    if errors and not num_good:
+    if errors and not num_intact:
         raise ValueError("; ".join(errors))
 
 
 def load_last(folder: Path) -> dict[str, Any] | None:
-    """Return the newest good checkpoint to go on from, or None if none was ever written.
+    """Return the newest intact checkpoint to resume from, or None if none was written.
 
     Raises:
-        ValueError: there are checkpoints, and all are damaged.
+        ValueError: there are checkpoints, but all are damaged.
     """
-    return next((content for _, content in good_checkpoints(folder)), None)
+    return next((content for _, content in intact_checkpoints(folder)), None)
 
 
 def restore(
@@ -140,7 +140,7 @@ def restore(
     optimizer: Optimizer,
     averages: Mapping[str, Average],
 ) -> TrainState:
-    """Put a checkpoint of `Checkpoints.save_last` back into the parts of the run it came from."""
+    """Restore a checkpoint of `Checkpoints.save_last`; return the training state."""
     model.load_state_dict(content["model"])
     optimizer.load_state_dict(content["optimizer"])
     for name, average in averages.items():
@@ -149,14 +149,14 @@ def restore(
 
 
 def saved_models(folder: Path) -> dict[str, dict[str, Tensor]]:
-    """Return the weights of every model a run has saved, by name.
+    """Return the weights of every saved model of a run by name.
 
-    `model` and the averages are the final ones (the newest, while the run is not finished), and
-    `<name>_best`, for the model itself `best`, those with the best monitored number.
+    `model` and the averages hold the final weights (the newest ones of an unfinished run). `best`
+    and `<average>_best` hold those with the best monitored metric.
 
     Raises:
         FileNotFoundError: there is no checkpoint.
-        ValueError: all checkpoints are damaged, or one that has no older twin.
+        ValueError: all resume checkpoints are damaged, or one of a saved model is.
     """
     last = load_last(folder)
     if last is None:
@@ -165,5 +165,5 @@ def saved_models(folder: Path) -> dict[str, dict[str, Tensor]]:
     models |= {name: average["module"] for name, average in last["averages"].items()}
     for path in sorted(folder.glob("*.pt")):
         if path.name not in (LAST, PREVIOUS) and path.stem not in models:
-            models[path.stem] = read_tensors(path, sealed=True)["model"]
+            models[path.stem] = read_tensors(path, require_checksum=True)["model"]
     return models

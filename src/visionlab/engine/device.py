@@ -1,4 +1,4 @@
-"""The machine a run uses: device, threads, precision, determinism."""
+"""The machine of a run: device, threads, precision, determinism."""
 
 import os
 import platform
@@ -10,14 +10,14 @@ import torch
 from visionlab.core.processes import num_processes
 from visionlab.task import Autocast
 
-_own_threads = torch.get_num_threads()  # torch's; an earlier job of a multirun may change it
+_default_threads = torch.get_num_threads()  # an earlier job of a multirun may set another number
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device that `auto`, `cpu`, `cuda` or `cuda:N` stands for.
+    """Return the device named `auto`, `cpu`, `cuda` or `cuda:N`.
 
     Raises:
-        ValueError: another name, or there is no such device.
+        ValueError: the name is another one, or the device does not exist.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -34,41 +34,41 @@ def choose_device(name: str) -> torch.device:
 
 
 def set_threads(threads: int | None) -> int:
-    """Set torch's threads on the CPU, or with None torch's own number, and return it.
+    """Set torch's CPU threads, None for torch's default, and return their number.
 
-    The last bits of a result depend on it, so a run writes its number down and resumes with it.
+    The last bits of results depend on it, so a run records the number and resumes with it.
     """
     if threads is not None and threads < 1:
         raise ValueError(f"threads must be >= 1 or null, got {threads}")
-    torch.set_num_threads(threads or _own_threads)
+    torch.set_num_threads(threads or _default_threads)
     return torch.get_num_threads()
 
 
 def divide_threads(num_processes: int) -> None:
-    """Let torch's own number of threads be this process's share, of several that run at once."""
-    global _own_threads
-    _own_threads = max(1, _own_threads // num_processes)
+    """Divide torch's default number of threads among processes that run at once."""
+    global _default_threads
+    _default_threads = max(1, _default_threads // num_processes)
 
 
 def make_deterministic(device: torch.device) -> None:
-    """Let equal inputs give equal bits on a GPU too; on the CPU they do."""
+    """Make results bit-reproducible on a GPU; on the CPU they are anyway."""
     if device.type == "cuda":
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA initialises
         torch.use_deterministic_algorithms(True, warn_only=True)
-        # the mode would otherwise fill every new tensor
+        # otherwise this mode fills every new tensor
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         torch.backends.cudnn.benchmark = False
 
 
 def make_autocast(precision: str, device: torch.device) -> Autocast:
-    """Return what makes the context of forward passes in `fp32` or `bf16`."""
+    """Return a factory of autocast contexts for forward passes in `fp32` or `bf16`."""
     if precision not in ("fp32", "bf16"):
         raise ValueError(f"precision must be fp32 or bf16, got {precision!r}")
     return partial(torch.autocast, device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
 
 
 def describe_hardware(device: torch.device) -> dict[str, str | int | None]:
-    """Return what `run.json` says of the machine."""
+    """Return the description of the machine for `run.json`."""
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     return {
         "device": str(device),

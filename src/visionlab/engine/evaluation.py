@@ -1,4 +1,4 @@
-"""Evaluation: one model on one split, whatever the task and whatever the model is."""
+"""Evaluation of any model on a split of any task."""
 
 import logging
 import math
@@ -12,21 +12,21 @@ from torch import Tensor, nn
 
 from visionlab.core.processes import num_processes, rank, shard_batches
 from visionlab.engine.distributed.collectives import broadcast_object, gather_objects
-from visionlab.engine.reduction import loss_per_sample, reduced
+from visionlab.engine.reduction import loss_per_sample, reduce_losses
 from visionlab.task import Autocast, Split, Task
 
 _log = logging.getLogger(__name__)
-MetricsTable = dict[str, dict[str, dict[str, float]]]  # by split, model, number
+MetricsTable = dict[str, dict[str, dict[str, float]]]  # by split, model, metric
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What an evaluation found.
+    """Result of an evaluation.
 
     Attributes:
-        metrics: `loss`, each named loss, and those of the task's metric.
-        samples: `keys`, `loss` (N,) float32 where losses are per sample, and what the metric knows
-            of the samples, arrays by name; all on the CPU.
+        metrics: `loss`, each named loss, and the values of the task's metric.
+        samples: per-sample arrays by name, on the CPU: `keys`, `loss` (N,) float32 if losses are
+            per sample, and those of the metric.
     """
 
     metrics: dict[str, float]
@@ -44,39 +44,39 @@ def evaluate(
     check: Callable[[], None],
     epoch: int = 0,
 ) -> Result:
-    """Evaluate a model of a task on a split, in eval mode; its weights and buffers stay.
+    """Evaluate a model on a split in eval mode; its weights and buffers do not change.
 
-    Processes that share a run evaluate batches by turns, so that nothing depends on their number.
-    All get the numbers; the samples are only in the first one, which writes them.
+    Processes that share a run take batches in turn, so the result does not depend on their number.
+    All of them get the metrics; only rank 0, which writes files, gets the samples.
 
     Args:
-        task: gives loss, prediction and metric.
-        model: any module that is called like the task's own.
+        task: provides loss, prediction and metric.
+        model: any module with the signature of the task's model.
         split: the samples.
-        batch_size: samples of one forward pass.
-        autocast: makes the context of the forward pass.
+        batch_size: samples per forward pass.
+        autocast: makes the context of a forward pass.
         check: called between batches; may raise to end the evaluation.
-        epoch: which epoch's augmentation to use, where the split has one.
+        epoch: selects the augmentation of an augmented split.
     """
     task.metric.reset()
     parts = []
-    outputs = _outputs(
+    batches = _evaluate_batches(
         task, model, split, batch_size=batch_size, autocast=autocast, check=check, epoch=epoch
     )
-    for part in gather_objects(outputs):
+    for part in gather_objects(batches):
         task.metric.update(part.predictions, part.targets)
         parts.append(part._replace(predictions=None, targets=None))
-    numbers = broadcast_object(lambda: _numbers(task, parts))
+    metrics = broadcast_object(lambda: _compute_metrics(task, parts))
     if rank() > 0:
-        return Result(metrics=numbers, samples={})
+        return Result(metrics=metrics, samples={})
     keys = torch.cat([part.keys for part in parts])
-    samples = {"keys": keys, **_joined([part.sample_losses for part in parts])}
+    samples = {"keys": keys, **_concatenate_losses([part.sample_losses for part in parts])}
     samples |= task.metric.samples()
-    return Result(metrics=numbers, samples={name: values.cpu() for name, values in samples.items()})
+    return Result(metrics=metrics, samples={name: values.cpu() for name, values in samples.items()})
 
 
-class _Part(NamedTuple):
-    """What a model makes of a batch."""
+class _BatchResult(NamedTuple):
+    """Losses and predictions of a batch."""
 
     keys: Tensor
     losses: dict[str, Tensor]
@@ -85,7 +85,7 @@ class _Part(NamedTuple):
     targets: Any
 
 
-def _outputs(
+def _evaluate_batches(
     task: Task,
     model: nn.Module,
     split: Split,
@@ -94,38 +94,38 @@ def _outputs(
     autocast: Autocast,
     check: Callable[[], None],
     epoch: int,
-) -> Iterator[_Part]:
-    """Yield what a model, in eval mode, makes of each batch."""
-    training = model.training
+) -> Iterator[_BatchResult]:
+    """Yield the result of each batch of this rank, with the model in eval mode."""
+    was_training = model.training
     model.eval()
-    num_turns = math.ceil(split.num_batches(batch_size) / num_processes())
-    batches = split.batches(batch_size=batch_size, epoch=epoch, first_batch=0, share=shard_batches)
+    num_rounds = math.ceil(split.num_batches(batch_size) / num_processes())
+    batches = split.batches(batch_size=batch_size, epoch=epoch, first_batch=0, shard=shard_batches)
     for batch in batches:
         check()
-        num_turns -= 1
+        num_rounds -= 1
         with autocast():
             outputs = model(batch.inputs)
         named = task.loss(outputs, batch.targets)
-        yield _Part(
+        yield _BatchResult(
             keys=batch.keys,
-            losses=reduced(named) if named else {},
+            losses=reduce_losses(named) if named else {},
             sample_losses=loss_per_sample(named),
             predictions=task.predict(outputs, batch),
             targets=batch.targets,
         )
-    for _ in range(num_turns):
-        check()  # processes check together, though in the last turn not all have a batch
-    model.train(training)
+    for _ in range(num_rounds):
+        check()  # a collective, also for ranks without a batch in the last round
+    model.train(was_training)
 
 
-def _numbers(task: Task, parts: Sequence[_Part]) -> dict[str, float]:
-    """Return the means of the losses and the metric's numbers."""
+def _compute_metrics(task: Task, parts: Sequence[_BatchResult]) -> dict[str, float]:
+    """Return the mean losses and the values of the metric."""
     rows = [torch.stack(list(part.losses.values())) for part in parts if part.losses]
     means = _weighted_means(rows, [len(part.keys) for part in parts])
-    measured = task.metric.compute()
-    if all(map(math.isnan, measured.values())):  # nothing is known of these samples
+    values = task.metric.compute()
+    if all(map(math.isnan, values.values())):  # the samples have no labels
         means = [math.nan] * len(means)
-    return {**dict(zip(parts[0].losses, means, strict=True)), **measured}
+    return {**dict(zip(parts[0].losses, means, strict=True)), **values}
 
 
 def evaluate_saved(
@@ -138,18 +138,18 @@ def evaluate_saved(
     check: Callable[[], None],
     epoch: int,
 ) -> dict[str, Result]:
-    """Evaluate weights, by model name, on a split; the task's model holds the last of them after.
+    """Evaluate saved weights on a split; the task's model holds the last of them afterwards.
 
-    Equal weights are evaluated once: often the last epoch was the best.
-    See `evaluate` for the other arguments.
+    Equal weights are evaluated once, since the last epoch is often the best. `models` holds weights
+    by model name; see `evaluate` for the other arguments.
     """
     results: dict[str, Result] = {}
     for name, weights in models.items():
         task.model.load_state_dict(weights)
-        twins = [other for other in results if _are_equal(models[other], weights)]
+        equal = [other for other in results if _are_equal(models[other], weights)]
         results[name] = (
-            results[twins[0]]
-            if twins
+            results[equal[0]]
+            if equal
             else evaluate(
                 task,
                 task.model,
@@ -167,29 +167,32 @@ def _are_equal(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
 
 
-def export(task: Task, results: Mapping[str, Result], folder: Path, split: str) -> None:
-    """Write what models, by name, found on a split in the field's own format, if there is one."""
+def export_predictions(task: Task, results: Mapping[str, Result], folder: Path, split: str) -> None:
+    """Write the predictions of models on a split in the format of the field, if there is one."""
     if task.export is not None:
         for name, result in results.items():
             path = task.export(
-                folder / "predictions" / name, label(split), result.samples, task.splits[split]
+                folder / "predictions" / name,
+                split_label(split),
+                result.samples,
+                task.splits[split],
             )
             _log.info("wrote %s", path)
 
 
-def label(split: str) -> str:
-    """Return what the numbers of a split are called everywhere."""
+def split_label(split: str) -> str:
+    """Return the label of a split in metrics, files and tables."""
     return "train_augmented" if split == "train" else split
 
 
-def _joined(sample_losses: Sequence[Tensor | None]) -> dict[str, Tensor]:
-    """Return the losses of all samples by their name; nothing where some batch has none."""
+def _concatenate_losses(sample_losses: Sequence[Tensor | None]) -> dict[str, Tensor]:
+    """Return the losses of all samples as `loss`; empty if a batch has no per-sample losses."""
     known = [losses for losses in sample_losses if losses is not None]
     return {"loss": torch.cat(known)} if known and len(known) == len(sample_losses) else {}
 
 
 def _weighted_means(rows: Sequence[Tensor], weights: Sequence[int]) -> list[float]:
-    """Return the weighted mean of each column, in double precision and in a fixed order."""
+    """Return the weighted mean of each column, in double precision and fixed order."""
     if not rows:
         return []
     columns = zip(*torch.stack(list(rows)).tolist(), strict=True)

@@ -1,4 +1,4 @@
-"""Which layers train, and which are held still."""
+"""Trainable parameters and frozen layers."""
 
 from collections.abc import Iterable, Sequence
 
@@ -7,21 +7,21 @@ from torch import nn
 from visionlab.task import Task
 
 
-def trained_parameters(modules: Sequence[nn.Module]) -> list[nn.Parameter]:
-    """Return the parameters of modules that are trained now."""
+def trainable_parameters(modules: Sequence[nn.Module]) -> list[nn.Parameter]:
+    """Return the trainable parameters of modules."""
     return [each for module in modules for each in module.parameters() if each.requires_grad]
 
 
-def train_mode(task: Task, backbone: Iterable[nn.Parameter], *, is_frozen: bool) -> None:
-    """Set a task's model to training, but for what is held still.
+def set_train_mode(task: Task, backbone: Iterable[nn.Parameter], *, is_frozen: bool) -> None:
+    """Put a task's model in training mode, except for frozen batch norms.
 
-    Batch norms whose own weights are all frozen, and all those of a frozen backbone, stay in eval
-    mode: their running statistics neither change nor give way to those of the batch.
+    Batch norms with only frozen weights, and all those of a frozen backbone, stay in eval mode:
+    they normalise by their running statistics and do not update them.
 
     Args:
-        task: gives model and backbone.
-        backbone: the parameters of the backbone that train unless it is frozen.
-        is_frozen: whether it is.
+        task: provides model and backbone.
+        backbone: parameters of the backbone that train unless it is frozen.
+        is_frozen: whether the backbone is frozen.
     """
     for parameter in backbone:
         parameter.requires_grad_(not is_frozen)

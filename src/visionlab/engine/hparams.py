@@ -1,4 +1,4 @@
-"""How a run trains, evaluates and stops: plain numbers that check themselves, without torch."""
+"""Settings for training, evaluation and early stopping; they check themselves, without torch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -9,22 +9,21 @@ TrainEvaluation = Literal["none", "plain", "augmented"]
 
 @dataclass(frozen=True, kw_only=True)
 class Hparams:
-    """The training length, the size of an optimizer step, and what of it counts.
+    """Training length, size of an optimizer step, and which samples count.
 
     Attributes:
         epochs: passes over the training samples.
-        batch_size: samples of one optimizer step.
-        accumulate_steps: forward and backward passes that make up one optimizer step; divides
-            `batch_size`.
-        grad_clip_max_norm: largest L2 norm of all gradients together, or None.
-        hard_examples: two shares, low and high: the samples of a batch are ranked by falling loss,
-            and only the zero-based ranks from floor(low * B) up to and including floor(high * B)
-            are trained on, so the few hardest (outliers) and all easy ones are left out. B counts
-            one pass: with `accumulate_steps` each part is ranked by itself. `loss` is then that of
-            the kept, `loss_of_all` that of all samples, which validation can be compared with. Or
-            None for all samples; needs a loss with one value a sample.
-        freeze_backbone_epochs: for so many epochs the task's backbone gets no gradients, and its
-            batch norms use and keep their running statistics; at most `epochs`.
+        batch_size: samples per optimizer step.
+        accumulate_steps: forward and backward passes per optimizer step; divides `batch_size`.
+        grad_clip_max_norm: maximum L2 norm over all gradients, or None.
+        hard_examples: two fractions, low and high, or None for all samples. Samples of a batch are
+            ranked by descending loss; training uses only the zero-based ranks from floor(low * B)
+            to floor(high * B), inclusive. This drops the few hardest (outliers) and all easy ones.
+            B is the size of one pass: with `accumulate_steps` each part is ranked separately.
+            `loss` is then the loss of the kept samples, and `loss_of_all` that of all samples,
+            comparable with validation. Needs a loss with one value per sample.
+        freeze_backbone_epochs: initial epochs in which the task's backbone gets no gradients and
+            its batch norms use their running statistics unchanged; at most `epochs`.
     """
 
     epochs: int
@@ -44,7 +43,7 @@ class Hparams:
         band = self.hard_examples
         if band is not None and not (len(band) == 2 and 0 <= band[0] < band[1] <= 1):
             raise ValueError(
-                f"hard_examples must be null or two rising numbers in [0, 1], got {list(band)}"
+                f"hard_examples must be null or two increasing numbers in [0, 1], got {list(band)}"
             )
         if self.batch_size % self.accumulate_steps:
             raise ValueError(
@@ -55,12 +54,13 @@ class Hparams:
 
 @dataclass(frozen=True, kw_only=True)
 class Stop:
-    """When training ends before its last epoch; None never. The schedule is not changed by it.
+    """Early-stopping rules; None disables a rule. They do not change the schedule.
 
     Attributes:
-        patience_epochs: after this many epochs in which the model and every average were no better.
-        max_steps: after this many optimizer steps.
-        max_minutes: after this much time in training, resumed runs added up.
+        patience_epochs: stop after this many epochs without improvement of the model or any
+            average.
+        max_steps: stop after this many optimizer steps.
+        max_minutes: stop after this much training time, including that before a resume.
     """
 
     patience_epochs: int | None
@@ -70,29 +70,33 @@ class Stop:
     def __post_init__(self) -> None:
         _check_positive(self)
 
-    def reason(self, *, step: int, seconds: float, epochs_without_gain: int) -> str | None:
-        """Return why training should stop here, or None if it should not."""
+    def reason(self, *, step: int, seconds: float, epochs_without_improvement: int) -> str | None:
+        """Return why training should stop here, or None."""
         reached = {
             "max_steps": self.max_steps is not None and step >= self.max_steps,
             "max_minutes": self.max_minutes is not None and seconds >= 60 * self.max_minutes,
             "patience_epochs": self.patience_epochs is not None
-            and epochs_without_gain >= self.patience_epochs,
+            and epochs_without_improvement >= self.patience_epochs,
         }
-        named = [f"stop.{name}={getattr(self, name)}" for name, is_so in reached.items() if is_so]
+        named = [
+            f"stop.{name}={getattr(self, name)}"
+            for name, is_reached in reached.items()
+            if is_reached
+        ]
         return named[0] if named else None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """What is evaluated, and how often.
+    """Evaluation settings.
 
     Attributes:
-        every_epochs: validation after every so many epochs, and after the last.
-        batch_size: samples of one forward pass.
-        train: whether the end also measures the training part, `plain` or `augmented`; or `none`.
+        every_epochs: epochs between validations; the last epoch always has one.
+        batch_size: samples per forward pass.
+        train: how to evaluate the training split at the end: `none`, `plain` or `augmented`.
     """
 
-    training_invariant: ClassVar[Sequence[str]] = ("train",)  # measured when training is over
+    training_invariant: ClassVar[Sequence[str]] = ("train",)  # measured after training
     every_epochs: int
     batch_size: int
     train: TrainEvaluation
@@ -105,12 +109,12 @@ class Evaluation:
             )
 
     def is_due(self, epoch: float, *, epochs: int) -> bool:
-        """Return whether to validate: at the interval and at the end."""
+        """Return whether to validate after this epoch: at the interval and at the end."""
         return epoch % self.every_epochs == 0 or epoch == epochs
 
 
 def _check_positive(settings: object, *, may_be_zero: Sequence[str] = ()) -> None:
-    """Refuse numbers that are not above 0, or for some not 0 or more."""
+    """Refuse numbers that are not positive; those in `may_be_zero` may also be 0."""
     for field in fields(settings):  # type: ignore[arg-type]
         value = getattr(settings, field.name)
         if not isinstance(value, int | float) or value > 0:

@@ -1,9 +1,9 @@
-"""The loop. It trains every task and knows none of them.
+"""The training loop for every task; it depends on none of them.
 
-A step asks the task for named losses and sums them. What is random in a step follows from (seed,
-step), what is random in the data from (seed, epoch, sample): a run goes on from a checkpoint as if
-it had never stopped. Where several processes share a run, each goes through the same steps with its
-share of every batch, and only the first has observers and writes checkpoints.
+A step asks the task for named losses and sums them. Randomness in a step depends only on (seed,
+step), and in the data only on (seed, epoch, sample), so a run resumes bit-exactly. If several
+processes share a run, each takes the same steps with its shard of every batch; only rank 0 has
+observers and writes checkpoints.
 """
 
 import math
@@ -24,14 +24,14 @@ from visionlab.engine.distributed.data_parallel import (
     broadcast_buffers,
     rank_seed,
 )
-from visionlab.engine.freezing import train_mode, trained_parameters
+from visionlab.engine.freezing import set_train_mode, trainable_parameters
 from visionlab.engine.hparams import Evaluation, Hparams, Stop
 from visionlab.engine.observers import Observer
-from visionlab.engine.reduction import reduced
+from visionlab.engine.reduction import reduce_losses
 from visionlab.engine.state import TrainState
-from visionlab.engine.validation import keep_best, metrics_row, validate
+from visionlab.engine.validation import metrics_row, save_best, validate
 from visionlab.optim.averaging import Average
-from visionlab.optim.plateau import NO_WATCH, Watch
+from visionlab.optim.plateau import NO_PLATEAU, PlateauTracker
 from visionlab.task import Autocast, Batch, Split, Task
 
 
@@ -48,40 +48,40 @@ def fit(  # noqa: C901 - the one loop, read from top to bottom
     signals: Signals,
     autocast: Autocast,
     seed: int,
-    watch: Watch = NO_WATCH,
+    plateau: PlateauTracker = NO_PLATEAU,
     averages: Sequence[Average] = (),
     observers: Sequence[Observer] = (),
 ) -> None:
     """Train a task from `state` to its last epoch, or until a rule or a signal stops it.
 
     Args:
-        task: the parts.
-        optimizer: over the parameters of `task.model`; each group has its rate in `initial_lr`.
+        task: the parts of the task.
+        optimizer: for the parameters of `task.model`; each group has its base rate in `initial_lr`.
         schedule: maps the number of steps done to the factor on every `initial_lr`.
-        state: where to start; it moves along.
-        hparams: length and batch size, clipping, which samples count and what is frozen.
-        stop: when to end early.
+        state: where to start; updated in place.
+        hparams: training length, batch size, gradient clipping, hard examples and freezing.
+        stop: early-stopping rules.
         evaluation: how often to validate.
-        checkpoints: where weights are saved.
-        signals: asked between steps whether the run should end.
+        checkpoints: saves the state and weights.
+        signals: checked between steps for requests to end the run.
         autocast: makes the context of forward passes.
-        seed: of what is random in the steps.
-        watch: looks at losses and rows for a schedule that lowers the rate on a plateau.
-        averages: of the model's weights, updated after each step and validated beside the model.
-        observers: see every step and epoch, and change nothing.
+        seed: seed of the randomness in steps.
+        plateau: feeds losses and rows to a schedule that lowers the rate on a plateau.
+        averages: averages of the model's weights, updated after each step and validated like it.
+        observers: called after every step and epoch; they change nothing.
 
     Raises:
         FloatingPointError: a loss is not finite; the last good checkpoint stays.
-        Interrupted: a signal came, and `last.pt` was saved.
+        Interrupted: a signal came; `last.pt` is saved.
         OSError: a checkpoint cannot be written.
     """
     epoch_steps = steps_per_epoch(task.splits["train"], hparams)
-    backbone = trained_parameters(task.backbone)
+    backbone = trainable_parameters(task.backbone)
     seed = rank_seed(seed)
     started = time.monotonic() - state.seconds
     try:
-        while not _is_over(state, stop, epochs=hparams.epochs):
-            train_mode(task, backbone, is_frozen=state.epoch < hparams.freeze_backbone_epochs)
+        while not _is_finished(state, stop, epochs=hparams.epochs):
+            set_train_mode(task, backbone, is_frozen=state.epoch < hparams.freeze_backbone_epochs)
             for parts in _steps(task.splits["train"], state, hparams):
                 seeding.seed_everything(seeding.derive(seed, "step", state.step))
                 for group in optimizer.param_groups:
@@ -95,7 +95,7 @@ def fit(  # noqa: C901 - the one loop, read from top to bottom
                 broadcast_buffers(task.model)
                 seconds = all_reduce_max(time.monotonic() - started)
                 state.finish_step(scalars, num_samples, seconds=seconds)
-                watch.after_step(state.plateau, scalars["loss"], step=state.step)
+                plateau.after_step(state.plateau, scalars["loss"], step=state.step)
                 for average in averages:
                     average.update(state.step)
                 for observer in observers:
@@ -121,10 +121,10 @@ def fit(  # noqa: C901 - the one loop, read from top to bottom
                     seed=seed,
                 )
             row = metrics_row(state, task.model, averages, results, epoch=epoch, lr=_lr(optimizer))
-            watch.after_epoch(state.plateau, row)
+            plateau.after_epoch(state.plateau, row)
             if state.epoch_step == epoch_steps:
                 state.finish_epoch()
-                keep_best(task, averages, results, state=state, checkpoints=checkpoints)
+                save_best(task, averages, results, state=state, checkpoints=checkpoints)
             for observer in observers:
                 observer.on_epoch(row, results)
             state.row_step = state.step
@@ -137,25 +137,25 @@ def fit(  # noqa: C901 - the one loop, read from top to bottom
 
 
 def steps_per_epoch(train: Split, hparams: Hparams) -> int:
-    """Return the optimizer steps of one epoch; the last one may have fewer samples."""
+    """Return the optimizer steps per epoch; the last one may have fewer samples."""
     num_parts = train.num_batches(hparams.batch_size // hparams.accumulate_steps)
     return math.ceil(num_parts / hparams.accumulate_steps)
 
 
-def _is_over(state: TrainState, stop: Stop, *, epochs: int) -> bool:
-    """Return whether nothing is left to do; where a rule stopped, a row may still be missing."""
+def _is_finished(state: TrainState, stop: Stop, *, epochs: int) -> bool:
+    """Return whether training is done; after a stop, the last metrics row must be written too."""
     return state.epoch == epochs or (state.check_stop(stop) and state.row_step == state.step)
 
 
 def _steps(train: Split, state: TrainState, hparams: Hparams) -> Iterator[list[Batch]]:
-    """Yield what is left of the epoch, the batches of one optimizer step at a time."""
+    """Yield the remaining micro-batches of the epoch, one optimizer step at a time."""
     if state.stopped:
         return
     batches = train.batches(
         batch_size=hparams.batch_size // hparams.accumulate_steps,
         epoch=state.epoch,
         first_batch=state.epoch_step * hparams.accumulate_steps,
-        share=shard_rows,
+        shard=shard_rows,
     )
     while parts := list(islice(batches, hparams.accumulate_steps)):
         yield parts
@@ -164,23 +164,23 @@ def _steps(train: Split, state: TrainState, hparams: Hparams) -> Iterator[list[B
 def _backward(
     task: Task, parts: Sequence[Batch], autocast: Autocast, band: Sequence[float] | None
 ) -> tuple[dict[str, Tensor], int]:
-    """Add up the gradients of one step; return its scalars and its number of samples.
+    """Accumulate the gradients of one step; return its scalars and its number of samples.
 
-    Where processes share a step, gradients and scalars are this one's part of the sum over all.
+    If processes share a step, gradients and scalars are this rank's summand.
     """
     num_samples = all_reduce_sum(sum(len(part.keys) for part in parts))
     scalars: dict[str, Tensor] = {}
     for part in parts:
         with autocast():
             losses, extra_scalars = task.losses(part)
-        losses = reduced(losses, band=band)
-        share = len(part.keys) / num_samples
-        (losses["loss"] * share).backward()  # type: ignore[no-untyped-call]
+        losses = reduce_losses(losses, band=band)
+        weight = len(part.keys) / num_samples
+        (losses["loss"] * weight).backward()  # type: ignore[no-untyped-call]
         for name, value in {**losses, **extra_scalars}.items():
-            scalars[name] = scalars.get(name, 0.0) + value.detach() * share
+            scalars[name] = scalars.get(name, 0.0) + value.detach() * weight
     return scalars, num_samples
 
 
 def _lr(optimizer: Optimizer) -> float:
-    """Return the learning rate of the step just done; with layer-wise decay the all_reduce_max."""
+    """Return the learning rate of the last step, the all_reduce_max one with layer-wise decay."""
     return float(max(group["lr"] for group in optimizer.param_groups))

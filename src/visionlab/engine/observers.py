@@ -1,6 +1,6 @@
-"""Observers see every step and epoch of a run, write it down, and touch nothing.
+"""Observers record every step and epoch of a run and must not change training.
 
-With or without them a seed gives bit-identical weights.
+With or without them, a seed gives bit-identical weights.
 """
 
 import functools
@@ -22,23 +22,23 @@ from visionlab.files.run_folder import read_rows
 
 
 class Observer(Protocol):
-    """Somebody who looks."""
+    """Observer protocol; an observer must not change training."""
 
     def on_step(self, state: TrainState, *, lr: float, loss: Tensor, num_samples: int) -> None:
-        """See an optimizer step just done; `loss` is a scalar, maybe not finite, on the device."""
+        """Handle a finished optimizer step; `loss` is a scalar on the device, maybe non-finite."""
 
     def on_epoch(self, row: Mapping[str, float], results: Mapping[str, Result]) -> None:
-        """See the metrics row of an epoch, and the validation of each model by name."""
+        """Handle the metrics row of an epoch and the validation results by model name."""
 
     def close(self) -> None:
-        """Write down what is left."""
+        """Write what is still buffered."""
 
 
 class MetricsFile:
-    """Appends each row to `metrics.jsonl`; a number that is not finite becomes null.
+    """Appends each row to `metrics.jsonl`; non-finite numbers become null.
 
     Args:
-        path: the file. Once the run moves, rows after `epoch` are removed, and a torn line.
+        path: the file. The first step removes rows after `epoch` and an incomplete last line.
         epoch: epochs finished so far.
     """
 
@@ -48,14 +48,14 @@ class MetricsFile:
         self._is_trimmed = False
 
     def on_step(self, state: TrainState, *, lr: float, loss: Tensor, num_samples: int) -> None:
-        """Remove what an earlier process wrote after its last checkpoint."""
+        """Remove rows that an earlier process wrote after its last checkpoint."""
         self._trim()
 
     def on_epoch(self, row: Mapping[str, float], results: Mapping[str, Result]) -> None:
         """Append the row.
 
         Raises:
-            OSError: the disk is full or refuses.
+            OSError: the file cannot be written.
         """
         self._trim()
         content = {key: value if math.isfinite(value) else None for key, value in row.items()}
@@ -72,7 +72,7 @@ class MetricsFile:
 
 
 class Predictions:
-    """Writes `<epoch>_<model>.npz` with what the metric knows of each validation sample.
+    """Writes the metric's per-sample results on validation to `<epoch>_<model>.npz`.
 
     Args:
         folder: `predictions/` of the run.
@@ -86,7 +86,7 @@ class Predictions:
         """Do nothing."""
 
     def on_epoch(self, row: Mapping[str, float], results: Mapping[str, Result]) -> None:
-        """Write one file a model; an epoch cut short by a rule has the number of the whole one."""
+        """Write one file per model; an epoch that a rule cut short has its number rounded up."""
         for name, result in results.items():
             arrays = {key: tensor.cpu().numpy() for key, tensor in result.samples.items()}
             path = self._folder / f"{math.ceil(row['epoch']):04d}_{name}.npz"
@@ -97,10 +97,10 @@ class Predictions:
 
 
 class Pictures:
-    """Keeps what the model in training did with the validation samples, to draw at the end.
+    """Keeps the model's latest validation samples and draws them at the end.
 
     Args:
-        draw: writes the pictures, given the samples.
+        draw: writes pictures of samples.
     """
 
     def __init__(self, draw: Callable[[dict[str, Tensor]], None]) -> None:
@@ -116,7 +116,7 @@ class Pictures:
             self._samples = results["model"].samples
 
     def draw(self) -> None:
-        """Draw."""
+        """Draw the latest samples, if any."""
         if self._samples is not None:
             self._draw(self._samples)
 
@@ -125,16 +125,16 @@ class Pictures:
 
 
 class TensorBoard:
-    """Draws each row, over steps, under the row's own names; lists the run under HParams.
+    """Logs each row over steps, under the keys of the row; lists the run under HParams.
 
-    What runs are compared by under HParams, its tab finds out by itself from the settings and
-    curves of all of them: an experiment's summary would let only those of one run count.
+    The HParams tab finds the settings and metrics to compare from all runs by itself: an experiment
+    summary would restrict it to those of one run.
 
     Args:
         folder: where the event file goes.
-        step: steps done so far; what an earlier process drew after it is hidden.
+        step: steps done so far; points that an earlier process logged after it are hidden.
         config: the configuration as YAML, shown as text.
-        settings: by which the run is compared with others.
+        settings: hyperparameters to compare runs by.
     """
 
     def __init__(
@@ -159,14 +159,14 @@ class TensorBoard:
         self._writer.flush()
 
     def finish(self, row: Mapping[str, float]) -> None:
-        """Draw the final numbers, and say that the run has them."""
+        """Log the final metrics and mark the run as finished under HParams."""
         self.on_epoch(row, {})
         _, _, end = hparams({}, {})
         self._writer.file_writer.add_summary(end)
         self._writer.flush()
 
     def close(self) -> None:
-        """Write down what is left."""
+        """Write what is still buffered."""
         self._writer.close()
 
 

@@ -1,4 +1,4 @@
-"""What a run says: a line an epoch; on a terminal a bar with loss, rate, speed and time left."""
+"""Progress of a run: a log line per epoch and, on a terminal, a progress bar."""
 
 import logging
 import sys
@@ -14,18 +14,18 @@ from visionlab.core.processes import rank
 from visionlab.engine.evaluation import Result
 from visionlab.engine.state import TrainState
 
-_MAX_COLUMNS = 7  # of numbers, in a table 100 characters wide
+_MAX_COLUMNS = 7  # of metrics, in a table 100 characters wide
 _log = logging.getLogger(__name__)
 
 
 class Terminal:
-    """Logs an epoch's row in one line; draws a bar where there is a terminal.
+    """Logs one line per epoch; on a terminal, shows a bar with loss, rate, speed and time left.
 
     Args:
         state: where the run starts.
-        total_steps: where it ends.
-        epochs: likewise.
-        monitor: the number of each model's validation that the line shows.
+        total_steps: optimizer steps of the whole run.
+        epochs: epochs of the whole run.
+        monitor: the validation metric that the line shows for each model.
     """
 
     def __init__(self, state: TrainState, *, total_steps: int, epochs: int, monitor: str) -> None:
@@ -50,7 +50,7 @@ class Terminal:
         self._progress.start()
 
     def on_step(self, state: TrainState, *, lr: float, loss: Tensor, num_samples: int) -> None:
-        """Move the bar."""
+        """Advance the bar."""
         self._stepped = time.monotonic()
         self._num_samples += num_samples
         self._total_samples += num_samples
@@ -67,7 +67,7 @@ class Terminal:
         )
 
     def on_epoch(self, row: Mapping[str, float], results: Mapping[str, Result]) -> None:
-        """Log one line; images/s are those of training, the seconds those of the whole epoch."""
+        """Log one line; images/s covers training only, the seconds the whole epoch."""
         train = [
             f"{name} {row[f'train/{name}']:.4f}"
             for name in dict.fromkeys(("loss", self._monitor))
@@ -88,22 +88,22 @@ class Terminal:
         self._num_samples, self._epoch_started = 0, now
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         self._progress.stop()
 
 
-def draw_table(results: Mapping[str, Mapping[str, Mapping[str, float]]]) -> None:
-    """Log the numbers of models on each split as a table, with a row a model or a row a number."""
+def log_metrics(results: Mapping[str, Mapping[str, Mapping[str, float]]]) -> None:
+    """Log the metrics on each split as a table, with one row per model or, if wide, per metric."""
     for split, models in results.items():
         names = list(next(iter(models.values()), {}))
         if len(names) <= _MAX_COLUMNS:
             table = Table("", *names, title=split, title_justify="left")
-            for model, numbers in models.items():
-                table.add_row(model, *(f"{numbers[name]:.4f}" for name in names))
+            for model, metrics in models.items():
+                table.add_row(model, *(f"{metrics[name]:.4f}" for name in names))
         else:
             table = Table("", *models, title=split, title_justify="left")
             for name in names:
-                table.add_row(name, *(f"{numbers[name]:.4f}" for numbers in models.values()))
+                table.add_row(name, *(f"{metrics[name]:.4f}" for metrics in models.values()))
         console = Console(width=100, color_system=None)
         with console.capture() as capture:
             console.print(table)

@@ -1,4 +1,4 @@
-"""The observer of a range test: notes rate and loss of each step while the rate moves."""
+"""Observer of a range test: records rate and loss of each step."""
 
 import csv
 import io
@@ -10,11 +10,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from visionlab.core.range_test import smoothed, suggestion
+from visionlab.core.range_test import smooth, suggest_lr
 from visionlab.engine.evaluation import Result
 from visionlab.engine.state import TrainState
 from visionlab.files.atomic import write_text
-from visionlab.files.run_folder import Point, read_points
+from visionlab.files.run_folder import RangeTestPoint, read_range_test
 
 _READ_EVERY_STEPS = 64
 _HEADER = ("step", "lr", "loss", "smoothed_loss")
@@ -22,13 +22,13 @@ _log = logging.getLogger(__name__)
 
 
 class RangeCurve:
-    """Keeps rate and loss of each step; at the end it has them drawn and logs a suggestion.
+    """Records rate and loss of each step; at the end, draws them and logs a suggested rate.
 
-    The file is written at each epoch's end and when the run ends, however it ends; from the first
-    loss on that is not finite nothing is kept.
+    The file is written after each epoch and when the run ends, however it ends. Recording stops at
+    the first non-finite loss.
 
     Args:
-        path: a CSV file; of an earlier process of the run, what lies after `step` is dropped.
+        path: a CSV file; rows of an earlier process after `step` are dropped.
         step: steps done so far.
         draw: called with `lrs`, `losses`, `smoothed` and `suggestion`.
     """
@@ -36,12 +36,12 @@ class RangeCurve:
     def __init__(self, path: Path, *, step: int, draw: Callable[..., None]) -> None:
         self._path = path
         self._draw = draw
-        self._points = [point for point in read_points(path) if point.step <= step]
+        self._points = [point for point in read_range_test(path) if point.step <= step]
         self._pending: list[tuple[int, float, Tensor]] = []
         self._is_finite = True
 
     def on_step(self, state: TrainState, *, lr: float, loss: Tensor, num_samples: int) -> None:
-        """Note the step; a GPU is waited for at few of them."""
+        """Record the step; synchronise with a GPU only every few steps."""
         self._pending.append((state.step, lr, loss))
         if len(self._pending) >= _READ_EVERY_STEPS:
             self._read()
@@ -50,10 +50,10 @@ class RangeCurve:
         """Write the file.
 
         Raises:
-            OSError: the disk is full or refuses.
+            OSError: the file cannot be written.
         """
         self._read()
-        self._write(smoothed([point.loss for point in self._points]))
+        self._write(smooth([point.loss for point in self._points]))
 
     def close(self) -> None:
         """Write the file, draw it, and log the suggestion."""
@@ -62,17 +62,19 @@ class RangeCurve:
             return
         lrs = [point.lr for point in self._points]
         losses = [point.loss for point in self._points]
-        means = smoothed(losses)
+        means = smooth(losses)
         self._write(means)
-        found = suggestion(lrs, means)
+        found = suggest_lr(lrs, means)
         self._draw(lrs=lrs, losses=losses, smoothed=means, suggestion=found)
         if found is None:
-            _log.info("range test: the loss does not fall, or over too few steps; no suggestion")
-        else:
-            way = "up" if lrs[-1] > lrs[0] else "down"
             _log.info(
-                "range test: on the way %s from %.3g to %.3g the loss falls fastest at lr %.2g",
-                *(way, lrs[0], lrs[-1], found),
+                "range test: no suggestion, the loss does not fall or there are too few steps"
+            )
+        else:
+            direction = "up" if lrs[-1] > lrs[0] else "down"
+            _log.info(
+                "range test: going %s from %.3g to %.3g, the loss falls fastest at lr %.2g",
+                *(direction, lrs[0], lrs[-1], found),
             )
 
     def _read(self) -> None:
@@ -81,7 +83,7 @@ class RangeCurve:
             for (step, lr, _), value in zip(self._pending, values, strict=True):
                 self._is_finite = self._is_finite and math.isfinite(value)
                 if self._is_finite:
-                    self._points.append(Point(step, lr, value))
+                    self._points.append(RangeTestPoint(step, lr, value))
             self._pending = []
 
     def _write(self, means: Sequence[float]) -> None:

@@ -1,29 +1,29 @@
-"""Where runs can go on: each has its newest checkpoint and the one before.
+"""Common resume points of runs that share a training.
 
-Runs that share a training write their checkpoints one after another. A process killed in between
-leaves some of them one checkpoint behind the others, never more, so there is always a position from
-which all can go on.
+Such runs write their checkpoints one after another. A process killed in between leaves some of them
+one checkpoint behind the others, never more. Each run keeps its newest checkpoint and the one
+before, so there is always a position from which all can resume.
 """
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from visionlab.engine.checkpoints import LAST, PREVIOUS, good_checkpoints
+from visionlab.engine.checkpoints import LAST, PREVIOUS, intact_checkpoints
 
 
 class Position(NamedTuple):
-    """Where a run is: its step, and the step after which its last metrics row was written."""
+    """Progress of a run: its step, and the step of its last metrics row."""
 
     step: int
     row_step: int
 
 
-BEGINNING = Position(0, 0)
+START = Position(0, 0)
 
 
 def common_resume_points(folders: Sequence[Path]) -> list[tuple[Position, list[Path]]]:
-    """Return which runs can go on together, and from where.
+    """Group runs by the position from which they can resume together.
 
     Args:
         folders: `checkpoints/` of each run, existing or not.
@@ -42,17 +42,17 @@ def common_resume_points(folders: Sequence[Path]) -> list[tuple[Position, list[P
 
 
 def rewind(folder: Path, *, position: Position) -> None:
-    """Make `last.pt` the checkpoint at a common resume point; drop a newer one."""
-    at = {_position(content): name for name, content in good_checkpoints(folder)}
-    if at.get(position) == PREVIOUS:
+    """Make the checkpoint at a common resume point `last.pt`; drop a newer one."""
+    names = {_position(content): name for name, content in intact_checkpoints(folder)}
+    if names.get(position) == PREVIOUS:
         (folder / PREVIOUS).replace(folder / LAST)
-    elif position not in at:  # the beginning
+    elif position not in names:  # the start
         (folder / LAST).unlink(missing_ok=True)
 
 
 def _positions(folder: Path) -> set[Position]:
-    found = {_position(content) for _, content in good_checkpoints(folder)}
-    return found if (folder / PREVIOUS).exists() else found | {BEGINNING}
+    found = {_position(content) for _, content in intact_checkpoints(folder)}
+    return found if (folder / PREVIOUS).exists() else found | {START}
 
 
 def _position(content: Mapping[str, Any]) -> Position:

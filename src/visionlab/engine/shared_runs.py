@@ -1,9 +1,8 @@
-"""Several runs on one training: each has averages of its own and keeps its own files.
+"""Several runs that share one training, each with its own averages and files.
 
-An average never feeds back into training, so runs that differ only in their averages train alike.
-The loop sees the averages of all runs at once, under names that are unique; what reaches a run's
-observers and checkpoints bears the run's own names again, so a run's files are the same, bit for
-bit, as if it had been alone.
+Averages never feed back into training, so runs that differ only in them train identically. The loop
+tracks the averages of all runs under unique shared names. Observers and checkpoints of a run use
+its own names, so its files are bit-identical to those of a separate run.
 """
 
 import copy
@@ -23,49 +22,49 @@ from visionlab.engine.validation import rename_models
 from visionlab.optim.averaging import Average
 
 Value = TypeVar("Value")
-Names = Mapping[str, str]  # what the loop calls a run's models -> what the run calls them
+Names = Mapping[str, str]  # of a run's models: shared name -> name in the run
 
 
 def unique_names(averages: Sequence[Sequence[Average]]) -> list[dict[str, Average]]:
-    """Rename averages so that no two have the same name; return those of each run by its names."""
+    """Give averages unique names in place; return those of each run by their names in the run."""
     count: Counter[str] = Counter()
-    by_own_name = []
-    for to_run_names in averages:
-        by_own_name.append({average.name: average for average in to_run_names})
-        for average in to_run_names:
+    by_run_name = []
+    for run_averages in averages:
+        by_run_name.append({average.name: average for average in run_averages})
+        for average in run_averages:
             count[average.name] += 1
             if count[average.name] > 1:
                 average.name = f"{average.name}#{count[average.name]}"
-    return by_own_name
+    return by_run_name
 
 
 def to_shared_names(values: Mapping[str, Value], names: Names) -> dict[str, Value]:
-    """Return what a run knows of its models under the loop's names; see `to_run_names`."""
-    return {ours: values[own] for ours, own in names.items() if own in values}
+    """Map values keyed by a run's names to shared names; the inverse of `to_run_names`."""
+    return {shared: values[own] for shared, own in names.items() if own in values}
 
 
 def to_run_names(values: Mapping[str, Value], names: Names) -> dict[str, Value]:
-    """Return what the loop knows of a run's models under the run's names."""
-    return {own: values[ours] for ours, own in names.items() if ours in values}
+    """Select the values of a run's models and map shared names to the run's names."""
+    return {own: values[shared] for shared, own in names.items() if shared in values}
 
 
 def saved_names(names: Names) -> Names:
-    """Return the names under which a run's models and their best weights are saved."""
-    return {**names, **{best_name(ours): best_name(own) for ours, own in names.items()}}
+    """Return the names of a run's saved models, best weights included."""
+    return {**names, **{best_name(shared): best_name(own) for shared, own in names.items()}}
 
 
 class SharedCheckpoints:
     """Writes the checkpoints of all runs of a training, one run after another.
 
     Args:
-        runs: the names of each run's models, and its own checkpoints.
+        runs: names of the models and checkpoints of each run.
     """
 
     def __init__(self, runs: Sequence[tuple[Names, Checkpoints]]) -> None:
         self._runs = runs
 
     def due(self) -> bool:
-        """Return whether `last.pt` of a run is older than it may be."""
+        """Return whether `last.pt` of any run is due."""
         return any(checkpoints.due() for _, checkpoints in self._runs)
 
     def save_last(
@@ -85,18 +84,18 @@ class SharedCheckpoints:
             )
 
     def save_model(self, name: str, model: nn.Module, *, step: int) -> None:
-        """Write a model's weights for the runs whose model it is."""
+        """Write a model's weights for the runs that have this model."""
         for names, checkpoints in self._runs:
             if name in saved_names(names):
                 checkpoints.save_model(saved_names(names)[name], model, step=step)
 
 
 class RunObserver:
-    """Shows an observer of one run what concerns that run.
+    """Passes to an observer of one run only what concerns that run.
 
     Args:
-        observer: of the run.
-        names: of its models.
+        observer: the observer.
+        names: names of the run's models.
     """
 
     def __init__(self, observer: Observer, names: Names) -> None:
@@ -104,11 +103,11 @@ class RunObserver:
         self._names = names
 
     def on_step(self, state: TrainState, *, lr: float, loss: Tensor, num_samples: int) -> None:
-        """Show the step."""
+        """Pass on the step."""
         self._observer.on_step(state, lr=lr, loss=loss, num_samples=num_samples)
 
     def on_epoch(self, row: Mapping[str, float], results: Mapping[str, Result]) -> None:
-        """Show the run's part of the row and of the results."""
+        """Pass on the run's part of the row and of the results."""
         self._observer.on_epoch(rename_models(row, self._names), to_run_names(results, self._names))
 
     def close(self) -> None:
@@ -117,7 +116,7 @@ class RunObserver:
 
 
 def _renamed(average: Average, name: str) -> Average:
-    """Return an average that shares everything with another, but for its name."""
+    """Return a shallow copy of an average under another name."""
     renamed = copy.copy(average)
     renamed.name = name
     return renamed

@@ -1,4 +1,4 @@
-"""Where a training run is: all that changes besides weights, optimizer and averages."""
+"""State of a training run besides weights, optimizer and averages."""
 
 import math
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ CHECK_EVERY_STEPS = 8
 
 @dataclass(kw_only=True)
 class Best:
-    """The best value of the monitored number, and the epoch after which it was measured."""
+    """Best value of the monitored metric and the epoch after which it was measured."""
 
     value: float
     epoch: int
@@ -25,8 +25,8 @@ class Best:
 class RunningMeans:
     """Sample-weighted means of named scalars over an epoch.
 
-    Values stay on the device for some steps, so that a GPU need not be waited for at each; a value
-    that is not finite is found at the next look and named with its own step.
+    Values stay on the device for a few steps to avoid synchronising with a GPU at each. A
+    non-finite value is found at the next `flush` and reported with its own step.
     """
 
     def __init__(self) -> None:
@@ -36,16 +36,16 @@ class RunningMeans:
         self._pending: list[tuple[str, int, dict[str, Tensor]]] = []
 
     def add(self, scalars: Mapping[str, Tensor], *, where: str, num_samples: int) -> None:
-        """Take in the scalars of one optimizer step; `where` names it should one be wrong."""
+        """Add the scalars of one optimizer step; `where` names it in an error."""
         self._pending.append((where, num_samples, dict(scalars)))
         if len(self._pending) >= CHECK_EVERY_STEPS:
-            self.settle()
+            self.flush()
 
-    def settle(self) -> None:
-        """Look at every value that was not looked at yet.
+    def flush(self) -> None:
+        """Read and check all pending values.
 
         Raises:
-            FloatingPointError: one is not finite.
+            FloatingPointError: a value is not finite.
         """
         if not self._pending:
             return
@@ -62,17 +62,17 @@ class RunningMeans:
 
     def means(self) -> dict[str, float]:
         """Return the means so far."""
-        self.settle()
+        self.flush()
         return {name: total / self._num_samples for name, total in self._sums.items()}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint needs."""
-        self.settle()
+        """Return plain containers, for a checkpoint."""
+        self.flush()
         return {"sums": dict(self._sums), "num_samples": self._num_samples}
 
     @classmethod
     def from_state_dict(cls, content: Mapping[str, Any]) -> Self:
-        """Return the means that `state_dict` described."""
+        """Restore means from the result of `state_dict`."""
         means = cls()
         means._sums = dict(content["sums"])
         means._num_samples = content["num_samples"]
@@ -86,13 +86,13 @@ class TrainState:
     Attributes:
         step: optimizer steps done.
         epoch: epochs finished.
-        epoch_step: optimizer steps done in the epoch that is not finished.
-        seconds: time spent in training, over all resumes.
-        means: of losses and extra_scalars in the epoch that is not finished.
-        row_step: the step after which the last metrics row was written.
-        best: by model name (`model`, `ema_0.999`, ...).
-        plateau: what a schedule that watches the run has seen; the rate has its factor.
-        stopped: why training ended early, if it did.
+        epoch_step: optimizer steps done in the current epoch.
+        seconds: training time over all resumes.
+        means: means of losses and extra scalars in the current epoch.
+        row_step: step after which the last metrics row was written.
+        best: best metric by model name (`model`, `ema_0.999`, ...).
+        plateau: state of a `Plateau` schedule; its factor multiplies the learning rate.
+        stopped: why training ended early, or None.
     """
 
     step: int = 0
@@ -120,7 +120,7 @@ class TrainState:
 
     @classmethod
     def from_state_dict(cls, content: Mapping[str, Any]) -> Self:
-        """Return the progress that `state_dict` described."""
+        """Restore progress from the result of `state_dict`."""
         return cls(
             step=content["step"],
             epoch=content["epoch"],
@@ -133,27 +133,29 @@ class TrainState:
         )
 
     @property
-    def epochs_without_gain(self) -> int:
-        """How many epochs ago the last improvement of any model was."""
+    def epochs_without_improvement(self) -> int:
+        """Epochs since the last improvement of any model."""
         return self.epoch - max((best.epoch for best in self.best.values()), default=self.epoch)
 
     def check_stop(self, stop: Stop) -> bool:
-        """Return whether a rule ends the run here, and note which in `stopped`."""
+        """Return whether a rule ends the run here; set `stopped` to the reason."""
         self.stopped = stop.reason(
-            step=self.step, seconds=self.seconds, epochs_without_gain=self.epochs_without_gain
+            step=self.step,
+            seconds=self.seconds,
+            epochs_without_improvement=self.epochs_without_improvement,
         )
         return self.stopped is not None
 
     def finish_step(
         self, scalars: Mapping[str, Tensor], num_samples: int, *, seconds: float
     ) -> None:
-        """Count one optimizer step, with its losses and the time since the run began."""
+        """Count one optimizer step, with its losses and the training time so far."""
         self.step, self.epoch_step, self.seconds = self.step + 1, self.epoch_step + 1, seconds
         where = f"step {self.step} of epoch {self.epoch + 1}"
         self.means.add(scalars, where=where, num_samples=num_samples)
 
     def finish_epoch(self) -> None:
-        """Count the running epoch as finished, and begin the means of the next."""
+        """Count the current epoch as finished and reset the means."""
         self.epoch, self.epoch_step, self.means = self.epoch + 1, 0, RunningMeans()
 
 

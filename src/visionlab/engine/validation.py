@@ -1,4 +1,4 @@
-"""What is measured after an epoch: the model and each of its averages, and which was the best."""
+"""Validation after an epoch: metrics of the model and its averages, and the best weights."""
 
 import math
 import re
@@ -17,11 +17,11 @@ from visionlab.engine.state import Best, TrainState
 from visionlab.optim.averaging import Average, recompute_buffers, weight_distance, weight_norm
 from visionlab.task import Autocast, Batch, Task
 
-_OF_MODEL = re.compile(r"(norm/(?:model_minus_)?|val/)(?P<name>[^/]+)((?:/.*)?)")
+_MODEL_KEY = re.compile(r"(norm/(?:model_minus_)?|val/)(?P<name>[^/]+)((?:/.*)?)")
 
 
 def named_models(model: nn.Module, averages: Sequence[Average]) -> dict[str, nn.Module]:
-    """Return the model in training, as `model`, and its averages by their names."""
+    """Return the model in training as `model`, and its averages by name."""
     return {"model": model} | {average.name: average.module for average in averages}
 
 
@@ -36,18 +36,19 @@ def validate(
     autocast: Autocast,
     seed: int,
 ) -> dict[str, Result]:
-    """Return the validation of the model and of every average by name; empty without `val`.
+    """Validate the model and every average; return results by name, empty without `val`.
 
-    Buffers that are to be recomputed are, with or without `val`: the averages are saved afterwards.
+    Buffers of averages with `buffers=recomputed` are recomputed even without `val`, because the
+    averages are saved afterwards.
     """
     for average in averages:
         if average.buffers == "recomputed":
             seeding.seed_everything(seeding.derive(seed, "recompute", state.step))
             batches = task.splits["train"].batches(
-                batch_size=hparams.batch_size, epoch=state.epoch, first_batch=0, share=shard_rows
+                batch_size=hparams.batch_size, epoch=state.epoch, first_batch=0, shard=shard_rows
             )
             with autocast():
-                recompute_buffers(average.module, _checked(batches, signals))
+                recompute_buffers(average.module, _check_signals(batches, signals))
             broadcast_buffers(average.module)
     if "val" not in task.splits:
         return {}
@@ -64,8 +65,8 @@ def validate(
     }
 
 
-def _checked(batches: Iterator[Batch], signals: Signals) -> Iterator[Batch]:
-    """Yield batches; a signal that came meanwhile ends it."""
+def _check_signals(batches: Iterator[Batch], signals: Signals) -> Iterator[Batch]:
+    """Yield batches; raise if a signal came meanwhile."""
     for batch in batches:
         signals.check()
         yield batch
@@ -80,10 +81,10 @@ def metrics_row(
     epoch: float,
     lr: float,
 ) -> dict[str, float]:
-    """Return one row of `metrics.jsonl`; nothing in it depends on time or place.
+    """Return one row of `metrics.jsonl`; nothing in it depends on time or machine.
 
-    `epoch` is a whole number, or a fraction where a rule stopped within an epoch; `lr` is that of
-    the last step.
+    `epoch` is whole unless a rule stopped training within an epoch; `lr` is the rate of the last
+    step.
     """
     row = {"epoch": int(epoch) if epoch == int(epoch) else epoch, "step": state.step, "lr": lr}
     row |= {f"train/{name}": value for name, value in state.means.means().items()}
@@ -93,28 +94,28 @@ def metrics_row(
         distance = weight_distance(average.module, model)
         row[f"norm/model_minus_{average.name}"] = distance.item()
     for name, result in results.items():
-        row |= {f"val/{name}/{number}": value for number, value in result.metrics.items()}
+        row |= {f"val/{name}/{metric}": value for metric, value in result.metrics.items()}
     return row
 
 
 def rename_models(row: Mapping[str, float], names: Mapping[str, str]) -> dict[str, float]:
-    """Return what of a metrics row concerns some models, under other names.
+    """Rename the models in the keys of a metrics row and drop the keys of other models.
 
     Args:
         row: from `metrics_row`.
-        names: of the models that stay, and what they are to be called.
+        names: new names of the models to keep.
     """
-    kept = {}
+    renamed = {}
     for key, value in row.items():
-        of_model = _OF_MODEL.fullmatch(key)
-        if of_model is None:
-            kept[key] = value
-        elif of_model["name"] in names:
-            kept[of_model[1] + names[of_model["name"]] + of_model[3]] = value
-    return kept
+        match = _MODEL_KEY.fullmatch(key)
+        if match is None:
+            renamed[key] = value
+        elif match["name"] in names:
+            renamed[match[1] + names[match["name"]] + match[3]] = value
+    return renamed
 
 
-def keep_best(
+def save_best(
     task: Task,
     averages: Sequence[Average],
     results: Mapping[str, Result],
@@ -122,7 +123,7 @@ def keep_best(
     state: TrainState,
     checkpoints: CheckpointWriter,
 ) -> None:
-    """Save each model whose monitored number is its best so far; the first of equals stays."""
+    """Save each model whose monitored metric is its best so far; ties keep the first."""
     models = named_models(task.model, averages)
     for name, result in results.items():
         value, best = result.metrics[task.monitor], state.best.get(name)

@@ -1,1 +1,1 @@
-"""What several predictions of the same thing give together."""
+"""Ensembles: one prediction of several."""

@@ -1,1 +1,1 @@
-"""Files: atomic writes, tensor files, the run folder, locks."""
+"""Files: atomic writes, tensor files, the run folder and locks."""

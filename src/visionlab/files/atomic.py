@@ -1,6 +1,6 @@
-"""Files that are never half replaced: written aside, flushed to the disk, renamed over the old one.
+"""Atomic file writes: write a temporary file, flush it to disk, rename it over the old one.
 
-Imports no torch; files of tensors are in `tensor_files`.
+Imports no torch; `tensors` writes tensor files.
 """
 
 import json
@@ -13,25 +13,25 @@ from typing import Any, BinaryIO
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a small text file, replacing what was there in one step."""
+    """Write a text file atomically."""
     write_file(path, lambda file: file.write(text.encode()))
 
 
 def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write a file by a function, replacing what was there in one step.
+    """Write a file atomically; `write` fills the open binary file.
 
     Raises:
-        OSError: the disk is full or refuses; the old file is untouched.
+        OSError: the file cannot be written; the old one is untouched.
     """
-    with written_aside(path, write) as aside:
-        aside.replace(path)
+    with staged_file(path, write) as staged:
+        staged.replace(path)
 
 
 def append_text(path: Path, text: str) -> None:
     """Append to a text file.
 
     Raises:
-        OSError: the disk is full or refuses.
+        OSError: the file cannot be written.
     """
     try:
         with path.open("a", encoding="utf-8") as file:
@@ -41,53 +41,53 @@ def append_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file, replacing what was there in one step; numbers not finite become null."""
-    write_text(path, json.dumps(_finite(content), indent=2) + "\n")
+    """Write a JSON file atomically; non-finite numbers become null."""
+    write_text(path, json.dumps(_replace_non_finite(content), indent=2) + "\n")
 
 
-def _finite(value: Any) -> Any:
+def _replace_non_finite(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {key: _finite(each) for key, each in value.items()}
+        return {key: _replace_non_finite(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(each) for each in value]
+        return [_replace_non_finite(each) for each in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @contextmanager
-def written_aside(path: Path, write: Callable[[BinaryIO], object]) -> Iterator[Path]:
-    """Write a file beside `path` and flush it; it is gone afterwards unless it was renamed."""
-    aside = _aside(path)
+def staged_file(path: Path, write: Callable[[BinaryIO], object]) -> Iterator[Path]:
+    """Write and flush a temporary file beside `path`; remove it on exit unless it was renamed."""
+    staged = _staging_path(path)
     try:
-        with aside.open("w+b") as file:
+        with staged.open("w+b") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        yield aside
+        yield staged
     except (OSError, RuntimeError) as error:
         raise OSError(f"{path} cannot be written, {_reason(error)}") from error
     finally:
-        aside.unlink(missing_ok=True)
+        staged.unlink(missing_ok=True)
 
 
-def _aside(path: Path) -> Path:
-    """Return a name beside `path`; what a killed process left there is overwritten."""
+def _staging_path(path: Path) -> Path:
+    """Return a temporary name beside `path`; leftovers of a killed process are overwritten."""
     return path.with_name(f".{path.name}.tmp")
 
 
-def replace_by_link(path: Path, link: Path) -> None:
-    """Make `link` a second name of `path`; `path` never disappears meanwhile."""
-    aside = _aside(link)
-    aside.unlink(missing_ok=True)
+def replace_with_hard_link(path: Path, link: Path) -> None:
+    """Make `link` a hard link to `path`, atomically; `path` stays in place throughout."""
+    staged = _staging_path(link)
+    staged.unlink(missing_ok=True)
     try:
-        os.link(path, aside)
-    except OSError:  # a file system without hard links: `link` is there whenever `path` is not
+        os.link(path, staged)
+    except OSError:  # no hard links here: move `path`, so that one of the two always exists
         path.replace(link)
     else:
-        aside.replace(link)
+        staged.replace(link)
 
 
-def flush_folder(folder: Path) -> None:
-    """Flush to the disk which files a folder holds."""
+def fsync_folder(folder: Path) -> None:
+    """Flush the entries of a folder to disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -96,7 +96,7 @@ def flush_folder(folder: Path) -> None:
 
 
 def _reason(error: BaseException) -> str:
-    """Return the system's words if it has some, or the first line, without torch's C++ stack."""
+    """Return the system's error text, or else the first line without torch's C++ stack."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.strerror:

@@ -1,4 +1,4 @@
-"""One process at a time works in a run folder, or on a file that several share."""
+"""Locks on run folders and shared files."""
 
 import fcntl
 import time
@@ -7,28 +7,28 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-_FILE = "run.log"
+_LOCK_FILE = "run.log"
 
 
 @contextmanager
 def locked(folder: Path, *, wait_seconds: float = 0.0) -> Iterator[None]:
-    """Hold a run folder; the system lets go of it when the process ends, however it ends.
+    """Lock a run folder; the system releases the lock when the process ends, however it ends.
 
     Raises:
-        ValueError: another process holds it, for longer than the wait.
+        ValueError: another process still holds the lock after `wait_seconds`.
     """
-    until = time.monotonic() + wait_seconds
-    with (folder / _FILE).open("a") as file:
-        while not _lock(file):
-            if time.monotonic() >= until:
-                raise ValueError(f"{folder} must not be in use, another process works in it")
+    deadline = time.monotonic() + wait_seconds
+    with (folder / _LOCK_FILE).open("a") as file:
+        while not _try_lock(file):
+            if time.monotonic() >= deadline:
+                raise ValueError(f"{folder} must not be in use by another process")
             time.sleep(0.1)
         yield
 
 
 @contextmanager
-def exclusive(path: Path) -> Iterator[None]:
-    """Hold a file that is there for this, as soon as no other process does."""
+def file_lock(path: Path) -> Iterator[None]:
+    """Wait for a lock file, creating it if missing, and hold it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
         fcntl.lockf(file, fcntl.LOCK_EX)
@@ -36,17 +36,17 @@ def exclusive(path: Path) -> Iterator[None]:
 
 
 def is_held(folder: Path) -> bool:
-    """Return whether another process holds a run folder."""
-    if not (folder / _FILE).exists():
+    """Return whether another process holds the lock of a run folder."""
+    if not (folder / _LOCK_FILE).exists():
         return False
-    with (folder / _FILE).open("a") as file:
-        return not _lock(file)
+    with (folder / _LOCK_FILE).open("a") as file:
+        return not _try_lock(file)
 
 
-def _lock(file: TextIO) -> bool:
-    """Try to hold a file until it is closed."""
+def _try_lock(file: TextIO) -> bool:
+    """Try to lock a file until it is closed; return whether that worked."""
     try:
-        # not flock: loader workers would share it, and hold on for seconds after a kill
+        # not flock: data loader workers would inherit it and hold it for seconds after a kill
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
         return False

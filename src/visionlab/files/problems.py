@@ -1,4 +1,4 @@
-"""What is said about a file that is to be handed in."""
+"""Reports of problems in a submission file."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -6,11 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 MAX_EXAMPLES = 10
 
 
-def gather(problems: Iterable[tuple[str, str]]) -> tuple[dict[str, list[str]], Counter[str]]:
-    """Return the first few examples of what is wrong, by rule, and how often each rule is broken.
+def group_problems(
+    problems: Iterable[tuple[str, str]],
+) -> tuple[dict[str, list[str]], Counter[str]]:
+    """Group problems by the broken rule; return the first examples and the count of each.
 
     Args:
-        problems: the rule, and what there was instead.
+        problems: pairs of the rule and what the file has instead.
     """
     examples: dict[str, list[str]] = {}
     counts: Counter[str] = Counter()
@@ -21,18 +23,18 @@ def gather(problems: Iterable[tuple[str, str]]) -> tuple[dict[str, list[str]], C
     return examples, counts
 
 
-def problem_lines(
+def format_problems(
     examples: Mapping[str, Sequence[str]], counts: Mapping[str, int], *, unit: str
 ) -> Iterator[str]:
-    """Yield what is wrong as lines.
+    """Yield the lines of a problem report.
 
     Args:
         examples: the first few, by rule.
-        counts: how often each rule is broken.
-        unit: what is counted, for example "places".
+        counts: violations of each rule.
+        unit: plural noun for what is counted, for example "places".
     """
-    for rule, some in examples.items():
+    for rule, shown in examples.items():
         yield f"WRONG in {counts[rule]} {unit}: {rule}"
-        yield from (f"  {example}" for example in some)
-        if counts[rule] > len(some):
-            yield f"  and {counts[rule] - len(some)} more"
+        yield from (f"  {example}" for example in shown)
+        if counts[rule] > len(shown):
+            yield f"  and {counts[rule] - len(shown)} more"

@@ -10,61 +10,61 @@ from typing import Any, NamedTuple
 
 import yaml
 
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # 8 times as fast, where it is there
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # 8 times as fast, if available
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Return the settings of the run in a folder."""
+    """Return the settings in `config.yaml` of a run folder."""
     return read_yaml((folder / "config.yaml").read_text(encoding="utf-8"))
 
 
 def read_yaml(text: str) -> dict[str, Any]:
-    """Return settings as `OmegaConf.to_yaml` wrote them."""
+    """Parse settings that `OmegaConf.to_yaml` wrote."""
     settings: dict[str, Any] = yaml.load(text, Loader=_LOADER)
     return settings
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """Return what a run wrote down of itself, or nothing."""
+    """Return the content of `run.json`, empty if there is no such file."""
     path = folder / "run.json"
     content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     return content
 
 
 def read_rows(path: Path) -> list[dict[str, float]]:
-    """Return the rows of a metrics file; a last line that was cut short is left out."""
+    """Return the rows of a metrics file, without an incomplete last line."""
     if not path.exists():
         return []
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     return [json.loads(line) for line in lines if line.endswith("}\n")]
 
 
-def leaves(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return the settings by their dotted names; a list is one setting."""
-    found: dict[str, Any] = {}
+def flatten_config(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return settings by their dotted keys; a list is one setting."""
+    flat: dict[str, Any] = {}
     for key, value in config.items():
         if isinstance(value, Mapping) and value:
-            found |= leaves(value, f"{prefix}{key}.")
+            flat |= flatten_config(value, f"{prefix}{key}.")
         else:
-            found[f"{prefix}{key}"] = value
-    return found
+            flat[f"{prefix}{key}"] = value
+    return flat
 
 
-class Point(NamedTuple):
-    """One step."""
+class RangeTestPoint(NamedTuple):
+    """One step of a range test."""
 
     step: int
     lr: float
     loss: float
 
 
-def read_points(path: Path) -> list[Point]:
-    """Return the steps that a range test wrote down; nothing if there is no file."""
+def read_range_test(path: Path) -> list[RangeTestPoint]:
+    """Return the steps that a range test recorded, empty if there is no file."""
     if not path.exists():
         return []
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    return [Point(int(row["step"]), float(row["lr"]), float(row["loss"])) for row in rows]
+    return [RangeTestPoint(int(row["step"]), float(row["lr"]), float(row["loss"])) for row in rows]
 
 
 def walk_runs(folder: Path) -> Iterator[tuple[Path, bool]]:

@@ -1,8 +1,8 @@
-"""Files of tensors that are either whole or recognised as broken.
+"""Tensor files with a checksum: a file is either whole or recognised as damaged.
 
-They are torch's zip format with a SHA-256 of their content in the zip's comment: `torch.load` and
-`unzip -z` read them as they are. They hold tensors and plain containers only, so reading one runs
-no code.
+The format is torch's zip file with the SHA-256 of its content in the zip comment, so `torch.load`
+and `unzip -z` read it unchanged. Files hold tensors and plain containers only, so reading one
+executes no code.
 """
 
 import hashlib
@@ -14,50 +14,50 @@ from typing import Any, BinaryIO
 
 import torch
 
-from visionlab.files.atomic import flush_folder, replace_by_link, written_aside
+from visionlab.files.atomic import fsync_folder, replace_with_hard_link, staged_file
 
 _PREFIX = b"sha256:"
 _COMMENT_LENGTH = len(_PREFIX) + 64
 _CHUNK = 1 << 20
 
 
-def write_tensors(path: Path, content: Mapping[str, Any], *, keep: Path | None = None) -> None:
-    """Write tensors and plain containers to `path`, replacing what was there in one step.
+def write_tensors(path: Path, content: Mapping[str, Any], *, backup: Path | None = None) -> None:
+    """Write tensors and plain containers to `path` atomically.
 
     Args:
         path: the file to write.
         content: what to write.
-        keep: where the file that `path` held until now stays, if it is to stay.
+        backup: where to keep the previous file, or None to drop it.
 
     Raises:
-        OSError: the disk is full or refuses; the old file is untouched.
+        OSError: the file cannot be written; the old one is untouched.
     """
 
     def write(file: BinaryIO) -> None:
         torch.save(dict(content), file)
-        _seal(file)
+        _append_checksum(file)
 
-    with written_aside(path, write) as aside:
-        if keep is not None and path.exists():
-            replace_by_link(path, keep)
-        aside.replace(path)
-    flush_folder(path.parent)
+    with staged_file(path, write) as staged:
+        if backup is not None and path.exists():
+            replace_with_hard_link(path, backup)
+        staged.replace(path)
+    fsync_folder(path.parent)
 
 
-def read_tensors(path: Path, *, sealed: bool) -> dict[str, Any]:
-    """Read a tensor file on the CPU.
+def read_tensors(path: Path, *, require_checksum: bool) -> dict[str, Any]:
+    """Read a tensor file to the CPU.
 
     Args:
-        path: a file of `write_tensors`, or if not `sealed` any file of `torch.save`.
-        sealed: whether a file without a checksum is refused.
+        path: a file of `write_tensors`, or of `torch.save` if no checksum is required.
+        require_checksum: whether to refuse a file without a checksum.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: the file is cut short, altered, or holds more than tensors and containers.
+        FileNotFoundError: there is no such file.
+        ValueError: the file is truncated, altered, or holds more than tensors and containers.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist")
-    _check_seal(path, required=sealed)
+    _verify_checksum(path, required=require_checksum)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -65,15 +65,15 @@ def read_tensors(path: Path, *, sealed: bool) -> dict[str, Any]:
             f"{path} must hold tensors and plain containers only; it holds other objects, or is "
             "not a checkpoint, and was not run"
         ) from error
-    except Exception as error:  # a damaged file can raise anything
+    except Exception as error:  # a damaged file may raise anything
         raise ValueError(f"{path} is not a whole checkpoint file") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} must hold a dictionary, got {type(content).__name__}")
     return content
 
 
-def _seal(file: BinaryIO) -> None:
-    """Put the checksum of everything before the zip's comment into that comment."""
+def _append_checksum(file: BinaryIO) -> None:
+    """Store the checksum of everything before the zip comment in that comment."""
     file.flush()
     file.seek(-2, os.SEEK_END)
     if file.read(2) != b"\0\0":
@@ -85,7 +85,7 @@ def _seal(file: BinaryIO) -> None:
     file.flush()
 
 
-def _check_seal(path: Path, *, required: bool) -> None:
+def _verify_checksum(path: Path, *, required: bool) -> None:
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         end = size - _COMMENT_LENGTH - 2

@@ -6,7 +6,7 @@ from typing import Any, Generic, TypeVar
 
 from torch import Tensor
 
-from visionlab.core.processes import Share, unsharded
+from visionlab.core.processes import Shard, unsharded
 from visionlab.images.batching import BatchOrder
 from visionlab.images.views import View
 from visionlab.task import Batch
@@ -58,7 +58,7 @@ class ImageSplit(Generic[Read]):
         return len(self.order(batch_size=batch_size, epoch=0))
 
     def batches(
-        self, *, batch_size: int, epoch: int, first_batch: int, share: Share = unsharded
+        self, *, batch_size: int, epoch: int, first_batch: int, shard: Shard = unsharded
     ) -> Iterator[Batch]:
         """Yield the batches of an epoch from number `first_batch` on.
 
@@ -66,7 +66,7 @@ class ImageSplit(Generic[Read]):
             ValueError: a file cannot be decoded, or does not match its annotation.
         """
         rows = self.order(batch_size=batch_size, epoch=epoch)[first_batch:]
-        for content in self.read(share(rows)):
+        for content in self.read(shard(rows)):
             yield self.assemble(content, epoch)
 
     def view_batches(self, *, batch_size: int, views: Sequence[View]) -> Iterator[list[Batch]]:

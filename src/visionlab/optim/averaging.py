@@ -1,7 +1,7 @@
-"""Weight averages: exponential and uniform means of a model's weights over its training.
+"""Weight averages: exponential and uniform means of a model's weights over training.
 
-An average never feeds back into training, so any number of them ride on one run. It is itself a
-model: its `module` is evaluated, saved and ensembled like any other.
+An average never feeds back into training, so one run can track any number of them. An average is
+itself a model: its `module` is evaluated, saved and ensembled like any other.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ Buffers = Literal["averaged", "copied", "recomputed"]
 class Exponential:
     """Decay of an exponential moving average; the window is about 1 / (1 - decay) updates.
 
-    With `warmup_power` p the decay of update t (from 0) is at most 1 - (1 + t) ** -p, so a young
-    average forgets its random start (timm's `ModelEmaV3` uses p = 2/3 with gamma 1).
+    With `warmup_power` p, the decay of update t (from 0) is at most 1 - (1 + t) ** -p, so an early
+    average forgets the random initial weights (timm's `ModelEmaV3`: p = 2/3, gamma = 1).
     """
 
     decay: float
     warmup_power: float | None
 
     def __call__(self, num_updates: int) -> float:
-        """Return the decay of the update that follows `num_updates` earlier ones."""
+        """Return the decay of the next update after `num_updates` updates."""
         if self.warmup_power is None:
             return float(self.decay)
         return min(self.decay, 1.0 - math.pow(1.0 + num_updates, -self.warmup_power))
@@ -46,14 +46,14 @@ class Average:
     """A running average of a model's weights; `module` is the averaged model, in eval mode.
 
     Args:
-        model: the model in training, already on its device: its tensors are read at each update.
+        model: the model in training, already on its device; each update reads its tensors.
         name: the average's name in metrics rows and checkpoints, for example `ema_0.999`.
-        decay_at: maps the number of updates done to the decay of the next one.
-        start_step: up to this step the average is a plain copy of the model.
-        interval_steps: an update is made at every so many steps.
-        buffers: `averaged` like weights (integers truncated, as timm's `ModelEmaV2` does), `copied`
-            from the model, or copied in training and `recomputed` from training data before the
-            average is evaluated (see `recompute_buffers`).
+        decay_at: maps the number of updates done to the decay of the next update.
+        start_step: until this step, the average is a plain copy of the model.
+        interval_steps: steps between updates.
+        buffers: `averaged` like weights (integers truncated, as in timm's `ModelEmaV2`), `copied`
+            from the model, or copied during training and `recomputed` from training data before
+            each evaluation (see `recompute_buffers`).
     """
 
     def __init__(
@@ -76,13 +76,13 @@ class Average:
         averaged, copied = _paired_tensors(
             self.module, model, average_buffers=buffers == "averaged"
         )
-        self._floats = _columns([pair for pair in averaged if pair[0].is_floating_point()])
-        self._integers = _columns([pair for pair in averaged if not pair[0].is_floating_point()])
-        self._copied = _columns(copied)
+        self._floats = _unzip([pair for pair in averaged if pair[0].is_floating_point()])
+        self._integers = _unzip([pair for pair in averaged if not pair[0].is_floating_point()])
+        self._copied = _unzip(copied)
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Take in the model's weights after optimizer step number `step`, counted from 1."""
+        """Update from the model's weights after optimizer step `step`, counted from 1."""
         if step <= self._start_step:
             _copy(*self._floats)
             _copy(*self._integers)
@@ -100,20 +100,20 @@ class Average:
         return {"module": self.module.state_dict(), "num_updates": self.num_updates}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what `state_dict` returned."""
+        """Restore the result of `state_dict`."""
         self.module.load_state_dict(state["module"])
         self.num_updates = state["num_updates"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Averages:
-    """Which averages a run carries: one exponential per decay, and the uniform one if asked.
+    """The averages that a run tracks: one exponential per decay, and optionally a uniform one.
 
     Raises:
-        ValueError: a decay outside [0, 1), a decay named twice, or a count out of range.
+        ValueError: a decay is outside [0, 1) or listed twice, or a count is out of range.
     """
 
-    training_invariant: ClassVar[Sequence[str]] = (  # none of it feeds back into training
+    training_invariant: ClassVar[Sequence[str]] = (  # averages never feed back into training
         "decay",
         "uniform",
         "start_step",
@@ -146,23 +146,23 @@ class Averages:
             )
 
     def __call__(self, model: nn.Module) -> list[Average]:
-        """Return the averages of `model`, each a copy of it as it is now."""
-        rules: dict[str, Callable[[int], float]] = {
+        """Return the averages of `model`, initialised to copies of its current weights."""
+        decays: dict[str, Callable[[int], float]] = {
             f"ema_{decay}": Exponential(decay=decay, warmup_power=self.warmup_power)
             for decay in self._decays()
         }
         if self.uniform:
-            rules["uniform"] = uniform
+            decays["uniform"] = uniform
         return [
             Average(
                 model,
                 name=name,
-                decay_at=rule,
+                decay_at=decay_at,
                 start_step=self.start_step,
                 interval_steps=self.interval_steps,
                 buffers=self.buffers,
             )
-            for name, rule in rules.items()
+            for name, decay_at in decays.items()
         ]
 
     def _decays(self) -> Sequence[float]:
@@ -171,11 +171,15 @@ class Averages:
 
 
 def recompute_buffers(module: nn.Module, batches: Iterable[Any]) -> None:
-    """Replace running batch-norm statistics by the plain mean over batches (inputs stand first).
+    """Replace running batch-norm statistics by the plain mean over batches.
 
-    An average of running statistics does not belong to the averaged weights (SWA, arXiv 1803.05407,
-    section 3.2). Every batch weighs the same. Batch norms that a module keeps in eval mode while it
-    trains keep their statistics. The module's training mode is as before afterwards.
+    Averaged running statistics do not match the averaged weights (SWA, arXiv 1803.05407, section
+    3.2). Every batch has the same weight. Batch norms that stay in eval mode in training keep their
+    statistics. The module's training mode is restored.
+
+    Args:
+        module: the averaged model.
+        batches: tuples whose first item is the model's input.
     """
     was_training = module.training
     fixed = [
@@ -189,7 +193,7 @@ def recompute_buffers(module: nn.Module, batches: Iterable[Any]) -> None:
 
 
 def weight_norm(module: nn.Module) -> Tensor:
-    """Return the L2 norm over all parameters (no buffers), a scalar."""
+    """Return the L2 norm of all parameters (without buffers), a scalar."""
     return _total_norm([parameter.detach() for parameter in module.parameters()])
 
 
@@ -211,15 +215,17 @@ def _copy(shadow: list[Tensor], source: list[Tensor]) -> None:
 
 
 def _mix(shadow: list[Tensor], source: list[Tensor], *, decay: float) -> None:
-    """Set shadow to decay * shadow + (1 - decay) * source, rounded as timm's `ModelEmaV2`."""
+    """Set shadow to decay * shadow + (1 - decay) * source, rounded as in timm's `ModelEmaV2`."""
     if not shadow:
         return
-    taken = torch._foreach_mul(source, 1.0 - decay)
+    increment = torch._foreach_mul(source, 1.0 - decay)
     if shadow[0].is_floating_point():
         torch._foreach_mul_(shadow, decay)
-        torch._foreach_add_(shadow, taken)
+        torch._foreach_add_(shadow, increment)
     else:
-        torch._foreach_copy_(shadow, torch._foreach_add(torch._foreach_mul(shadow, decay), taken))
+        torch._foreach_copy_(
+            shadow, torch._foreach_add(torch._foreach_mul(shadow, decay), increment)
+        )
 
 
 _Pair = tuple[Tensor, Tensor]
@@ -231,7 +237,7 @@ def _paired_tensors(
     """Return the (shadow, source) pairs to average and the pairs to copy."""
     source = model.state_dict()
     buffers = {name for name, _ in model.named_buffers()}
-    averaged: dict[int, _Pair] = {}  # by identity: a weight under two names is averaged once
+    averaged: dict[int, _Pair] = {}  # by identity: average a shared weight once
     copied: dict[int, _Pair] = {}
     for name, tensor in module.state_dict(keep_vars=True).items():
         pairs = averaged if average_buffers or name not in buffers else copied
@@ -239,5 +245,5 @@ def _paired_tensors(
     return list(averaged.values()), list(copied.values())
 
 
-def _columns(pairs: list[_Pair]) -> tuple[list[Tensor], list[Tensor]]:
+def _unzip(pairs: list[_Pair]) -> tuple[list[Tensor], list[Tensor]]:
     return [shadow for shadow, _ in pairs], [source for _, source in pairs]

@@ -1,4 +1,4 @@
-"""Optimizers over the trained parameters of a model, in groups that differ in rate and decay."""
+"""Optimizers of a model's trainable parameters, in groups that differ in rate and decay."""
 
 import math
 from collections.abc import Collection, Sequence
@@ -18,9 +18,9 @@ class Sgd:
         weight_decay: coupled, as a gradient of the squared norm.
         momentum: in [0, 1).
         nesterov: Nesterov's variant.
-        decay_norms_and_biases: whether weight decay acts on one-dimensional parameters too.
-        layer_decay: factor on the rate from each layer to the one before it (BEiT, arXiv
-            2106.08254), or None.
+        decay_norms_and_biases: whether to decay one-dimensional parameters too.
+        layer_decay: ratio of the rates of each layer and the next (BEiT, arXiv 2106.08254), or
+            None.
     """
 
     lr: float
@@ -32,7 +32,7 @@ class Sgd:
 
     def __post_init__(self) -> None:
         _check(self.lr, self.weight_decay, self.layer_decay)
-        _check_share("momentum", self.momentum)
+        _check_fraction("momentum", self.momentum)
         if self.nesterov and not self.momentum:
             raise ValueError(f"momentum must be > 0 with nesterov, got {self.momentum}")
 
@@ -53,18 +53,18 @@ class Sgd:
 
 @dataclass(frozen=True, kw_only=True)
 class Adam:
-    """Adam (arXiv 1412.6980), or AdamW (arXiv 1711.05101) with decoupled weight decay.
+    """Adam (arXiv 1412.6980), or AdamW (arXiv 1711.05101) if weight decay is decoupled.
 
     Attributes:
         lr: base learning rate; the schedule multiplies it.
-        weight_decay: coupled, or decoupled.
-        decoupled_weight_decay: which of the two.
-        betas: decays of the two moments, in [0, 1).
+        weight_decay: coupled or decoupled, see `decoupled_weight_decay`.
+        decoupled_weight_decay: whether to use AdamW's decoupled decay.
+        betas: decay rates of the two moments, in [0, 1).
         eps: added to the denominator.
         amsgrad: the variant of arXiv 1904.09237.
-        decay_norms_and_biases: whether weight decay acts on one-dimensional parameters too.
-        layer_decay: factor on the rate from each layer to the one before it (BEiT, arXiv
-            2106.08254), or None.
+        decay_norms_and_biases: whether to decay one-dimensional parameters too.
+        layer_decay: ratio of the rates of each layer and the next (BEiT, arXiv 2106.08254), or
+            None.
     """
 
     lr: float
@@ -81,15 +81,15 @@ class Adam:
         if len(self.betas) != 2:
             raise ValueError(f"betas must be two numbers, got {list(self.betas)}")
         for beta in self.betas:
-            _check_share("betas", beta)
+            _check_fraction("betas", beta)
         if not self.eps > 0:
             raise ValueError(f"eps must be > 0, got {self.eps}")
 
     def __call__(self, model: nn.Module) -> torch.optim.Optimizer:
         """Return the optimizer."""
-        kind = torch.optim.AdamW if self.decoupled_weight_decay else torch.optim.Adam
+        optimizer = torch.optim.AdamW if self.decoupled_weight_decay else torch.optim.Adam
         first, second = self.betas
-        return kind(
+        return optimizer(
             parameter_groups(
                 model,
                 lr=self.lr,
@@ -112,11 +112,11 @@ def parameter_groups(
     decay_norms_and_biases: bool,
     layer_decay: float | None,
 ) -> list[dict[str, object]]:
-    """Return the trained parameters in groups with `initial_lr`, `lr` and `weight_decay`.
+    """Return the trainable parameters in groups with `initial_lr`, `lr` and `weight_decay`.
 
-    Layers are those of timm (`group_matcher` of the model); the last layer has the full rate. What
-    a model of timm exempts from weight decay (`no_weight_decay`) is exempt like norms and biases
-    are.
+    Layers follow timm (the model's `group_matcher`); the last layer has the full rate. Parameters
+    that a timm model exempts from weight decay (`no_weight_decay`) are treated like norms and
+    biases.
     """
     exempt: Collection[str] = (
         () if decay_norms_and_biases else getattr(model, "no_weight_decay", tuple)()
@@ -150,6 +150,6 @@ def _check(lr: float, weight_decay: float, layer_decay: float | None) -> None:
         raise ValueError(f"layer_decay must be in (0, 1] or null, got {layer_decay}")
 
 
-def _check_share(name: str, value: float) -> None:
+def _check_fraction(name: str, value: float) -> None:
     if not 0 <= value < 1:
         raise ValueError(f"{name} must be in [0, 1), got {value}")

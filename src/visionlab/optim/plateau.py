@@ -1,7 +1,7 @@
-"""A schedule that lowers the rate when a number of the run no longer gets better.
+"""A schedule that lowers the learning rate when a metric stops improving.
 
-The other schedules are functions of the step. This one also has a state, which the run saves with
-the rest, so that it goes on exactly.
+The other schedules are functions of the step. This one also has a state, which checkpoints save, so
+that a run resumes exactly.
 """
 
 import math
@@ -18,14 +18,14 @@ Mode = Literal["min", "max"]
 
 @dataclass(kw_only=True)
 class PlateauState:
-    """What a `Plateau` has seen.
+    """Progress of a `Plateau`, saved in checkpoints.
 
     Attributes:
-        factor: on the learning rate.
-        best: value so far, smoothed; None before the first.
-        num_bad: values since then, or since the last reduction, that were no better.
-        mean: exponential mean of the values, with the weight that the start at 0 still has.
-        num_values: how many are in it.
+        factor: multiplier of the learning rate.
+        best: best smoothed value so far, None before the first value.
+        num_bad: values without improvement since the best one or the last reduction.
+        mean: exponential mean of the values, not corrected for its start at 0.
+        num_values: values in the mean.
     """
 
     factor: float = 1.0
@@ -37,24 +37,25 @@ class PlateauState:
 
 @dataclass(frozen=True, kw_only=True)
 class Plateau(Constant):
-    """Warm-up, then 1; times `gamma` whenever a number was no better for longer than a patience.
+    """Warm-up, then 1, reduced by `gamma` whenever a metric does not improve for `patience` values.
 
-    Patience, threshold and factor are those of torch's `ReduceLROnPlateau` with `threshold_mode`
-    rel and without cooldown: a value is better if it is below (1 - threshold) times the best, or
-    for `max` above (1 + threshold) times, and the rate falls at the value after `patience` that are
-    not. What is not finite is no better. Nothing is looked at in the warm-up.
+    Patience, threshold and factor work as in torch's `ReduceLROnPlateau` with `threshold_mode=rel`
+    and no cooldown: a value improves if it is below (1 - threshold) times the best or, for `max`,
+    above (1 + threshold) times; the rate drops at the first value after `patience` others without
+    improvement. A non-finite value never improves. Values during the warm-up are ignored.
 
     Attributes:
-        monitor: a key of the metrics rows: `train/loss`, or `val/<model>/<number>`.
-        mode: whether less or more of it is better.
-        every: `step` looks at the loss of each step, `epoch` at each row that has the number.
+        monitor: key of the metrics rows: `train/loss` or `val/<model>/<metric>`.
+        mode: `min` or `max`, the better direction.
+        every: `step` checks the loss of each step, `epoch` each row that has the metric.
         gamma: factor of one reduction, in (0, 1).
-        patience_epochs: how long no better is borne; for each step it may be a fraction.
-        patience_steps: the same in steps; one of the two is 0.
+        patience_epochs: epochs without improvement before the rate is lowered; may be a fraction
+            for `every=step`.
+        patience_steps: the same in steps; exactly one of the two is 0.
         threshold: relative, in [0, 1).
-        smoothing: weight of the past in an exponential mean of the values, corrected for its start
-            (arXiv 1412.6980, section 3); 0 looks at the values themselves.
-        min_ratio: the rate does not fall below this share of what it was.
+        smoothing: weight of past values in a bias-corrected exponential mean (arXiv 1412.6980,
+            section 3); 0 uses the values themselves.
+        min_ratio: lower bound of the total reduction factor.
     """
 
     monitor: str
@@ -98,8 +99,8 @@ class Plateau(Constant):
                 f"got {epochs} and patience_steps {steps}"
             )
 
-    def see(self, state: PlateauState, value: float, *, patience: int) -> None:
-        """Take in one value; `patience` is how many no better ones are borne."""
+    def update(self, state: PlateauState, value: float, *, patience: int) -> None:
+        """Add one value; lower the rate after more than `patience` values without improvement."""
         if math.isfinite(value):
             state.num_values += 1
             state.mean = self.smoothing * state.mean + (1.0 - self.smoothing) * value
@@ -120,14 +121,14 @@ class Plateau(Constant):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Watch:
-    """What looks at a run for its `Plateau`; without one, at nothing.
+class PlateauTracker:
+    """Feeds losses and metrics rows of a run to its `Plateau`; does nothing without one.
 
     Attributes:
-        plateau: the schedule.
-        patience: in values.
-        warmup_steps: how long nothing is looked at.
-        every_epochs: how far apart the rows are that have the number.
+        plateau: the schedule, or None.
+        patience: values without improvement before the rate is lowered.
+        warmup_steps: steps during which values are ignored.
+        every_epochs: epochs between rows that have the metric.
     """
 
     plateau: Plateau | None
@@ -136,52 +137,52 @@ class Watch:
     every_epochs: int
 
     def after_step(self, state: PlateauState, loss: SupportsFloat, *, step: int) -> None:
-        """See the loss of step number `step`, counted from 1; only where each step counts."""
+        """Add the loss of step `step`, counted from 1, for `every=step`."""
         if self.plateau and self.plateau.every == "step" and step > self.warmup_steps:
-            self.plateau.see(state, float(loss), patience=self.patience)
+            self.plateau.update(state, float(loss), patience=self.patience)
 
     def after_epoch(self, state: PlateauState, row: Mapping[str, float]) -> None:
-        """See a metrics row; one cut short by a rule, or validated only for its sake, is none."""
+        """Add a metrics row for `every=epoch`; skip extra rows that a stopping rule caused."""
         is_due = row["epoch"] % self.every_epochs == 0 and row["step"] > self.warmup_steps
         if self.plateau and self.plateau.every == "epoch" and is_due:
-            self.plateau.see(state, row[self.plateau.monitor], patience=self.patience)
+            self.plateau.update(state, row[self.plateau.monitor], patience=self.patience)
 
 
-NO_WATCH = Watch(plateau=None, patience=0, warmup_steps=0, every_epochs=1)
+NO_PLATEAU = PlateauTracker(plateau=None, patience=0, warmup_steps=0, every_epochs=1)
 
 
-def watch_for(
+def make_plateau_tracker(
     schedule: Schedule, *, total_steps: int, steps_per_epoch: int, every_epochs: int
-) -> Watch:
-    """Return what looks at a run for a schedule.
+) -> PlateauTracker:
+    """Return the tracker of a schedule, which does nothing unless it is a `Plateau`.
 
     Args:
-        schedule: any; most need nobody to look.
-        total_steps: of the run.
-        steps_per_epoch: likewise.
-        every_epochs: how often the run validates.
+        schedule: any schedule.
+        total_steps: optimizer steps of the run.
+        steps_per_epoch: optimizer steps of one epoch.
+        every_epochs: epochs between validations.
 
     Raises:
         ValueError: patience or warm-up does not fit the run.
     """
     if not isinstance(schedule, Plateau):
-        return NO_WATCH
+        return NO_PLATEAU
     every_epochs = 1 if schedule.monitor == TRAIN_LOSS else every_epochs
     if schedule.every == "step":
         patience = schedule.patience_steps or round(schedule.patience_epochs * steps_per_epoch)
         if not patience:
             raise ValueError(
-                f"patience_epochs must be a step of {steps_per_epoch} an epoch or more, "
+                f"patience_epochs must be at least one step, 1/{steps_per_epoch} of an epoch, "
                 f"got {schedule.patience_epochs}"
             )
     else:
-        patience, rest = divmod(int(schedule.patience_epochs), every_epochs)
-        if rest:
+        patience, remainder = divmod(int(schedule.patience_epochs), every_epochs)
+        if remainder:
             raise ValueError(
                 f"patience_epochs must be a multiple of evaluation.every_epochs {every_epochs}, "
                 f"got {schedule.patience_epochs:g}"
             )
-    return Watch(
+    return PlateauTracker(
         plateau=schedule,
         patience=patience,
         warmup_steps=warmup_length(schedule, total_steps, steps_per_epoch),

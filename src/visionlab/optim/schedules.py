@@ -1,11 +1,11 @@
 """Learning-rate schedules: pure functions of the step, without state and without torch.
 
-The one with a state is in `plateau.py`.
+The schedule with a state is in `plateau.py`.
 
-Each is called as `schedule(step, total_steps=..., steps_per_epoch=...)` with the number of
-optimizer steps done, and returns the factor on the base learning rate. Every length can be given in
-steps or in epochs, one of the two. A warm-up of W steps has the factor step / W for step < W: with
-W > 0 the first step has the rate zero, as in the EMA study whose numbers these schedules repeat.
+A schedule is called as `schedule(step, total_steps=..., steps_per_epoch=...)` with the number of
+optimizer steps done, and returns the factor on the base learning rate. Lengths are given in either
+steps or epochs. A warm-up of W steps has the factor step / W for step < W. So with W > 0 the first
+step has a rate of zero, as in the EMA study whose numbers these schedules reproduce.
 """
 
 import math
@@ -17,14 +17,14 @@ from typing import Protocol
 
 
 class Schedule(Protocol):
-    """The factor on the learning rate, as a function of the step."""
+    """Factor on the learning rate as a function of the step."""
 
     def __call__(self, step: int, *, total_steps: int, steps_per_epoch: int) -> float:
-        """Return the factor of the step that follows `step` finished ones."""
+        """Return the factor of the next step after `step` finished steps."""
 
 
-class WarmedUp(Schedule, Protocol):
-    """A schedule that begins with a warm-up, of either length; the other is 0."""
+class HasWarmup(Schedule, Protocol):
+    """A schedule with a warm-up in steps or in epochs; the other length is 0."""
 
     @property
     def warmup_steps(self) -> int:
@@ -53,7 +53,7 @@ class Constant:
 
 @dataclass(frozen=True, kw_only=True)
 class Linear:
-    """Warm-up, then a straight line down to 0 at the end of the run."""
+    """Warm-up, then linear decay to 0 at the end of the run."""
 
     warmup_steps: int
     warmup_epochs: int
@@ -71,7 +71,7 @@ class Linear:
 
 @dataclass(frozen=True, kw_only=True)
 class Cosine:
-    """Warm-up, then half a cosine from 1 down to 0 at the end of the run.
+    """Warm-up, then cosine decay from 1 to 0 at the end of the run.
 
     SGDR (arXiv 1608.03983), equation 5, without restarts.
     """
@@ -92,7 +92,7 @@ class Cosine:
 
 @dataclass(frozen=True, kw_only=True)
 class MultiStep:
-    """Warm-up, then `gamma` to the power of the milestones passed, counted from the run's start."""
+    """Warm-up, then decay by `gamma` at each milestone, counted from the start of the run."""
 
     milestone_epochs: Sequence[int]
     milestone_steps: Sequence[int]
@@ -105,7 +105,9 @@ class MultiStep:
         _check_one_unit("milestone", self.milestone_steps, self.milestone_epochs)
         milestones = list(self.milestone_steps or self.milestone_epochs)
         if not milestones or milestones[0] < 1 or milestones != sorted(set(milestones)):
-            raise ValueError(f"milestones must be rising numbers from 1 up, got {milestones}")
+            raise ValueError(
+                f"milestones must be strictly increasing numbers >= 1, got {milestones}"
+            )
         _check_gamma(self.gamma)
 
     def __call__(self, step: int, *, total_steps: int, steps_per_epoch: int) -> float:
@@ -123,7 +125,7 @@ class MultiStep:
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """Warm-up, then `gamma` once every so many steps or epochs, counted from the run's start."""
+    """Warm-up, then decay by `gamma` at a fixed interval, counted from the start of the run."""
 
     every_epochs: int
     every_steps: int
@@ -153,12 +155,11 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class CosineRestarts:
-    """Warm-up, then cycles of half a cosine, each down to `min_ratio`.
+    """Warm-up, then cycles of cosine decay, each down to `min_ratio`.
 
-    SGDR (arXiv 1608.03983), equation 5: within a cycle of P steps, with weight w and t steps done
-    in it, the factor is m + (1 - m) w (1 + cos(pi t / P)) / 2, where m is `min_ratio`. The last
-    length and the last weight repeat until the run ends, so `cycle_epochs=[30]` makes cycles of 30
-    epochs.
+    SGDR (arXiv 1608.03983), equation 5: t steps into a cycle of P steps with weight w, the factor
+    is m + (1 - m) w (1 + cos(pi t / P)) / 2, where m is `min_ratio`. The last length and the last
+    weight repeat until the run ends, so `cycle_epochs=[30]` gives cycles of 30 epochs.
     """
 
     cycle_epochs: Sequence[int]
@@ -205,15 +206,15 @@ class CosineRestarts:
 
 @dataclass(frozen=True, kw_only=True)
 class RangeTest:
-    """From one learning rate to another over the run, the same factor at each step.
+    """Exponential sweep from one learning rate to another over the run.
 
-    For finding a good rate, not for training: L. Smith's range test (arXiv 1506.01186, section 3.3)
-    raises the rate linearly; here it moves on a logarithmic scale, either way.
+    For finding a good rate, not for training. L. Smith's range test (arXiv 1506.01186, section 3.3)
+    raises the rate linearly; this one moves on a logarithmic scale, up or down.
 
     Attributes:
         start_lr: rate of the first step.
         end_lr: rate of the last step.
-        base_lr: what the factor is on, the optimizer's rate.
+        base_lr: the optimizer's rate, which the factor multiplies.
     """
 
     start_lr: float
@@ -225,7 +226,7 @@ class RangeTest:
             if not 0.0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be > 0, got {getattr(self, name)}")
         if self.start_lr == self.end_lr:
-            raise ValueError(f"end_lr must not be start_lr {self.start_lr}, got {self.end_lr}")
+            raise ValueError(f"end_lr must differ from start_lr {self.start_lr}, got {self.end_lr}")
 
     def __call__(self, step: int, *, total_steps: int, steps_per_epoch: int) -> float:
         """Return the factor at `step`."""
@@ -237,19 +238,23 @@ def _half_cosine(progress: float) -> float:
     return max(0.0, 0.5 * (1.0 + math.cos(math.pi * progress)))
 
 
-def warmup_length(schedule: WarmedUp, total_steps: int, steps_per_epoch: int) -> int:
-    """Return the warm-up in steps; refuses one that leaves no step after it."""
+def warmup_length(schedule: HasWarmup, total_steps: int, steps_per_epoch: int) -> int:
+    """Return the length of the warm-up in steps.
+
+    Raises:
+        ValueError: no step is left after the warm-up.
+    """
     length = schedule.warmup_steps or schedule.warmup_epochs * steps_per_epoch
     if length >= total_steps:
         name = "warmup_steps" if schedule.warmup_steps else "warmup_epochs"
         raise ValueError(
             f"{name} must be shorter than the run of {total_steps} steps "
-            f"({steps_per_epoch} an epoch), got {getattr(schedule, name)}"
+            f"({steps_per_epoch} per epoch), got {getattr(schedule, name)}"
         )
     return length
 
 
-def _check_warmup(schedule: WarmedUp) -> None:
+def _check_warmup(schedule: HasWarmup) -> None:
     for name in ("warmup_steps", "warmup_epochs"):
         if getattr(schedule, name) < 0:
             raise ValueError(f"{name} must be >= 0, got {getattr(schedule, name)}")

@@ -19,7 +19,7 @@ from visionlab.backbones.weights import backbone_of, freeze, load_exactly, load_
 from visionlab.config.instantiate import bind_part, call_with_key, instantiate_part
 from visionlab.core import seeding
 from visionlab.engine.loop import steps_per_epoch
-from visionlab.optim.plateau import Watch, watch_for
+from visionlab.optim.plateau import PlateauTracker, make_plateau_tracker
 from visionlab.runs.experiment import Experiment, InitialWeights, Machine, TaskParts
 from visionlab.task import Data, Task
 
@@ -193,8 +193,10 @@ def _build_model(experiment: Experiment, data: Data) -> nn.Module:
     return model
 
 
-def bind_schedule(experiment: Experiment, task: Task) -> tuple[Callable[[int], float], Watch]:
-    """Return the schedule as a function of the step, and what watches the run for it.
+def bind_schedule(
+    experiment: Experiment, task: Task
+) -> tuple[Callable[[int], float], PlateauTracker]:
+    """Return the schedule as a function of the step, and its plateau tracker.
 
     Raises:
         ValueError: it does not fit the run.
@@ -206,7 +208,7 @@ def bind_schedule(experiment: Experiment, task: Task) -> tuple[Callable[[int], f
     )
     try:
         schedule(0)
-        watch = watch_for(
+        plateau = make_plateau_tracker(
             experiment.scheduler,
             total_steps=total_steps,
             steps_per_epoch=epoch_steps,
@@ -214,4 +216,4 @@ def bind_schedule(experiment: Experiment, task: Task) -> tuple[Callable[[int], f
         )
     except ValueError as error:
         raise ValueError(f"scheduler.{error}") from error
-    return schedule, watch
+    return schedule, plateau

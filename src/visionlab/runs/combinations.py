@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from visionlab.engine.distributed.data_parallel import check_division
-from visionlab.engine.freezing import trained_parameters
+from visionlab.engine.distributed.data_parallel import check_divisible
+from visionlab.engine.freezing import trainable_parameters
 from visionlab.engine.validation import named_models
 from visionlab.optim.averaging import Average
 from visionlab.optim.plateau import TRAIN_LOSS, Plateau
@@ -33,7 +33,7 @@ def check_combinations(experiment: Experiment, task: Task, averages: Sequence[Av
             raise ValueError(
                 f"averaged.buffers must be averaged or copied with {key}, got recomputed"
             )
-    check_division(hparams, len(task.splits["train"]))
+    check_divisible(hparams, len(task.splits["train"]))
     if hparams.freeze_backbone_epochs:
         _check_backbone(task, hparams.freeze_backbone_epochs)
     _check_monitor(experiment.scheduler, task, averages)
@@ -53,7 +53,7 @@ def _check_backbone(task: Task, frozen_epochs: int) -> None:
     """Refuse to freeze a backbone that is not known, or is all that is trained."""
     if not task.backbone:
         rule = "0 for a model whose backbone is not known"
-    elif len(trained_parameters(task.backbone)) == len(trained_parameters([task.model])):
+    elif len(trainable_parameters(task.backbone)) == len(trainable_parameters([task.model])):
         rule = "0 where model.freeze leaves only the backbone to train"
     else:
         return

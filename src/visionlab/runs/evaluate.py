@@ -16,8 +16,8 @@ from visionlab.core.interrupt import Signals
 from visionlab.core.processes import num_processes
 from visionlab.engine.checkpoints import saved_models
 from visionlab.engine.device import choose_device, make_autocast, make_deterministic, set_threads
-from visionlab.engine.evaluation import evaluate_saved, export, label
-from visionlab.engine.progress import draw_table
+from visionlab.engine.evaluation import evaluate_saved, export_predictions, split_label
+from visionlab.engine.progress import log_metrics
 from visionlab.ensembles.views import ViewResult, check_views, evaluate_views
 from visionlab.files.atomic import write_json
 from visionlab.files.run_folder import newest_run, read_config, read_record
@@ -200,15 +200,17 @@ def _evaluate(options: EvaluationOptions, saved: _Saved, ready: _Ready, signals:
         epoch=ready.epoch,
     )
     if options.submission:
-        export(task, results, run or Path(), split)
+        export_predictions(task, results, run or Path(), split)
         return
     metrics = {name: result.metrics for name, result in results.items()}
-    draw_table({label(split): metrics})
+    log_metrics({split_label(split): metrics})
     if run:
-        write_json(run / f"evaluation_{label(split)}.json", metrics)
+        write_json(run / f"evaluation_{split_label(split)}.json", metrics)
         for name, result in results.items():
-            task.draw(run / "pictures" / label(split) / name, result.samples, task.splits[split])
-        export(task, results, run, split)
+            task.draw(
+                run / "pictures" / split_label(split) / name, result.samples, task.splits[split]
+            )
+        export_predictions(task, results, run, split)
 
 
 def _evaluate_views(
@@ -217,8 +219,8 @@ def _evaluate_views(
     """Evaluate every model on a split as it is seen in several views."""
     assert options.run is not None
     assert options.views is not None
-    task, split, folder = ready.task, label(options.split), options.run / "predictions"
-    about = {
+    task, split, folder = ready.task, split_label(options.split), options.run / "predictions"
+    cache_key = {
         "dataset": saved.config["dataset"],
         "split": options.split,
         "precision": ready.precision,
@@ -232,7 +234,7 @@ def _evaluate_views(
             task.splits[options.split],  # type: ignore[arg-type]
             options.views,
             folder=folder / model / f"{split}_views",
-            about=about,
+            cache_key=cache_key,
             batch_size=ready.batch_size,
             autocast=ready.autocast,
             check=signals.check,
@@ -252,7 +254,7 @@ def _report_views(
     """Log a table for each model and write the metrics of all views into the run's folder."""
     assert options.run is not None
     assert options.views is not None
-    split, views = label(options.split), options.views
+    split, views = split_label(options.split), options.views
     metric = task.monitor if task.monitor in task.metric.names else task.metric.names[0]
     for model, result in results.items():
         rows = {
@@ -260,8 +262,8 @@ def _report_views(
             | {"mean so far": result.running.get(name, {}).get(metric, math.nan)}
             for name, view in views.items()
         }
-        draw_table({f"{metric} of {model} on {split}": rows})
-        _log.info("%s", result.gain(metric))
+        log_metrics({f"{metric} of {model} on {split}": rows})
+        _log.info("%s", result.describe_gain(metric))
     content = {
         model: {"alone": result.alone, "running": result.running}
         for model, result in results.items()
@@ -278,7 +280,7 @@ def _read_run(folder: Path) -> _Saved:
 
 
 def _read_model(path: Path) -> _Saved:
-    content = read_tensors(path, sealed=False)
+    content = read_tensors(path, require_checksum=False)
     if "config" not in content:
         raise ValueError(f"checkpoint must be a file of a visionlab run, got {path}")
     models = {content.get("name", "model"): content["model"]}

@@ -9,7 +9,13 @@ from visionlab.core.interrupt import Signals
 from visionlab.core.processes import rank
 from visionlab.engine.checkpoints import best_name, saved_models
 from visionlab.engine.distributed.collectives import broadcast_object
-from visionlab.engine.evaluation import MetricsTable, Result, evaluate_saved, export, label
+from visionlab.engine.evaluation import (
+    MetricsTable,
+    Result,
+    evaluate_saved,
+    export_predictions,
+    split_label,
+)
 from visionlab.engine.shared_runs import saved_names, to_run_names, to_shared_names
 from visionlab.engine.state import Best
 from visionlab.runs.training import Run, Training
@@ -31,7 +37,7 @@ def final_results(training: Training, signals: Signals) -> list[MetricsTable]:
                 own = to_run_names(results, saved_names(run.names))
                 if rank() == 0:
                     _keep(own, run, training, split)
-                of_one[label(split)] = {name: result.metrics for name, result in own.items()}
+                of_one[split_label(split)] = {name: result.metrics for name, result in own.items()}
     return numbers
 
 
@@ -97,7 +103,7 @@ def _evaluate(
 def _keep(results: Mapping[str, Result], run: Run, training: Training, split: str) -> None:
     task = training.task
     if split == "test":
-        export(task, results, run.folder, split)
+        export_predictions(task, results, run.folder, split)
     else:
-        folder = run.folder / "pictures" / label(split)
+        folder = run.folder / "pictures" / split_label(split)
         task.draw(folder, results["model"].samples, task.splits[split])

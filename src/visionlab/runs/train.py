@@ -19,8 +19,8 @@ from visionlab.engine.distributed.collectives import all_reduce_max, broadcast_o
 from visionlab.engine.distributed.data_parallel import process_group
 from visionlab.engine.loop import fit
 from visionlab.engine.observers import Observer
-from visionlab.engine.progress import Terminal, draw_table
-from visionlab.engine.resume_points import BEGINNING, Position, common_resume_points, rewind
+from visionlab.engine.progress import Terminal, log_metrics
+from visionlab.engine.resume_points import START, Position, common_resume_points, rewind
 from visionlab.engine.shared_runs import RunObserver
 from visionlab.files.locks import locked
 from visionlab.runs.observing import (
@@ -79,7 +79,7 @@ def _start(
     folder = invocation.folder
     if not config["resume"]:
         if not (folder / "config.yaml").exists():
-            return resolve_config(config), BEGINNING
+            return resolve_config(config), START
         if not may_resume:
             raise ValueError(f"{folder} holds a run already; resume it with resume={folder}")
         settings = resume_config(resolve_config(config), folder)
@@ -115,17 +115,17 @@ def train_runs(
     if rank() == 0:
         for folder in configs:
             rewind(folder / "checkpoints", position=position)
-    training = build_training(configs, resumes=position != BEGINNING)
+    training = build_training(configs, resumes=position != START)
     if rank() > 0:
         _train_other_ranks(training)
         return None
     records = [start_record(run, training, compositions[run.folder]) for run in training.runs]
     own = [[*run_observers(run, training), *observers] for run in training.runs]
     describe_start(training)
-    with Signals(agree=all_reduce_max) as signals, recorded(training, records, own):
+    with Signals(all_reduce=all_reduce_max) as signals, recorded(training, records, own):
         _fit(training, signals, own)
         results = final_results(training, signals)
-        draw_table(table(training.runs, results))
+        log_metrics(table(training.runs, results))
         for run, metrics, record, to_run_names in zip(
             training.runs, results, records, own, strict=True
         ):
@@ -140,7 +140,7 @@ def train_runs(
 
 def _train_other_ranks(training: Training) -> None:
     """Do the share of a process that is not rank 0."""
-    with Signals(agree=all_reduce_max) as signals:
+    with Signals(all_reduce=all_reduce_max) as signals:
         _fit(training, signals, [[] for _ in training.runs])
         final_results(training, signals)
 
@@ -171,7 +171,7 @@ def _fit(training: Training, signals: Signals, observers: Sequence[Sequence[Obse
             signals=signals,
             autocast=training.autocast,
             seed=experiment.seed,
-            watch=parts.watch,
+            plateau=parts.plateau,
             averages=training.averages,
             observers=[terminal, *own],
         )

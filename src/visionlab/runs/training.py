@@ -11,12 +11,12 @@ from torch.optim import Optimizer
 from visionlab.engine.checkpoints import Checkpoints, load_last, restore
 from visionlab.engine.device import choose_device, make_autocast, make_deterministic, set_threads
 from visionlab.engine.distributed.collectives import broadcast_object
-from visionlab.engine.distributed.data_parallel import prepare
+from visionlab.engine.distributed.data_parallel import prepare_model
 from visionlab.engine.loop import steps_per_epoch
 from visionlab.engine.shared_runs import Names, SharedCheckpoints, to_shared_names, unique_names
 from visionlab.engine.state import TrainState
 from visionlab.optim.averaging import Average
-from visionlab.optim.plateau import Watch
+from visionlab.optim.plateau import PlateauTracker
 from visionlab.runs.build import (
     bind_schedule,
     build_data,
@@ -56,7 +56,7 @@ class Components(NamedTuple):
     task: Task
     optimizer: Optimizer
     schedule: Callable[[int], float]
-    watch: Watch
+    plateau: PlateauTracker
     averages: list[list[Average]]
 
 
@@ -169,13 +169,13 @@ def build_components(
     """
     first = experiments[0]
     task = build_task(first, data, device)
-    prepare(task.model, sync_batch_norm=first.machine.sync_batch_norm)
-    schedule, watch = bind_schedule(first, task)
+    prepare_model(task.model, sync_batch_norm=first.machine.sync_batch_norm)
+    schedule, plateau = bind_schedule(first, task)
     optimizer = first.optimizer(task.model)
     averages = [each.averaged(task.model) for each in experiments]
     for experiment, own in zip(experiments, averages, strict=True):
         check_combinations(experiment, task, own)
-    return Components(task, optimizer, schedule, watch, averages)
+    return Components(task, optimizer, schedule, plateau, averages)
 
 
 def _restore(
@@ -197,6 +197,6 @@ def _checkpoints(run: Run, data: Data) -> Checkpoints:
     experiment = run.experiment
     return Checkpoints(
         run.folder / "checkpoints",
-        about={"config": dict(experiment.config), "class_names": list(data.class_names)},
+        metadata={"config": dict(experiment.config), "class_names": list(data.class_names)},
         every_minutes=experiment.every_minutes,
     )

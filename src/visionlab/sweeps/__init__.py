@@ -1,1 +1,1 @@
-"""Many runs at once: what is tried, how it is shared out, and what became of it."""
+"""Sweeps: multiruns, tuning, and launchers for their jobs."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from visionlab.engine.evaluation import Result, evaluate
 from visionlab.engine.observers import Observer, Predictions, TensorBoard
 from visionlab.engine.progress import Terminal
-from visionlab.engine.reduction import reduced
+from visionlab.engine.reduction import reduce_losses
 from visionlab.engine.state import TrainState
 from visionlab.task import Task
 from visionlab.testing.training import NO_STOP, PLAN, Trained, assert_same, averages_of, train
@@ -38,7 +38,7 @@ def gradients_reach_what_is_trained(make_task: MakeTask, folder: Path) -> None:
     batch = next(iter(task.splits["train"].batches(batch_size=16, epoch=0, first_batch=0)))
     losses, extra_scalars = task.losses(batch)
     assert all(value.shape in ((), (16,)) for value in losses.values()), "losses must be () or (B,)"
-    scalars = reduced(losses)
+    scalars = reduce_losses(losses)
     scalars["loss"].backward()  # type: ignore[no-untyped-call]
     for name, value in {**scalars, **extra_scalars}.items():
         assert math.isfinite(value.detach()), f"{name} must be finite"

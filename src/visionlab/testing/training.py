@@ -14,7 +14,7 @@ from visionlab.core.interrupt import Signals
 from visionlab.core.processes import rank
 from visionlab.engine.checkpoints import Checkpoints, load_last, restore
 from visionlab.engine.distributed.collectives import all_reduce_max, broadcast_object
-from visionlab.engine.distributed.data_parallel import prepare
+from visionlab.engine.distributed.data_parallel import prepare_model
 from visionlab.engine.hparams import Evaluation, Hparams, Stop
 from visionlab.engine.loop import fit, steps_per_epoch
 from visionlab.engine.observers import MetricsFile, Observer
@@ -23,7 +23,7 @@ from visionlab.engine.state import TrainState
 from visionlab.files.run_folder import read_rows
 from visionlab.optim.averaging import Average, Averages
 from visionlab.optim.optimizers import Sgd
-from visionlab.optim.plateau import watch_for
+from visionlab.optim.plateau import make_plateau_tracker
 from visionlab.optim.schedules import Constant, Schedule
 from visionlab.task import Task
 
@@ -102,7 +102,7 @@ def train(
     task = make_task()
     if change is not None:
         change(task)
-    prepare(task.model, sync_batch_norm=sync_batch_norm)
+    prepare_model(task.model, sync_batch_norm=sync_batch_norm)
     sgd = Sgd(
         lr=lr,
         weight_decay=1e-4,
@@ -129,12 +129,12 @@ def train(
         stop=stop,
         evaluation=evaluation,
         checkpoints=Checkpoints(
-            folder / "checkpoints", about={"config": {}}, every_minutes=every_minutes
+            folder / "checkpoints", metadata={"config": {}}, every_minutes=every_minutes
         ),
-        signals=signals or Signals(agree=all_reduce_max),
+        signals=signals or Signals(all_reduce=all_reduce_max),
         autocast=partial(torch.autocast, "cpu", enabled=False),
         seed=5,
-        watch=watch_for(
+        plateau=make_plateau_tracker(
             plateau,
             total_steps=hparams.epochs * epoch_steps,
             steps_per_epoch=epoch_steps,

@@ -9,7 +9,7 @@ from figure_inputs import inputs, legend, points, titles
 from run_folders import write_run
 
 from visionlab.analysis.figures.range_test import draw_range_test
-from visionlab.core.range_test import smoothed, suggestion
+from visionlab.core.range_test import smooth, suggest_lr
 
 LRS = [10 ** (step / 25 - 4) for step in range(100)]
 
@@ -36,8 +36,8 @@ def test_each_run_is_a_panel(tmp_path: Path) -> None:
     for axis, lr, at in zip(figure.axes, (0.1, 0.2), (40, 60), strict=True):
         each, mean = axis.get_lines()[:2]
         assert points(each) == (pytest.approx(LRS), pytest.approx(losses(at)))
-        assert points(mean)[1] == pytest.approx(smoothed(losses(at)))
-        found = suggestion(LRS, smoothed(losses(at)))
+        assert points(mean)[1] == pytest.approx(smooth(losses(at)))
+        found = suggest_lr(LRS, smooth(losses(at)))
         assert axis.get_title() == f"learning rate {lr}\nfalls fastest at {found:.2g}"
         assert points(axis.get_lines()[3])[0] == pytest.approx([found])
         assert axis.get_xscale() == "log"

@@ -18,9 +18,14 @@ import torch
 from visionlab.core.interrupt import Interrupted
 from visionlab.engine.device import set_threads
 from visionlab.images.workers import Workers
-from visionlab.sweeps.launcher import forkserver as preloaded
-from visionlab.sweeps.launcher import processes
-from visionlab.sweeps.launcher.processes import NOT_BEGUN, Outcome, Slots, Work, run_in_processes
+from visionlab.sweeps.launcher import forkserver, processes
+from visionlab.sweeps.launcher.processes import (
+    NOT_STARTED,
+    Outcome,
+    PoolSettings,
+    WorkItem,
+    run_in_processes,
+)
 
 pytestmark = pytest.mark.integration
 
@@ -28,19 +33,19 @@ pytestmark = pytest.mark.integration
 @pytest.fixture(autouse=True)
 def _forked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fork processes from this one, which has imported all they need."""
-    monkeypatch.setattr(preloaded, "CONTEXT", multiprocessing.get_context("fork"))
+    monkeypatch.setattr(forkserver, "CONTEXT", multiprocessing.get_context("fork"))
 
 
-def slots_of(**settings: Any) -> Slots:
+def slots_of(**settings: Any) -> PoolSettings:
     defaults: dict[str, Any] = {"slots": 1, "devices": None, "retries": 0, "timeout_minutes": None}
-    return Slots(**{**defaults, **settings})
+    return PoolSettings(**{**defaults, **settings})
 
 
 def run(
     *functions: Callable[[], Any], folder: Path = Path(), fail_fast: bool = False, **settings: Any
 ) -> list[Outcome]:
     works = [
-        Work(name=str(number), function=function, log=folder / f"{number}.log")
+        WorkItem(name=str(number), function=function, log=folder / f"{number}.log")
         for number, function in enumerate(functions)
     ]
     return run_in_processes(works, slots_of(**settings), fail_fast=fail_fast)
@@ -109,7 +114,7 @@ def test_whatever_a_job_does_the_others_end(num_slots: int, tmp_path: Path) -> N
 def test_a_process_is_started_anew_where_forking_is_not_safe(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(preloaded, "CONTEXT", multiprocessing.get_context("spawn"))
+    monkeypatch.setattr(forkserver, "CONTEXT", multiprocessing.get_context("spawn"))
     assert run(functools.partial(give, 5), die)[0] == Outcome(value=5, reason=None)
 
 
@@ -124,7 +129,7 @@ def test_slots_run_at_once_and_one_slot_one_after_another(tmp_path: Path) -> Non
 
 
 def test_slots_divide_threads_and_devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("visionlab.engine.device._own_threads", 8)
+    monkeypatch.setattr("visionlab.engine.device._default_threads", 8)
     ended = run(*[surroundings] * 6, folder=tmp_path, slots=3, devices=[4, 7])
     assert [each.value[0] for each in ended] == [2] * 6
     assert {each.value[1] for each in ended} == {"4", "7"}
@@ -150,7 +155,7 @@ def test_a_job_that_takes_too_long_is_ended(
 ) -> None:
     monkeypatch.setattr(processes, "_GRACE_SECONDS", 1.0)
     ended = run(job, functools.partial(give, 1), timeout_minutes=0.01)
-    assert ended[0].reason == "it took longer than 0.01 minutes and was ended"
+    assert ended[0].reason == "timed out (timeout_minutes=0.01)"
     assert ended[1].value == 1
 
 
@@ -242,7 +247,7 @@ def test_no_more_jobs_begin_after_one_that_failed_for_good(tmp_path: Path) -> No
     (tmp_path / "tries").mkdir()
     late = functools.partial(succeed_at_third_try, tmp_path / "tries")
     ended = run(late, fail, functools.partial(give, 1), retries=2, fail_fast=True)
-    assert [each.reason for each in ended] == [None, "lr must be > 0, got -1", NOT_BEGUN]
+    assert [each.reason for each in ended] == [None, "lr must be > 0, got -1", NOT_STARTED]
 
 
 def test_what_several_jobs_complain_of_goes_to_their_logs(tmp_path: Path) -> None:
@@ -254,7 +259,7 @@ def test_what_several_jobs_complain_of_goes_to_their_logs(tmp_path: Path) -> Non
     ("settings", "message"),
     [
         ({"slots": 0}, "slots must be >= 1, got 0"),
-        ({"devices": []}, "devices must name one or be null"),
+        ({"devices": []}, "devices must name a GPU or be null"),
         ({"retries": -1}, "retries must be >= 0, got -1"),
         ({"timeout_minutes": 0.0}, "timeout_minutes must be > 0 or null, got 0.0"),
     ],

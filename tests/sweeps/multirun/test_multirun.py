@@ -220,7 +220,7 @@ def test_fail_fast_begins_no_more_jobs(sweep: Sweep, tmp_path: Path) -> None:
     assert done.returncode == 1
     rows = rows_of(tmp_path)
     assert [row["state"] for row in rows.values()] == ["failed", "waiting"]
-    assert rows["optimizer.lr=0.1"]["reason"] == "it has not begun"
+    assert rows["optimizer.lr=0.1"]["reason"] == "not started"
     again = sweep(*DIVERGES[1:], "optimizer.lr=0.1,0.2", "sweep.fail_fast=true", folder=tmp_path)
     assert again.returncode == 0, again.stderr
 

@@ -1,4 +1,4 @@
-"""Several controllers on one study: who lives, what is queued again, and no trial too many."""
+"""Several controllers on one study: who lives, what is requeued, and no trial too many."""
 
 import os
 import signal
@@ -13,10 +13,15 @@ from optuna.trial import TrialState
 from processes import FORKS
 from studies import Launcher, plan, started, study_of
 
-from visionlab.files.locks import exclusive
+from visionlab.files.locks import file_lock
 from visionlab.sweeps.tuning import controllers
-from visionlab.sweeps.tuning.controllers import SILENT_SECONDS, beating, is_alive, this_process
-from visionlab.sweeps.tuning.trial_queue import queue_lost_again
+from visionlab.sweeps.tuning.controllers import (
+    DEAD_AFTER_SECONDS,
+    describe_process,
+    heartbeat,
+    is_alive,
+)
+from visionlab.sweeps.tuning.trial_queue import requeue_lost
 from visionlab.sweeps.tuning.tuning import tune
 
 
@@ -24,7 +29,7 @@ def test_a_process_of_this_machine_lives_as_long_as_it_does() -> None:
     process = FORKS.Process(target=time.sleep, args=(60,))
     process.start()
     assert process.pid is not None
-    began = controllers._started(process.pid)
+    began = controllers._start_ticks(process.pid)
     assert began is not None
     controller = {"host": socket.gethostname(), "pid": process.pid, "started": began, "beat": 0.0}
     assert is_alive(controller, now=1e9)  # however long ago it was heard of
@@ -35,14 +40,14 @@ def test_a_process_of_this_machine_lives_as_long_as_it_does() -> None:
 
 
 def test_a_process_elsewhere_lives_as_long_as_it_is_heard() -> None:
-    controller = {**this_process(now=1000.0), "host": "elsewhere"}
-    assert is_alive(controller, now=1000.0 + SILENT_SECONDS - 1)
-    assert not is_alive(controller, now=1000.0 + SILENT_SECONDS)
+    controller = {**describe_process(now=1000.0), "host": "elsewhere"}
+    assert is_alive(controller, now=1000.0 + DEAD_AFTER_SECONDS - 1)
+    assert not is_alive(controller, now=1000.0 + DEAD_AFTER_SECONDS)
 
 
 def test_a_heart_beats_until_the_work_is_done() -> None:
     beats: list[float] = []
-    with beating(lambda: beats.append(time.monotonic()), every_seconds=0.01):
+    with heartbeat(lambda: beats.append(time.monotonic()), every_seconds=0.01):
         assert len(beats) == 1
         time.sleep(0.2)
     num_beats = len(beats)
@@ -61,11 +66,11 @@ def test_only_the_trials_of_the_dead_are_queued_again(
 ) -> None:
     tuning = plan(tmp_path)
     number, study = started(tuning, controller="other"), study_of(tuning)
-    study.load().set_user_attr("other", {**this_process(time.time()), **changes})
-    assert queue_lost_again(study) == ([number] if is_lost else [])
+    study.load().set_user_attr("other", {**describe_process(time.time()), **changes})
+    assert requeue_lost(study) == ([number] if is_lost else [])
     states = [trial.state for trial in study.trials()]
     assert states == ([TrialState.FAIL, TrialState.WAITING] if is_lost else [TrialState.RUNNING])
-    assert queue_lost_again(study) == []
+    assert requeue_lost(study) == []
 
 
 def test_a_trial_that_nobody_has_yet_put_a_name_to_is_left_alone(
@@ -73,33 +78,33 @@ def test_a_trial_that_nobody_has_yet_put_a_name_to_is_left_alone(
 ) -> None:
     tuning = plan(tmp_path)
     number, study = started(tuning, controller="never heard of"), study_of(tuning)
-    assert queue_lost_again(study) == []
-    monkeypatch.setattr("visionlab.sweeps.tuning.trial_queue.SILENT_SECONDS", 0.0)
-    assert queue_lost_again(study) == [number]
+    assert requeue_lost(study) == []
+    monkeypatch.setattr("visionlab.sweeps.tuning.trial_queue.DEAD_AFTER_SECONDS", 0.0)
+    assert requeue_lost(study) == [number]
 
 
 def test_the_trial_of_a_dead_controller_runs_again_with_its_parameters(tmp_path: Path) -> None:
     tuning = plan(tmp_path, n_trials=2)
     number, study = started(tuning, controller="dead"), study_of(tuning)
-    study.load().set_user_attr("dead", {**this_process(time.time()), "started": "1"})
+    study.load().set_user_attr("dead", {**describe_process(time.time()), "started": "1"})
     launcher = Launcher(tuning)
     tune(tuning, launcher)
     lost = study.trials()[number]
     assert lost.state == TrialState.FAIL
-    assert lost.user_attrs["reason"] == "its controller died; queued again"
+    assert lost.user_attrs["reason"] == "its controller died; requeued"
     assert launcher.rates[0] == lost.params["optimizer.lr"]
     assert [trial.state.name for trial in study.trials()] == ["FAIL", "COMPLETE", "COMPLETE"]
 
 
 def _wait_for_turn(path: Path, has_it: Any) -> None:
-    with exclusive(path):
+    with file_lock(path):
         has_it.set()
 
 
 def test_a_turn_is_waited_for(tmp_path: Path) -> None:
     has_it = FORKS.Event()
     process = FORKS.Process(target=_wait_for_turn, args=(tmp_path / "lock", has_it))
-    with exclusive(tmp_path / "lock"):
+    with file_lock(tmp_path / "lock"):
         process.start()
         assert not has_it.wait(0.5)
     assert has_it.wait(60)

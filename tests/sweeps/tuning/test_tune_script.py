@@ -101,7 +101,7 @@ def test_a_study_ended_from_outside_goes_on_to_its_total(
     table = rows(folder)
     assert [row["state"] for row in table] == ["fail", "complete"]
     assert table[0]["optimizer.lr"] == table[1]["optimizer.lr"]
-    assert table[0]["reason"].endswith("; queued again")
+    assert table[0]["reason"].endswith("; requeued")
 
 
 def test_a_trial_that_is_tried_again_goes_on(tmp_path: Path) -> None:
@@ -142,7 +142,10 @@ def test_the_sweeper_of_hydra_can_still_be_chosen(tmp_path: Path) -> None:
         ("optimzer.lr=1,2", "Could not override 'optimzer.lr'; .*"),
         ("optimizer.lr=abc,1", ".*optimizer.lr must be a number, got 'abc'"),
         ("optimizer.lr=interval(1,0)", r"optimizer.lr must be an interval from .* interval\(1,0\)"),
-        ("optimizer.lr=0.1", "a key must be given a space to search, optimizer.lr=0.1,1 say"),
+        (
+            "optimizer.lr=0.1",
+            "at least one key must have a search space, e.g. optimizer.lr=0.1,1",
+        ),
         (
             "scheduler=interval(0,1)",
             "scheduler must be a choice of the files in conf/scheduler, .*",
@@ -155,7 +158,7 @@ def test_the_sweeper_of_hydra_can_still_be_chosen(tmp_path: Path) -> None:
         ("objective=best", "objective must be raw or averaged, got best"),
         ("resume=x", "resume must be null in a tuning, got x"),
         ("trial=3", "trial must be left to the sweeper, got 3"),
-        ("study=foo", "study must be a storage URL, sqlite:///FILE say, got foo"),
+        ("study=foo", "study must be a storage URL like sqlite:///FILE, got foo"),
         ("hydra/sweeper/sampler=grid", "hydra/sweeper/sampler must draw points one by one, .*"),
     ],
 )

@@ -14,8 +14,8 @@ from studies import EPOCHS, Launcher, good, plan, run, silent, started, study_of
 from visionlab.sweeps.tuning import tuning as tuning_module
 from visionlab.sweeps.tuning.hyperband import Hyperband
 from visionlab.sweeps.tuning.plan import Plan
-from visionlab.sweeps.tuning.trial_queue import beat
-from visionlab.sweeps.tuning.tuning import LOOK_SECONDS, tune
+from visionlab.sweeps.tuning.trial_queue import record_heartbeat
+from visionlab.sweeps.tuning.tuning import POLL_SECONDS, tune
 
 pytestmark = pytest.mark.integration
 
@@ -182,7 +182,7 @@ def test_an_interrupted_trial_is_queued_again(signal: type[BaseException], tmp_p
     tune(tuning, launcher)
     assert states(tuning) == ["FAIL", "COMPLETE", "COMPLETE"]
     assert trial_of(tuning, 0).params == trial_of(tuning, 1).params
-    assert trial_of(tuning, 0).user_attrs["reason"] == "it was interrupted; queued again"
+    assert trial_of(tuning, 0).user_attrs["reason"] == "interrupted; requeued"
     assert launcher.rates[0] == trial_of(tuning, 0).params["optimizer.lr"]
 
 
@@ -239,15 +239,15 @@ def test_the_table_and_the_best_overrides_are_written_after_every_trial(tmp_path
 def test_another_tuning_needs_another_name(tmp_path: Path) -> None:
     tuning = plan(tmp_path, n_trials=1)
     tune(tuning, Launcher(tuning))
-    about = {**tuning.about, "settings": "model.depth=20"}
-    other = plan(tmp_path, about=about)
+    about = {**tuning.invariants, "settings": "model.depth=20"}
+    other = plan(tmp_path, invariants=about)
     message = (
-        r"^settings must be model.depth=8 as the study tune has it, got model.depth=20; "
-        "another study_name begins another study$"
+        r"^settings must be model.depth=8 as in the study tune, got model.depth=20; "
+        "set study_name to start another study$"
     )
     with pytest.raises(ValueError, match=message):
         tune(other, Launcher(other))
-    renamed = plan(tmp_path, about=about, study_name="deep", n_trials=1)
+    renamed = plan(tmp_path, invariants=about, study_name="deep", n_trials=1)
     tune(renamed, Launcher(renamed))
     assert [states(each) for each in (tuning, renamed)] == [["COMPLETE"]] * 2
 
@@ -257,17 +257,17 @@ def test_the_last_trial_of_another_process_is_waited_for(
 ) -> None:
     tuning = plan(tmp_path, n_trials=1)
     number, study, seen = started(tuning, controller="other"), study_of(tuning), []
-    beat(study, "other")
+    record_heartbeat(study, "other")
 
     def sleep(seconds: float) -> None:
         seen.append(seconds)
         if len(seen) == 3:
-            study.end(number, TrialState.COMPLETE, value=0.5)
+            study.finish(number, TrialState.COMPLETE, value=0.5)
 
     monkeypatch.setattr(tuning_module.time, "sleep", sleep)
     launcher = Launcher(tuning)
     assert tune(tuning, launcher) == 0.5
-    assert seen == [LOOK_SECONDS] * 3
+    assert seen == [POLL_SECONDS] * 3
     assert launcher.rates == []
 
 
@@ -298,8 +298,11 @@ def test_a_job_that_was_requeued_tells_its_epochs_again(tmp_path: Path) -> None:
         ({"n_jobs": 0}, "n_jobs must be >= 1, got 0"),
         ({"max_failures": -1}, "max_failures must be >= 0, got -1"),
         ({"seed": -1}, "seed must be >= 0, got -1"),
-        ({"space": {}}, "a key must be given a space to search, optimizer.lr=0.1,1 say"),
-        ({"url": "foo"}, "study must be a storage URL, sqlite:///FILE say, got foo"),
+        (
+            {"space": {}},
+            "at least one key must have a search space, e.g. optimizer.lr=0.1,1",
+        ),
+        ({"url": "foo"}, "study must be a storage URL like sqlite:///FILE, got foo"),
         ({"url": "sqlite://"}, "study must be a storage that jobs can open too, got sqlite://"),
     ],
 )
@@ -311,7 +314,7 @@ def test_a_wrong_plan_is_refused(changes: dict[str, object], message: str, tmp_p
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("nodb://a:secret@c/d", r"be used, got nodb://a:\*\*\*@c/d: Can't load plugin"),
+        ("nodb://a:secret@c/d", r"usable database, got nodb://a:\*\*\*@c/d: Can't load plugin"),
         ("sqlite:////proc/none/x.db", "No such file or directory: '/proc/none'"),
     ],
 )

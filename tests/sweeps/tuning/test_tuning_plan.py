@@ -51,7 +51,7 @@ def test_an_axis_of_the_user_joins_the_shipped_one(tmp_path: Path) -> None:
 def test_what_must_stay_as_it_is_leaves_out_what_may_change(tmp_path: Path) -> None:
     arguments = ["n_trials=7", "device=cpu", "objective=averaged", "pruner=hyperband"]
     choices = "scheduler=cosine,constant"
-    about = planned(*arguments, choices, "model.depth=8", folder=tmp_path).about
+    about = planned(*arguments, choices, "model.depth=8", folder=tmp_path).invariants
     assert about == {
         "scheduler": "cosine,constant",
         "objective": "averaged",

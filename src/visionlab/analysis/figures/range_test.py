@@ -11,8 +11,8 @@ from visionlab.analysis.figures.style import panel_grid
 from visionlab.analysis.groups import group_by
 from visionlab.analysis.models import SEED, ModelRecord, split_varying_settings
 from visionlab.analysis.options import FigureOptions
-from visionlab.core.range_test import smoothed, suggestion
-from visionlab.files.run_folder import Point, read_points
+from visionlab.core.range_test import smooth, suggest_lr
+from visionlab.files.run_folder import RangeTestPoint, read_range_test
 
 _FILE = "range_test.csv"
 
@@ -29,8 +29,8 @@ def draw_range_test(models: Sequence[ModelRecord], options: FigureOptions) -> Ma
     figure = panel_grid(len(tests))
     for (title, points), axis in zip(tests, figure.axes, strict=True):
         lrs, losses = [point.lr for point in points], [point.loss for point in points]
-        means = smoothed(losses)
-        found = suggestion(lrs, means)
+        means = smooth(losses)
+        found = suggest_lr(lrs, means)
         draw_curve(axis, lrs=lrs, losses=losses, smoothed=means, suggestion=found)
         best = "" if found is None else f"falls fastest at {found:.2g}"
         axis.set_title("\n".join(filter(None, (title, best))))
@@ -40,7 +40,7 @@ def draw_range_test(models: Sequence[ModelRecord], options: FigureOptions) -> Ma
     return {"range_test": figure}
 
 
-def _load(models: Sequence[ModelRecord]) -> list[tuple[str, list[Point]]]:
+def _load(models: Sequence[ModelRecord]) -> list[tuple[str, list[RangeTestPoint]]]:
     """Return the range tests of runs, each with its settings."""
     raw = [each for each in models if each.is_raw and (each.run.folder / _FILE).exists()]
     keys, _ = split_varying_settings(raw)
@@ -50,9 +50,9 @@ def _load(models: Sequence[ModelRecord]) -> list[tuple[str, list[Point]]]:
     return [(title, points) for title, points in tests if points]
 
 
-def _read(model: ModelRecord) -> list[Point]:
+def _read(model: ModelRecord) -> list[RangeTestPoint]:
     path = model.run.folder / _FILE
     try:
-        return read_points(path)
+        return read_range_test(path)
     except (KeyError, ValueError, TypeError) as error:
         raise ValueError(f"{path} must have numeric columns step, lr, loss") from error

@@ -1,1 +1,1 @@
-"""One run by several processes, started by torchrun."""
+"""Distributed training of one run under torchrun."""

@@ -1,6 +1,6 @@
-"""What the processes of a run say to each other besides gradients.
+"""Collectives of a run's processes, other than for gradients.
 
-Every function is called by all of them, at the same place; a single process gets back what it gave.
+All ranks must call these functions at the same point; with one process they return their input.
 """
 
 import io
@@ -13,59 +13,59 @@ import torch.distributed as dist
 
 from visionlab.core.processes import num_processes, rank
 
-Made = TypeVar("Made")
+T = TypeVar("T")
 Number = TypeVar("Number", int, float)
 
 
 def all_reduce_sum(number: Number) -> Number:
-    """Return the sum of the numbers of all processes."""
-    return _reduced(number, dist.ReduceOp.SUM)
+    """Return the sum of a number over all processes."""
+    return _all_reduce(number, dist.ReduceOp.SUM)
 
 
 def all_reduce_max(number: Number) -> Number:
-    """Return the all_reduce_max of the numbers of all processes."""
-    return _reduced(number, dist.ReduceOp.MAX)
+    """Return the maximum of a number over all processes."""
+    return _all_reduce(number, dist.ReduceOp.MAX)
 
 
-def broadcast_object(make: Callable[[], Made]) -> Made:
-    """Return what the first process makes; the others get a copy, tensors on the CPU."""
+def broadcast_object(make: Callable[[], T]) -> T:
+    """Call `make` on rank 0 and return its result on all ranks; copies have tensors on the CPU."""
     if num_processes() == 1:
         return make()
-    made = [_packed(make()) if rank() == 0 else b""]
-    dist.broadcast_object_list(made)
-    content: Made = _unpacked(made[0])
-    return content
+    packed = [_pack(make()) if rank() == 0 else b""]
+    dist.broadcast_object_list(packed)
+    value: T = _unpack(packed[0])
+    return value
 
 
-def gather_objects(items: Iterable[Made]) -> Iterator[Made]:
-    """Yield the items of all processes in the first one, by turns, tensors on the CPU.
+def gather_objects(items: Iterable[T]) -> Iterator[T]:
+    """Yield the items of all ranks on rank 0, interleaved, with tensors on the CPU.
 
-    In the others nothing is yielded.
+    Other ranks yield nothing.
     """
     if num_processes() == 1:
         yield from items
         return
-    found: list[Any] | None = [None] * num_processes() if rank() == 0 else None
-    dist.gather_object(_packed(list(items)), found)
-    for turn in itertools.zip_longest(*map(_unpacked, found or [])):
-        yield from (item for item in turn if item is not None)
+    gather_objects: list[Any] | None = [None] * num_processes() if rank() == 0 else None
+    dist.gather_object(_pack(list(items)), gather_objects)
+    for row in itertools.zip_longest(*map(_unpack, gather_objects or [])):
+        yield from (item for item in row if item is not None)
 
 
-def _reduced(number: Number, operation: Any) -> Number:
+def _all_reduce(number: Number, operation: Any) -> Number:
     if num_processes() == 1:
         return number
     dtype = torch.float64 if isinstance(number, float) else torch.int64
-    shared = torch.tensor(number, dtype=dtype)  # on the CPU: a GPU would have to be waited for
+    shared = torch.tensor(number, dtype=dtype)  # on the CPU, to avoid synchronising with a GPU
     dist.all_reduce(shared, operation)
     return type(number)(shared.item())
 
 
-def _packed(content: Any) -> bytes:
+def _pack(content: Any) -> bytes:
     file = io.BytesIO()
     torch.save(content, file)
     return file.getvalue()
 
 
-def _unpacked(content: bytes) -> Any:
-    # what the run's own processes have packed may be any object
+def _unpack(content: bytes) -> Any:
+    # any object is safe here: the run's own processes packed it
     return torch.load(io.BytesIO(content), map_location="cpu", weights_only=False)

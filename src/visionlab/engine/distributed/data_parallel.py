@@ -1,8 +1,8 @@
-"""One run by several processes, which torchrun has started.
+"""Data-parallel training of one run by processes that torchrun started.
 
 Each process has the whole model and takes its rows of every batch. Gradients are summed after the
-backward passes of a step, so all take the same step. Every function here is called by all of them,
-at the same place; with a single process they change nothing.
+backward passes of a step, so all ranks take the same step. All ranks must call these functions at
+the same point; with one process they change nothing.
 """
 
 from collections.abc import Iterator, Mapping
@@ -22,38 +22,37 @@ from visionlab.engine.hparams import Hparams
 
 @contextmanager
 def process_group(device: str) -> Iterator[None]:
-    """Be one of the processes that torchrun has started for a run, until the run ends.
+    """Join the process group of torchrun for the duration of a run.
 
     Args:
-        device: as in the configuration; on GPUs each process of a machine gets its own.
+        device: as in the configuration; each process of a machine gets its own GPU.
 
     Raises:
-        ValueError: there are fewer GPUs than processes, or one is asked for by its number.
-        ConnectionError: another process has ended, for example for want of memory.
+        ValueError: there are fewer GPUs than processes, or a GPU is requested by number.
+        ConnectionError: another process ended, for example because it ran out of memory.
     """
     if num_processes() == 1:
         yield
         return
     uses_gpus = torch.cuda.is_available() and device != "cpu"
     if uses_gpus:
-        _take_gpu(device)
+        _set_gpu(device)
     dist.init_process_group("cpu:gloo,cuda:nccl" if uses_gpus else "gloo")
     try:
         yield
     except Interrupted:
-        all_reduce_max(
-            0
-        )  # torchrun ends all when one has ended: not before the first has written it down
+        # a barrier: torchrun ends all processes once one ends, but rank 0 must write files first
+        all_reduce_max(0)
         raise
     except RuntimeError as error:
         if isinstance(error, dist.DistError) or "gloo" in str(error):
-            raise ConnectionError("a process of the run has ended before the others") from error
+            raise ConnectionError("a process of the run ended before the others") from error
         raise
     dist.destroy_process_group()
 
 
-def _take_gpu(device: str) -> None:
-    """Make the GPU with this process's number the one that `cuda` stands for."""
+def _set_gpu(device: str) -> None:
+    """Make `cuda` stand for the GPU with this process's local rank."""
     if device not in ("auto", "cuda"):
         raise ValueError(f"device must be auto, cpu or cuda under torchrun, got {device!r}")
     if local_rank() >= torch.cuda.device_count():
@@ -64,8 +63,8 @@ def _take_gpu(device: str) -> None:
     torch.cuda.set_device(local_rank())
 
 
-def check_division(hparams: Hparams, num_samples: int) -> None:
-    """Refuse settings of a training that cannot be divided among the processes.
+def check_divisible(hparams: Hparams, num_samples: int) -> None:
+    """Refuse settings that cannot be divided among the processes.
 
     Raises:
         ValueError: the message names the key, the rule and the value.
@@ -90,37 +89,37 @@ def check_division(hparams: Hparams, num_samples: int) -> None:
         )
 
 
-def prepare(model: nn.Module, *, sync_batch_norm: bool) -> None:
-    """Make the models of all processes equal, the first one's, and ready to be trained together.
+def prepare_model(model: nn.Module, *, sync_batch_norm: bool) -> None:
+    """Prepare a model for data-parallel training, with the weights of rank 0 on all ranks.
 
     Args:
-        model: on its device; averages and optimizers are made of it afterwards.
+        model: on its device; create averages and optimizers afterwards.
         sync_batch_norm: whether batch norms use the statistics of the whole batch in training.
 
     Raises:
-        ValueError: it has a batch norm that cannot.
+        ValueError: a batch norm of the model cannot be synchronised.
     """
     if num_processes() > 1:
         if sync_batch_norm:
             synchronise_batch_norms(model)
-        _copy_from_first([*model.parameters(), *model.buffers()])
+        _broadcast_tensors([*model.parameters(), *model.buffers()])
 
 
 def rank_seed(seed: int) -> int:
-    """Return what a process draws from, so that no two drop out the same; the first, the seed."""
+    """Return a seed per rank, so that dropout differs between ranks; rank 0 keeps `seed`."""
     return seeding.derive(seed, "process", rank()) if rank() else seed
 
 
 def broadcast_buffers(module: nn.Module) -> None:
-    """Give every process the buffers of the first: running statistics, queues."""
+    """Broadcast the buffers of rank 0: running statistics, queues."""
     if num_processes() > 1:
-        _copy_from_first(list(module.buffers()))
+        _broadcast_tensors(list(module.buffers()))
 
 
 def all_reduce_gradients(module: nn.Module, scalars: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Sum the gradients of a module over all processes, in place; return the sums of scalars.
+    """Sum gradients over all processes in place; return the sums of `scalars`.
 
-    One all-reduce. A parameter without a gradient anywhere still has none afterwards.
+    Uses one all-reduce. A parameter without a gradient on any rank still has none afterwards.
     """
     if num_processes() == 1:
         return dict(scalars)
@@ -140,8 +139,8 @@ def all_reduce_gradients(module: nn.Module, scalars: Mapping[str, Tensor]) -> di
     return {name: total[0] for name, total in zip(scalars, totals, strict=True)}
 
 
-def _copy_from_first(tensors: list[Tensor]) -> None:
-    """Overwrite tensors by those of the first process, with one broadcast for each type."""
+def _broadcast_tensors(tensors: list[Tensor]) -> None:
+    """Overwrite tensors with those of rank 0, with one broadcast per dtype."""
     for dtype in dict.fromkeys(tensor.dtype for tensor in tensors):
         alike = [tensor.detach() for tensor in tensors if tensor.dtype == dtype]
         flat = torch.cat([tensor.flatten() for tensor in alike])

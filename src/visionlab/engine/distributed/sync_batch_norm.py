@@ -1,6 +1,6 @@
-"""Batch norm over a batch that is spread over several processes.
+"""Synchronised batch norm over the batches of several processes.
 
-torch's own refuses tensors on the CPU. This one works wherever an all-gather does.
+torch's own version refuses CPU tensors. This one works wherever all-gather does.
 """
 
 from typing import Any
@@ -14,29 +14,29 @@ from torch.nn import functional as F
 
 
 class SyncBatchNorm1d(nn.BatchNorm1d):
-    """`nn.BatchNorm1d` with the statistics of all processes in training."""
+    """`nn.BatchNorm1d` with statistics over all processes in training."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the normalised input, (B, C) or (B, C, L)."""
-        return _normalised(self, input) if self.training else super().forward(input)
+        return _normalise(self, input) if self.training else super().forward(input)
 
 
 class SyncBatchNorm2d(nn.BatchNorm2d):
-    """`nn.BatchNorm2d` with the statistics of all processes in training."""
+    """`nn.BatchNorm2d` with statistics over all processes in training."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the normalised input, (B, C, H, W)."""
-        return _normalised(self, input) if self.training else super().forward(input)
+        return _normalise(self, input) if self.training else super().forward(input)
 
 
 class SyncBatchNormAct2d(BatchNormAct2d):  # type: ignore[misc]
-    """timm's batch norm with an activation, with the statistics of all processes in training."""
+    """timm's batch norm with activation, with statistics over all processes in training."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the activations, (B, C, H, W)."""
         if not self.training:
             return super().forward(x)  # type: ignore[no-any-return]
-        return self.act(self.drop(_normalised(self, x)))  # type: ignore[no-any-return]
+        return self.act(self.drop(_normalise(self, x)))  # type: ignore[no-any-return]
 
 
 _SYNCHRONISED = {
@@ -47,10 +47,10 @@ _SYNCHRONISED = {
 
 
 def synchronise_batch_norms(model: nn.Module) -> None:
-    """Make the batch norms of a model synchronised ones, in place; names and weights stay.
+    """Convert the batch norms of a model to synchronised ones, in place; names and weights stay.
 
     Raises:
-        ValueError: there is a kind of batch norm that is not known here.
+        ValueError: the model has an unsupported kind of batch norm.
     """
     for module in model.modules():
         if not isinstance(module, nn.modules.batchnorm._BatchNorm):
@@ -62,12 +62,12 @@ def synchronise_batch_norms(model: nn.Module) -> None:
         module.__class__ = _SYNCHRONISED[type(module)]
 
 
-def _normalised(norm: nn.modules.batchnorm._BatchNorm, x: Tensor) -> Tensor:
-    """Normalise by the batch of all processes, and take its statistics into the running ones."""
+def _normalise(norm: nn.modules.batchnorm._BatchNorm, x: Tensor) -> Tensor:
+    """Normalise by the statistics of the global batch and update the running statistics."""
     mean, var, count = _statistics(x.detach())
     if norm.num_batches_tracked is not None:
         norm.num_batches_tracked.add_(1)
-        momentum = norm.momentum  # None stands for the plain mean of all batches
+        momentum = norm.momentum  # None means a cumulative average
         if momentum is None:
             momentum = 1.0 / int(norm.num_batches_tracked)
         assert norm.running_mean is not None
@@ -79,35 +79,35 @@ def _normalised(norm: nn.modules.batchnorm._BatchNorm, x: Tensor) -> Tensor:
 
 
 def _statistics(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return mean and variance of each channel, (C,) float32, and how many values that is.
+    """Return mean and variance per channel, (C,) float32, and the number of values.
 
-    From those of each process: the variance is the mean of theirs and of the squared distances of
-    their means, so nothing is lost in the difference of large numbers.
+    The global variance is the weighted mean of the processes' variances and of the squared
+    deviations of their means, which avoids cancellation between large numbers.
     """
     values = x.transpose(0, 1).flatten(1).float()
     var, mean = torch.var_mean(values, dim=1, correction=0)
     count = mean.new_full((1,), values.shape[1])
-    rows = _from_all(torch.cat([count, mean, var]))
+    rows = _all_gather(torch.cat([count, mean, var]))
     counts, means, variances = torch.split(rows, [1, len(mean), len(mean)], dim=1)
     total = counts.sum()
-    shares = counts / total
-    mean = (shares * means).sum(dim=0)
-    var = (shares * (variances + (means - mean).square())).sum(dim=0)
+    weights = counts / total
+    mean = (weights * means).sum(dim=0)
+    var = (weights * (variances + (means - mean).square())).sum(dim=0)
     return mean, var, total
 
 
-def _from_all(row: Tensor) -> Tensor:
-    """Return the rows of all processes, (P, N)."""
+def _all_gather(row: Tensor) -> Tensor:
+    """Return the rows (N,) of all processes, (P, N)."""
     rows = [torch.empty_like(row) for _ in range(dist.get_world_size())]
     dist.all_gather(rows, row)
     return torch.stack(rows)
 
 
 class _Normalise(torch.autograd.Function):
-    """Batch norm by given statistics, and its gradient, to which every process adds its part.
+    """Batch norm with given statistics, and its gradient over the global batch.
 
-    The gradient is that of "Batch Normalization" (arXiv 1502.03167, section 3), with the sums over
-    the batches of all processes. Those of weight and bias are this process's own.
+    The gradient is that of "Batch Normalization" (arXiv 1502.03167, section 3), with sums over the
+    batches of all processes. The gradients of weight and bias are local to this process.
     """
 
     @staticmethod
@@ -130,17 +130,18 @@ class _Normalise(torch.autograd.Function):
         x, weight, mean, scale, count = ctx.saved_tensors
         shape = (1, -1, *[1] * (x.ndim - 2))
         dims = [0, *range(2, x.ndim)]
-        grad_of_x = grad.float()
+        grad_x = grad.float()
         normalised = (x.float() - mean.view(shape)) * scale.view(shape)
-        grad_weight, grad_bias = (grad_of_x * normalised).sum(dims), grad_of_x.sum(dims)
+        grad_weight, grad_bias = (grad_x * normalised).sum(dims), grad_x.sum(dims)
         sums = torch.stack([grad_weight, grad_bias])
         dist.all_reduce(sums)
-        of_weight, of_bias = (sums / count).unbind()
-        grad_of_x = grad_of_x - normalised * of_weight.view(shape) - of_bias.view(shape)
-        grad_of_x = grad_of_x * (scale if weight is None else scale * weight).view(shape)
+        mean_grad_weight, mean_grad_bias = (sums / count).unbind()
+        grad_x = grad_x - normalised * mean_grad_weight.view(shape)
+        grad_x = grad_x - mean_grad_bias.view(shape)
+        grad_x = grad_x * (scale if weight is None else scale * weight).view(shape)
         is_affine = weight is not None
         return (
-            grad_of_x.to(x.dtype),
+            grad_x.to(x.dtype),
             grad_weight if is_affine else None,
             grad_bias if is_affine else None,
             *[None] * 4,

@@ -1,1 +1,1 @@
-"""Jobs in processes of their own."""
+"""Launchers: jobs in separate processes."""

@@ -1,7 +1,7 @@
-"""Processes forked from one that has imported torch and done nothing with it.
+"""Processes forked from a server that has imported torch but not used it.
 
-So none waits seconds for imports, and none inherits threads, connections or a GPU in use. Where
-forking is not safe they are started anew.
+They need not wait seconds for imports, and inherit no threads, connections or GPU in use. Where
+forking is unsafe, processes are spawned instead.
 """
 
 import multiprocessing
@@ -22,18 +22,18 @@ _PRELOADED = ["visionlab.runs.train", "visionlab.sweeps.workers.trainings", "tim
 Value = TypeVar("Value")
 
 
-def get_ready() -> None:
-    """Begin to import what processes need, so that the first does not wait long for it."""
+def start_forkserver() -> None:
+    """Start the fork server early, so that the first process waits less for its imports."""
     if CONTEXT.get_start_method() == "forkserver":
         CONTEXT.set_forkserver_preload(_PRELOADED)
         forkserver.ensure_running()
 
 
 def call_in_process(function: Callable[[], Value]) -> Value:
-    """Return what a function returns in a process of its own, which then ends.
+    """Call a function in a separate process and return its result.
 
     Raises:
-        ValueError: it raised one, or another error that a user can mend.
+        ValueError: the function raised an error that the user can fix.
         ChildProcessError: the process died.
     """
     receiver, sender = CONTEXT.Pipe(duplex=False)
@@ -42,7 +42,7 @@ def call_in_process(function: Callable[[], Value]) -> Value:
     sender.close()
     wait([receiver, process.sentinel])
     if not receiver.poll() and not process.is_alive():
-        raise ChildProcessError(f"the process that checks the jobs {death(process)}")
+        raise ChildProcessError(f"the process that checks the jobs {describe_exit(process)}")
     value, error = receiver.recv()
     process.join()
     if error:
@@ -52,22 +52,22 @@ def call_in_process(function: Callable[[], Value]) -> Value:
 
 
 def _call(sender: Connection, function: Callable[[], Any]) -> None:
-    os.setpgid(0, 0)  # Ctrl-C is for the first process
+    os.setpgid(0, 0)  # Ctrl-C must reach only the parent process
     threading.Thread(target=end_with_parent, daemon=True).start()
     try:
         sender.send((function(), None))
-    except Exception as error:  # its cause would be lost on the way
+    except Exception as error:  # pickling loses its cause
         sender.send((None, ValueError(explain(error)) if is_users(error) else error))
 
 
-def death(process: BaseProcess) -> str:
-    """Return how a process that is no more came to its end."""
+def describe_exit(process: BaseProcess) -> str:
+    """Describe how a finished process ended."""
     code = process.exitcode or 0
     return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
 
 
 def end_with_parent() -> None:
-    """End this process as a signal would when the one that started it is gone."""
+    """Wait for the parent process to end, then send SIGTERM to this one."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

@@ -1,7 +1,8 @@
-"""What Hydra's launchers for many machines do with jobs that are lost: the rest is waited for.
+"""Lost jobs under Hydra's submitit and Ray launchers count as failed.
 
-Both ask for results one job after another, and the first job whose worker died raises: nobody waits
-for the others, and Ray even ends them. Here a lost job is a failed one like any other.
+Both launchers fetch results one job after another and raise at the first job whose worker died.
+They do not wait for the other jobs, and Ray even kills them. Here a lost job is an ordinary failed
+job, and the launcher waits for the rest.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,8 +12,8 @@ from typing import Any
 from hydra.core.utils import JobReturn, JobStatus
 
 
-def lost_jobs_failed(launcher: str) -> Any:
-    """Return a context in which a launcher, by its name in Hydra, goes on when it loses a job."""
+def lost_jobs_as_failures(launcher: str) -> Any:
+    """Return a context in which the named Hydra launcher reports lost jobs as failed ones."""
     if launcher.startswith("submitit"):
         return _submitit()
     return _ray() if launcher == "ray" else nullcontext()
@@ -24,7 +25,7 @@ def _submitit() -> Iterator[None]:
     from submitit.core.utils import FailedJobError, UncompletedJobError
 
     lost = (UncompletedJobError, FailedJobError)
-    results = _failing_alone(Job.results, lost, lambda failed: [failed])
+    results = _returning_failures(Job.results, lost, lambda failed: [failed])
     with _replaced(Job, "results", results):
         yield
 
@@ -33,7 +34,7 @@ def _submitit() -> Iterator[None]:
 def _ray() -> Iterator[None]:
     import ray
 
-    get = _failing_alone(ray.get, (ray.exceptions.RayError,), lambda failed: failed)
+    get = _returning_failures(ray.get, (ray.exceptions.RayError,), lambda failed: failed)
     with _replaced(ray, "get", get):
         yield
 
@@ -48,15 +49,15 @@ def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
         setattr(owner, name, before)
 
 
-def _failing_alone(
-    ask: Callable[..., Any], lost: tuple[type[Exception], ...], wrap: Callable[[JobReturn], Any]
+def _returning_failures(
+    fetch: Callable[..., Any], lost: tuple[type[Exception], ...], wrap: Callable[[JobReturn], Any]
 ) -> Callable[..., Any]:
-    """Return a function that asks for a result, and returns a failure where the job was lost."""
+    """Wrap a function that fetches a result: return a failure if the job was lost."""
 
-    def asked(*arguments: Any, **options: Any) -> Any:
+    def fetch_or_fail(*arguments: Any, **options: Any) -> Any:
         try:
-            return ask(*arguments, **options)
+            return fetch(*arguments, **options)
         except lost as error:
             return wrap(JobReturn(status=JobStatus.FAILED, _return_value=error))
 
-    return asked
+    return fetch_or_fail

@@ -1,4 +1,4 @@
-"""Jobs in processes of their own on this machine: a job that dies or hangs touches no other."""
+"""A pool of processes on this machine, one per job: a crash or hang affects no other job."""
 
 import atexit
 import logging
@@ -16,25 +16,25 @@ from pathlib import Path
 from typing import Any
 
 from visionlab.core.interrupt import Interrupted, Signals
-from visionlab.sweeps.launcher import forkserver as preloaded
-from visionlab.sweeps.launcher.forkserver import death, end_with_parent
+from visionlab.sweeps.launcher import forkserver
+from visionlab.sweeps.launcher.forkserver import describe_exit, end_with_parent
 
-_GRACE_SECONDS = 30.0  # for a process that is told to end: it saves its state
-_LOOK_SECONDS = 0.5
-NOT_BEGUN = "it has not begun"
+_GRACE_SECONDS = 30.0  # from SIGTERM to SIGKILL, for a process to save its state
+_POLL_SECONDS = 0.5
+NOT_STARTED = "not started"
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Slots:
-    """How many jobs run at once, and on what.
+class PoolSettings:
+    """Settings of the process pool.
 
     Attributes:
-        slots: jobs at once; torch's threads are divided between them.
-        devices: GPUs as `CUDA_VISIBLE_DEVICES` names them; slot i gets number i, modulo how many
-            there are. None leaves the variable as it is.
-        retries: how often a job that failed is started again.
-        timeout_minutes: how long a job may take, or None.
+        slots: jobs that run at once; torch's threads are divided among them.
+        devices: GPUs, named as in `CUDA_VISIBLE_DEVICES`; slot i gets number i modulo their count.
+            None leaves the variable unchanged.
+        retries: how often to restart a failed job.
+        timeout_minutes: maximum duration of a job, or None.
 
     Raises:
         ValueError: a number is out of range.
@@ -49,7 +49,7 @@ class Slots:
         if self.slots < 1:
             raise ValueError(f"slots must be >= 1, got {self.slots}")
         if self.devices is not None and not self.devices:
-            raise ValueError("devices must name one or be null, got []")
+            raise ValueError("devices must name a GPU or be null, got []")
         if self.retries < 0:
             raise ValueError(f"retries must be >= 0, got {self.retries}")
         if self.timeout_minutes is not None and not self.timeout_minutes > 0:
@@ -57,13 +57,13 @@ class Slots:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Work:
-    """What one process does.
+class WorkItem:
+    """The work of one process.
 
     Attributes:
-        name: for the log.
-        function: called without arguments; returns something small that can be pickled.
-        log: where what would go to standard error is written, if several run at once.
+        name: name in the log.
+        function: called without arguments; its result must be small and picklable.
+        log: file for standard error if several processes run at once.
     """
 
     name: str
@@ -73,7 +73,7 @@ class Work:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How a process ended: with a value, or with the reason why there is none."""
+    """Outcome of a process: its value, or the reason for its failure."""
 
     value: Any
     reason: str | None
@@ -81,169 +81,174 @@ class Outcome:
 
 @dataclass(kw_only=True)
 class _Running:
-    """A process and where it sends its value; `ends_by` is when it is killed."""
+    """A running process, the pipe for its outcome, and when to kill it."""
 
     number: int
     process: BaseProcess
     receiver: Connection
-    began: float
-    ends_by: float | None = None
-    is_late: bool = False
+    started: float
+    kill_at: float | None = None
+    has_timed_out: bool = False
 
 
-def run_in_processes(works: Sequence[Work], slots: Slots, *, fail_fast: bool) -> list[Outcome]:
-    """Do all works, each in a process, and return how they ended, in the order of `works`.
+def run_in_processes(
+    items: Sequence[WorkItem], pool: PoolSettings, *, fail_fast: bool
+) -> list[Outcome]:
+    """Run work items in separate processes and return their outcomes in the same order.
 
     Args:
-        works: what to do.
-        slots: how many at once, and on what.
-        fail_fast: whether to begin no more once one has failed for good.
+        items: the work items.
+        pool: settings of the pool.
+        fail_fast: whether to start no more items once one has failed for good.
 
     Raises:
         Interrupted: a signal came; it was passed on, and the processes have ended.
     """
-    processes = _Processes(works, slots, fail_fast=fail_fast)
+    processes = _ProcessPool(items, pool, fail_fast=fail_fast)
     interrupted: Interrupted | None = None
     try:
         with Signals() as signals:
-            while processes.are_left():
+            while processes.has_work():
                 processes.fill_slots()
                 processes.wait()
                 try:
                     signals.check()
                 except Interrupted as error:
                     interrupted = error
-                    processes.end_all()
+                    processes.terminate_all()
     finally:
         processes.kill_all()
     if interrupted:
         raise interrupted
-    not_begun = Outcome(value=None, reason=NOT_BEGUN)
-    return [processes.ended.get(number, not_begun) for number in range(len(works))]
+    not_started = Outcome(value=None, reason=NOT_STARTED)
+    return [processes.outcomes.get(number, not_started) for number in range(len(items))]
 
 
-class _Processes:
-    def __init__(self, works: Sequence[Work], slots: Slots, *, fail_fast: bool) -> None:
+class _ProcessPool:
+    def __init__(self, items: Sequence[WorkItem], pool: PoolSettings, *, fail_fast: bool) -> None:
         self._fail_fast = fail_fast
-        self.ended: dict[int, Outcome] = {}
-        self._works = works
-        self._slots = slots
-        self._waiting = deque(range(len(works)))
-        self._tries = [0] * len(works)
+        self.outcomes: dict[int, Outcome] = {}
+        self._items = items
+        self._settings = pool
+        self._waiting = deque(range(len(items)))
+        self._attempts = [0] * len(items)
         self._running: dict[int, _Running] = {}
 
-    def are_left(self) -> bool:
+    def has_work(self) -> bool:
         return bool(self._waiting or self._running)
 
     def fill_slots(self) -> None:
-        for slot in range(self._slots.slots):
+        for slot in range(self._settings.slots):
             if self._waiting and slot not in self._running:
                 number = self._waiting.popleft()
-                self._tries[number] += 1
-                self._say(number, "begins")
-                self._running[slot] = _start(number, self._works[number], slot, self._slots)
+                self._attempts[number] += 1
+                self._log_event(number, "started")
+                self._running[slot] = _start(number, self._items[number], slot, self._settings)
 
     def wait(self) -> None:
-        """Wait a moment for a process to end, and see to those that did or should have."""
+        """Wait briefly for a process to end; collect finished ones and enforce the timeout."""
         running = list(self._running.values())
-        wait([each.receiver for each in running], timeout=_LOOK_SECONDS)
+        wait([each.receiver for each in running], timeout=_POLL_SECONDS)
         for slot, each in list(self._running.items()):
-            self._see_to_time(each)
-            # a value is sent last, and the pipe of a process that ends without one is closed
+            self._enforce_timeout(each)
+            # the outcome is sent last, and the pipe of a process that ends without one is closed
             if each.receiver.poll() or not each.process.is_alive():
-                ended = _collect(each)
+                outcome = _collect(each)
                 del self._running[slot]
-                self._finish(each, ended)
+                self._finish(each, outcome)
 
-    def end_all(self) -> None:
-        """Tell all to end, and start no more."""
+    def terminate_all(self) -> None:
+        """Send SIGTERM to all processes, and start no more."""
         self._waiting.clear()
-        self._tries = [self._slots.retries + 1 for _ in self._tries]
+        self._attempts = [self._settings.retries + 1 for _ in self._attempts]
         for each in self._running.values():
-            _tell_to_end(each)
+            _terminate(each)
 
     def kill_all(self) -> None:
         for each in self._running.values():
             each.process.kill()
 
-    def _see_to_time(self, each: _Running) -> None:
-        now, minutes = time.monotonic(), self._slots.timeout_minutes
-        if minutes is not None and now >= each.began + 60 * minutes:
-            each.is_late = True
-            _tell_to_end(each)
-        if each.ends_by is not None and now >= each.ends_by:
+    def _enforce_timeout(self, each: _Running) -> None:
+        now, minutes = time.monotonic(), self._settings.timeout_minutes
+        if minutes is not None and now >= each.started + 60 * minutes:
+            each.has_timed_out = True
+            _terminate(each)
+        if each.kill_at is not None and now >= each.kill_at:
             each.process.kill()
 
-    def _finish(self, each: _Running, ended: Outcome) -> None:
-        if ended.reason and each.is_late:
-            minutes = f"{self._slots.timeout_minutes:g} minutes"
-            ended = Outcome(value=None, reason=f"it took longer than {minutes} and was ended")
-        seconds = time.monotonic() - each.began
-        self._say(each.number, f"{ended.reason or 'ended'} after {seconds:.1f} s")
-        if ended.reason and self._tries[each.number] <= self._slots.retries:
-            self._say(each.number, "is tried again")
+    def _finish(self, each: _Running, outcome: Outcome) -> None:
+        if outcome.reason and each.has_timed_out:
+            reason = f"timed out (timeout_minutes={self._settings.timeout_minutes:g})"
+            outcome = Outcome(value=None, reason=reason)
+        seconds = time.monotonic() - each.started
+        self._log_event(each.number, f"{outcome.reason or 'finished'} after {seconds:.1f} s")
+        if outcome.reason and self._attempts[each.number] <= self._settings.retries:
+            self._log_event(each.number, "retrying")
             self._waiting.appendleft(each.number)
         else:
-            self.ended[each.number] = ended
-            if ended.reason and self._fail_fast:
+            self.outcomes[each.number] = outcome
+            if outcome.reason and self._fail_fast:
                 self._waiting.clear()
 
-    def _say(self, number: int, what: str) -> None:
-        _log.info("[%d/%d] %s: %s", number + 1, len(self._works), self._works[number].name, what)
+    def _log_event(self, number: int, event: str) -> None:
+        _log.info("[%d/%d] %s: %s", number + 1, len(self._items), self._items[number].name, event)
 
 
-def _start(number: int, work: Work, slot: int, slots: Slots) -> _Running:
-    receiver, sender = preloaded.CONTEXT.Pipe(duplex=False)
-    process = preloaded.CONTEXT.Process(target=_work, args=(sender, work, slot, slots))
+def _start(number: int, item: WorkItem, slot: int, pool: PoolSettings) -> _Running:
+    receiver, sender = forkserver.CONTEXT.Pipe(duplex=False)
+    process = forkserver.CONTEXT.Process(target=_run, args=(sender, item, slot, pool))
     process.start()
     sender.close()
-    return _Running(number=number, process=process, receiver=receiver, began=time.monotonic())
+    return _Running(number=number, process=process, receiver=receiver, started=time.monotonic())
 
 
-def _tell_to_end(each: _Running) -> None:
-    """Send a signal, once: a process takes the second as an order to end at once."""
-    if each.ends_by is None:
-        each.ends_by = time.monotonic() + _GRACE_SECONDS
+def _terminate(each: _Running) -> None:
+    """Send SIGTERM, but only once: a process ends at once on the second signal."""
+    if each.kill_at is None:
+        each.kill_at = time.monotonic() + _GRACE_SECONDS
         each.process.terminate()
 
 
 def _collect(each: _Running) -> Outcome:
-    """Return what a process sent, or how it died; data loaders may hold its pipe open for long."""
-    ended: Outcome | None = None
+    """Return the outcome that a process sent, or how it died.
+
+    Data loader workers may keep the pipe of a dead process open for long.
+    """
+    outcome: Outcome | None = None
     with suppress(EOFError, OSError):
         if each.receiver.poll():
-            ended = each.receiver.recv()
+            outcome = each.receiver.recv()
     each.process.join(_GRACE_SECONDS)
     each.process.kill()
     each.process.join()
     each.receiver.close()
-    return ended or Outcome(value=None, reason=f"its process {death(each.process)}")
+    return outcome or Outcome(value=None, reason=f"its process {describe_exit(each.process)}")
 
 
-def _work(sender: Connection, work: Work, slot: int, slots: Slots) -> None:
-    """Do a work; in the new process."""
-    os.setpgid(0, 0)  # Ctrl-C reaches the first process alone, which passes it on
+def _run(sender: Connection, item: WorkItem, slot: int, pool: PoolSettings) -> None:
+    """Run a work item in the new process and send its outcome."""
+    os.setpgid(0, 0)  # Ctrl-C must reach only the parent process, which passes it on
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=end_with_parent, daemon=True).start()
-    if slots.devices is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = str(slots.devices[slot % len(slots.devices)])
-    if slots.slots > 1:
-        _leave_the_terminal(work.log)
+    if pool.devices is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = str(pool.devices[slot % len(pool.devices)])
+    if pool.slots > 1:
+        _redirect_output(item.log)
     from visionlab.engine.device import divide_threads
 
-    divide_threads(slots.slots)
+    divide_threads(pool.slots)
     try:
-        ended = Outcome(value=work.function(), reason=None)
+        outcome = Outcome(value=item.function(), reason=None)
     except Exception as error:
-        ended = Outcome(value=None, reason=" ".join(str(error).split()) or type(error).__name__)
+        outcome = Outcome(value=None, reason=" ".join(str(error).split()) or type(error).__name__)
     finally:
-        atexit._run_exitfuncs()  # a forked process leaves them out; they end data loaders' workers
-    sender.send(ended)
+        atexit._run_exitfuncs()  # forked processes skip them, but they end data loader workers
+    sender.send(outcome)
 
 
-def _leave_the_terminal(log: Path) -> None:
-    """Print nowhere, as jobs log to files of their own; what is not logged goes there too."""
+def _redirect_output(log: Path) -> None:
+    """Discard standard output, since jobs log to their own files; send standard error to `log`."""
     log.parent.mkdir(parents=True, exist_ok=True)
     for number, path in ((1, Path(os.devnull)), (2, log)):
         with path.open("a") as file:

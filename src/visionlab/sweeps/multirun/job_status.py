@@ -1,4 +1,4 @@
-"""What of a multirun is there already."""
+"""Status of a job of a multirun."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,17 +7,17 @@ from typing import Any, Literal
 from visionlab.config.run_config import check_unchanged
 from visionlab.files.run_folder import read_config, read_record
 
-JobStatus = Literal["new", "begun", "finished"]
+JobStatus = Literal["new", "started", "finished"]
 
 
 def job_status(folder: Path, config: Mapping[str, Any]) -> JobStatus:
-    """Return how far the job in a folder has come.
+    """Return the status of the job in a folder.
 
-    A run that a rule ended early has not finished if it is now asked for with other rules.
+    A run that a stopping rule ended is unfinished if the requested rules differ.
 
     Args:
-        folder: of the job, existing or not.
-        config: what is asked for, resolved.
+        folder: folder of the job, existing or not.
+        config: the requested configuration, resolved.
 
     Raises:
         ValueError: the folder holds a run with other settings.
@@ -28,6 +28,6 @@ def job_status(folder: Path, config: Mapping[str, Any]) -> JobStatus:
     check_unchanged(config, saved, folder)
     record = read_record(folder)
     if record.get("status") != "finished":
-        return "begun"
-    has_new_rules = record.get("stopped") and saved["stop"] != config["stop"]
-    return "begun" if has_new_rules else "finished"
+        return "started"
+    rules_changed = record.get("stopped") and saved["stop"] != config["stop"]
+    return "started" if rules_changed else "finished"

@@ -1,7 +1,7 @@
-"""The jobs that a multirun asks for, composed and resolved.
+"""Compose the jobs of a multirun.
 
-Composing a configuration takes Hydra tens of milliseconds. Jobs that choose the same files of the
-groups are composed once; each then sets its values as Hydra would.
+Hydra needs tens of milliseconds to compose a configuration. Jobs that choose the same config files
+are therefore composed once; each then sets its values as Hydra would.
 """
 
 import copy
@@ -32,10 +32,10 @@ class Job:
     """One job of a multirun.
 
     Attributes:
-        number: from 0, in the order of the grid.
-        name: of its folder in the multirun's.
-        swept: its overrides that not all jobs have, by key.
-        config: all its settings, resolved, as plain containers.
+        number: position in the grid, from 0.
+        name: name of its folder in that of the multirun.
+        swept: overrides that not all jobs share, by key.
+        config: resolved configuration, as plain containers.
         composition: how it was composed, see `Invocation.composition`.
     """
 
@@ -49,16 +49,16 @@ class Job:
 def compose_jobs(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) -> list[Job]:
     """Return the jobs of a grid.
 
-    An experiment may bring a grid of its own, as `hydra.sweeper.params`; several experiments are
-    several grids, one after another.
+    An experiment may define its own grid in `hydra.sweeper.params`. Several experiments make several
+    grids, one after another.
 
     Args:
-        loader: of Hydra.
-        master: the multirun's own configuration.
-        arguments: overrides as on the command line; a list of values makes a job of each.
+        loader: Hydra's config loader.
+        master: configuration of the multirun.
+        arguments: command-line overrides; each value of a list makes a job.
 
     Raises:
-        ValueError: a setting is unknown, not given, or has a value twice.
+        ValueError: a setting is unknown, missing, or lists a value twice.
         HydraException: Hydra refuses an override.
     """
     compose = _Composer(loader, master)
@@ -93,7 +93,7 @@ def compose_jobs(loader: ConfigLoader, master: DictConfig, arguments: Sequence[s
 
 
 def _experiments(overrides: Sequence[Override]) -> list[tuple[list[str], list[str]]]:
-    """Return each experiment that is chosen, as an override, with all other overrides."""
+    """Return each chosen experiment, as an override, with all other overrides."""
     chosen = [each for each in overrides if each.key_or_group == _EXPERIMENT][-1:]
     others = [str(each.input_line) for each in overrides if each.key_or_group != _EXPERIMENT]
     if not chosen or not chosen[0].is_discrete_sweep():
@@ -103,7 +103,7 @@ def _experiments(overrides: Sequence[Override]) -> list[tuple[list[str], list[st
 
 
 class _Composer:
-    """Composes jobs; what it returns for one does not depend on those before."""
+    """Composes jobs; the result for a job does not depend on the jobs before it."""
 
     def __init__(self, loader: ConfigLoader, master: DictConfig) -> None:
         self._loader = loader
@@ -113,10 +113,10 @@ class _Composer:
     def __call__(
         self, overrides: Sequence[Override], number: int, swept: Sequence[str]
     ) -> tuple[dict[str, Any], DictConfig]:
-        """Return the settings of a job and, until the next is composed, those of Hydra."""
-        values = [override for override in overrides if self._sets_a_value(override)]
+        """Return a job's settings and those of Hydra, which are valid until the next call."""
+        values = [override for override in overrides if self._sets_value(override)]
         others = tuple(str(each.input_line) for each in overrides if each not in values)
-        # jobs of a grid set the same keys, so each replaces what the one before has set
+        # jobs of a grid set the same keys, so each overwrites the values of the one before
         key = (*others, *(value.key_or_group for value in values))
         if key not in self._composed:
             self._composed[key] = self._compose(others)
@@ -124,7 +124,7 @@ class _Composer:
         try:
             for value in values:
                 OmegaConf.update(config, value.key_or_group, value.value(), merge=True)
-        except OmegaConfBaseException:  # Hydra may know better, or says in its own words why not
+        except OmegaConfBaseException:  # let Hydra try, or raise its own error
             config = self._compose([str(override.input_line) for override in overrides])
         config.hydra.job.num = number
         config.hydra.job.override_dirname = ",".join(swept)
@@ -137,24 +137,24 @@ class _Composer:
         }
         if settings["resume"]:
             raise ValueError(
-                "resume must be one run, not part of a multirun, which goes on by itself, "
+                "resume must be one run, not part of a multirun, which resumes by itself, "
                 f"got {settings['resume']}"
             )
         check_parts(settings, parts=settings["parts"])
         return settings, config.hydra
 
     def params(self, overrides: Sequence[str]) -> list[str]:
-        """Return the grid that comes with some choices of files, as overrides."""
+        """Return the grid that the chosen config files define, as overrides."""
         params = self._compose(overrides).hydra.sweeper.get("params") or {}
         return [f"{key}={value}" for key, value in params.items()]
 
     def _compose(self, overrides: Sequence[str]) -> DictConfig:
-        # not load_sweep_config: Hydra 1.4 refuses there that an experiment brings a grid
-        of_hydra = OmegaConf.to_container(self._master.hydra.overrides.hydra)  # not resolved
-        assert isinstance(of_hydra, list)
+        # not load_sweep_config: its Hydra 1.4 version refuses an experiment that defines a grid
+        hydra_overrides = OmegaConf.to_container(self._master.hydra.overrides.hydra)  # not resolved
+        assert isinstance(hydra_overrides, list)
         config = self._loader.load_configuration(
             config_name=self._master.hydra.job.config_name,
-            overrides=[*of_hydra, *overrides],
+            overrides=[*hydra_overrides, *overrides],
             run_mode=RunMode.RUN,
         )
         OmegaConf.copy_cache(from_config=self._master, to_config=config)  # such as timestamps
@@ -166,8 +166,8 @@ class _Composer:
         check_known(settings)
         return config
 
-    def _sets_a_value(self, override: Override) -> bool:
-        """Return whether an override replaces one value and chooses no file."""
+    def _sets_value(self, override: Override) -> bool:
+        """Return whether an override only replaces a value and chooses no config file."""
         key = override.key_or_group
         if override.type != OverrideType.CHANGE or override.package is not None:
             return False

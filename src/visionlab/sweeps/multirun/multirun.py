@@ -1,7 +1,7 @@
-"""What `train.py --multirun` does: find what is there, plan what is not, launch it, and tell.
+"""The work of `train.py --multirun`: find unfinished jobs, plan, launch and summarise them.
 
-Jobs that train alike become one training. What is launched is a training, by whichever launcher: it
-finds its jobs in a file and writes down itself how they end.
+Jobs that train identically share one training. The launcher, whichever it is, launches trainings;
+each reads its jobs from a file and records their results itself.
 """
 
 import logging
@@ -21,10 +21,10 @@ from visionlab.files.locks import locked
 from visionlab.config.errors import explain
 from visionlab.core.processes import num_processes
 from visionlab.sweeps.multirun.jobs import Job, compose_jobs
-from visionlab.sweeps.launcher.lost_jobs import lost_jobs_failed
+from visionlab.sweeps.launcher.lost_jobs import lost_jobs_as_failures
 from visionlab.sweeps.multirun.plan_files import TrainingPlan, write_plan
-from visionlab.sweeps.launcher.forkserver import call_in_process, get_ready
-from visionlab.sweeps.launcher.processes import NOT_BEGUN
+from visionlab.sweeps.launcher.forkserver import call_in_process, start_forkserver
+from visionlab.sweeps.launcher.processes import NOT_STARTED
 from visionlab.sweeps.multirun.job_status import job_status
 from visionlab.sweeps.multirun.table import JobSummary, count_states, log_table, write_jobs, write_table
 
@@ -37,37 +37,37 @@ Launch = Callable[[Sequence[Sequence[str]]], Sequence[JobReturn]]
 def run_jobs(
     arguments: Sequence[str], *, config: DictConfig, loader: ConfigLoader, launch: Launch
 ) -> None:
-    """Do what is missing of a multirun.
+    """Run the unfinished jobs of a multirun.
 
     Args:
-        arguments: overrides as on the command line; a list of values makes a job of each.
-        config: the multirun's own configuration.
-        loader: of Hydra.
-        launch: runs launched jobs, given the overrides of each, and returns how they ended.
+        arguments: command-line overrides; each value of a list makes a job.
+        config: configuration of the multirun.
+        loader: Hydra's config loader.
+        launch: launches jobs, given the overrides of each, and returns their results.
 
     Raises:
-        ValueError: a setting of a job is wrong, or its folder holds another run; none began.
-        Unfinished: not every job finished; the others did.
+        ValueError: a setting of a job is wrong, or its folder holds another run; no job started.
+        Unfinished: at least one job did not finish.
     """
     if num_processes() > 1:
         raise ValueError(
-            f"--multirun must be run by one process, got {num_processes()} from torchrun"
+            f"--multirun must run in one process, got {num_processes()} from torchrun"
         )
     configure_log(config.hydra.hydra_logging, config.hydra.verbose)
     sweep = Path(config.hydra.sweep.dir).absolute()
-    if swept := [each for each in arguments if _is_own(each) and "," in each]:
+    if swept := [each for each in arguments if _is_sweep_setting(each) and "," in each]:
         raise ValueError(f"{swept[0].partition('=')[0]} must be one value, got {swept[0]}")
-    jobs = compose_jobs(loader, config, [each for each in arguments if not _is_own(each)])
+    jobs = compose_jobs(loader, config, [each for each in arguments if not _is_sweep_setting(each)])
     pending = [job for job in jobs if not _is_finished(job, sweep)]
     if pending:
-        get_ready()
+        start_forkserver()
     trainings = _plan(pending, sweep, config) if pending else []
     _log.info("%s", _announcement(len(jobs), len(pending), len(trainings)))
     folder = sweep / _FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
         OmegaConf.save(config, sweep / "multirun.yaml")
-        write_jobs(folder, [_listed(job) for job in jobs])
+        write_jobs(folder, [_summarise(job) for job in jobs])
         write_table(sweep, folder)
         reasons: dict[str, str] = {}
         try:
@@ -75,7 +75,7 @@ def run_jobs(
         finally:
             missing = {job.name for job in pending if not _is_finished(job, sweep)}
             rows = write_table(
-                sweep, folder, {name: reasons.get(name, NOT_BEGUN) for name in missing}
+                sweep, folder, {name: reasons.get(name, NOT_STARTED) for name in missing}
             )
             log_table(rows)
             _log.info("%s; %s", count_states(rows), sweep / "sweep.csv")
@@ -83,7 +83,7 @@ def run_jobs(
     if missing:
         raise Unfinished(
             f"{len(missing)} of {len(rows)} jobs did not finish, see {sweep / 'sweep.csv'}; "
-            "the same command goes on with them"
+            "run the same command again to resume them"
         )
 
 
@@ -91,12 +91,12 @@ def _is_finished(job: Job, sweep: Path) -> bool:
     return job_status(sweep / job.name, job.config) == "finished"
 
 
-def _is_own(argument: str) -> bool:
+def _is_sweep_setting(argument: str) -> bool:
     return argument.lstrip("+").startswith("sweep.")
 
 
 def _plan(jobs: Sequence[Job], sweep: Path, config: DictConfig) -> list[list[Job]]:
-    """Check jobs and return those that share a training together."""
+    """Check jobs, and group those that share a training."""
     is_local = config.hydra.runtime.choices["hydra/launcher"] in _LOCAL
     return call_in_process(
         partial(_plan_trainings, jobs, sweep=sweep, share=config.sweep.share, reads_data=is_local)
@@ -106,7 +106,7 @@ def _plan(jobs: Sequence[Job], sweep: Path, config: DictConfig) -> list[list[Job
 def _plan_trainings(
     jobs: Sequence[Job], *, sweep: Path, share: bool, reads_data: bool
 ) -> list[list[Job]]:
-    """In a process of its own: torch is not imported in this one."""
+    """Plan in another process, since this one imports no torch."""
     from visionlab.sweeps.workers.checks import plan_trainings
 
     return plan_trainings(jobs, sweep=sweep, share=share, reads_data=reads_data)
@@ -128,10 +128,10 @@ def _count(number: int, noun: str) -> str:
 def _launch(
     trainings: Sequence[Sequence[Job]], config: DictConfig, folder: Path, launch: Launch
 ) -> dict[str, str]:
-    """Launch trainings; return for each job that did not finish why, as far as it is known."""
+    """Launch trainings; return, by job name, the reason to report if the job did not finish."""
     begun = time.strftime("%Y-%m-%d %H:%M:%S")
     launcher = config.hydra.runtime.choices["hydra/launcher"]
-    fail_fast = config.sweep.fail_fast and launcher != "process"  # which sees to it itself
+    fail_fast = config.sweep.fail_fast and launcher != "process"  # which handles it itself
     overrides = []
     for jobs in trainings:
         path = folder / f"training_{jobs[0].number}.json"
@@ -145,29 +145,29 @@ def _launch(
         subdir, training = quoted(jobs[0].name), quoted(str(path))
         overrides.append([f"hydra.sweep.subdir={subdir}", f"sweep.training={training}"])
     try:
-        with lost_jobs_failed(launcher):
+        with lost_jobs_as_failures(launcher):
             returns: Sequence[JobReturn | None] = launch(overrides)
-        reason = "it was lost"
+        reason = "the job was lost"
     except Interrupted:
         raise
-    except Exception as error:  # some launchers give up on all jobs when one is lost
+    except Exception as error:  # some launchers abort all jobs when one is lost
         returns, reason = [None] * len(trainings), explain(error)
-        _log.error("the launcher gave up: %s", reason)
+        _log.error("the launcher failed: %s", reason)
     return {
-        job.name: _reason(ended) or reason
-        for jobs, ended in zip(trainings, returns, strict=True)
+        job.name: _reason(result) or reason
+        for jobs, result in zip(trainings, returns, strict=True)
         for job in jobs
     }
 
 
-def _reason(ended: JobReturn | None) -> str | None:
-    if ended is None:
+def _reason(result: JobReturn | None) -> str | None:
+    if result is None:
         return None
-    if ended.status == JobStatus.FAILED:
-        return explain(ended._return_value)
-    return "it ended before its training"
+    if result.status == JobStatus.FAILED:
+        return explain(result._return_value)
+    return "the job ended before its training"
 
 
-def _listed(job: Job) -> JobSummary:
+def _summarise(job: Job) -> JobSummary:
     task: Mapping[str, Any] = job.config["task"]
     return JobSummary(name=job.name, swept=job.swept, monitor=task["monitor"], mode=task["mode"])

@@ -1,4 +1,4 @@
-"""What a launched training is told, as a file in the multirun's folder `.sweep`."""
+"""Plan files of launched trainings, in the folder `.sweep` of a multirun."""
 
 import json
 from collections.abc import Mapping
@@ -13,13 +13,13 @@ from visionlab.files.atomic import write_json
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingPlan:
-    """What one launched job has to do; a file tells it.
+    """The jobs of one launched training.
 
     Attributes:
-        begun: when the multirun began, as in run.json.
-        fail_fast: whether to leave it when another job of the multirun has failed since.
-        jobs: their settings by name.
-        compositions: how each was composed, by name, see `Invocation.composition`.
+        begun: start time of the multirun, formatted as in run.json.
+        fail_fast: whether to skip the training if another job has failed since then.
+        jobs: settings of the jobs, by name.
+        compositions: how each job was composed, by name, see `Invocation.composition`.
     """
 
     begun: str
@@ -29,7 +29,7 @@ class TrainingPlan:
 
 
 def write_plan(path: Path, plan: TrainingPlan) -> None:
-    """Write a plan; settings as YAML, which keeps what JSON does not (infinity, whole keys)."""
+    """Write a plan; its settings are YAML, because JSON loses infinity and integer keys."""
     jobs = {name: to_yaml(plan.jobs[name]) for name in plan.jobs}
     write_json(path, {**vars(plan), "jobs": jobs})
 

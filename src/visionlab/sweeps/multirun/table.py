@@ -1,7 +1,7 @@
-"""How the jobs of a multirun stand, as `sweep.csv` and on the terminal.
+"""Status of a multirun's jobs, as `sweep.csv` and on the terminal.
 
-The file is written anew whenever a job begins or ends, from what the jobs wrote down themselves, by
-whichever process sees it: it does not matter how many there are.
+Whenever a job starts or ends, its process rewrites the file from the records of all jobs. Any number
+of processes may do so.
 """
 
 import csv
@@ -17,10 +17,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from visionlab.files.locks import is_held, exclusive
+from visionlab.files.locks import is_held, file_lock
 from visionlab.files.run_folder import read_record
 from visionlab.files.atomic import write_text
-from visionlab.sweeps.launcher.processes import NOT_BEGUN
+from visionlab.sweeps.launcher.processes import NOT_STARTED
 
 _JOBS = "jobs.json"
 _COLUMNS = ("job", "state", "seconds", "monitor", "value", "model", "reason", "log")
@@ -31,12 +31,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class JobSummary:
-    """A job as the table knows it.
+    """The data of a job that the table needs.
 
     Attributes:
-        name: of its folder in the multirun's.
-        swept: its overrides that not all jobs have, by key.
-        monitor: the number that says which weights are best.
+        name: name of its folder in that of the multirun.
+        swept: overrides that not all jobs share, by key.
+        monitor: the metric that decides which weights are best.
         mode: max or min.
     """
 
@@ -47,12 +47,12 @@ class JobSummary:
 
 
 def write_jobs(folder: Path, jobs: Sequence[JobSummary]) -> None:
-    """Write down which jobs a multirun has, for `write_table`."""
+    """Write the list of jobs of a multirun, for `write_table`."""
     write_text(folder / _JOBS, json.dumps([vars(job) for job in jobs], indent=1))
 
 
 def read_jobs(folder: Path) -> list[JobSummary]:
-    """Return what `write_jobs` wrote."""
+    """Read the list that `write_jobs` wrote."""
     return [JobSummary(**each) for each in json.loads((folder / _JOBS).read_text(encoding="utf-8"))]
 
 
@@ -62,31 +62,31 @@ def write_table(
     """Write `sweep.csv` and return its rows.
 
     Args:
-        sweep: the folder of the multirun.
-        folder: where `write_jobs` wrote.
-        reasons: why jobs did not finish, by name, as their launcher knows it; None while they are
-            under way.
+        sweep: folder of the multirun.
+        folder: the folder given to `write_jobs`.
+        reasons: why jobs did not finish, by name, according to the launcher; None while jobs are
+            running.
     """
-    listed = read_jobs(folder)
-    with exclusive(folder / "table.lock"):
-        rows = [_row(job, sweep / job.name) for job in listed]
+    jobs = read_jobs(folder)
+    with file_lock(folder / "table.lock"):
+        rows = [_row(job, sweep / job.name) for job in jobs]
         if reasons is not None:
-            rows = [_over(row, sweep / row["job"], reasons.get(row["job"])) for row in rows]
-        write_text(sweep / "sweep.csv", _as_csv(rows, listed))
+            rows = [_final_row(row, sweep / row["job"], reasons.get(row["job"])) for row in rows]
+        write_text(sweep / "sweep.csv", _to_csv(rows, jobs))
     return rows
 
 
-def _as_csv(rows: Sequence[Mapping[str, Any]], listed: Sequence[JobSummary]) -> str:
-    swept = list(dict.fromkeys(key for job in listed for key in job.swept))
+def _to_csv(rows: Sequence[Mapping[str, Any]], jobs: Sequence[JobSummary]) -> str:
+    swept = list(dict.fromkeys(key for job in jobs for key in job.swept))
     text = io.StringIO()
     writer = csv.DictWriter(text, [*_COLUMNS, *swept], restval="", lineterminator="\n")
     writer.writeheader()
-    writer.writerows({**row, **job.swept} for row, job in zip(rows, listed, strict=True))
+    writer.writerows({**row, **job.swept} for row, job in zip(rows, jobs, strict=True))
     return text.getvalue()
 
 
 def log_table(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Log the rows; of many, those that did not finish."""
+    """Log the rows; if there are many, only those of unfinished jobs."""
     if len(rows) > _MAX_ROWS:
         rows = [row for row in rows if row["state"] != "finished"][:_MAX_ROWS]
     if not rows:
@@ -110,16 +110,16 @@ def count_states(rows: Sequence[Mapping[str, Any]]) -> str:
     return ", ".join(f"{count} {state}" for state, count in counts.most_common())
 
 
-def _over(row: Mapping[str, Any], folder: Path, reason: str | None) -> dict[str, Any]:
-    """Return the row of a job when nothing is under way any more."""
+def _final_row(row: Mapping[str, Any], folder: Path, reason: str | None) -> dict[str, Any]:
+    """Return the row of a job after the launcher has returned."""
     state = row["state"]
     if state == "running" and not is_held(folder):
-        state = "killed"  # nobody is left who could say more
-    was_lost = reason not in (None, NOT_BEGUN)
-    if was_lost and state in ("waiting", "finished"):  # finished before, and asked for with more
+        state = "killed"  # no process is left to record a reason
+    was_lost = reason not in (None, NOT_STARTED)
+    if was_lost and state in ("waiting", "finished"):  # finished, but with other stopping rules
         state = "failed"
-    own_words = row["reason"] if state == "failed" else ""
-    return {**row, "state": state, "reason": own_words or reason or row["reason"]}
+    own_reason = row["reason"] if state == "failed" else ""
+    return {**row, "state": state, "reason": own_reason or reason or row["reason"]}
 
 
 def _row(job: JobSummary, folder: Path) -> dict[str, Any]:

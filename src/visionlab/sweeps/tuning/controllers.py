@@ -1,7 +1,7 @@
-"""Who works on a study, and whether it still lives.
+"""Controllers of a study and whether they are alive.
 
-A controller is a process that asks a study for trials and launches them. On its own machine the
-system knows whether it lives; elsewhere a heartbeat says so.
+A controller is a process that takes trials from a study and launches them. On the same machine the
+system knows whether it is alive; on other machines a heartbeat shows it.
 """
 
 import logging
@@ -14,43 +14,45 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-BEAT_SECONDS = 30.0
-SILENT_SECONDS = 180.0  # so long without a beat is dead: some beats, and clocks that differ
+HEARTBEAT_SECONDS = 30.0
+DEAD_AFTER_SECONDS = 180.0  # without a heartbeat; allows for lost ones and for clock skew
 _log = logging.getLogger(__name__)
 
 
-def new_name() -> str:
-    """Return a name that no other controller has."""
+def new_controller_name() -> str:
+    """Return a unique controller name."""
     return f"controller_{uuid.uuid4().hex[:12]}"
 
 
-def this_process(now: float) -> dict[str, Any]:
-    """Return what others need to see whether this process lives; `now` is in Unix seconds."""
+def describe_process(now: float) -> dict[str, Any]:
+    """Describe this process so that others can check it; `now` is in Unix seconds."""
     pid = os.getpid()
-    return {"host": socket.gethostname(), "pid": pid, "started": _started(pid), "beat": now}
+    return {"host": socket.gethostname(), "pid": pid, "started": _start_ticks(pid), "beat": now}
 
 
 def is_alive(controller: Mapping[str, Any], now: float) -> bool:
-    """Return whether a controller lives, at `now` in Unix seconds.
+    """Return whether a controller is alive at `now`, in Unix seconds.
 
-    A number of a process alone does not say so: the system gives it to another one later.
+    The process id alone is not enough, because the system reuses it.
     """
     if controller["host"] == socket.gethostname() and controller["started"] is not None:
-        return bool(_started(controller["pid"]) == controller["started"])
-    return bool(now - controller["beat"] < SILENT_SECONDS)
+        return bool(_start_ticks(controller["pid"]) == controller["started"])
+    return bool(now - controller["beat"] < DEAD_AFTER_SECONDS)
 
 
 @contextmanager
-def beating(beat: Callable[[], None], *, every_seconds: float = BEAT_SECONDS) -> Iterator[None]:
-    """Call `beat` now and then, beside what is done within."""
+def heartbeat(
+    beat: Callable[[], None], *, every_seconds: float = HEARTBEAT_SECONDS
+) -> Iterator[None]:
+    """Call `beat` periodically in a thread while the context is active."""
     done = threading.Event()
 
     def work() -> None:
         while not done.wait(every_seconds):
             try:
                 beat()
-            except Exception as error:  # a database may be away for a moment
-                _log.warning("a heartbeat was lost: %s", error)
+            except Exception as error:  # a database may be briefly unavailable
+                _log.warning("heartbeat failed: %s", error)
 
     thread = threading.Thread(target=work, daemon=True)
     beat()
@@ -62,8 +64,8 @@ def beating(beat: Callable[[], None], *, every_seconds: float = BEAT_SECONDS) ->
         thread.join()
 
 
-def _started(pid: int) -> str | None:
-    """Return when a process began, in ticks since the system did; None if there is none such."""
+def _start_ticks(pid: int) -> str | None:
+    """Return the start time of a process in ticks since boot, None if it does not exist."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:  # gone, or a system without /proc

@@ -1,4 +1,4 @@
-"""Hyperband of which every process says the same."""
+"""Hyperband with brackets that do not depend on the process."""
 
 from binascii import crc32
 from bisect import bisect
@@ -10,22 +10,22 @@ from optuna.trial import FrozenTrial
 
 
 class Hyperband(HyperbandPruner):
-    """Optuna's Hyperband (arXiv 1603.06560), with brackets that processes agree on.
+    """Optuna's Hyperband (arXiv 1603.06560), with the same brackets in every process.
 
-    Optuna 2 takes a trial's bracket from Python's hash of its name. That differs from process to
-    process, so trials of several processes were compared with those of other brackets. Later
-    versions take a CRC-32, as here.
+    Optuna 2 derives a trial's bracket from Python's hash of its name. The hash differs between
+    processes, so trials were compared with those of other brackets. Later versions use a CRC-32, as
+    here.
 
     Args:
-        min_resource: epochs that a trial gets at least.
-        max_resource: epochs of a whole trial.
-        reduction_factor: of trials, one in so many goes on.
-        bootstrap_count: trials of a bracket that are to be at a rung before it prunes any.
+        min_resource: minimum epochs of a trial.
+        max_resource: epochs of a complete trial.
+        reduction_factor: one in this many trials is promoted to the next rung.
+        bootstrap_count: trials that must reach a rung before it prunes any.
     """
 
     def _get_bracket_id(self, study: Study, trial: FrozenTrial) -> int:
         if not self._pruners:
             return 0
-        place = crc32(f"{study.study_name}_{trial.number}".encode())
+        position = crc32(f"{study.study_name}_{trial.number}".encode())
         ends = list(accumulate(self._trial_allocation_budgets))
-        return bisect(ends, place % ends[-1])
+        return bisect(ends, position % ends[-1])

@@ -1,6 +1,6 @@
-"""What a tuning is to do, checked before its first trial.
+"""The plan of a tuning, checked before its first trial.
 
-Nothing here imports Optuna or torch, so that a wrong command line is answered at once.
+This module imports neither Optuna nor torch, so that a wrong command line is refused at once.
 """
 
 import re
@@ -21,9 +21,9 @@ from visionlab.sweeps.tuning.space import Choices, Interval, Space, as_override,
 from visionlab.sweeps.tuning.storage_url import database_file
 
 _OBJECTIVES = ("raw", "averaged")
-# what may differ between the starts and processes of one study
-_FREE = (
-    *TUNE_ONLY,  # the objective is looked at by itself
+# settings that may differ between starts and processes of one study
+_MAY_DIFFER = (
+    *TUNE_ONLY,  # the objective is compared separately
     "device",
     "threads",
     "tensorboard",
@@ -35,22 +35,22 @@ _FREE = (
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A tuning.
+    """Plan of a tuning.
 
     Attributes:
-        n_trials: how many are to be complete or pruned, over all starts and processes.
+        n_trials: trials to complete or prune, over all starts and processes.
         n_jobs: trials launched at once.
-        max_failures: so many trials of this start may fail.
-        url: of the study's storage.
-        study_name: in the storage.
+        max_failures: trials of this start that may fail.
+        url: URL of the study's storage.
+        study_name: name of the study in the storage.
         direction: minimize or maximize.
         sampler: settings of Optuna's sampler.
         pruner: settings of Optuna's pruner.
-        seed: of the sampler, or None for another one each time.
-        space: what is searched.
+        seed: seed of the sampler, or None for a random one.
+        space: the search space.
         fixed: overrides of every trial.
-        about: what must stay as it is, or the trials of a study cannot be compared.
-        folder: of the sweep.
+        invariants: values that must not change, or trials of a study would not be comparable.
+        folder: folder of the sweep.
     """
 
     n_trials: int
@@ -64,7 +64,7 @@ class Plan:
     seed: int | None
     space: Space
     fixed: Sequence[str]
-    about: Mapping[str, Any]
+    invariants: Mapping[str, Any]
     folder: Path
 
     def __post_init__(self) -> None:
@@ -74,7 +74,7 @@ class Plan:
                 raise ValueError(f"{name} must be >= {least}, got {value}")
         database_file(self.url)
         if not self.space:
-            raise ValueError("a key must be given a space to search, optimizer.lr=0.1,1 say")
+            raise ValueError("at least one key must have a search space, e.g. optimizer.lr=0.1,1")
         if self.sampler.get("_partial_"):
             raise ValueError(
                 "hydra/sweeper/sampler must draw points one by one, got grid; "
@@ -85,16 +85,16 @@ class Plan:
 def plan_study(
     config: DictConfig, arguments: Sequence[str], loader: ConfigLoader
 ) -> tuple[Plan, list[dict[str, Any]]]:
-    """Return what a command line asks for, and jobs at the ends of its space.
+    """Plan a tuning; also return test jobs at the extremes of its search space.
 
     Args:
-        config: as Hydra composed it, without what is searched.
-        arguments: the overrides of the command line.
-        loader: composes a job's configuration.
+        config: as Hydra composed it, without the search space.
+        arguments: command-line overrides.
+        loader: composes the configuration of a job.
 
     Raises:
         ValueError: a setting is wrong.
-        HydraException: a value that may be drawn cannot be composed.
+        HydraException: a value in the search space cannot be composed.
     """
     sweeper = config.hydra.sweeper
     parser = OverridesParser.create(config_loader=loader)
@@ -120,8 +120,8 @@ def plan_study(
         seed=sweeper.seed,
         space=space,
         fixed=[as_override(*each) for each in fixed.items()],
-        about={
-            **{  # Optuna takes no others later; intervals may change
+        invariants={
+            **{  # Optuna refuses other choices later; intervals may change
                 key: ",".join(axis.values)
                 for key, axis in space.items()
                 if isinstance(axis, Choices)
@@ -130,7 +130,9 @@ def plan_study(
             "monitor": config.task.monitor,
             "settings": " ".join(
                 sorted(
-                    as_override(*each) for each in fixed.items() if not each[0].startswith(_FREE)
+                    as_override(*each)
+                    for each in fixed.items()
+                    if not each[0].startswith(_MAY_DIFFER)
                 )
             ),
         },
@@ -149,7 +151,7 @@ def _checked_trial(job: DictConfig) -> dict[str, Any]:
 
 
 def check_trial(config: Mapping[str, Any]) -> None:
-    """Refuse what cannot be a trial.
+    """Refuse a configuration that cannot be a trial.
 
     Raises:
         ValueError: the message names the key, the rule and the value.
@@ -164,21 +166,21 @@ def check_trial(config: Mapping[str, Any]) -> None:
 
 
 def job_overrides(plan: Plan, number: int, drawn: Sequence[str]) -> tuple[list[str], str]:
-    """Return the overrides of a trial's job, and the name of its folder in the sweep's.
+    """Return the overrides of a trial's job and the name of its folder.
 
     Args:
-        plan: the tuning.
-        number: of the trial.
-        drawn: the overrides that the trial tries.
+        plan: the plan of the tuning.
+        number: number of the trial.
+        drawn: overrides with the values drawn for the trial.
     """
-    folder = f"{number}_{folder_name('_'.join(map(_shortened, drawn)))}"
+    folder = f"{number}_{folder_name('_'.join(map(_shorten, drawn)))}"
     folder = re.sub(r"[=,\[\]]+", "-", folder).rstrip("-")  # eval.py run=FOLDER needs no quotes
     own = [f"trial={number}", f"hydra.sweep.subdir={quoted(folder)}"]
     return [*plan.fixed, *drawn, *own], folder
 
 
 def _without(shipped: Sequence[Override], given: Sequence[Override]) -> list[Override]:
-    """Return the overrides of a file of which, and of whose groups, the user says nothing."""
+    """Return the shipped overrides whose keys, and their groups, the user did not override."""
     keys = {override.key_or_group for override in given}
     return [
         override
@@ -188,7 +190,7 @@ def _without(shipped: Sequence[Override], given: Sequence[Override]) -> list[Ove
 
 
 def _extremes(space: Space) -> Iterator[list[str]]:
-    """Yield points in which each end of each axis is met once."""
+    """Yield points that together contain every extreme of every axis."""
     ends = {key: axis.extremes() for key, axis in space.items()}
     for index in range(max(map(len, ends.values()), default=0)):
         yield [
@@ -196,8 +198,8 @@ def _extremes(space: Space) -> Iterator[list[str]]:
         ]
 
 
-def _shortened(override: str) -> str:
-    """Return an override whose number has four digits, for a name that can be read."""
+def _shorten(override: str) -> str:
+    """Round the number in an override to four digits, for a readable folder name."""
     key, _, value = override.partition("=")
     try:
         return f"{key}={float(value):.4g}" if "." in value or "e" in value else override

@@ -1,4 +1,4 @@
-"""What a tuning leaves: a table of its trials, its best overrides, and lines on the terminal."""
+"""Results of a tuning: a table of trials, the best overrides, and log lines."""
 
 import csv
 import io
@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from visionlab.config.schemas import TUNE_ONLY
 from visionlab.files.atomic import write_text
-from visionlab.files.locks import exclusive
+from visionlab.files.locks import file_lock
 from visionlab.sweeps.tuning.study import Study
 
 _COLUMNS = ["number", "state", "value", "epochs", "seconds"]
@@ -19,33 +19,33 @@ _COLUMNS = ["number", "state", "value", "epochs", "seconds"]
 
 def write_files(study: Study, folder: Path) -> None:
     """Write `trials.csv`, and `best_overrides.txt` once there is a best trial."""
-    with exclusive(folder / "trials.csv.lock"):  # several processes may share the folder
+    with file_lock(folder / "trials.csv.lock"):  # several processes may share the folder
         write_text(folder / "trials.csv", _table(study.trials()))
         best = best_trial(study)
         if best is not None:
-            write_text(folder / "best_overrides.txt", f"{pasteable(best)}\n")
+            write_text(folder / "best_overrides.txt", f"{shell_overrides(best)}\n")
 
 
 def best_trial(study: Study) -> FrozenTrial | None:
-    """Return the complete trial with the best objective, the first of equals."""
+    """Return the complete trial with the best objective; ties keep the first."""
     complete = [trial for trial in study.trials() if trial.state == TrialState.COMPLETE]
     pick = max if study.load().direction == StudyDirection.MAXIMIZE else min
     return pick(complete, key=lambda trial: trial.value or 0.0, default=None)
 
 
-def pasteable(trial: FrozenTrial) -> str:
-    """Return the overrides of a trial, as a shell takes them, for train.py."""
+def shell_overrides(trial: FrozenTrial) -> str:
+    """Return the overrides of a trial for train.py, quoted for a shell."""
     drawn = [f"{key}={value}" for key, value in trial.params.items()]
     overrides = [
         override
-        for override in trial.user_attrs.get("overrides", drawn)  # Hydra's own sweeper has none
+        for override in trial.user_attrs.get("overrides", drawn)  # not in trials of Hydra's sweeper
         if override.lstrip("+").partition("=")[0].partition(".")[0] not in TUNE_ONLY
     ]
     return " ".join(map(shlex.quote, overrides))
 
 
 def describe(trial: FrozenTrial) -> str:
-    """Return a line about a trial that has ended."""
+    """Describe a finished trial in one line."""
     line = f"trial {trial.number}: {trial.state.name.lower()}"
     if trial.value is not None:
         line += f", {trial.value:.4f}"
@@ -57,7 +57,7 @@ def describe(trial: FrozenTrial) -> str:
 
 
 def summary(study: Study) -> str:
-    """Return how many trials there are in each state."""
+    """Return the number of trials in each state, for example `3 complete, 1 pruned`."""
     states = [trial.state for trial in study.trials()]
     counts = {state: states.count(state) for state in TrialState}
     return ", ".join(f"{count} {state.name.lower()}" for state, count in counts.items() if count)

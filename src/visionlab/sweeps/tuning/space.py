@@ -1,6 +1,6 @@
-"""What is searched: overrides in the syntax of Hydra's Optuna sweeper, as plain records.
+"""Search spaces: overrides in the syntax of Hydra's Optuna sweeper, as plain records.
 
-Nothing here imports Optuna or torch, so that a wrong space is answered at once.
+This module imports neither Optuna nor torch, so that a wrong space is refused at once.
 """
 
 import math
@@ -15,10 +15,10 @@ class Suggester(Protocol):
     """The part of Optuna's `Trial` that draws values."""
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        """Draw one of several."""
+        """Draw one of several values."""
 
     def suggest_int(self, name: str, low: int, high: int, step: int = 1, log: bool = False) -> int:
-        """Draw a whole number."""
+        """Draw an integer."""
 
     def suggest_float(
         self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
@@ -28,28 +28,28 @@ class Suggester(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Choices:
-    """One of several values, each as it stands on a command line."""
+    """A choice of values, each as written on the command line."""
 
     values: Sequence[str]
 
     def suggest(self, trial: Suggester, key: str) -> str:
-        """Draw a value, as it stands on a command line."""
+        """Draw a value, as written on the command line."""
         return str(trial.suggest_categorical(key, self.values))
 
     def extremes(self) -> Sequence[str]:
-        """Return the values that show whether all of them may be set."""
+        """Return values whose validity implies that of all others."""
         return self.values
 
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """Numbers from `low` to `high`, both included; whole ones if both are.
+    """Numbers from `low` to `high`, inclusive; integers if both bounds are integers.
 
     Attributes:
-        low: the smallest.
-        high: the largest.
-        step: between two of them, or None for any.
-        log: whether equal ratios are equally likely, not equal differences.
+        low: lower bound.
+        high: upper bound.
+        step: distance between neighbours, or None for a continuous range.
+        log: whether to draw on a logarithmic scale.
     """
 
     low: float
@@ -58,14 +58,14 @@ class Interval:
     log: bool = False
 
     def suggest(self, trial: Suggester, key: str) -> str:
-        """Draw a value, as it stands on a command line."""
+        """Draw a value, as written on the command line."""
         if isinstance(self.low, int) and isinstance(self.high, int):
             step = 1 if self.step is None else int(self.step)
             return str(trial.suggest_int(key, self.low, self.high, step=step, log=self.log))
         return str(trial.suggest_float(key, self.low, self.high, step=self.step, log=self.log))
 
     def extremes(self) -> Sequence[str]:
-        """Return the values that show whether all of them may be set."""
+        """Return values whose validity implies that of all others."""
         return [str(self.low), str(self.high)]
 
 
@@ -73,10 +73,10 @@ Space = Mapping[str, Choices | Interval]
 
 
 def split_overrides(overrides: Sequence[Override]) -> tuple[Space, dict[str, str]]:
-    """Return what is searched and what is fixed, by key; of a key given twice the last counts.
+    """Split overrides into the search space and fixed values, by key; the last of a key counts.
 
     Raises:
-        ValueError: a space is empty, upside down, or of a kind that cannot be searched.
+        ValueError: a space is empty, reversed, or of an unsupported kind.
     """
     space: dict[str, Choices | Interval] = {}
     fixed: dict[str, str] = {}
@@ -93,7 +93,7 @@ def split_overrides(overrides: Sequence[Override]) -> tuple[Space, dict[str, str
 
 
 def as_override(key: str, value: str) -> str:
-    """Return one override of a job, as it stands on a command line."""
+    """Return an override as written on the command line."""
     return key if key.startswith("~") else f"{key}={value}"
 
 
@@ -121,7 +121,7 @@ def _interval(key: str, sweep: IntervalSweep, text: str) -> Interval:
 
 
 def _range(key: str, sweep: RangeSweep, text: str) -> Interval:
-    """Return a range without its stop, as everywhere in Hydra and Python."""
+    """Return the interval of a range, which excludes its stop as in Hydra and Python."""
     start, stop, step = sweep.start or 0, sweep.stop, sweep.step
     if stop is None or step <= 0 or not start < stop:
         raise ValueError(f"{key} must be a range from a lower to a higher number, got {text}")

@@ -1,4 +1,4 @@
-"""URLs of databases, as SQLAlchemy has them."""
+"""Storage URLs of studies, in SQLAlchemy's format."""
 
 from pathlib import Path
 
@@ -7,15 +7,15 @@ from sqlalchemy.exc import ArgumentError
 
 
 def database_file(url: str) -> Path | None:
-    """Return the file of an SQLite database, None for a server.
+    """Return the file of an SQLite database, None for a database server.
 
     Raises:
-        ValueError: the URL is none, or the database would be in the memory of one process.
+        ValueError: the URL is malformed, or the database is in memory.
     """
     try:
         parsed = make_url(url)
     except ArgumentError as error:
-        raise ValueError(f"study must be a storage URL, sqlite:///FILE say, got {url}") from error
+        raise ValueError(f"study must be a storage URL like sqlite:///FILE, got {url}") from error
     if parsed.get_backend_name() != "sqlite":
         return None
     if parsed.database in (None, "", ":memory:"):

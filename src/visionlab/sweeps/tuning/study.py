@@ -1,4 +1,4 @@
-"""A study in its storage, which several controllers and their jobs share."""
+"""A study in a storage that several controllers and their jobs share."""
 
 import logging
 import time
@@ -14,26 +14,26 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from visionlab.files.locks import exclusive
+from visionlab.files.locks import file_lock
 from visionlab.sweeps.tuning.storage_url import database_file, masked
 
-_ABOUT = "about"
+_INVARIANTS = "about"  # the key in the storage
 _ATTEMPTS, _WAIT_SECONDS = 12, 0.25
 _LOCK_SECONDS = 100
 
-optuna.logging.set_verbosity(logging.WARNING)  # the controller says what happened
+optuna.logging.set_verbosity(logging.WARNING)  # the controller logs what happens
 
 
 class Study:
-    """A study by its storage's URL and its name.
+    """A study, given by the URL of its storage and its name.
 
-    Optuna keeps trials in memory: those that are over, which is well, and those that it handed out
-    itself, which is not, since a job in another process writes to them. So one view of the study
-    is for reading only, and what is written goes through new ones.
+    Optuna caches finished trials, which is safe, and trials that it handed out itself, which is
+    not, because a job in another process writes to them. So one Optuna study is used for reading
+    only, and every write goes through a new one.
 
     Args:
-        url: of a database, as SQLAlchemy has it.
-        name: of the study in it.
+        url: URL of a database, in SQLAlchemy's format.
+        name: name of the study in the database.
 
     Raises:
         ValueError: the database cannot be used.
@@ -42,93 +42,93 @@ class Study:
     def __init__(self, url: str, name: str) -> None:
         self._file = database_file(url)
         self._name = name
-        with self.exclusive():
-            self._storage = _persistently(lambda: _open(url), url)
+        with self.lock():
+            self._storage = _open_with_retries(lambda: _open(url), url)
         self._reader: optuna.Study | None = None
 
-    def create(self, *, direction: str, about: Mapping[str, Any]) -> None:
-        """Create the study unless it is there.
+    def create(self, *, direction: str, invariants: Mapping[str, Any]) -> None:
+        """Create the study unless it exists.
 
         Args:
             direction: minimize or maximize.
-            about: what must stay as it is, or values cannot be compared.
+            invariants: values that must not change, or trials would not be comparable.
 
         Raises:
-            ValueError: the study is there, and about something else.
+            ValueError: the study exists with other invariants.
         """
-        about = {**about, "direction": direction}
-        with self.exclusive():
+        invariants = {**invariants, "direction": direction}
+        with self.lock():
             study = optuna.create_study(
                 study_name=self._name,
                 storage=self._storage,
                 direction=direction,
                 load_if_exists=True,
             )
-            known = study.user_attrs.get(_ABOUT)
+            known = study.user_attrs.get(_INVARIANTS)
             if known is None:
-                study.set_user_attr(_ABOUT, about)
-                known = about
-        for key in sorted(known.keys() | about.keys()):
-            if known.get(key) != about.get(key):
+                study.set_user_attr(_INVARIANTS, invariants)
+                known = invariants
+        for key in sorted(known.keys() | invariants.keys()):
+            if known.get(key) != invariants.get(key):
                 raise ValueError(
-                    f"{key} must be {known.get(key, 'nothing')} as the study {self._name} has it, "
-                    f"got {about.get(key, 'nothing')}; another study_name begins another study"
+                    f"{key} must be {known.get(key, 'unset')} as in the study {self._name}, "
+                    f"got {invariants.get(key, 'unset')}; set study_name to start another study"
                 )
 
     def load(
         self, *, sampler: BaseSampler | None = None, pruner: BasePruner | None = None
     ) -> optuna.Study:
-        """Return a new view of the study."""
+        """Load the study from its storage."""
         return optuna.load_study(
             study_name=self._name, storage=self._storage, sampler=sampler, pruner=pruner
         )
 
     def trials(self) -> list[FrozenTrial]:
-        """Return all trials as they are now, by number."""
+        """Return the current state of all trials, ordered by number."""
         self._reader = self._reader or self.load()
         return self._reader.get_trials(deepcopy=False)
 
     def trial(self, number: int, *, pruner: BasePruner | None = None) -> Trial:
-        """Return a trial under way, to report to."""
+        """Return a running trial, to report to."""
         return Trial(self.load(pruner=pruner), self.trials()[number]._trial_id)
 
-    def end(
+    def finish(
         self, number: int, state: TrialState, *, value: float | None = None, reason: str = ""
     ) -> bool:
-        """End a trial, and return whether it was under way.
+        """Finish a trial; return whether it was running.
 
         Args:
-            number: of the trial.
+            number: number of the trial.
             state: complete, pruned or failed.
-            value: of the objective, if the trial is complete.
-            reason: why, if its state does not say so; one that it gave itself stays.
+            value: the objective of a complete trial.
+            reason: reason for the state; ignored if the trial recorded one itself.
         """
         trial = self.trials()[number]
         if trial.state != TrialState.RUNNING:
             return False
         if reason and "reason" not in trial.user_attrs:
-            self.note(number, reason=reason)
+            self.annotate(number, reason=reason)
         self.load().tell(number, value, state)
         return True
 
-    def note(self, number: int, **attributes: Any) -> None:
-        """Write something down about a trial, if it is under way."""
+    def annotate(self, number: int, **attributes: Any) -> None:
+        """Set user attributes of a trial, if it is running."""
         if self.trials()[number].state == TrialState.RUNNING:
             for name, value in attributes.items():
                 self.trial(number).set_user_attr(name, value)
 
-    def exclusive(self) -> AbstractContextManager[None]:
-        """Wait until no other process has its exclusive, where the database is a file.
+    def lock(self) -> AbstractContextManager[None]:
+        """Wait for the lock of a database file and hold it; do nothing for a server.
 
-        A server keeps order itself; SQLite lets two processes create one table, or take one trial.
+        SQLite would let two processes create the same table or take the same trial.
         """
         if self._file is None:
             return nullcontext()
-        return exclusive(self._file.with_name(f"{self._file.name}.lock"))
+        return file_lock(self._file.with_name(f"{self._file.name}.lock"))
 
 
 def _open(url: str) -> RDBStorage:
-    # no connection outlives its use: a job may be a fork, an epoch longer than a server waits
+    # do not pool connections: jobs may be forks, and an epoch may outlast a server timeout
     kwargs: dict[str, Any] = {"poolclass": NullPool}
     if url.startswith("sqlite"):
         kwargs["connect_args"] = {"timeout": _LOCK_SECONDS}
@@ -136,13 +136,13 @@ def _open(url: str) -> RDBStorage:
         return RDBStorage(url, engine_kwargs=kwargs)
     except ImportError as error:
         raise ValueError(
-            f"study must be in a database whose driver is installed, got {masked(url)}: "
+            f"study must be in a database with an installed driver, got {masked(url)}: "
             f"{error.__cause__ or error}"
         ) from error
 
 
-def _persistently(open_storage: Callable[[], RDBStorage], url: str) -> RDBStorage:
-    """Open a storage, again if several processes create its tables at once.
+def _open_with_retries(open_storage: Callable[[], RDBStorage], url: str) -> RDBStorage:
+    """Open a storage; retry if several processes create its tables at once.
 
     Raises:
         ValueError: it cannot be opened.
@@ -154,7 +154,7 @@ def _persistently(open_storage: Callable[[], RDBStorage], url: str) -> RDBStorag
             if attempt == _ATTEMPTS:
                 reason = str(getattr(error, "orig", None) or error).splitlines() or [repr(error)]
                 raise ValueError(
-                    f"study must be in a database that can be used, got {masked(url)}: {reason[0]}"
+                    f"study must be in a usable database, got {masked(url)}: {reason[0]}"
                 ) from error
         time.sleep(_WAIT_SECONDS)
     raise AssertionError("unreachable")

@@ -1,7 +1,7 @@
-"""Tuning: trials are asked of a study, launched, and counted until there are enough.
+"""Tuning: take trials from a study and launch them until enough are finished.
 
-Several processes may do so on one study, and any of them may die: what it was doing is queued
-again by the next that looks. Launching is Hydra's.
+Several processes may work on one study. If one dies, another requeues its trials. Hydra's launcher
+runs the jobs.
 """
 
 import logging
@@ -17,29 +17,35 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from visionlab.config.errors import explain
 from visionlab.config.instantiate import instantiate_part
 from visionlab.core.interrupt import Interrupted
-from visionlab.sweeps.tuning.controllers import beating, new_name
+from visionlab.sweeps.tuning.controllers import heartbeat, new_controller_name
 from visionlab.sweeps.tuning.plan import Plan, job_overrides
-from visionlab.sweeps.tuning.report import best_trial, describe, pasteable, summary, write_files
+from visionlab.sweeps.tuning.report import (
+    best_trial,
+    describe,
+    shell_overrides,
+    summary,
+    write_files,
+)
 from visionlab.sweeps.tuning.storage_url import masked
 from visionlab.sweeps.tuning.study import Study
 from visionlab.sweeps.tuning.trial_queue import (
     ask,
-    beat,
     num_finished,
-    queue_again,
-    queue_lost_again,
+    record_heartbeat,
+    requeue,
+    requeue_lost,
 )
 
 Launch = Callable[[Sequence[Sequence[str]], int], Sequence[JobReturn]]
-LOOK_SECONDS = 2.0  # between looks at what others are doing
+POLL_SECONDS = 2.0  # while other processes run the last trials
 _log = logging.getLogger(__name__)
 
 
 def tune(plan: Plan, launch: Launch) -> float | None:
-    """Run trials until so many are complete or pruned.
+    """Run trials until `n_trials` are complete or pruned.
 
     Args:
-        plan: what to do.
+        plan: the plan of the tuning.
         launch: runs jobs, given their overrides and the number of the first.
 
     Returns:
@@ -48,30 +54,30 @@ def tune(plan: Plan, launch: Launch) -> float | None:
     Raises:
         ValueError: trials have no objective, too many have failed, or none is complete.
     """
-    instantiate_part(plan.pruner, key="pruner")  # jobs use it, but it may be wrong
+    instantiate_part(plan.pruner, key="pruner")  # a check: only jobs use the pruner
     plan.folder.mkdir(parents=True, exist_ok=True)
     study = Study(plan.url, plan.study_name)
-    study.create(direction=plan.direction, about=plan.about)
+    study.create(direction=plan.direction, invariants=plan.invariants)
     _log.info("watch it with: optuna-dashboard %s", shlex.quote(masked(plan.url)))
-    controller, num_failed = new_name(), 0
-    with beating(partial(beat, study, controller)):
+    controller, num_failed = new_controller_name(), 0
+    with heartbeat(partial(record_heartbeat, study, controller)):
         while num_finished(study) < plan.n_trials:
-            for number in queue_lost_again(study):
-                _log.info("trial %d: its controller died; queued again", number)
+            for number in requeue_lost(study):
+                _log.info("trial %d: its controller died; requeued", number)
             trials = _ask(plan, study, controller)
-            if not trials:  # the last ones are under way in other processes, and may yet fail
-                time.sleep(LOOK_SECONDS)
+            if not trials:  # other processes run the last trials, which may still fail
+                time.sleep(POLL_SECONDS)
                 continue
-            ended = _run(plan, study, trials, launch)
+            finished = _run(plan, study, trials, launch)
             write_files(study, plan.folder)
-            num_failed += sum(trial.state == TrialState.FAIL for trial in ended)
-            _check(plan, study, ended, num_failed)
+            num_failed += sum(trial.state == TrialState.FAIL for trial in finished)
+            _check_failures(plan, study, finished, num_failed)
     write_files(study, plan.folder)
     return _conclude(plan, study)
 
 
 def _ask(plan: Plan, study: Study, controller: str) -> list[Trial]:
-    """Take as many trials as are launched at once, or as are left."""
+    """Take up to `n_jobs` trials, fewer if not as many are left."""
     sampler = partial(_sampler, plan)
     trials: list[Trial] = []
     for _ in range(plan.n_jobs):
@@ -83,14 +89,14 @@ def _ask(plan: Plan, study: Study, controller: str) -> list[Trial]:
 
 
 def _sampler(plan: Plan, number: int) -> BaseSampler:
-    """Return a sampler that draws other points for each number, whoever draws them and when."""
+    """Return a sampler seeded by the trial number, independent of process and time."""
     seed = None if plan.seed is None else plan.seed + number
     sampler: BaseSampler = instantiate_part(plan.sampler, key="hydra.sweeper.sampler", seed=seed)
     return sampler
 
 
 def _run(plan: Plan, study: Study, trials: Sequence[Trial], launch: Launch) -> list[FrozenTrial]:
-    """Launch trials and return how they ended."""
+    """Launch trials and return them when finished."""
     numbers = [trial.number for trial in trials]
     reason = "its job ended without a result, see run.log"
     reasons = [reason] * len(trials)
@@ -98,28 +104,28 @@ def _run(plan: Plan, study: Study, trials: Sequence[Trial], launch: Launch) -> l
         batch = [_draw(plan, trial) for trial in trials]
         returns = launch(batch, numbers[0])
         reasons = [_reason(each) or reason for each in returns]
-    except (Interrupted, KeyboardInterrupt, SystemExit):  # the user's wish
+    except (Interrupted, KeyboardInterrupt, SystemExit):  # the user asked to stop
         for number in numbers:
-            queue_again(study, number, "it was interrupted")
+            requeue(study, number, "interrupted")
         write_files(study, plan.folder)
         raise
-    except Exception as error:  # a launcher that lost its workers is no reason to lose the study
+    except Exception as error:  # a launcher that lost its workers must not end the study
         reasons = [f"launching failed: {type(error).__name__}: {error}"] * len(trials)
     for number, reason in zip(numbers, reasons, strict=True):
-        study.end(number, TrialState.FAIL, reason=reason)
-    ended = [study.trials()[number] for number in numbers]
-    for trial in ended:
+        study.finish(number, TrialState.FAIL, reason=reason)
+    finished = [study.trials()[number] for number in numbers]
+    for trial in finished:
         _log.info("%s", describe(trial))
-    return ended
+    return finished
 
 
-def _reason(ended: JobReturn) -> str | None:
-    failed = ended.status == JobStatus.FAILED
-    return explain(ended._return_value) if failed else None
+def _reason(result: JobReturn) -> str | None:
+    failed = result.status == JobStatus.FAILED
+    return explain(result._return_value) if failed else None
 
 
 def _draw(plan: Plan, trial: Trial) -> list[str]:
-    """Draw a point, and return the overrides of its job."""
+    """Draw the values of a trial; return the overrides of its job."""
     drawn = [f"{key}={axis.suggest(trial, key)}" for key, axis in plan.space.items()]
     overrides, folder = job_overrides(plan, trial.number, drawn)
     trial.set_user_attr("folder", folder)
@@ -127,13 +133,15 @@ def _draw(plan: Plan, trial: Trial) -> list[str]:
     return overrides
 
 
-def _check(plan: Plan, study: Study, ended: Sequence[FrozenTrial], num_failed: int) -> None:
-    """Stop where going on makes no sense.
+def _check_failures(
+    plan: Plan, study: Study, finished: Sequence[FrozenTrial], num_failed: int
+) -> None:
+    """Stop a tuning that cannot succeed.
 
     Raises:
-        ValueError: no trial can be measured, or too many have failed.
+        ValueError: trials have no objective, or too many have failed.
     """
-    failed = [trial for trial in ended if trial.state == TrialState.FAIL]
+    failed = [trial for trial in finished if trial.state == TrialState.FAIL]
     unmeasured = [trial for trial in failed if trial.user_attrs.get("unmeasured")]
     if unmeasured and not num_finished(study):
         raise ValueError(unmeasured[0].user_attrs["reason"])
@@ -145,7 +153,7 @@ def _check(plan: Plan, study: Study, ended: Sequence[FrozenTrial], num_failed: i
 
 
 def _conclude(plan: Plan, study: Study) -> float | None:
-    """Say what is best.
+    """Log and return the best objective.
 
     Raises:
         ValueError: no trial is complete.
@@ -154,6 +162,6 @@ def _conclude(plan: Plan, study: Study) -> float | None:
     if best is None:
         raise ValueError(f"a trial must be complete, got {summary(study)}")
     _log.info("%s; best is %s", summary(study), describe(best))
-    _log.info("train with it: python train.py %s", pasteable(best))
+    _log.info("train with it: python train.py %s", shell_overrides(best))
     _log.info("wrote %s", plan.folder / "trials.csv")
     return best.value

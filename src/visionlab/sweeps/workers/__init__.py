@@ -1,1 +1,1 @@
-"""What runs in the processes that a sweep starts; imports torch."""
+"""Code that runs in the processes of a sweep; imports torch."""

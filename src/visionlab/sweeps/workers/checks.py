@@ -1,4 +1,4 @@
-"""Checks of the jobs of a multirun before the first of them starts."""
+"""Checks of a multirun's jobs before the first of them starts."""
 
 import json
 import logging
@@ -17,7 +17,7 @@ from visionlab.task import Data
 
 
 class _Checked(NamedTuple):
-    """A job whose settings are in range."""
+    """A job with valid settings, and its experiment."""
 
     job: Job
     experiment: Experiment
@@ -28,16 +28,16 @@ def plan_trainings(
 ) -> list[list[Job]]:
     """Check jobs, and group those that can share a training.
 
-    To be called in a process of its own: data and models stay in memory, GPUs in use.
+    Call this in a separate process: it leaves data and models in memory and GPUs in use.
 
     Args:
-        jobs: to be trained.
-        sweep: the folder of the multirun; a job that resumes there needs no initial weights.
+        jobs: the jobs to train.
+        sweep: folder of the multirun; a job that resumes there needs no initial weights.
         share: whether jobs that differ only in training-invariant settings share a training.
-        reads_data: whether to check also what only the data and this machine can tell.
+        reads_data: whether to check also against the data and this machine.
 
     Raises:
-        ValueError: a setting of a job is out of range, or fits others badly.
+        ValueError: a setting of a job is out of range or conflicts with others.
     """
     groups: dict[str, list[_Checked]] = {}
     for job in jobs:
@@ -46,7 +46,7 @@ def plan_trainings(
         groups.setdefault(training_key(job.config, invariant), []).append(checked)
     if reads_data:
         logging.disable()
-        _try(list(groups.values()), sweep)
+        _test_builds(list(groups.values()), sweep)
     return [[checked.job for checked in group] for group in groups.values()]
 
 
@@ -58,14 +58,14 @@ def _check(job: Job) -> _Checked:
 
 
 def _with_job(error: Exception, job: Job) -> Exception:
-    """Return an error that names the job; a fault of the program stays as it is."""
+    """Return a user error with the name of the job added; leave other errors unchanged."""
     return ValueError(f"{explain(error)} (job {job.name})") if is_users(error) else error
 
 
-def _try(groups: Sequence[Sequence[_Checked]], sweep: Path) -> None:
-    """Build what trainings need, once for those that differ in their seeds only."""
+def _test_builds(groups: Sequence[Sequence[_Checked]], sweep: Path) -> None:
+    """Build the parts of each training, once for trainings that differ only in their seeds."""
     tried: set[tuple[str, bool]] = set()
-    data: dict[str, Data] = {}  # what was read last
+    data: dict[str, Data] = {}  # the last data set read
     for group in groups:
         key = training_key(group[0].job.config, ["global_seed"]), _resumes(group, sweep)
         if key in tried:
@@ -74,12 +74,12 @@ def _try(groups: Sequence[Sequence[_Checked]], sweep: Path) -> None:
         try:
             _build(group, sweep, data)
         except Exception:
-            _blame(group, sweep, data)
+            _raise_for_first_invalid(group, sweep, data)
             raise
 
 
-def _blame(group: Sequence[_Checked], sweep: Path, data: dict[str, Data]) -> None:
-    """Raise the error of the first job of a group that cannot be built alone."""
+def _raise_for_first_invalid(group: Sequence[_Checked], sweep: Path, data: dict[str, Data]) -> None:
+    """Raise the error of the first job in a group that cannot be built alone."""
     for checked in group:
         try:
             _build([checked], sweep, data)

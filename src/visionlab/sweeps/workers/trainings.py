@@ -1,4 +1,4 @@
-"""One training of a multirun, and the jobs that share it, wherever it is launched."""
+"""One launched training of a multirun and the jobs that share it."""
 
 import logging
 import secrets
@@ -22,15 +22,15 @@ from visionlab.sweeps.multirun.job_status import job_status
 from visionlab.sweeps.multirun.plan_files import TrainingPlan, read_plan
 from visionlab.sweeps.multirun.table import read_jobs, write_table
 
-_WAIT_SECONDS = 60.0  # a process of a multirun that was killed may still be saving
-_MACHINE_KEYS = ("threads", "device")  # a run that resumes keeps its own
+_WAIT_SECONDS = 60.0  # a job of a killed multirun may still be saving
+_MACHINE_KEYS = ("threads", "device")  # a resumed run keeps its own
 
 
 def train_planned(path: Path) -> None:
-    """Train the jobs of a plan that are not finished, as one training if they can share it.
+    """Train the unfinished jobs of a plan, together if they can share a training.
 
     Args:
-        path: of the plan, in the folder `.sweep` of the multirun's.
+        path: the plan, in the folder `.sweep` of the multirun.
 
     Raises:
         ValueError: a job's folder holds another run, or is in use.
@@ -38,32 +38,32 @@ def train_planned(path: Path) -> None:
     plan = read_plan(path)
     sweep = path.parent.parent
     if plan.fail_fast and (failed := _failed_since(plan, path.parent)):
-        raise ValueError(f"sweep.fail_fast ends this multirun, since {failed} failed")
+        raise ValueError(f"sweep.fail_fast stopped this multirun because {failed} failed")
     folders = {sweep / name: config for name, config in plan.jobs.items()}
     compositions = {sweep / name: each for name, each in plan.compositions.items()}
     errors: list[Exception] = []
-    with ExitStack() as held:
+    with ExitStack() as stack:
         for folder in folders:
             folder.mkdir(exist_ok=True)
-            held.enter_context(locked(folder, wait_seconds=_WAIT_SECONDS))
-        held.enter_context(_logged(folders))
-        held.callback(write_table, sweep, path.parent)
-        for position, configs in _shares(folders, errors):
+            stack.enter_context(locked(folder, wait_seconds=_WAIT_SECONDS))
+        stack.enter_context(_log_to_folders(folders))
+        stack.callback(write_table, sweep, path.parent)
+        for position, configs in _group_by_training(folders, errors):
             write_table(sweep, path.parent)
-            with _noted(configs, errors):
+            with _recorded_failures(configs, errors):
                 train_runs(configs, compositions=compositions, position=position)
     if errors:
         raise errors[0]
 
 
-def _shares(
+def _group_by_training(
     folders: Mapping[Path, Mapping[str, Any]], errors: list[Exception]
 ) -> list[tuple[Position, dict[Path, dict[str, Any]]]]:
-    """Return what is left to do: the jobs that train together, and where they continue."""
+    """Group unfinished jobs that train together, each group with its resume position."""
     groups: dict[str, dict[Path, dict[str, Any]]] = {}
-    seed = _open_seed(folders)
+    drawn_seed = _shared_seed(folders)
     for folder, requested in folders.items():
-        with _noted([folder], errors):
+        with _recorded_failures([folder], errors):
             if job_status(folder, requested) == "finished":
                 continue
             common_resume_points([folder / "checkpoints"])  # one of them must be intact
@@ -71,8 +71,8 @@ def _shares(
                 config = resume_config(requested, folder)
             else:
                 given = requested["global_seed"]
-                rank_seed = seed if given is None else given
-                config = resolve_config({**requested, "global_seed": rank_seed})
+                seed = drawn_seed if given is None else given
+                config = resolve_config({**requested, "global_seed": seed})
             experiment = build_experiment(without_initial_weights(config))
             invariant = [*training_invariant_keys(experiment), *_MACHINE_KEYS]
             groups.setdefault(training_key(config, invariant), {})[folder] = config
@@ -85,8 +85,8 @@ def _shares(
     ]
 
 
-def _open_seed(folders: Mapping[Path, object]) -> int:
-    """Return a seed for all jobs that leave it open: the one that a job has drawn, or a new one."""
+def _shared_seed(folders: Mapping[Path, object]) -> int:
+    """Return the seed of jobs with a null seed: the one a job drew before, or a new one."""
     for folder in folders:
         if (folder / "config.yaml").exists():
             return int(read_config(folder)["global_seed"])
@@ -94,8 +94,8 @@ def _open_seed(folders: Mapping[Path, object]) -> int:
 
 
 @contextmanager
-def _logged(folders: Mapping[Path, object]) -> Iterator[None]:
-    """Log to the `run.log` of all jobs; Hydra does so for one of them."""
+def _log_to_folders(folders: Mapping[Path, object]) -> Iterator[None]:
+    """Log to the `run.log` of every job; Hydra configures only one of them."""
     root = logging.getLogger()
     files = [each for each in root.handlers if isinstance(each, logging.FileHandler)]
     known = {Path(each.baseFilename).resolve() for each in files}
@@ -115,9 +115,9 @@ def _logged(folders: Mapping[Path, object]) -> Iterator[None]:
 
 
 @contextmanager
-def _noted(folders: Iterable[Path], errors: list[Exception]) -> Iterator[None]:
-    """Record why jobs failed that could not record it themselves; the others continue."""
-    began = now()
+def _recorded_failures(folders: Iterable[Path], errors: list[Exception]) -> Iterator[None]:
+    """Record an error as failure of the jobs, unless they did so themselves; suppress it."""
+    started = now()
     try:
         yield
     except Interrupted:
@@ -126,13 +126,13 @@ def _noted(folders: Iterable[Path], errors: list[Exception]) -> Iterator[None]:
         errors.append(error)
         for folder in folders:
             record = read_record(folder)
-            if record.get("status") != "failed" or record.get("updated", "") < began:
+            if record.get("status") != "failed" or record.get("updated", "") < started:
                 failure = {"status": "failed", "error": explain(error), "updated": now()}
                 write_json(folder / "run.json", record | failure)
 
 
 def _failed_since(plan: TrainingPlan, plans: Path) -> str | None:
-    """Return the name of a job of the multirun that failed since it began, or None."""
+    """Return the name of a job that failed since the multirun started, or None."""
     for job in read_jobs(plans):
         record = read_record(plans.parent / job.name)
         if job.name in plan.jobs or record.get("updated", "") < plan.begun:

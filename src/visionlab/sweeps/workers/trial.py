@@ -1,7 +1,7 @@
-"""One trial of a study, as its job sees it: a training run that reports after each epoch.
+"""The job of one trial of a study: a training run that reports after each epoch.
 
-The job itself writes into the study that it is complete or pruned, so nothing has to cross the
-border to the process that launched it. A trial still under way when its job is over has failed.
+The job itself records in the study that it is complete or pruned, so nothing must be sent back to
+the process that launched it. A trial that is still running when its job has ended counts as failed.
 """
 
 import math
@@ -27,18 +27,18 @@ from visionlab.sweeps.tuning.study import Study
 
 
 class UnmeasuredError(ValueError):
-    """A run came to its end without a finite objective."""
+    """A run ended without a finite objective."""
 
 
 class Objective:
-    """The number that is tuned: seen after each epoch, reported, and the best of it kept.
+    """Observer that reports the objective after each epoch and keeps the best value.
 
     Args:
-        kind: raw, of the model in training, or averaged, of the best of its averages.
-        monitor: the number on validation.
+        kind: `raw` for the model in training, `averaged` for the best of its averages.
+        monitor: the validation metric.
         mode: max or min.
-        epochs: of the run; after the last one nothing is left to prune.
-        trial: that it is reported to, or None.
+        epochs: epochs of the run; there is no pruning after the last one.
+        trial: the trial to report to, or None.
     """
 
     def __init__(
@@ -54,10 +54,10 @@ class Objective:
         """Do nothing."""
 
     def on_epoch(self, row: Mapping[str, float], results: Mapping[str, Result]) -> None:
-        """Report the number of a whole epoch.
+        """Report the metric of a complete epoch.
 
         Raises:
-            Pruned: the trial is not worth going on.
+            Pruned: the pruner stops the trial.
         """
         values = [
             result.metrics[self._monitor]
@@ -66,8 +66,8 @@ class Objective:
         ]
         if not values or row["epoch"] != int(row["epoch"]):
             return
-        numbers = [value for value in values if not math.isnan(value)]
-        self._latest = self._pick(numbers, default=math.nan)
+        valid = [value for value in values if not math.isnan(value)]
+        self._latest = self._pick(valid, default=math.nan)
         if not math.isfinite(self._latest):
             return
         self._best = self._pick(self._latest, self._latest if self._best is None else self._best)
@@ -76,8 +76,8 @@ class Objective:
     def close(self) -> None:
         """Do nothing."""
 
-    def take_back(self, rows: Sequence[Mapping[str, float | None]]) -> None:
-        """Take over what a job that goes on had seen before, from its metrics rows."""
+    def restore(self, rows: Sequence[Mapping[str, float | None]]) -> None:
+        """Restore the best value of a resumed job from its metrics rows."""
         for row in rows:
             values = [
                 value
@@ -90,10 +90,10 @@ class Objective:
             self._best = self._pick(known, default=None)
 
     def best(self) -> float:
-        """Return the best number of all epochs.
+        """Return the best value of all epochs.
 
         Raises:
-            UnmeasuredError: there is none.
+            UnmeasuredError: no epoch had a finite value.
         """
         if self._best is None:
             raise UnmeasuredError(
@@ -105,7 +105,7 @@ class Objective:
     def _report(self, epoch: int, value: float) -> None:
         if self._trial is None:
             return
-        with warnings.catch_warnings():  # a job that was requeued tells some epochs again
+        with warnings.catch_warnings():  # a requeued job reports some epochs again
             warnings.filterwarnings("ignore", message=".* is already reported")
             self._trial.report(value, epoch)
         if epoch < self._epochs and self._trial.should_prune():
@@ -115,10 +115,10 @@ class Objective:
 def run_trial(config: Mapping[str, Any], invocation: Invocation) -> float | None:
     """Train as a trial of a study, and record the outcome in the study.
 
-    Under a sweeper that knows no trials it is a run that returns its objective.
+    Under a sweeper without trials, only train and return the objective.
 
     Args:
-        config: of `tune.py`, plain containers.
+        config: the configuration of `tune.py`, as plain containers.
         invocation: how Hydra was called.
 
     Returns:
@@ -134,17 +134,17 @@ def run_trial(config: Mapping[str, Any], invocation: Invocation) -> float | None
     study = Study(sweeper.storage, sweeper.study_name)
     pruner = instantiate_part(config["pruner"], key="pruner")
     trial = study.trial(config["trial"], pruner=pruner)
-    return ended(study, trial, lambda: _run(config, invocation, trial))
+    return run_and_record(study, trial, lambda: _run(config, invocation, trial))
 
 
-def ended(study: Study, trial: Trial, run: Callable[[], float]) -> float | None:
-    """Run a trial to its end, and write into the study what came of it.
+def run_and_record(study: Study, trial: Trial, run: Callable[[], float]) -> float | None:
+    """Run a trial and record its outcome in the study.
 
-    Losses that are not finite count as pruned, so that the sampler keeps away from where they were.
+    A trial with non-finite losses counts as pruned, so that the sampler avoids its region.
 
     Args:
-        study: of the trial.
-        trial: under way.
+        study: the study of the trial.
+        trial: a running trial.
         run: returns the objective.
 
     Returns:
@@ -153,18 +153,18 @@ def ended(study: Study, trial: Trial, run: Callable[[], float]) -> float | None:
     try:
         value = run()
     except Pruned:
-        study.end(trial.number, TrialState.PRUNED)
+        study.finish(trial.number, TrialState.PRUNED)
         return None
     except FloatingPointError as error:
-        study.end(trial.number, TrialState.PRUNED, reason=explain(error))
+        study.finish(trial.number, TrialState.PRUNED, reason=explain(error))
         raise
     except Interrupted:
         raise
     except Exception as error:
         unmeasured = isinstance(error, UnmeasuredError)
-        study.note(trial.number, reason=explain(error), unmeasured=unmeasured)
+        study.annotate(trial.number, reason=explain(error), unmeasured=unmeasured)
         raise
-    study.end(trial.number, TrialState.COMPLETE, value=value)
+    study.finish(trial.number, TrialState.COMPLETE, value=value)
     return value
 
 
@@ -176,9 +176,9 @@ def _run(config: Mapping[str, Any], invocation: Invocation, trial: Trial | None)
         epochs=config["hparams"]["epochs"],
         trial=trial,
     )
-    # without the settings of tune.py, so that the run's folder is like that of train.py
+    # drop the settings of tune.py, so that the run folder matches one of train.py
     settings = {key: value for key, value in config.items() if key not in TUNE_ONLY}
-    # a job that was queued again, or is tried again, resumes
-    objective.take_back(read_rows(invocation.folder / "metrics.jsonl"))
+    # a requeued or retried job resumes
+    objective.restore(read_rows(invocation.folder / "metrics.jsonl"))
     train(settings, invocation, observers=[objective], may_resume=True)
     return objective.best()

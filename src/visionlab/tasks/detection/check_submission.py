@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from visionlab.files.problems import gather, problem_lines
+from visionlab.files.problems import format_problems, group_problems
 
 MAX_PER_IMAGE = 100  # limit of COCO's evaluation
 _KEYS = ("image_id", "category_id", "bbox", "score")
@@ -59,7 +59,7 @@ class Report:
         for name, count in self.per_category.items():
             yield f"  {name}: {count}"
         unit = f"of {self.num_entries} entries"
-        yield from problem_lines(self.problems, self.counts, unit=unit)
+        yield from format_problems(self.problems, self.counts, unit=unit)
         if self.empty_images:
             yield f"warning, no failure: {self.empty_images} images have no entry"
         if self.crowded_images:
@@ -87,7 +87,7 @@ def check(results: Any, annotations: Any, tolerance_px: float) -> Report:
         raise ValueError(f"results must be a list, got {type(results).__name__}")
     sizes = _sizes(_section(annotations, "images"))
     names = {each["id"]: str(each.get("name")) for each in _section(annotations, "categories")}
-    examples, counts = gather(_problems(results, sizes, names, tolerance_px))
+    examples, counts = group_problems(_problems(results, sizes, names, tolerance_px))
     per_image, per_category = (_count(results, key) for key in ("image_id", "category_id"))
     return Report(
         num_images=len(sizes),

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 
-from visionlab.files.problems import gather, problem_lines
+from visionlab.files.problems import format_problems, group_problems
 from visionlab.images.paths import header_size
 from visionlab.tasks.keypoints.datasets.requested_points import read_requested, submission_header
 
@@ -52,7 +52,7 @@ class PointsReport:
     def lines(self) -> Iterator[str]:
         """Yield the lines of the report."""
         yield f"{self.num_rows} rows for {self.num_images} images, {self.num_requested} points each"
-        yield from problem_lines(self.problems, self.counts, unit="places")
+        yield from format_problems(self.problems, self.counts, unit="places")
         yield from (f"note: {note}" for note in self.notes)
         yield "VALID" if self.is_valid else "NOT VALID"
 
@@ -78,7 +78,7 @@ def check(
         raise FileNotFoundError(f"{images} must be a folder of images, found no such folder")
     columns = submission_header(num_requested)
     rows = [(number, _name(cells)) for number, cells in islice(_lines(submission), 1, None)]
-    examples, counts = gather(
+    examples, counts = group_problems(
         chain(
             _header_problems(submission, columns),
             _name_problems(rows, names),

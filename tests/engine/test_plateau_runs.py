@@ -1,4 +1,4 @@
-"""A plateau schedule in the loop: what it sees, when, and after a stop."""
+"""A plateau schedule in the loop: which values it gets, when, and after a stop."""
 
 import math
 from collections.abc import Mapping
@@ -73,7 +73,7 @@ def test_the_rate_has_the_factor_of_what_was_seen_so_far(tmp_path: Path) -> None
     state, expected = PlateauState(), []
     for step, loss in enumerate(seen.losses):
         expected.append(0.05 * (1.0 / (step + 1)) * state.factor)
-        BY_STEP.see(state, loss, patience=1)
+        BY_STEP.update(state, loss, patience=1)
         assert seen.factors[step] == state.factor
     assert seen.lrs == expected
     assert run.state.plateau == state
@@ -87,7 +87,7 @@ def test_a_row_moves_the_rate_of_the_next_epoch(tmp_path: Path) -> None:
     state, expected = PlateauState(), []
     for row in run.rows:
         expected += 3 * [0.05 * state.factor]
-        BY_EPOCH.see(state, row["val/ema_0.5/iou"], patience=1)
+        BY_EPOCH.update(state, row["val/ema_0.5/iou"], patience=1)
     assert seen.lrs == expected
     assert state.factor < 1.0
 
@@ -127,7 +127,7 @@ def test_checkpoints_from_before_there_were_plateaus_are_read(tmp_path: Path) ->
     whole = train(classification, tmp_path / "whole")
     train(classification, tmp_path / "old", stop=replace(NO_STOP, max_steps=4))
     path = tmp_path / "old" / "checkpoints" / LAST
-    content = read_tensors(path, sealed=True)
+    content = read_tensors(path, require_checksum=True)
     del content["state"]["plateau"]
     write_tensors(path, content)
     assert_same(whole, train(classification, tmp_path / "old", resume=True))
