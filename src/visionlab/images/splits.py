@@ -32,16 +32,16 @@ class Training(Generic[Augmentation]):
 class ImageSplit(Generic[Read]):
     """Samples in batches; a task supplies the functions that make a batch.
 
-    What `read` yields for a batch is up to the task: a `decoding.Stack` of decoded files, or the
-    rows themselves where all images are one tensor on the training device.
+    `Read` is the content of a batch before it is assembled: a `decoding.Stack` of images from
+    files, or only rows if all images are one tensor on the training device.
 
     Attributes:
-        samples: one record for all samples, as the task's own parts need it.
+        samples: the samples, with a length; pictures and submissions read names and keys from them.
         order: returns the rows of each batch of an epoch.
-        read: yields what is read for each batch of rows.
-        assemble: makes a batch of what was read, for an epoch counted from 0.
-        show: makes the batch of one view of what was read, without augmentation; None where the
-            task has no views.
+        read: yields the content of each batch of rows.
+        assemble: makes a batch of its content, for an epoch counted from 0.
+        show: makes one view of a batch from its content, without augmentation; None if the task has
+            no views.
     """
 
     samples: Any

@@ -58,7 +58,7 @@ def in_memory(
     Args:
         train: images of the training and validation parts; keys are their row numbers.
         test: the test images.
-        class_names: one name a label.
+        class_names: one name per label.
         dataset: the settings.
         augmentation: of the training images.
         seed: of order and augmentation.
@@ -105,7 +105,7 @@ def in_files(
 
     Args:
         parts: the images of `train` and, if there are any, `val` and `test`.
-        class_names: one name a label.
+        class_names: one name per label.
         size_px: side of the square inputs.
         num_workers: decoding processes for each part.
         unreadable: files that were left out.

@@ -68,7 +68,7 @@ def from_annotations(
 
     Args:
         parts: the images of `train` and, if there are any, `val` and `test`.
-        class_names: one name a label.
+        class_names: one name per label.
         class_ids: the ids of the labels in the data set's own files.
         num_workers: decoding processes for each split.
         dataset: the settings.

@@ -30,10 +30,10 @@ def original_points(outputs: Tensor, batch: Batch) -> Tensor:
 class PointErrors:
     """Distances between predicted and true points, in original pixels and relative to the face.
 
-    Unknown points count nowhere; what has no known point is NaN. A prediction that is no number is
-    infinitely wrong. An image's normaliser is the distance between the centres of its eyes, or
-    where no eyes are given the diagonal of the upright box around its known points; images without
-    one do not count in relative numbers.
+    Unknown points are ignored; a number without any known point is NaN. The error of a NaN
+    prediction is infinite. The normaliser of an image is the distance between the centres of its
+    eyes, or, if no eyes are given, the diagonal of the upright box around its known points;
+    relative numbers ignore images without one.
 
     `mse` is the mean squared difference of coordinates and `error_px` the mean distance, over all
     points. `nme` is the mean over images of their mean distance divided by their normaliser.

@@ -93,7 +93,7 @@ def from_points(
 
     Args:
         parts: the images of `train` and, if there are any, `val` and `test`.
-        point_names: one a point.
+        point_names: one per point.
         dataset: the settings.
         reading: of the images.
         augmentation: of the training images.

@@ -25,7 +25,7 @@ class PointsSubmission:
     """Writer of points in the contest's CSV format.
 
     Attributes:
-        class_ids: one a point, K of them.
+        class_ids: one per point, K of them.
         rounding: `nearest` (half to even), or `truncated` towards 0, which is half a pixel off on
             average.
     """
