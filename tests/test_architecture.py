@@ -104,6 +104,16 @@ def test_a_torch_free_room_imports_no_torch(room: str) -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_a_classifier_of_our_own_needs_no_slow_library_to_start() -> None:
+    # timm, torchvision, matplotlib and scikit-learn took 3 of 8 seconds before the first step
+    check = (
+        "import sys, visionlab.runs.train, visionlab.tasks.classification, visionlab.optim; "
+        "print(sorted({'timm', 'torchvision', 'matplotlib', 'sklearn'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 @pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("engine/")])
 def test_the_engine_knows_no_task(module: str) -> None:
     text = (SOURCE / module).read_text().lower()

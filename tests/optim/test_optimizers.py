@@ -1,11 +1,12 @@
 import copy
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 import timm
+import timm.optim
 import torch
 from omegaconf import OmegaConf
 from torch import nn
@@ -130,6 +131,26 @@ def test_groups_hold_every_trained_parameter_once(
         groups = groups_of(model, decay_norms_and_biases=decays_all, layer_decay=layer_decay)
         lrs = setting_by_name(model, groups, "lr")
         assert set(lrs) == {name for name, _ in model.named_parameters()}
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+@pytest.mark.parametrize("decays_all", [False, True])
+@pytest.mark.parametrize("make", [make_net, make_vit])
+def test_groups_are_those_of_timm(
+    make: Callable[[], nn.Module], decays_all: bool, weight_decay: float
+) -> None:
+    model = make()
+    ours = groups_of(model, decay_norms_and_biases=decays_all, weight_decay=weight_decay)
+    theirs = timm.optim.param_groups_weight_decay(
+        model,
+        weight_decay=weight_decay,
+        weight_decay_exclude_1d=not decays_all,
+        no_weight_decay_list=() if decays_all else getattr(model, "no_weight_decay", tuple)(),
+    )
+    for own, other in zip(ours, theirs, strict=True):
+        assert own["weight_decay"] == other["weight_decay"]
+        pairs = zip(own["params"], other["params"], strict=True)
+        assert all(parameter is same for parameter, same in pairs)
 
 
 @pytest.mark.parametrize("layer_decay", [None, 0.5])

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-import timm
 from torch import Tensor, nn
 
 from visionlab.backbones.timm_models import check_name, create
@@ -110,6 +109,8 @@ class Features(nn.Module):
 
 def _indices(name: str, strides: Sequence[int]) -> list[int]:
     """Return the indices of the features of a timm model that have some strides."""
+    import timm
+
     try:
         model = timm.create_model(name, features_only=True)
     except (RuntimeError, AttributeError) as error:

@@ -3,7 +3,6 @@
 import difflib
 from typing import Any
 
-import timm
 from torch import nn
 
 
@@ -13,6 +12,8 @@ def check_name(name: str) -> None:
     Raises:
         ValueError: it does not; the message suggests similar names.
     """
+    import timm
+
     if not timm.is_model(name):
         close = difflib.get_close_matches(name.split(".")[0], timm.list_models(), n=3)
         hint = f"; did you mean {', '.join(close)}" if close else ""
@@ -31,6 +32,8 @@ def create(name: str, *, pretrained: bool, key: str, **settings: Any) -> nn.Modu
     Raises:
         ValueError: the model cannot be created, or its pretrained weights cannot be loaded.
     """
+    import timm
+
     try:
         model: nn.Module = timm.create_model(name, pretrained=pretrained, **settings)
     except (OSError, RuntimeError) as error:

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol, Self, TypeVar
 
+import numpy as np
 import torch
 from PIL import Image, ImageFile
 from torch import Tensor
-from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 
 from visionlab.core import geometry
 from visionlab.images.sources import TarMember, read_bytes
@@ -210,7 +210,7 @@ class _Decoder:
         if isinstance(source, Tensor):
             width, height = source.shape[2], source.shape[1]
             factor = self._factor(width, height)
-            pixels = source if factor == 1 else _reduced(to_pil_image(source), factor)
+            pixels = source if factor == 1 else _reduced(_to_image(source), factor)
             return Decoded(row, pixels, factor, (width, height), "")
         ImageFile.LOAD_TRUNCATED_IMAGES = False
         try:
@@ -224,8 +224,12 @@ class _Decoder:
 
 
 def _reduced(image: Image.Image, factor: int) -> Tensor:
-    pixels: Tensor = pil_to_tensor(image.reduce(factor) if factor > 1 else image)
-    return pixels
+    pixels = np.array(image.reduce(factor) if factor > 1 else image)  # a copy: writable
+    return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+def _to_image(pixels: Tensor) -> Image.Image:
+    return Image.fromarray(pixels.permute(1, 2, 0).numpy())
 
 
 def _stack(images: Sequence[Decoded]) -> Stack:

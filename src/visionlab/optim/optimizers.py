@@ -1,11 +1,12 @@
 """Optimizers of a model's trainable parameters, in groups that differ in rate and decay."""
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
+from typing import Any
 
 import torch
-from timm.optim import param_groups_layer_decay, param_groups_weight_decay
 from torch import nn
 
 
@@ -122,6 +123,8 @@ def parameter_groups(
         () if decay_norms_and_biases else getattr(model, "no_weight_decay", tuple)()
     )
     if layer_decay is not None:
+        from timm.optim import param_groups_layer_decay
+
         groups = param_groups_layer_decay(
             model,
             weight_decay=weight_decay,
@@ -130,15 +133,40 @@ def parameter_groups(
             layer_decay=layer_decay,
         )
     else:
-        groups = param_groups_weight_decay(
+        groups = _decay_groups(
             model,
             weight_decay=weight_decay,
-            weight_decay_exclude_1d=not decay_norms_and_biases,
-            no_weight_decay_list=exempt,
+            is_exempt=lambda name, parameter: (
+                not decay_norms_and_biases
+                and (
+                    parameter.ndim <= 1
+                    or name.endswith(".bias")
+                    or any(fnmatch(name, pattern) for pattern in exempt)
+                )
+            ),
         )
     for group in groups:
         group["initial_lr"] = group["lr"] = lr * group.pop("lr_scale", 1.0)
     return groups  # type: ignore[no-any-return]
+
+
+def _decay_groups(
+    model: nn.Module, *, weight_decay: float, is_exempt: Callable[[str, nn.Parameter], bool]
+) -> list[dict[str, Any]]:
+    """Return a group without and one with weight decay, if not empty.
+
+    The same as timm's `param_groups_weight_decay`, whose import takes a second.
+    """
+    exempt: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            (exempt if not weight_decay or is_exempt(name, parameter) else others).append(parameter)
+    groups = [
+        {"params": exempt, "weight_decay": 0.0},
+        {"params": others, "weight_decay": weight_decay},
+    ]
+    return [group for group in groups if group["params"]]
 
 
 def _check(lr: float, weight_decay: float, layer_decay: float | None) -> None:

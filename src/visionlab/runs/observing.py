@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from visionlab.analysis.figures.range_test_curve import draw_range_test
 from visionlab.config.run_config import logged_hparams, to_yaml
 from visionlab.core.interrupt import Interrupted, Pruned
 from visionlab.engine.checkpoints import best_name
@@ -114,6 +113,8 @@ def run_observers(run: Run, training: Training) -> list[Observer]:
             )
         )
     if isinstance(experiment.scheduler, RangeTest):
+        from visionlab.analysis.figures.range_test_curve import draw_range_test
+
         draw = functools.partial(draw_range_test, run.folder / "pictures" / "range_test.png")
         observers.append(RangeCurve(run.folder / "range_test.csv", step=state.step, draw=draw))
     own = [make(folder=run.folder) for make in experiment.observers.values()]

@@ -16,7 +16,6 @@ from visionlab.core import seeding
 from visionlab.core.interrupt import Interrupted
 from visionlab.core.processes import local_rank, num_processes, rank
 from visionlab.engine.distributed.collectives import all_reduce_max
-from visionlab.engine.distributed.sync_batch_norm import synchronise_batch_norms
 from visionlab.engine.hparams import Hparams
 
 
@@ -101,6 +100,8 @@ def prepare_model(model: nn.Module, *, sync_batch_norm: bool) -> None:
     """
     if num_processes() > 1:
         if sync_batch_norm:
+            from visionlab.engine.distributed.sync_batch_norm import synchronise_batch_norms
+
             synchronise_batch_norms(model)
         _broadcast_tensors([*model.parameters(), *model.buffers()])
 

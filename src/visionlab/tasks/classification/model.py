@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import timm
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -121,6 +120,8 @@ class ResNetSmallImages:
 
     def __call__(self, *, num_classes: int) -> nn.Module:
         """Return the network, logits (B, num_classes) for images (B, 3, H, W)."""
+        import timm
+
         model: nn.Module = timm.create_model(
             f"resnet{self.depth}", pretrained=False, num_classes=num_classes, zero_init_last=False
         )

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from visionlab.files.atomic import write_file
@@ -32,6 +31,8 @@ def draw_worst(
         to_pixels: maps inputs (B, C, H, W) to pixels in [0, 1].
         num_images: maximum number of images.
     """
+    from matplotlib.figure import Figure
+
     worst = samples["label_prob"].float().argsort(stable=True)[:num_images].cpu()
     keys = samples["keys"].cpu()
     found = find(split, keys[worst].tolist(), batch_size=500)

@@ -4,12 +4,9 @@ import functools
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from visionlab.core.geometry import transform_boxes
@@ -17,6 +14,10 @@ from visionlab.files.atomic import write_file
 from visionlab.images.lookup import find
 from visionlab.task import Batch, Split
 from visionlab.tasks.detection.records import Annotated, Detections
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 COLUMNS = 4
 TRUTH = {"edgecolor": "#0072b2", "linestyle": "--", "linewidth": 1.6}  # Okabe and Ito's blue
@@ -78,8 +79,10 @@ def draw_detections(
         write_file(folder / f"{name}.png", functools.partial(figure.savefig, format="png", dpi=100))
 
 
-def _grid(count: int) -> tuple[Figure, Sequence[Axes]]:
+def _grid(count: int) -> "tuple[Figure, Sequence[Axes]]":
     """Return a figure with at least `count` axes."""
+    from matplotlib.figure import Figure
+
     num_rows = max(1, math.ceil(count / COLUMNS))
     figure = Figure(figsize=(4.0 * COLUMNS, 3.4 * num_rows), layout="constrained")
     axes = figure.subplots(num_rows, COLUMNS, squeeze=False).ravel()
@@ -89,7 +92,7 @@ def _grid(count: int) -> tuple[Figure, Sequence[Axes]]:
 
 
 def _draw(
-    axis: Axes,
+    axis: "Axes",
     batch: Batch,
     number: int,
     found: Detections,
@@ -121,7 +124,7 @@ def _moved(boxes: Tensor, matrix: Tensor) -> list[list[float]]:
     return moved
 
 
-def _fit(axis: Axes, sample: Annotated, matrix: Tensor) -> None:
+def _fit(axis: "Axes", sample: Annotated, matrix: Tensor) -> None:
     """Show the image without the canvas around it."""
     corners = torch.tensor([[0.0, 0.0, sample.width_px, sample.height_px]])
     ((_, _, right, bottom),) = _moved(corners, matrix)
@@ -129,14 +132,16 @@ def _fit(axis: Axes, sample: Annotated, matrix: Tensor) -> None:
     axis.set_ylim(bottom - 0.5, -0.5)
 
 
-def _box(axis: Axes, box: Sequence[float], style: dict[str, Any]) -> None:
+def _box(axis: "Axes", box: Sequence[float], style: dict[str, Any]) -> None:
+    from matplotlib.patches import Rectangle
+
     # imshow puts the centre of the first pixel at 0; our coordinates have its corner there
     corner = (box[0] - 0.5, box[1] - 0.5)
     axis.add_patch(Rectangle(corner, box[2] - box[0], box[3] - box[1], fill=False, **style))
 
 
 def _text(
-    axis: Axes, place: tuple[float, float], text: str, style: dict[str, Any], *, va: str
+    axis: "Axes", place: tuple[float, float], text: str, style: dict[str, Any], *, va: str
 ) -> None:
     axis.text(
         *place,

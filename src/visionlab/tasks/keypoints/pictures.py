@@ -6,9 +6,9 @@ import io
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from visionlab.core.geometry import transform_points
@@ -16,6 +16,9 @@ from visionlab.files import atomic as storage
 from visionlab.images.lookup import find
 from visionlab.task import Batch, Split
 from visionlab.tasks.keypoints.records import PointTargets
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 COLUMNS = 4
 TRUTH, PREDICTED = "#56b4e9", "#e69f00"  # Okabe and Ito's sky blue and orange
@@ -66,9 +69,11 @@ def _draw_worst(
     *,
     to_pixels: Callable[[Tensor], Tensor],
     num_images: int,
-) -> Figure:
+) -> "Figure":
     """Return a figure of the images with the largest losses, with true and predicted points."""
     known = ~samples["errors_px"].cpu().isnan().all(dim=1)
+    from matplotlib.figure import Figure
+
     losses = torch.where(known, samples["loss"].cpu().float(), -math.inf)
     worst = losses.argsort(descending=True, stable=True)[: min(num_images, int(known.sum()))]
     keys = samples["keys"].cpu()[worst].tolist()
@@ -109,8 +114,10 @@ def _seen(batch: Batch, number: int, guess: Tensor) -> tuple[Tensor, Tensor]:
     return truth, found
 
 
-def _draw_pck(relative: Tensor) -> Figure:
+def _draw_pck(relative: Tensor) -> "Figure":
     """Return a figure of the share of points below an error, as a function of the error."""
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(5.0, 3.6), layout="constrained")
     axis = figure.subplots()
     distances = relative[~relative.isnan()].double().sort().values

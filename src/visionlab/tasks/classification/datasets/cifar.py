@@ -5,17 +5,18 @@ import urllib.error
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torchvision.datasets import CIFAR10, CIFAR100
-from torchvision.datasets.utils import check_md5, download_and_extract_archive
 
 from visionlab.task import Data
 from visionlab.tasks.classification.augment import Augment
 from visionlab.tasks.classification.records import LabelledImages
 from visionlab.tasks.classification.splits import ClassificationDataset, in_memory
+
+if TYPE_CHECKING:
+    from torchvision.datasets import CIFAR10
 
 _Files = Sequence[tuple[str, str]]  # (name, md5)
 
@@ -48,6 +49,8 @@ class Cifar(ClassificationDataset):
             FileNotFoundError: a folder or a file is missing.
             ValueError: a file is not the official one, or not a batch of images.
         """
+        from torchvision.datasets import CIFAR10, CIFAR100
+
         source = CIFAR10 if self.num_classes == 10 else CIFAR100
         folder = Path(self.root).expanduser() / source.base_folder
         if self.download and not folder.exists():
@@ -70,7 +73,9 @@ class Cifar(ClassificationDataset):
         )
 
 
-def _download(source: type[CIFAR10], root: Path) -> None:
+def _download(source: "type[CIFAR10]", root: Path) -> None:
+    from torchvision.datasets.utils import download_and_extract_archive
+
     try:
         download_and_extract_archive(source.url, root, filename=source.filename, md5=source.tgz_md5)
     except (urllib.error.URLError, OSError, RuntimeError) as error:
@@ -80,7 +85,7 @@ def _download(source: type[CIFAR10], root: Path) -> None:
         ) from error
 
 
-def _names(folder: Path, source: type[CIFAR10], *, verify: bool) -> list[str]:
+def _names(folder: Path, source: "type[CIFAR10]", *, verify: bool) -> list[str]:
     meta = source.meta
     content = _unpickle(folder / meta["filename"], md5=meta["md5"], verify=verify)
     names = content.get(meta["key"])
@@ -130,6 +135,8 @@ class _ArraysOnly(pickle.Unpickler):
 
 
 def _unpickle(path: Path, *, md5: str, verify: bool) -> dict[str, Any]:
+    from torchvision.datasets.utils import check_md5
+
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist")
     if verify and not check_md5(path, md5):

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import torch
-from sklearn.datasets import load_digits
 
 from visionlab.core import seeding
 from visionlab.images.digits import NUM_TEST, TEST_SEED
@@ -22,6 +21,8 @@ class Digits(ClassificationDataset):
 
     def __call__(self, *, augmentation: Augment, seed: int, device: torch.device) -> Data:
         """Return the splits; keys of the test part are its row numbers."""
+        from sklearn.datasets import load_digits
+
         digits = load_digits()
         images = digit_images(torch.from_numpy(digits.images))
         labels = torch.from_numpy(digits.target).long()

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torchvision.datasets.folder import IMG_EXTENSIONS, find_classes, make_dataset
 
 from visionlab.images.decoding import drop_unreadable
 from visionlab.images.holdout import Holdout
@@ -90,6 +89,8 @@ class ImageFolder(ClassificationDataset):
 
 
 def _class_names(folder: Path) -> list[str]:
+    from torchvision.datasets.folder import find_classes
+
     if not folder.is_dir():
         raise FileNotFoundError(f"dataset.root must be a folder of images, looked for {folder}")
     try:
@@ -101,6 +102,8 @@ def _class_names(folder: Path) -> list[str]:
 
 
 def _find_samples(root: Path, folder: Path, class_names: Sequence[str]) -> LabelledFiles:
+    from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
+
     unknown = sorted(set(_class_names(folder)) - set(class_names))
     if unknown:
         raise ValueError(f"{folder} must hold classes of train only, got {', '.join(unknown)}")

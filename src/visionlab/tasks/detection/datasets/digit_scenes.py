@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from sklearn.datasets import load_digits
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -51,6 +50,8 @@ class DigitScenes(DetectionDataset):
 
     def __call__(self, *, augmentation: BoxAugment, seed: int, device: torch.device) -> Data:
         """Return the splits; keys start at 0 (train), 10**9 (val) and 2 * 10**9 (test)."""
+        from sklearn.datasets import load_digits
+
         digits, labels = map(torch.from_numpy, load_digits(return_X_y=True))
         parts = {}
         for number, (split, rows) in enumerate(source_rows().items()):
