@@ -1,6 +1,7 @@
 """What a run leaves besides weights: its record, its observers' files, pictures."""
 
 import functools
+import itertools
 import logging
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -79,7 +80,7 @@ def recorded(
     """Record how the runs end, and close their observers."""
     try:
         with ExitStack() as closing:
-            for observer in [each for to_run_names in observers for each in to_run_names]:
+            for observer in itertools.chain.from_iterable(observers):
                 closing.callback(observer.close)
             yield
     except BaseException as error:

@@ -120,18 +120,16 @@ def train_runs(
         _train_other_ranks(training)
         return None
     records = [start_record(run, training, compositions[run.folder]) for run in training.runs]
-    own = [[*run_observers(run, training), *observers] for run in training.runs]
+    by_run = [[*run_observers(run, training), *observers] for run in training.runs]
     describe_start(training)
-    with Signals(all_reduce=all_reduce_max) as signals, recorded(training, records, own):
-        _fit(training, signals, own)
+    with Signals(all_reduce=all_reduce_max) as signals, recorded(training, records, by_run):
+        _fit(training, signals, by_run)
         results = final_results(training, signals)
         log_metrics(table(training.runs, results))
-        for run, metrics, record, to_run_names in zip(
-            training.runs, results, records, own, strict=True
-        ):
-            show_results(metrics, to_run_names, run, training)
+        for run, metrics, record, own in zip(training.runs, results, records, by_run, strict=True):
+            show_results(metrics, own, run, training)
             record.update(results=metrics)
-        draw_pictures(training.runs, own[0])
+        draw_pictures(training.runs, by_run[0])
     describe_best(training)
     values = [best.value for best in training.state.best.values()]
     pick = max if training.task.mode == "max" else min
@@ -153,10 +151,10 @@ def _fit(training: Training, signals: Signals, observers: Sequence[Sequence[Obse
         epochs=experiment.hparams.epochs,
         monitor=training.task.monitor,
     )
-    own = [
+    renamed = [
         RunObserver(observer, run.names)
-        for run, to_run_names in zip(training.runs, observers, strict=True)
-        for observer in to_run_names
+        for run, own in zip(training.runs, observers, strict=True)
+        for observer in own
     ]
     try:
         fit(
@@ -173,7 +171,7 @@ def _fit(training: Training, signals: Signals, observers: Sequence[Sequence[Obse
             seed=experiment.seed,
             plateau=parts.plateau,
             averages=training.averages,
-            observers=[terminal, *own],
+            observers=[terminal, *renamed],
         )
     finally:
         terminal.close()
