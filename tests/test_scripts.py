@@ -63,6 +63,7 @@ def test_without_a_terminal_there_are_plain_lines(finished: Path) -> None:
     text = (finished / "stdout.txt").read_text()
     assert "\x1b" not in text
     assert "\r" not in text
+    assert re.search(r"^  test: 360 images \(0 38, 1 31, .*, 9 30\)$", text, re.MULTILINE)
     assert len(re.findall(r"^epoch \d/2  lr .* images/s$", text, re.MULTILINE)) == 2
     assert (finished / "stderr.txt").read_text() == ""
     log = (finished / "run.log").read_text()

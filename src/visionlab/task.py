@@ -90,6 +90,8 @@ class Data:
         sizes: arguments of the model that depend on the data, for example `{"num_classes": 10}`.
         class_names: in the order of the labels; for keypoints, the names of the points.
         class_ids: ids of the labels in the files of the data set.
+        class_counts: how many images (or boxes) of each class `train`, `val` and `test` have, in
+            the order of the labels; empty for data without classes.
         to_pixels: maps input images (B, C, H, W) to pixels in [0, 1], for pictures.
         unreadable: paths of unreadable files, which are left out.
     """
@@ -98,6 +100,7 @@ class Data:
     sizes: Mapping[str, Any]
     class_names: Sequence[str]
     class_ids: Sequence[int]
+    class_counts: Mapping[str, Sequence[int]]
     to_pixels: Callable[[Tensor], Tensor]
     unreadable: list[str]
 

@@ -18,11 +18,13 @@ from visionlab.engine.shared_runs import to_run_names
 from visionlab.files.atomic import write_text
 from visionlab.files.run_folder import read_record
 from visionlab.optim.schedules import RangeTest
+from visionlab.runs.experiment import Experiment
 from visionlab.runs.record import Record
 from visionlab.runs.results import chosen
 from visionlab.runs.training import Run, Training
 
 _ENDINGS: dict[type[BaseException], str] = {Interrupted: "interrupted", Pruned: "pruned"}
+_MAX_LISTED = 20  # classes
 _log = logging.getLogger(__name__)
 
 
@@ -46,10 +48,11 @@ def start_record(run: Run, training: Training, composition: Mapping[str, Any]) -
 def describe_start(training: Training) -> None:
     """Log data, model and machine of a training, a line each."""
     data, model = training.data, training.task.model
-    parts = [name for name in ("train", "val", "test") if name in data.splits]
-    counts = [f"{name} {len(data.splits[name]):,}" for name in parts]
     sizes = [f"{name} {value}" for name, value in data.sizes.items() if isinstance(value, int)]
-    _log.info("data: %s images; %s", ", ".join(counts), ", ".join(sizes))
+    _log.info("data: %s", ", ".join([*_location(training.experiment), *sizes]))
+    for part in [name for name in ("train", "val", "test") if name in data.splits]:
+        counts = _describe_counts(data.class_names, data.class_counts.get(part, []))
+        _log.info("  %s: %s images%s", part, f"{len(data.splits[part]):,}", counts)
     if data.unreadable:
         _log.info("left out %d unreadable files", len(data.unreadable))
     total = sum(each.numel() for each in model.parameters())
@@ -58,6 +61,20 @@ def describe_start(training: Training) -> None:
     _log.info("model: %s, %s parameters%s", type(model).__name__, f"{total:,}", frozen)
     machine = training.experiment.machine
     _log.info("%s on %s, %s", training.task.name, training.device, machine.precision)
+
+
+def _location(experiment: Experiment) -> list[str]:
+    root = experiment.config["dataset"].get("root")
+    return [str(root)] if root else []
+
+
+def _describe_counts(class_names: Sequence[str], counts: Sequence[int]) -> str:
+    """Return the count of every class; of many classes only the fewest and the most."""
+    named = [f"{name} {count:,}" for name, count in zip(class_names, counts, strict=False)]
+    if len(named) > _MAX_LISTED:
+        by_count = sorted(range(len(counts)), key=counts.__getitem__)
+        named = [f"from {named[by_count[0]]} to {named[by_count[-1]]}"]
+    return f" ({', '.join(named)})" if named else ""
 
 
 def describe_best(training: Training) -> None:

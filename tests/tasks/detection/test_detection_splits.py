@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -140,3 +141,9 @@ def test_a_data_set_says_its_classes() -> None:
 def test_wrong_settings_are_named(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build(**changes)
+
+
+def test_boxes_are_counted_per_class_without_crowds() -> None:
+    crowd = replace(scene(300), crowd=torch.tensor([True]))
+    data = build(parts={**PARTS, "test": [*PARTS["test"], crowd]})
+    assert data.class_counts == {"train": [5, 4], "val": [2, 2], "test": [1, 1]}

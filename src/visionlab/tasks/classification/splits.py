@@ -84,9 +84,13 @@ def in_memory(
         "train_plain": make(train, train_rows, training=None),
         "test": make(test, torch.arange(len(test.images)), training=None),
     }
+    labels = {"train": train.labels[train_rows], "test": test.labels}
     if len(val_rows):
         splits["val"] = make(train, val_rows, training=None)
-    return _data(splits, class_names=class_names, normalisation=normalisation, unreadable=[])
+        labels["val"] = train.labels[val_rows]
+    return _data(
+        splits, labels, class_names=class_names, normalisation=normalisation, unreadable=[]
+    )
 
 
 def in_files(
@@ -134,7 +138,11 @@ def in_files(
             splits["train_plain"] = splits[name]
             splits["train"] = make(training=Training(augmentation=augmentation, seed=seed))
     return _data(
-        splits, class_names=class_names, normalisation=normalisation, unreadable=unreadable
+        splits,
+        {name: samples.labels for name, samples in parts.items()},
+        class_names=class_names,
+        normalisation=normalisation,
+        unreadable=unreadable,
     )
 
 
@@ -271,6 +279,7 @@ def _sample(stack: Stack, matrices: Tensor, size_px: int, normalisation: Tensor)
 
 def _data(
     splits: Mapping[str, Split],
+    labels: Mapping[str, Tensor],
     *,
     class_names: Sequence[str],
     normalisation: Tensor,
@@ -281,6 +290,10 @@ def _data(
         sizes={"num_classes": len(class_names)},
         class_names=class_names,
         class_ids=range(len(class_names)),
+        class_counts={
+            name: torch.bincount(each, minlength=len(class_names)).tolist()
+            for name, each in labels.items()
+        },
         to_pixels=functools.partial(to_pixels, normalisation=normalisation),
         unreadable=unreadable,
     )

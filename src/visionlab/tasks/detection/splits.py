@@ -94,9 +94,20 @@ def from_annotations(
         sizes={"num_classes": len(class_names)},
         class_names=class_names,
         class_ids=class_ids,
+        class_counts={
+            name: _class_counts(samples, num_classes=len(class_names))
+            for name, samples in parts.items()
+        },
         to_pixels=functools.partial(to_pixels, normalisation=normalisation),
         unreadable=[],
     )
+
+
+def _class_counts(samples: Sequence[Annotated], *, num_classes: int) -> list[int]:
+    """Return the boxes of each class, without crowds."""
+    labels = torch.cat([sample.labels[~sample.crowd] for sample in samples])
+    counts: list[int] = torch.bincount(labels, minlength=num_classes).tolist()
+    return counts
 
 
 def box_split(

@@ -145,6 +145,7 @@ def from_points(
         },
         class_names=point_names,
         class_ids=range(len(point_names)),
+        class_counts={},
         to_pixels=functools.partial(to_pixels, normalisation=normalisation),
         unreadable=unreadable,
     )
