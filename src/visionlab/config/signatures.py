@@ -234,6 +234,8 @@ def _module(name: str) -> _Module:
 def _file(name: str) -> Path:
     """Return the file of a module, by the location of its top-level package."""
     first, *rest = name.split(".")
+    if "" in rest:
+        raise UnknownPathError(name)
     try:
         spec = importlib.util.find_spec(first)
     except (ImportError, ValueError):

@@ -11,6 +11,10 @@ from visionlab.core import seeding
 class Holdout:
     """A share of the training samples, drawn once with a seed of its own.
 
+    Attributes:
+        split: the share, in [0, 1).
+        seed: of the draw; another seed holds out other samples.
+
     Raises:
         ValueError: `split` outside [0, 1), or `seed` below 0.
     """

@@ -109,6 +109,16 @@ class Average:
 class Averages:
     """The averages that a run tracks: one exponential per decay, and optionally a uniform one.
 
+    Attributes:
+        decay: of an exponential average, in [0, 1); a list gives several averages, an empty one
+            none.
+        uniform: whether to add the mean of all weights from `start_step` on (SWA).
+        start_step: until this step, the averages are plain copies of the model.
+        interval_steps: steps between updates.
+        warmup_power: start with a smaller decay, see `Exponential`; None for a constant one.
+        buffers: `averaged` like weights, `copied` from the model, or `recomputed` from training
+            data before each evaluation.
+
     Raises:
         ValueError: a decay is outside [0, 1) or listed twice, or a count is out of range.
     """

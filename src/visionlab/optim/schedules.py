@@ -23,24 +23,22 @@ class Schedule(Protocol):
         """Return the factor of the next step after `step` finished steps."""
 
 
-class HasWarmup(Schedule, Protocol):
-    """A schedule with a warm-up in steps or in epochs; the other length is 0."""
-
-    @property
-    def warmup_steps(self) -> int:
-        """Length of the warm-up in steps, or 0."""
-
-    @property
-    def warmup_epochs(self) -> int:
-        """Length of the warm-up in epochs, or 0."""
-
-
 @dataclass(frozen=True, kw_only=True)
-class Constant:
-    """Warm-up, then 1."""
+class Warmup:
+    """Settings of a linear warm-up, in steps or in epochs.
+
+    Attributes:
+        warmup_steps: length of the warm-up in steps, or 0.
+        warmup_epochs: length of the warm-up in epochs, or 0; one of the two is 0.
+    """
 
     warmup_steps: int
     warmup_epochs: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Constant(Warmup):
+    """Warm-up, then 1."""
 
     def __post_init__(self) -> None:
         _check_warmup(self)
@@ -52,11 +50,8 @@ class Constant:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Linear:
+class Linear(Warmup):
     """Warm-up, then linear decay to 0 at the end of the run."""
-
-    warmup_steps: int
-    warmup_epochs: int
 
     def __post_init__(self) -> None:
         _check_warmup(self)
@@ -70,14 +65,11 @@ class Linear:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cosine:
+class Cosine(Warmup):
     """Warm-up, then cosine decay from 1 to 0 at the end of the run.
 
     SGDR (arXiv 1608.03983), equation 5, without restarts.
     """
-
-    warmup_steps: int
-    warmup_epochs: int
 
     def __post_init__(self) -> None:
         _check_warmup(self)
@@ -91,14 +83,18 @@ class Cosine:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MultiStep:
-    """Warm-up, then decay by `gamma` at each milestone, counted from the start of the run."""
+class MultiStep(Warmup):
+    """Warm-up, then decay by `gamma` at each milestone, counted from the start of the run.
+
+    Attributes:
+        milestone_epochs: epochs after which the rate decays, increasing; or empty.
+        milestone_steps: steps after which the rate decays, increasing; one of the two is empty.
+        gamma: factor of one decay, in (0, 1].
+    """
 
     milestone_epochs: Sequence[int]
     milestone_steps: Sequence[int]
     gamma: float
-    warmup_steps: int
-    warmup_epochs: int
 
     def __post_init__(self) -> None:
         _check_warmup(self)
@@ -124,14 +120,18 @@ class MultiStep:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
-    """Warm-up, then decay by `gamma` at a fixed interval, counted from the start of the run."""
+class Step(Warmup):
+    """Warm-up, then decay by `gamma` at a fixed interval, counted from the start of the run.
+
+    Attributes:
+        every_epochs: epochs between decays, or 0.
+        every_steps: steps between decays, or 0; one of the two is 0.
+        gamma: factor of one decay, in (0, 1].
+    """
 
     every_epochs: int
     every_steps: int
     gamma: float
-    warmup_steps: int
-    warmup_epochs: int
 
     def __post_init__(self) -> None:
         _check_warmup(self)
@@ -154,20 +154,24 @@ class Step:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CosineRestarts:
+class CosineRestarts(Warmup):
     """Warm-up, then cycles of cosine decay, each down to `min_ratio`.
 
     SGDR (arXiv 1608.03983), equation 5: t steps into a cycle of P steps with weight w, the factor
     is m + (1 - m) w (1 + cos(pi t / P)) / 2, where m is `min_ratio`. The last length and the last
     weight repeat until the run ends, so `cycle_epochs=[30]` gives cycles of 30 epochs.
+
+    Attributes:
+        cycle_epochs: length of each cycle in epochs, or empty.
+        cycle_steps: length of each cycle in steps, or empty; one of the two is empty.
+        restart_weights: height of each cycle.
+        min_ratio: factor at the end of a cycle, in [0, 1].
     """
 
     cycle_epochs: Sequence[int]
     cycle_steps: Sequence[int]
     restart_weights: Sequence[float]
     min_ratio: float
-    warmup_steps: int
-    warmup_epochs: int
 
     def __post_init__(self) -> None:
         _check_warmup(self)
@@ -238,7 +242,7 @@ def _half_cosine(progress: float) -> float:
     return max(0.0, 0.5 * (1.0 + math.cos(math.pi * progress)))
 
 
-def warmup_length(schedule: HasWarmup, total_steps: int, steps_per_epoch: int) -> int:
+def warmup_length(schedule: Warmup, total_steps: int, steps_per_epoch: int) -> int:
     """Return the length of the warm-up in steps.
 
     Raises:
@@ -254,7 +258,7 @@ def warmup_length(schedule: HasWarmup, total_steps: int, steps_per_epoch: int) -
     return length
 
 
-def _check_warmup(schedule: HasWarmup) -> None:
+def _check_warmup(schedule: Warmup) -> None:
     for name in ("warmup_steps", "warmup_epochs"):
         if getattr(schedule, name) < 0:
             raise ValueError(f"{name} must be >= 0, got {getattr(schedule, name)}")

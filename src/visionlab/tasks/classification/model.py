@@ -14,6 +14,9 @@ WIDTHS = (16, 32, 64)
 class ResNetCifar:
     """Settings of a `CifarNet`; parameters for 10 classes: 269,722 at depth 20, 853,018 at 56.
 
+    Attributes:
+        depth: number of layers, 6n + 2.
+
     Raises:
         ValueError: the depth is not 6n + 2.
     """
@@ -107,6 +110,9 @@ class ResNetSmallImages:
 
     Parameters for 10 classes: 11,173,962 at depth 18, 23,520,842 at depth 50. The first convolution
     has torch's default initialisation and no block starts as the identity, as in the EMA study.
+
+    Attributes:
+        depth: number of layers: 18, 34, 50, 101 or 152.
 
     Raises:
         ValueError: another depth.

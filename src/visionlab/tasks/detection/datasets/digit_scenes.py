@@ -34,6 +34,12 @@ class DigitScenes(DetectionDataset):
     The digits of the test scenes are the test part of `Digits`. A scene depends on `seed`, its
     split and its number alone: more scenes do not change the others.
 
+    Attributes:
+        num_train: scenes to train on.
+        num_val: scenes to validate on.
+        num_test: scenes to test on.
+        seed: of the scenes.
+
     Raises:
         ValueError: a number of scenes below 1, or `seed` below 0.
     """
