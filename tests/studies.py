@@ -36,7 +36,7 @@ def plan(folder: Path, **changes: Any) -> Plan:
         "seed": 0,
         "space": {"optimizer.lr": Interval(low=0.001, high=1.0, log=True)},
         "fixed": ["model.depth=8"],
-        "about": {"objective": "raw", "monitor": "top1", "settings": "model.depth=8"},
+        "invariants": {"objective": "raw", "monitor": "top1", "settings": "model.depth=8"},
         "folder": folder,
     }
     return Plan(**{**settings, **changes})

@@ -99,5 +99,5 @@ def test_a_job_that_is_killed_hard_is_told_and_the_others_end(
     again = start(*SLURM, folder=tmp_path, slurm=slurm)
     assert again.wait(600) == 0
     said = (tmp_path / "said").read_text()
-    assert said.startswith("4 jobs, 2 finished before, 2 to do in 1 training\n")
+    assert said.startswith("4 jobs, 2 already finished, 2 to run in 1 training\n")
     assert_same(tmp_path, here)

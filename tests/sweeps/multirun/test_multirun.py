@@ -121,7 +121,7 @@ def test_a_finished_multirun_is_left_alone(sweep: Sweep, shared: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in shared.glob("grid/s*/**/*")}
     done = sweep(*GRID, folder=shared)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("8 jobs, all finished before\n")
+    assert done.stdout.startswith("8 jobs, all already finished\n")
     assert {path: path.stat().st_mtime_ns for path in shared.glob("grid/s*/**/*")} == before
 
 
@@ -275,7 +275,7 @@ def test_a_larger_grid_trains_only_what_is_new(sweep: Sweep, shared: Path, tmp_p
     assert sweep("scheduler=cosine", "averaged.decay=0.5,0.9", folder=tmp_path).returncode == 0
     done = sweep("scheduler=cosine", "averaged.decay=0.5,0.7,0.9", folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("3 jobs, 2 finished before, 1 to do in 1 training\n")
+    assert done.stdout.startswith("3 jobs, 2 already finished, 1 to run in 1 training\n")
     assert [row["state"] for row in rows_of(tmp_path).values()] == ["finished"] * 3
 
 

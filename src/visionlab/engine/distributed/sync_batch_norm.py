@@ -74,7 +74,9 @@ def _normalise(norm: nn.modules.batchnorm._BatchNorm, x: Tensor) -> Tensor:
         assert norm.running_var is not None
         norm.running_mean.lerp_(mean, momentum)
         norm.running_var.lerp_(var * (count / (count - 1)), momentum)
-    normalised: Tensor = _Normalise.apply(x, norm.weight, norm.bias, mean, var, count, norm.eps)
+    normalised: Tensor = _NormaliseFunction.apply(
+        x, norm.weight, norm.bias, mean, var, count, norm.eps
+    )
     return normalised
 
 
@@ -103,7 +105,7 @@ def _all_gather(row: Tensor) -> Tensor:
     return torch.stack(rows)
 
 
-class _Normalise(torch.autograd.Function):
+class _NormaliseFunction(torch.autograd.Function):
     """Batch norm with given statistics, and its gradient over the global batch.
 
     The gradient is that of "Batch Normalization" (arXiv 1502.03167, section 3), with sums over the

@@ -117,8 +117,8 @@ def _announcement(num_jobs: int, num_pending: int, num_trainings: int) -> str:
     if num_pending == num_jobs:
         return f"{jobs}, {trainings}"
     if not num_pending:
-        return f"{jobs}, all finished before"
-    return f"{jobs}, {num_jobs - num_pending} finished before, {num_pending} to do in {trainings}"
+        return f"{jobs}, all already finished"
+    return f"{jobs}, {num_jobs - num_pending} already finished, {num_pending} to run in {trainings}"
 
 
 def _count(number: int, noun: str) -> str:

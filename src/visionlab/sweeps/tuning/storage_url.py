@@ -23,6 +23,6 @@ def database_file(url: str) -> Path | None:
     return Path(parsed.database)
 
 
-def masked(url: str) -> str:
+def mask_password(url: str) -> str:
     """Return a URL without its password."""
     return str(make_url(url).render_as_string(hide_password=True))

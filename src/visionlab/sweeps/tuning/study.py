@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from visionlab.files.locks import file_lock
-from visionlab.sweeps.tuning.storage_url import database_file, masked
+from visionlab.sweeps.tuning.storage_url import database_file, mask_password
 
 _INVARIANTS = "about"  # the key in the storage
 _ATTEMPTS, _WAIT_SECONDS = 12, 0.25
@@ -136,7 +136,7 @@ def _open(url: str) -> RDBStorage:
         return RDBStorage(url, engine_kwargs=kwargs)
     except ImportError as error:
         raise ValueError(
-            f"study must be in a database with an installed driver, got {masked(url)}: "
+            f"study must be in a database with an installed driver, got {mask_password(url)}: "
             f"{error.__cause__ or error}"
         ) from error
 
@@ -154,7 +154,7 @@ def _open_with_retries(open_storage: Callable[[], RDBStorage], url: str) -> RDBS
             if attempt == _ATTEMPTS:
                 reason = str(getattr(error, "orig", None) or error).splitlines() or [repr(error)]
                 raise ValueError(
-                    f"study must be in a usable database, got {masked(url)}: {reason[0]}"
+                    f"study must be in a usable database, got {mask_password(url)}: {reason[0]}"
                 ) from error
         time.sleep(_WAIT_SECONDS)
     raise AssertionError("unreachable")

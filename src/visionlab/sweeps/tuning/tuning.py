@@ -26,7 +26,7 @@ from visionlab.sweeps.tuning.report import (
     summary,
     write_files,
 )
-from visionlab.sweeps.tuning.storage_url import masked
+from visionlab.sweeps.tuning.storage_url import mask_password
 from visionlab.sweeps.tuning.study import Study
 from visionlab.sweeps.tuning.trial_queue import (
     ask,
@@ -58,7 +58,7 @@ def tune(plan: Plan, launch: Launch) -> float | None:
     plan.folder.mkdir(parents=True, exist_ok=True)
     study = Study(plan.url, plan.study_name)
     study.create(direction=plan.direction, invariants=plan.invariants)
-    _log.info("watch it with: optuna-dashboard %s", shlex.quote(masked(plan.url)))
+    _log.info("watch it with: optuna-dashboard %s", shlex.quote(mask_password(plan.url)))
     controller, num_failed = new_controller_name(), 0
     with heartbeat(partial(record_heartbeat, study, controller)):
         while num_finished(study) < plan.n_trials:
