@@ -12,7 +12,16 @@ import pytest
 import torch
 from siblings import TASKS
 from torch import Tensor
-from training import NO_PLATEAU, NO_STOP, PLAN, Trained, assert_same, averages_of, train
+from training import (
+    EACH_EPOCH,
+    NO_PLATEAU,
+    NO_STOP,
+    PLAN,
+    Trained,
+    assert_same,
+    averages_of,
+    train,
+)
 
 from visionlab.engine.evaluation import Result, evaluate
 from visionlab.engine.hparams import Stop
@@ -81,8 +90,10 @@ def test_losses_are_finite_and_every_trained_parameter_gets_a_gradient(make_task
 
 @every_task
 def test_a_few_batches_can_be_learnt(make_task: MakeTask, tmp_path: Path) -> None:
-    hparams = replace(PLAN, epochs=20)
-    rows = train(make_task, tmp_path, hparams=hparams).rows
+    hparams, seldom = replace(PLAN, epochs=20), replace(EACH_EPOCH, every_epochs=20)
+    averaged = averages_of(decay=[])
+    trained = train(make_task, tmp_path, hparams=hparams, evaluation=seldom, averaged=averaged)
+    rows = trained.rows
     # from the second epoch: before, a queue holds noise instead of keys
     assert rows[-1]["train/loss"] < 0.6 * rows[1]["train/loss"]
 
