@@ -204,6 +204,7 @@ def test_wrong_arguments_are_another_exit_code(arguments: list[str]) -> None:
     assert caught.value.code == 2
 
 
+@pytest.mark.integration
 def test_the_module_runs_alone_and_needs_nothing_but_python(tmp_path: Path) -> None:
     code = (
         "import sys, runpy\n"

@@ -181,6 +181,7 @@ def test_an_empty_folder_is_filled_from_the_command_line(
     assert capsys.readouterr().err == f"the folder must be new or empty, got {tmp_path}\n"
 
 
+@pytest.mark.integration
 def test_it_runs_as_a_module(tmp_path: Path) -> None:
     command = [
         sys.executable,
