@@ -1,23 +1,20 @@
-"""What visionlab claims about the speed of detection on a CPU, side by side in one process.
+"""Speed of detection on a CPU, measured side by side in one process.
 
-    python benchmarks/detection.py [--run RUN] [--threads 2] [--rounds 5]
+    python benchmarks/detection.py [--run RUN] [--threads 2] [--rounds 5] [--smoke]
 
-RUN is the folder of a trained run, for post-processing of real outputs; without it that part is
-left out. Run it on a quiet machine.
+RUN is the folder of a trained run, whose outputs are post-processed; without it an untrained model
+makes them. Run it on a quiet machine. `--smoke` only shows that everything runs: few images, small
+ones, one round.
 """
 
 import argparse
-import contextlib
-import io
 import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import torch
-from omegaconf import OmegaConf
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
+from composing import make_experiment
 from sides import alternate, describe, report
 from torch import Tensor, nn
 from torchvision.models import resnet18
@@ -26,50 +23,32 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import _resnet_fpn_extractor
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
-from visionlab.backbones.features import Backbone
 from visionlab.core import seeding
 from visionlab.engine.checkpoints import saved_models
+from visionlab.files.run_folder import read_config
 from visionlab.runs.build import build_data, build_experiment, build_task, without_initial_weights
+from visionlab.runs.experiment import Experiment
 from visionlab.task import Batch
-from visionlab.tasks.detection.loss.retinanet import RetinaNetLoss
-from visionlab.tasks.detection.metric import NAMES, AveragePrecision, _results, _truth
-from visionlab.tasks.detection.model.anchors import Anchors
-from visionlab.tasks.detection.model.decode import Detect
-from visionlab.tasks.detection.model.retinanet import LEVEL_STRIDES, Head, Pyramid, RetinaNet
+from visionlab.tasks.detection import Anchors, AveragePrecision
+from visionlab.tasks.detection.model.retinanet import LEVEL_STRIDES
 from visionlab.tasks.detection.records import Annotated, BoxTargets, DenseOutput, Detections
 
-SIZES = [32.0, 64.0, 128.0, 256.0, 512.0]
+SIZES_PX = [32.0, 64.0, 128.0, 256.0, 512.0]
 RATIOS, SCALES = [0.5, 1.0, 2.0], [1.0, 2 ** (1 / 3), 2 ** (2 / 3)]
-LOSS = RetinaNetLoss(
-    alpha=0.25,
-    gamma=2.0,
-    positive_iou=0.5,
-    negative_iou=0.4,
-    force_best_anchor=False,
-    box="l1",
-    beta=0.1,
-    box_weight=1.0,
+# as torchvision has it
+SETTINGS = (
+    *("task=detection", "dataset=digit_scenes", "model=retinanet", "loss=retinanet"),
+    *("model.backbone.name=resnet18", "model.pyramid.p6_from=p5", "model.box_std=[1,1,1,1]"),
+    *(f"model.anchors.ratios={RATIOS}", f"model.anchors.scales={SCALES}", "loss.box=l1"),
 )
-DETECT = Detect(score_threshold=0.05, candidates_per_level=1000, nms_iou=0.5, max_detections=100)
-
-
-def make_ours(num_classes: int) -> nn.Module:
-    return RetinaNet(
-        backbone=Backbone(name="resnet18", pretrained=False, init_from=None, norm="trained"),
-        pyramid=Pyramid(channels=256, p6_from="p5"),
-        head=Head(channels=256, depth=4, norm="none"),
-        anchors=Anchors(sizes_px=SIZES, ratios=RATIOS, scales=SCALES),
-        prior=0.01,
-        box_std=[1.0] * 4,
-    )(num_classes=num_classes)
 
 
 def make_torchvision(num_classes: int, size: tuple[int, int]) -> TorchvisionRetinaNet:
     backbone = _resnet_fpn_extractor(
         resnet18(weights=None), 5, returned_layers=[2, 3, 4], extra_blocks=LastLevelP6P7(256, 256)
     )
-    sizes = tuple(tuple(size_px * scale for scale in SCALES) for size_px in SIZES)
-    anchors = AnchorGenerator(sizes, (tuple(RATIOS),) * len(SIZES))
+    sizes = tuple(tuple(size_px * scale for scale in SCALES) for size_px in SIZES_PX)
+    anchors = AnchorGenerator(sizes, (tuple(RATIOS),) * len(SIZES_PX))
     return TorchvisionRetinaNet(
         backbone,
         num_classes,
@@ -117,6 +96,8 @@ def measure_steps(batch_size: int, size: tuple[int, int], rounds: int) -> None:
     images = torch.rand(batch_size, 3, *size)
     targets = draw_targets(batch_size, size, num_boxes=10, num_classes=3)
     theirs = as_torchvision(targets)
+    experiment = make_experiment(*SETTINGS)
+    loss, predict = experiment.loss, experiment.task.predict
     training, inference = {}, {}
     for name, bf16, layout in (
         ("float32", False, torch.contiguous_format),
@@ -125,16 +106,16 @@ def measure_steps(batch_size: int, size: tuple[int, int], rounds: int) -> None:
     ):
         context = partial(torch.autocast, "cpu", dtype=torch.bfloat16, enabled=bf16)
         peer = make_torchvision(3, size).to(memory_format=layout)
-        own = make_ours(3).to(memory_format=layout)
+        own = experiment.model(num_classes=3).to(memory_format=layout)
         inputs = images.to(memory_format=layout)
         training[f"torchvision {name}"] = partial(
             step, lambda p=peer: sum(p(list(images), theirs).values()), peer, context
         )
         training[f"visionlab {name}"] = partial(
-            step, lambda o=own, x=inputs: sum(LOSS(o(x), targets).values()), own, context
+            step, lambda o=own, x=inputs: sum(loss(o(x), targets).values()), own, context
         )
         peer_eval = make_torchvision(3, size).to(memory_format=layout).eval()
-        own_eval = make_ours(3).to(memory_format=layout).eval()
+        own_eval = experiment.model(num_classes=3).to(memory_format=layout).eval()
         batch = Batch(
             inputs, targets, torch.arange(batch_size), torch.eye(3).repeat(batch_size, 1, 1)
         )
@@ -142,7 +123,7 @@ def measure_steps(batch_size: int, size: tuple[int, int], rounds: int) -> None:
             infer, lambda p=peer_eval: p(list(images)), context
         )
         inference[f"visionlab {name}"] = partial(
-            infer, lambda o=own_eval, b=batch: DETECT(o(b.inputs), b), context
+            infer, lambda o=own_eval, b=batch: predict(o(b.inputs), b), context
         )
     title = f"RetinaNet, ResNet-18, batch {batch_size}, {size[0]}x{size[1]}"
     report(f"{title}: training", alternate(training, rounds=rounds), num_images=batch_size)
@@ -168,11 +149,13 @@ def infer(run: Callable[[], object], context: Callable[[], torch.autocast]) -> N
         run()
 
 
-def measure_losses(num_classes: int, num_boxes: int, rounds: int) -> None:
-    """Compare matching and losses, forward and backward to the outputs, at 640x1056, 16 images."""
-    size, batch_size = (640, 1056), 16
+def measure_losses(
+    batch_size: int, size: tuple[int, int], *, num_boxes: int, num_classes: int, rounds: int
+) -> None:
+    """Compare matching and losses, forward and backward to the outputs."""
+    loss = make_experiment(*SETTINGS).loss
     shapes = [(-(-size[0] // stride), -(-size[1] // stride)) for stride in LEVEL_STRIDES]
-    anchors = Anchors(sizes_px=SIZES, ratios=RATIOS, scales=SCALES)(shapes, LEVEL_STRIDES)
+    anchors = Anchors(sizes_px=SIZES_PX, ratios=RATIOS, scales=SCALES)(shapes, LEVEL_STRIDES)
     targets = draw_targets(batch_size, size, num_boxes=num_boxes, num_classes=num_classes)
     logits = torch.randn(batch_size, len(anchors), num_classes) - 4.0
     deltas = 0.1 * torch.randn(batch_size, len(anchors), 4)
@@ -181,7 +164,8 @@ def measure_losses(num_classes: int, num_boxes: int, rounds: int) -> None:
 
     def ours() -> None:
         leaves = [each.detach().requires_grad_() for each in (logits, deltas)]
-        sum(LOSS(outputs._replace(logits=leaves[0], deltas=leaves[1]), targets).values()).backward()
+        dense = outputs._replace(logits=leaves[0], deltas=leaves[1])
+        sum(loss(dense, targets).values()).backward()
 
     def per_image() -> None:
         leaves = [each.detach().requires_grad_() for each in (logits, deltas)]
@@ -189,20 +173,27 @@ def measure_losses(num_classes: int, num_boxes: int, rounds: int) -> None:
         sum(peer.compute_loss(theirs, heads, [anchors] * batch_size).values()).backward()
 
     report(
-        f"Matching and losses, 640x1056, {batch_size} images with {num_boxes} boxes, "
+        f"Matching and losses, {size[0]}x{size[1]}, {batch_size} images with {num_boxes} boxes, "
         f"{num_classes} classes, {len(anchors):,} anchors",
         alternate({"torchvision, image by image": per_image, "visionlab": ours}, rounds=rounds),
         num_images=batch_size,
     )
 
 
-def measure_post_processing(run: Path, rounds: int) -> None:
-    """Compare post-processing of the outputs of a trained model on its validation images."""
-    config = without_initial_weights(OmegaConf.load(run / "config.yaml"))
-    device, recipes = torch.device("cpu"), build_experiment(config)
-    data = build_data(config, recipes, device)
-    task = build_task(config, recipes, data, device)
-    task.model.load_state_dict(saved_models(run / "checkpoints")["best"])
+def untrained() -> Experiment:
+    """Return a small model that finds a few objects everywhere, on few scenes."""
+    sizes = [f"dataset.num_{split}=4" for split in ("train", "val", "test")]
+    return make_experiment("task=detection", "model=retinanet_small", "model.prior=0.06", *sizes)
+
+
+def measure_post_processing(run: Path | None, rounds: int) -> None:
+    """Compare post-processing of the outputs of a model on its validation images."""
+    config = run and without_initial_weights(read_config(run))
+    experiment, device = build_experiment(config) if config else untrained(), torch.device("cpu")
+    data = build_data(experiment, device)
+    task = build_task(experiment, data, device)
+    if run:
+        task.model.load_state_dict(saved_models(run / "checkpoints")["best"])
     task.model.eval()
     batches = list(data.splits["val"].batches(batch_size=8, epoch=0, first_batch=0))
     with torch.no_grad():
@@ -224,53 +215,46 @@ def measure_post_processing(run: Path, rounds: int) -> None:
 
     def ours() -> list[Detections]:
         pairs = zip(outputs, batches, strict=True)
-        return [found for output, batch in pairs for found in DETECT(output, batch)]
+        return [found for output, batch in pairs for found in task.predict(output, batch)]
 
     counts = [len(each["scores"]) for each in theirs()], [len(each.scores) for each in ours()]
     print(f"\ndetections kept: torchvision {sum(counts[0])}, visionlab {sum(counts[1])}")
     report(
-        f"Post-processing of trained outputs, {len(counts[0])} images",
+        f"Post-processing of {'trained' if run else 'untrained'} outputs, {len(counts[0])} images",
         alternate({"torchvision": theirs, "visionlab": ours}, rounds=rounds),
         num_images=len(counts[0]),
     )
 
 
-def measure_evaluation() -> None:
-    """Compare the COCO metric with pycocotools on 5,000 images with 80 classes, once."""
-    num_images, num_classes, num_found = 5000, 80, 50
-    targets = draw_targets(num_images, (480, 640), num_boxes=7, num_classes=num_classes)
+def measure_evaluation(num_images: int, num_classes: int, num_found: int) -> None:
+    """Compare the backends of the COCO metric, once."""
+    num_boxes = 7
+    targets = draw_targets(num_images, (480, 640), num_boxes=num_boxes, num_classes=num_classes)
     draws = seeding.uniform(torch.arange(num_images * num_found), seed=9, num_draws=6)
     draws = draws.view(num_images, num_found, 6)
-    source = (draws[..., 5] * 7).long()
+    source = (draws[..., 5] * num_boxes).long()
     boxes = torch.gather(targets.boxes, 1, source[..., None].expand(-1, -1, 4))
     boxes = boxes + (draws[..., :4] - 0.5) * 20.0
     boxes[..., 2:] = torch.maximum(boxes[..., 2:], boxes[..., :2] + 1.0)
     labels = torch.gather(targets.labels, 1, source)
     labels = torch.where(draws[..., 0] < 0.7, labels, (draws[..., 1] * num_classes).long())
     found = [Detections(*rows) for rows in zip(boxes, draws[..., 4], labels, strict=True)]
-    started = time.perf_counter()
-    metric = AveragePrecision(class_names=[str(n) for n in range(num_classes)], min_score=0.5)
-    metric.update(found, targets)
-    ours = metric.compute()
-    seconds = time.perf_counter() - started
-    with contextlib.redirect_stdout(io.StringIO()):
-        started = time.perf_counter()
-        truth = COCO()
-        truth.dataset = _truth(targets.annotated, num_classes=num_classes)
-        truth.createIndex()
-        evaluation = COCOeval(truth, truth.loadRes(_results(found)), "bbox")
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-        theirs = time.perf_counter() - started
-    differences = [
-        abs(ours[name] - value) for name, value in zip(NAMES, evaluation.stats, strict=True)
-    ]
     print(
-        f"\nEvaluation of {num_images} images, {num_classes} classes, {num_found} detections each: "
-        f"pycocotools {theirs:.1f} s, visionlab {seconds:.1f} s, ratio {theirs / seconds:.2f}, "
-        f"largest difference {max(differences):.1e}"
+        f"\nEvaluation of {num_images} images, {num_classes} classes, {num_found} detections each"
+        "\n\n| backend | seconds | largest difference to the first |\n|---|---|---|"
     )
+    first: dict[str, float] = {}
+    for backend in ("pycocotools", "faster_coco_eval"):
+        metric = AveragePrecision(
+            class_names=[str(n) for n in range(num_classes)], min_score=0.5, backend=backend
+        )
+        started = time.perf_counter()
+        metric.update(found, targets)
+        metrics = metric.compute()
+        seconds = time.perf_counter() - started
+        first = first or metrics
+        difference = max(abs(metrics[name] - first[name]) for name in first)
+        print(f"| {backend} | {seconds:.2f} | {difference:.1e} |")
 
 
 def main() -> None:
@@ -278,15 +262,26 @@ def main() -> None:
     parser.add_argument("--run", type=Path)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--smoke", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     print(describe(arguments.threads))
-    measure_losses(80, 8, arguments.rounds)
-    measure_losses(5, 8, arguments.rounds)
-    measure_losses(3, 30, arguments.rounds)
-    if arguments.run:
-        measure_post_processing(arguments.run, arguments.rounds)
-    measure_evaluation()
+    if arguments.smoke:
+        measure_losses(1, (64, 96), num_boxes=2, num_classes=3, rounds=1)
+        measure_post_processing(arguments.run, rounds=1)
+        measure_evaluation(4, num_classes=3, num_found=5)
+        measure_steps(1, (64, 64), rounds=1)
+        return
+    for num_classes, num_boxes in ((80, 8), (5, 8), (3, 30)):
+        measure_losses(
+            16,
+            (640, 1056),
+            num_boxes=num_boxes,
+            num_classes=num_classes,
+            rounds=arguments.rounds,
+        )
+    measure_post_processing(arguments.run, arguments.rounds)
+    measure_evaluation(5000, num_classes=80, num_found=50)
     measure_steps(4, (256, 320), arguments.rounds)
 
 

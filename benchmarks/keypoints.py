@@ -1,38 +1,42 @@
-"""What visionlab claims about the speed of keypoint data on a CPU, side by side in one process.
+"""Speed of keypoint data on a CPU, measured side by side in one process.
 
-    python benchmarks/keypoints.py --root DIR [--threads 2] [--rounds 5]
+    python benchmarks/keypoints.py [--root DIR] [--threads 2] [--rounds 5] [--smoke]
 
-DIR holds training_frames_keypoints.csv and training.tar of udacity/P1_Facial_Keypoints. Run it on a
-quiet machine. The table of 50,000 images with 971 points is written to a temporary folder.
+DIR holds training_frames_keypoints.csv and training.tar of udacity/P1_Facial_Keypoints; without it
+there are as many images of noise. Run it on a quiet machine. The table of 50,000 images with 971
+points is written to a temporary folder. `--smoke` only shows that everything runs: few images, a
+small table, one round.
 """
 
 import argparse
 import io
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from composing import make_experiment
 from PIL import Image
 from sides import alternate, describe, report
 from torch.utils.data import DataLoader, Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
+from visionlab.config.command_line import quoted
 from visionlab.images.sources import find_images, read_bytes
+from visionlab.runs.build import build_data
 from visionlab.task import Split
-from visionlab.tasks.keypoints.augment import PointAugment
-from visionlab.tasks.keypoints.datasets.name_holdout import NameHoldout
-from visionlab.tasks.keypoints.datasets.points_csv import PointsCsv
 from visionlab.tasks.keypoints.datasets.points_table import read_points
 
 SIZE_PX, BATCH_SIZE = 96, 64
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
-TABLE = "training_frames_keypoints.csv"
+TABLE, IMAGES = "training_frames_keypoints.csv", "training.tar"
+NUM_IMAGES, NUM_POINTS = 3462, 68  # of P1_Facial_Keypoints
 READ = """
 import sys, time
 from pathlib import Path
@@ -48,7 +52,7 @@ class PerImage(Dataset[tuple[torch.Tensor, torch.Tensor]]):
 
     def __init__(self, root: Path, *, in_memory: bool) -> None:
         table = read_points(root / TABLE, delimiter=",")
-        self._sources = find_images(root / "training.tar", table.names)
+        self._sources = find_images(root / IMAGES, table.names)
         self._points = np.array(table.points)
         self._transform = v2.Compose(
             [
@@ -84,40 +88,45 @@ class PerImage(Dataset[tuple[torch.Tensor, torch.Tensor]]):
 
 def visionlab_split(root: Path, *, in_memory: bool, num_workers: int) -> Split:
     """Return our training split with the same distributions."""
-    augmentation = PointAugment(
-        choose="each",
-        affine_prob=1.0,
-        rotation_degrees=15.0,
-        scale=[0.9, 1.1],
-        stretch=[1.0, 1.0],
-        shift=0.05,
-        crop_prob=0.0,
-        crop_min_scale=1.0,
-        mirror_prob=0.0,
-        bars_prob=0.0,
-        bars_max=0.0,
-        colour_prob=1.0,
-        brightness=0.3,
-        contrast=0.3,
-        grey_prob=0.0,
-        blur_prob=0.0,
-        blur_px=[1],
+    experiment = make_experiment(
+        *("task=keypoints", "dataset=points_csv", f"dataset.root={quoted(str(root))}"),
+        *(f"dataset.tables.train={TABLE}", f"dataset.images.train={IMAGES}"),
+        *("dataset.val.split=0", f"dataset.size_px={SIZE_PX}", f"dataset.in_memory={in_memory}"),
+        *(f"dataset.num_workers={num_workers}", "task.metric.eyes=null"),
+        *("augment=points_none", "augment.affine_prob=1", "augment.rotation_degrees=15"),
+        *("augment.scale=[0.9,1.1]", "augment.shift=0.05", "augment.colour_prob=1"),
+        *("augment.brightness=0.3", "augment.contrast=0.3"),
     )
-    data = PointsCsv(
-        root=str(root),
-        tables={"train": TABLE},
-        images={"train": "training.tar"},
-        val=NameHoldout(split=0.0, seed=0, pattern=None, list=None),
-        size_px=SIZE_PX,
-        mirror=None,
-        eyes=None,
-        mean=MEAN,
-        std=STD,
-        num_workers=num_workers,
-        in_memory=in_memory,
-        skip_unreadable=False,
-    )(augmentation=augmentation, seed=0, device=torch.device("cpu"))
-    return data.splits["train"]
+    return build_data(experiment, torch.device("cpu")).splits["train"]
+
+
+def write_noise(root: Path, *, num_images: int) -> None:
+    """Write images of noise and random points in the form of P1_Facial_Keypoints."""
+    generator = np.random.default_rng(0)
+    names = [f"{number:04d}.jpg" for number in range(num_images)]
+    write_table(root / TABLE, names, num_points=NUM_POINTS, size_px=200, delimiter=",")
+    with tarfile.open(root / IMAGES, "w") as tar:
+        for name in names:
+            pixels = generator.integers(0, 256, (25, 25, 3), dtype=np.uint8)
+            file = io.BytesIO()
+            Image.fromarray(pixels).resize((200, 200)).save(file, "JPEG")
+            entry = tarfile.TarInfo(name)
+            entry.size = file.tell()
+            file.seek(0)
+            tar.addfile(entry, file)
+
+
+def write_table(
+    path: Path, names: Sequence[str], *, num_points: int, size_px: int, delimiter: str
+) -> None:
+    """Write random points in square images."""
+    generator = np.random.default_rng(0)
+    points = [f"Point_{point}_{axis}" for point in range(num_points) for axis in "XY"]
+    with path.open("w") as file:
+        file.write(delimiter.join(["file_name", *points]) + "\n")
+        for name in names:
+            values = generator.integers(0, size_px, 2 * num_points).tolist()
+            file.write(delimiter.join([name, *map(str, values)]) + "\n")
 
 
 def measure_input(root: Path, rounds: int) -> None:
@@ -161,37 +170,40 @@ def measure_input(root: Path, rounds: int) -> None:
 
 def measure_table(num_images: int, num_points: int) -> None:
     """Print how long the contest's table takes at the first and at a later start."""
-    generator = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "landmarks.csv"
-        names = [f"Point_{point}_{axis}" for point in range(num_points) for axis in "XY"]
-        with path.open("w") as file:
-            file.write("\t".join(["file_name", *names]) + "\n")
-            for row in range(num_images):
-                values = generator.integers(0, 400, 2 * num_points).tolist()
-                file.write(f"{row:06d}.jpg\t" + "\t".join(map(str, values)) + "\n")
+        names = [f"{row:06d}.jpg" for row in range(num_images)]
+        write_table(path, names, num_points=num_points, size_px=400, delimiter="\t")
         print(
             f"\nTable of {num_images:,} images, {num_points} points, {path.stat().st_size:,} bytes"
+            "\n\n| start | seconds | with Python's start |\n|---|---|---|"
         )
-        for start in ("first start", "second start", "third start"):
+        for start in ("first", "second", "third"):
             started = time.perf_counter()
             read = subprocess.run(
                 [sys.executable, "-c", READ, str(path)], capture_output=True, text=True, check=True
             )
             whole = time.perf_counter() - started
-            print(f"- {start}: {float(read.stdout):.2f} s ({whole:.2f} s with Python's start)")
+            print(f"| {start} | {float(read.stdout):.2f} | {whole:.2f} |")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--root", type=Path, required=True)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--root", type=Path)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--smoke", action="store_true")
     arguments = parser.parse_args()
+    rounds, num_images, table = arguments.rounds, NUM_IMAGES, (50_000, 971)
+    if arguments.smoke:
+        rounds, num_images, table = 1, 6, (20, 5)
     torch.set_num_threads(arguments.threads)
     print(describe(arguments.threads))
-    measure_input(arguments.root, arguments.rounds)
-    measure_table(50_000, 971)
+    with tempfile.TemporaryDirectory() as folder:
+        if not arguments.root:
+            write_noise(Path(folder), num_images=num_images)
+        measure_input(arguments.root or Path(folder), rounds)
+    measure_table(*table)
 
 
 if __name__ == "__main__":

@@ -5,15 +5,15 @@ import statistics
 import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
 
 def describe(threads: int) -> str:
     """Return date, commit and machine."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
-    ).stdout.strip()
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     return (
         f"{time.strftime('%Y-%m-%d')}, commit {commit}, {platform.processor() or 'CPU'}, "
         f"{threads} threads, torch {torch.__version__}"
@@ -41,4 +41,4 @@ def report(title: str, seconds: dict[str, list[float]], *, num_images: int) -> N
         speeds = sorted(num_images / value for value in values)
         ratio = statistics.median(ours / base for ours, base in zip(values, first, strict=True))
         middle = statistics.median(speeds)
-        print(f"| {name} | {middle:,.0f} ({speeds[0]:,.0f}-{speeds[-1]:,.0f}) | {ratio:.3f} |")
+        print(f"| {name} | {middle:,.1f} ({speeds[0]:,.1f}-{speeds[-1]:,.1f}) | {ratio:.3f} |")

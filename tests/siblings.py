@@ -5,6 +5,7 @@
 them needed a change in `engine/`, the contract would be wrong.
 """
 
+import functools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from visionlab.core.processes import Shard, unsharded
 from visionlab.images.batching import plain_batches
 from visionlab.images.holdout import Holdout
 from visionlab.images.resize import Resize
-from visionlab.task import Batch, Task
+from visionlab.task import Batch, Data, Task
 from visionlab.tasks.classification.augment import Augment
 from visionlab.tasks.classification.loss import CrossEntropy
 from visionlab.tasks.classification.metric import Accuracy, probabilities, top1
@@ -78,16 +79,16 @@ def classification() -> Task:
     )
 
 
-def detection() -> Task:
-    """Real parts on 40 small digit scenes."""
-    data = DigitScenes(
+@functools.cache  # painting takes longer than training on them
+def _scenes() -> Data:
+    return DigitScenes(
         num_train=40,
         num_val=12,
         num_test=1,
         seed=1,
         mean=[0.5] * 3,
         std=[0.25] * 3,
-        resize=Resize(short_px=64, long_px=80),
+        resize=Resize(short_px=32, long_px=40),
     )(
         augmentation=BoxAugment(
             flip_prob=0.0,
@@ -99,12 +100,17 @@ def detection() -> Task:
         seed=SEED,
         device=torch.device("cpu"),
     )
+
+
+def detection() -> Task:
+    """Real parts on 40 small digit scenes."""
+    data = _scenes()
     seeding.seed_everything(SEED)
     model = RetinaNet(
         backbone=Backbone(name="test_resnet", pretrained=False, init_from=None, norm="trained"),
         pyramid=Pyramid(channels=32, p6_from="c5"),
         head=Head(channels=64, depth=1, norm="group"),
-        anchors=Anchors(sizes_px=[8, 16, 32, 64, 128], ratios=[1.0], scales=[1.0, 1.4]),
+        anchors=Anchors(sizes_px=[4, 8, 16, 32, 64], ratios=[1.0], scales=[1.0, 1.4]),
         prior=0.01,
         box_std=[1.0, 1.0, 1.0, 1.0],
     )(**data.sizes)

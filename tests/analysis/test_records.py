@@ -41,6 +41,7 @@ def test_a_torn_last_row_is_left_out_and_told(tmp_path: Path) -> None:
     assert [row["epoch"] for row in run.rows] == [1, 2]
 
 
+@pytest.mark.integration
 def test_a_run_that_nobody_works_in_any_more_was_killed(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run", status="running")
     assert read_run(folder).state == "killed"

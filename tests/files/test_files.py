@@ -359,6 +359,7 @@ def test_a_file_is_on_the_disk_before_it_replaces_the_old_one(
     assert events[3:5] == ["fsync", "replace config.yaml"]
 
 
+@pytest.mark.integration
 def test_a_full_disk_leaves_the_old_files_whole_and_nothing_else(tmp_path: Path) -> None:
     write_tensors(tmp_path / "last.pt", {"a": torch.zeros(10)}, backup=tmp_path / "kept.pt")
     write_tensors(tmp_path / "last.pt", {"a": torch.ones(10)}, backup=tmp_path / "kept.pt")
@@ -373,6 +374,7 @@ def test_a_full_disk_leaves_the_old_files_whole_and_nothing_else(tmp_path: Path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+@pytest.mark.integration
 def test_a_writer_killed_at_any_moment_leaves_whole_files(tmp_path: Path) -> None:
     numbers = run_script(KILLED_WRITERS, tmp_path)
     assert len(numbers) == 11

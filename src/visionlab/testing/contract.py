@@ -17,7 +17,15 @@ from visionlab.engine.progress import Terminal
 from visionlab.engine.reduction import reduce_losses
 from visionlab.engine.state import TrainState
 from visionlab.task import Task
-from visionlab.testing.training import NO_STOP, PLAN, Trained, assert_same, averages_of, train
+from visionlab.testing.training import (
+    EACH_EPOCH,
+    NO_STOP,
+    PLAN,
+    Trained,
+    assert_same,
+    averages_of,
+    train,
+)
 
 MakeTask = Callable[[], Task]
 Check = Callable[[MakeTask, Path], None]
@@ -49,7 +57,13 @@ def gradients_reach_what_is_trained(make_task: MakeTask, folder: Path) -> None:
 
 def a_few_batches_are_learnt(make_task: MakeTask, folder: Path) -> None:
     """Demand that 60 steps lower the training loss by two fifths."""
-    rows = train(make_task, folder, hparams=replace(PLAN, epochs=20)).rows
+    rows = train(
+        make_task,
+        folder,
+        hparams=replace(PLAN, epochs=20),
+        evaluation=replace(EACH_EPOCH, every_epochs=20),
+        averaged=averages_of(decay=[]),
+    ).rows
     # from the second epoch: before, a queue holds noise instead of keys
     assert rows[-1]["train/loss"] < 0.6 * rows[1]["train/loss"]
 

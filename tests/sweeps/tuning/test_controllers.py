@@ -25,6 +25,7 @@ from visionlab.sweeps.tuning.trial_queue import requeue_lost
 from visionlab.sweeps.tuning.tuning import tune
 
 
+@pytest.mark.integration
 def test_a_process_of_this_machine_lives_as_long_as_it_does() -> None:
     process = FORKS.Process(target=time.sleep, args=(60,))
     process.start()
@@ -101,6 +102,7 @@ def _wait_for_turn(path: Path, has_it: Any) -> None:
         has_it.set()
 
 
+@pytest.mark.integration
 def test_a_turn_is_waited_for(tmp_path: Path) -> None:
     has_it = FORKS.Event()
     process = FORKS.Process(target=_wait_for_turn, args=(tmp_path / "lock", has_it))
@@ -117,6 +119,7 @@ def _tune(folder: Path, n_trials: int, start: Any) -> None:
     tune(tuning, Launcher(tuning, seconds=0.1))
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("num_processes", [4])
 def test_processes_on_a_fresh_study_share_its_trials(num_processes: int, tmp_path: Path) -> None:
     start = FORKS.Barrier(num_processes)
@@ -146,6 +149,7 @@ def _tune_until_killed(folder: Path) -> None:
     tune(tuning, launch)
 
 
+@pytest.mark.integration
 def test_a_killed_controller_leaves_a_study_that_ends_with_the_right_total(tmp_path: Path) -> None:
     process = FORKS.Process(target=_tune_until_killed, args=(tmp_path,))
     process.start()

@@ -40,6 +40,7 @@ def brackets(hash_seed: int) -> tuple[list[int], list[int], list[int]]:
     return unknown, known, budgets
 
 
+@pytest.mark.integration
 def test_processes_agree_on_the_bracket_of_a_trial_and_each_gets_its_share() -> None:
     unknown, known, budgets = brackets(1)
     assert brackets(2) == (unknown, known, budgets)

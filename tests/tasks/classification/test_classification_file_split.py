@@ -332,6 +332,7 @@ if sys.argv[2] == "kept by an error":
 """
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("split", ["alive", "kept by an error", "collected"])
 def test_workers_let_the_process_end(paths: list[Path], split: str) -> None:
     command = [sys.executable, "-c", LEAVING, str(paths[0]), split]
@@ -404,6 +405,7 @@ print(sum(len(batch.keys) for batch in split.batches(batch_size=300, epoch=0, fi
 """
 
 
+@pytest.mark.integration
 def test_a_large_batch_needs_few_file_descriptors(paths: list[Path]) -> None:
     done = subprocess.run(
         [sys.executable, "-c", FEW_FILES, str(paths[0])],

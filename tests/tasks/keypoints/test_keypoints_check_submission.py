@@ -272,6 +272,7 @@ def test_wrong_arguments_are_another_exit_code(arguments: list[str]) -> None:
     assert caught.value.code == 2
 
 
+@pytest.mark.integration
 def test_the_module_runs(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "visionlab.tasks.keypoints.check_submission"]
     done = subprocess.run([*command, *files(tmp_path)], capture_output=True, text=True, check=False)

@@ -277,6 +277,7 @@ def test_what_was_mapped_stays_when_the_table_changes(table: Path) -> None:
     assert first.points.tobytes() == before
 
 
+@pytest.mark.integration
 def test_processes_that_start_together_read_the_same(table: Path) -> None:
     table.write_text(TEXT + "".join(f"{row}.jpg\t1\t2\t3\t4\n" for row in range(20_000)))
     processes = [
@@ -299,6 +300,7 @@ def test_processes_that_start_together_read_the_same(table: Path) -> None:
     assert names_in(table.parent) == ["points.csv", "points.csv.visionlab-cache"]
 
 
+@pytest.mark.integration
 def test_a_killed_process_leaves_no_broken_cache(
     table: Path, num_parsed: Callable[[], int], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,0 +1,16 @@
+"""Experiments to measure, composed from `conf/` as `train.py` composes them."""
+
+from hydra import compose, initialize_config_dir
+
+from visionlab.config import command_line
+from visionlab.config.run_config import resolve_config
+from visionlab.runs.build import build_experiment
+from visionlab.runs.experiment import Experiment
+
+
+def make_experiment(*overrides: str) -> Experiment:
+    """Return the experiment that `train.py` would run with these overrides."""
+    command_line.register()
+    with initialize_config_dir(command_line.CONF, version_base="1.3"):
+        config = command_line.checked(compose("train", overrides=list(overrides)))
+    return build_experiment(resolve_config(config))
