@@ -274,7 +274,7 @@ def test_the_last_trial_of_another_process_is_waited_for(
 def test_a_job_may_not_write_to_a_trial_that_was_given_up(tmp_path: Path) -> None:
     tuning = plan(tmp_path)
     number = started(tuning, controller="dead")
-    study_of(tuning).end(number, TrialState.FAIL)
+    study_of(tuning).finish(number, TrialState.FAIL)
     with pytest.raises(RuntimeError, match="finished"):
         run(tuning, number, 0.1, good, None)
     assert states(tuning) == ["FAIL"]
