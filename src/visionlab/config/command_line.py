@@ -226,7 +226,7 @@ def _option_values(*names: str) -> list[str]:
 
 
 def _known_settings(script: str) -> list[str]:
-    """Return the dotted names of all settings of a script, with the groups chosen just now."""
+    """Return the dotted names of a script's settings and groups, as chosen just now."""
     choices = [each for each in sys.argv[1:] if re.fullmatch(r"[\w/]+=\w+", each)]
     GlobalHydra.instance().clear()
     with initialize_config_dir(CONF, version_base="1.3"):
@@ -237,7 +237,8 @@ def _known_settings(script: str) -> list[str]:
                 continue
             settings = OmegaConf.to_container(config, resolve=False)
             assert isinstance(settings, dict)
-            return list(flatten_config({str(key): value for key, value in settings.items()}))
+            named = {str(key): value for key, value in settings.items()}
+            return list(dict.fromkeys([*named, *flatten_config(named)]))
     return []
 
 

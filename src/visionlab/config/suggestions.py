@@ -23,6 +23,7 @@ def similar_settings(key: str, known: Sequence[str]) -> str:
     The last parts of the keys are compared, as `lr`: users forget the group more often than they
     misspell a name. Settings of the key's own group come before others.
     """
+    known = [name for name in known if name.startswith("hydra.") == key.startswith("hydra.")]
     group, _, last = key.rpartition(".")
     last = _SYNONYMS.get(last, last)
     own = [name for name in known if name.startswith(f"{group}.")] if group else []
