@@ -317,7 +317,7 @@ class Code:
         (
             ["hydra.launcher.slot=2"],
             2,
-            "hydra.launcher.slot must be .*mean hydra.launcher.slots[?]",
+            "slot must be .*mean hydra.launcher.slots[?]",
         ),
         (["--multirn"], 2, "unrecognized arguments: --multirn; did you mean --multirun"),
         (["x=1", "--multirun", "y=1"], 2, "(options must stand .*|x must be a setting.*)"),
@@ -338,7 +338,7 @@ class Code:
                 "scheduler.monitor=val/model/nme",
             ],
             1,
-            "scheduler.monitor must be train/loss or val/<model>/<metric>, the model one of model, ema",
+            "scheduler.monitor must be train/loss or val/<model>/<metric>, the model one of",
         ),
         (
             ["scheduler=plateau", "scheduler.patience_epochs=0.01"],
