@@ -34,6 +34,7 @@ def _train(config: dict[str, Any], invocation: Invocation) -> float | None:
 @hydra.main(version_base="1.3", config_path=command_line.CONF, config_name="eval")
 @command_line.job
 def _eval(config: dict[str, Any], invocation: Invocation) -> None:
+    _log.info("evaluating %s", config["run"] or config["checkpoint"] or "the newest run")
     from visionlab.runs.evaluate import evaluate_run, evaluation_options
 
     evaluate_run(evaluation_options(config))
