@@ -204,7 +204,15 @@ def main() -> None:
         plan = Plan(settings)
         if arguments.smoke:
             smallest = [*settings, "model.depth=8"]
-            plan = Plan(smallest, "cosine", "0.9,0.99", 3, 1, 3, 1)
+            plan = Plan(
+                smallest,
+                schedules="cosine",
+                decays="0.9,0.99",
+                num_rates=3,
+                num_seeds=2,
+                num_toys=3,
+                rounds=1,
+            )
         print(f"{describe(threads=2)}\n\n| measured | result |\n|---|---|")
         for part in arguments.only.split(","):
             for row in PARTS[part](plan, folder):
