@@ -11,7 +11,7 @@ import torch
 from omegaconf import OmegaConf
 from torch import nn
 
-from visionlab.optim.optimizers import Adam, Sgd, parameter_groups
+from visionlab.optim.optimizers import Adam, OptimizerSettings, Sgd, parameter_groups
 from visionlab.tasks.classification.model import CifarNet
 
 SGD: dict[str, Any] = {
@@ -78,7 +78,7 @@ def groups_of(model: nn.Module, **changes: Any) -> list[dict[str, Any]]:
         "decay_norms_and_biases": True,
         "layer_decay": None,
     }
-    return parameter_groups(model, **{**values, **changes})
+    return parameter_groups(model, OptimizerSettings(**{**values, **changes}))
 
 
 @pytest.mark.parametrize(

@@ -11,14 +11,12 @@ from torch import nn
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sgd:
-    """Stochastic gradient descent with momentum.
+class OptimizerSettings:
+    """Settings of every optimizer.
 
     Attributes:
         lr: base learning rate; the schedule multiplies it.
-        weight_decay: coupled, as a gradient of the squared norm.
-        momentum: in [0, 1).
-        nesterov: Nesterov's variant.
+        weight_decay: see the optimizer.
         decay_norms_and_biases: whether to decay one-dimensional parameters too.
         layer_decay: ratio of the rates of each layer and the next (BEiT, arXiv 2106.08254), or
             None.
@@ -26,13 +24,25 @@ class Sgd:
 
     lr: float
     weight_decay: float
-    momentum: float
-    nesterov: bool
     decay_norms_and_biases: bool
     layer_decay: float | None
 
+
+@dataclass(frozen=True, kw_only=True)
+class Sgd(OptimizerSettings):
+    """Stochastic gradient descent with momentum.
+
+    Attributes:
+        weight_decay: coupled, as a gradient of the squared norm.
+        momentum: in [0, 1).
+        nesterov: Nesterov's variant.
+    """
+
+    momentum: float
+    nesterov: bool
+
     def __post_init__(self) -> None:
-        _check(self.lr, self.weight_decay, self.layer_decay)
+        _check(self)
         _check_fraction("momentum", self.momentum)
         if self.nesterov and not self.momentum:
             raise ValueError(f"momentum must be > 0 with nesterov, got {self.momentum}")
@@ -40,45 +50,29 @@ class Sgd:
     def __call__(self, model: nn.Module) -> torch.optim.Optimizer:
         """Return the optimizer."""
         return torch.optim.SGD(
-            parameter_groups(
-                model,
-                lr=self.lr,
-                weight_decay=self.weight_decay,
-                decay_norms_and_biases=self.decay_norms_and_biases,
-                layer_decay=self.layer_decay,
-            ),
-            momentum=self.momentum,
-            nesterov=self.nesterov,
+            parameter_groups(model, self), momentum=self.momentum, nesterov=self.nesterov
         )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Adam:
+class Adam(OptimizerSettings):
     """Adam (arXiv 1412.6980), or AdamW (arXiv 1711.05101) if weight decay is decoupled.
 
     Attributes:
-        lr: base learning rate; the schedule multiplies it.
         weight_decay: coupled or decoupled, see `decoupled_weight_decay`.
         decoupled_weight_decay: whether to use AdamW's decoupled decay.
         betas: decay rates of the two moments, in [0, 1).
         eps: added to the denominator.
         amsgrad: the variant of arXiv 1904.09237.
-        decay_norms_and_biases: whether to decay one-dimensional parameters too.
-        layer_decay: ratio of the rates of each layer and the next (BEiT, arXiv 2106.08254), or
-            None.
     """
 
-    lr: float
-    weight_decay: float
     decoupled_weight_decay: bool
     betas: Sequence[float]
     eps: float
     amsgrad: bool
-    decay_norms_and_biases: bool
-    layer_decay: float | None
 
     def __post_init__(self) -> None:
-        _check(self.lr, self.weight_decay, self.layer_decay)
+        _check(self)
         if len(self.betas) != 2:
             raise ValueError(f"betas must be two numbers, got {list(self.betas)}")
         for beta in self.betas:
@@ -91,13 +85,7 @@ class Adam:
         optimizer = torch.optim.AdamW if self.decoupled_weight_decay else torch.optim.Adam
         first, second = self.betas
         return optimizer(
-            parameter_groups(
-                model,
-                lr=self.lr,
-                weight_decay=self.weight_decay,
-                decay_norms_and_biases=self.decay_norms_and_biases,
-                layer_decay=self.layer_decay,
-            ),
+            parameter_groups(model, self),
             betas=(first, second),
             eps=self.eps,
             amsgrad=self.amsgrad,
@@ -105,14 +93,7 @@ class Adam:
         )
 
 
-def parameter_groups(
-    model: nn.Module,
-    *,
-    lr: float,
-    weight_decay: float,
-    decay_norms_and_biases: bool,
-    layer_decay: float | None,
-) -> list[dict[str, object]]:
+def parameter_groups(model: nn.Module, settings: OptimizerSettings) -> list[dict[str, object]]:
     """Return the trainable parameters in groups with `initial_lr`, `lr` and `weight_decay`.
 
     Layers follow timm (the model's `group_matcher`); the last layer has the full rate. Parameters
@@ -120,24 +101,24 @@ def parameter_groups(
     biases.
     """
     exempt: Collection[str] = (
-        () if decay_norms_and_biases else getattr(model, "no_weight_decay", tuple)()
+        () if settings.decay_norms_and_biases else getattr(model, "no_weight_decay", tuple)()
     )
-    if layer_decay is not None:
+    if settings.layer_decay is not None:
         from timm.optim import param_groups_layer_decay
 
         groups = param_groups_layer_decay(
             model,
-            weight_decay=weight_decay,
-            weight_decay_exclude_1d=not decay_norms_and_biases,
+            weight_decay=settings.weight_decay,
+            weight_decay_exclude_1d=not settings.decay_norms_and_biases,
             no_weight_decay_list=exempt,
-            layer_decay=layer_decay,
+            layer_decay=settings.layer_decay,
         )
     else:
         groups = _decay_groups(
             model,
-            weight_decay=weight_decay,
+            weight_decay=settings.weight_decay,
             is_exempt=lambda name, parameter: (
-                not decay_norms_and_biases
+                not settings.decay_norms_and_biases
                 and (
                     parameter.ndim <= 1
                     or name.endswith(".bias")
@@ -146,7 +127,7 @@ def parameter_groups(
             ),
         )
     for group in groups:
-        group["initial_lr"] = group["lr"] = lr * group.pop("lr_scale", 1.0)
+        group["initial_lr"] = group["lr"] = settings.lr * group.pop("lr_scale", 1.0)
     return groups  # type: ignore[no-any-return]
 
 
@@ -169,13 +150,13 @@ def _decay_groups(
     return [group for group in groups if group["params"]]
 
 
-def _check(lr: float, weight_decay: float, layer_decay: float | None) -> None:
-    if not 0 < lr < math.inf:
-        raise ValueError(f"lr must be > 0, got {lr}")
-    if not 0 <= weight_decay < math.inf:
-        raise ValueError(f"weight_decay must be >= 0, got {weight_decay}")
-    if layer_decay is not None and not 0 < layer_decay <= 1:
-        raise ValueError(f"layer_decay must be in (0, 1] or null, got {layer_decay}")
+def _check(settings: OptimizerSettings) -> None:
+    if not 0 < settings.lr < math.inf:
+        raise ValueError(f"lr must be > 0, got {settings.lr}")
+    if not 0 <= settings.weight_decay < math.inf:
+        raise ValueError(f"weight_decay must be >= 0, got {settings.weight_decay}")
+    if settings.layer_decay is not None and not 0 < settings.layer_decay <= 1:
+        raise ValueError(f"layer_decay must be in (0, 1] or null, got {settings.layer_decay}")
 
 
 def _check_fraction(name: str, value: float) -> None:
