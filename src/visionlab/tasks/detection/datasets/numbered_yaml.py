@@ -12,8 +12,8 @@ from visionlab.images.parts import configured, part_paths, root_folder
 from visionlab.images.paths import by_stem, header_size, path_key, require_files
 from visionlab.task import Data
 from visionlab.tasks.detection.augment import BoxAugment
-from visionlab.tasks.detection.datasets.annotations import RawBox, RawImage, annotate_parts
-from visionlab.tasks.detection.splits import DetectionFiles, from_annotations
+from visionlab.tasks.detection.datasets.annotations import RawBox, RawImage, from_raw
+from visionlab.tasks.detection.splits import DetectionFiles
 
 _SUFFIXES = (".jpeg", ".jpg", ".png")
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # 30,000 files take minutes without C
@@ -53,19 +53,13 @@ class NumberedYaml(DetectionFiles):
         parts = {split: read_numbered_yaml(root, folder) for split, folder in paths.items()}
         found = {str(box.category) for image in parts["train"] for box in image.boxes}
         class_names = list(self.class_names) or sorted(found)
-        samples = annotate_parts(
+        return from_raw(
             parts,
             paths,
             class_names=class_names,
+            class_ids=range(len(class_names)),
             known="dataset.class_names" if self.class_names else "a class of train",
             noun="box",
-            dataset=self,
-        )
-        return from_annotations(
-            samples,
-            class_names=class_names,
-            class_ids=range(len(class_names)),
-            num_workers=self.num_workers,
             dataset=self,
             augmentation=augmentation,
             seed=seed,
