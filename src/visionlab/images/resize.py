@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass
 
+from visionlab.core.checks import check_at_least
+
 
 @dataclass(frozen=True, kw_only=True)
 class Resize:
@@ -17,8 +19,7 @@ class Resize:
     long_px: int
 
     def __post_init__(self) -> None:
-        if self.short_px < 1:
-            raise ValueError(f"short_px must be >= 1, got {self.short_px}")
+        check_at_least(self, 1, "short_px")
         if self.long_px < self.short_px:
             raise ValueError(f"long_px must be >= short_px {self.short_px}, got {self.long_px}")
 

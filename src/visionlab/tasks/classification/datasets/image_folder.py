@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torchvision.datasets.folder import IMG_EXTENSIONS, find_classes, make_dataset
 
+from visionlab.core.checks import check_at_least
 from visionlab.images.decoding import drop_unreadable
 from visionlab.images.holdout import Holdout
 from visionlab.images.paths import path_key
@@ -38,8 +39,7 @@ class ImageFolder(ClassificationDataset):
     test: Holdout
 
     def __post_init__(self) -> None:
-        if self.size_px < 1:
-            raise ValueError(f"size_px must be >= 1, got {self.size_px}")
+        check_at_least(self, 1, "size_px")
 
     def __call__(self, *, augmentation: Augment, seed: int, device: torch.device) -> Data:
         """Return the splits; a key is a hash of the path below `root`, so new files change none.

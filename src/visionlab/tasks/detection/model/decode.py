@@ -8,6 +8,7 @@ from torch import Tensor
 from torchvision.ops import nms
 
 from visionlab.core import boxes as box_arithmetic
+from visionlab.core.checks import check_at_least, check_range
 from visionlab.core.geometry import transform_boxes
 from visionlab.task import Batch
 from visionlab.tasks.detection.records import BoxTargets, DenseOutput, Detections
@@ -33,13 +34,9 @@ class Detect:
     max_detections: int
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.score_threshold < 1.0:
-            raise ValueError(f"score_threshold must be in [0, 1), got {self.score_threshold}")
-        if not 0.0 <= self.nms_iou <= 1.0:
-            raise ValueError(f"nms_iou must be in [0, 1], got {self.nms_iou}")
-        for name in ("candidates_per_level", "max_detections"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be >= 1, got {getattr(self, name)}")
+        check_range(self, "[0, 1)", "score_threshold")
+        check_range(self, "[0, 1]", "nms_iou")
+        check_at_least(self, 1, "candidates_per_level", "max_detections")
 
     @torch.no_grad()
     def __call__(self, outputs: DenseOutput, batch: Batch) -> list[Detections]:

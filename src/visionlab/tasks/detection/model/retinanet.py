@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelP6P7
 
 from visionlab.backbones.features import Backbone, Features
+from visionlab.core.checks import check_at_least, check_choice, check_range
 from visionlab.tasks.detection.model.anchors import Anchors, spread
 from visionlab.tasks.detection.records import DenseOutput
 
@@ -35,12 +36,8 @@ class Pyramid:
     p6_from: P6From
 
     def __post_init__(self) -> None:
-        if self.channels < 1:
-            raise ValueError(f"channels must be >= 1, got {self.channels}")
-        if self.p6_from not in get_args(P6From):
-            raise ValueError(
-                f"p6_from must be one of {', '.join(get_args(P6From))}, got {self.p6_from!r}"
-            )
+        check_at_least(self, 1, "channels")
+        check_choice(self, get_args(P6From), "p6_from")
 
     def __call__(self, in_channels: Sequence[int]) -> FeaturePyramidNetwork:
         """Return P3 to P7 over C3 to C5 with the given numbers of channels."""
@@ -65,14 +62,9 @@ class Head:
     norm: HeadNorm
 
     def __post_init__(self) -> None:
-        if self.channels < 1:
-            raise ValueError(f"channels must be >= 1, got {self.channels}")
-        if self.depth < 0:
-            raise ValueError(f"depth must be >= 0, got {self.depth}")
-        if self.norm not in get_args(HeadNorm):
-            raise ValueError(
-                f"norm must be one of {', '.join(get_args(HeadNorm))}, got {self.norm!r}"
-            )
+        check_at_least(self, 1, "channels")
+        check_at_least(self, 0, "depth")
+        check_choice(self, get_args(HeadNorm), "norm")
         # at least two channels per group, since P7 of a small image is a single cell
         if self.norm == "group" and (self.channels % _GROUPS or self.channels == _GROUPS):
             raise ValueError(
@@ -119,8 +111,7 @@ class RetinaNet:
     box_std: Sequence[float]
 
     def __post_init__(self) -> None:
-        if not 0.0 < self.prior < 1.0:
-            raise ValueError(f"prior must be in (0, 1), got {self.prior}")
+        check_range(self, "(0, 1)", "prior")
         if len(self.box_std) != 4 or not all(0.0 < std < math.inf for std in self.box_std):
             raise ValueError(f"box_std must be four numbers > 0, got {list(self.box_std)}")
         if len(self.anchors.sizes_px) != len(LEVEL_STRIDES):
