@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops import sigmoid_focal_loss
 
-from visionlab.tasks.detection import focal_loss as focal
+from visionlab.tasks.detection.loss import focal
 from visionlab.tasks.detection.loss.focal import focal_loss
 
 Problem = tuple[Tensor, Tensor, tuple[Tensor, Tensor, Tensor]]

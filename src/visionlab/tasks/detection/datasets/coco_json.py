@@ -13,16 +13,21 @@ _Rule = tuple[Callable[[Any], bool], str]
 _MAX_ID = 2**63
 
 
-def read(path: Path) -> dict[str, Any]:
-    """Return the content of a JSON file that holds one object.
+def load(path: Path) -> Any:
+    """Return the content of a JSON file.
 
     Raises:
-        ValueError: the file holds something else.
+        ValueError: the file is not JSON.
     """
     try:
-        content = json.loads(path.read_bytes())
+        return json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} must be JSON, got {error}") from error
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Return the content of a JSON file that holds one object; raises as `load` does."""
+    content = load(path)
     if not isinstance(content, dict):
         raise ValueError(f"{path} must hold an object, got {type(content).__name__}")
     return content
@@ -95,20 +100,21 @@ def _is_name(value: Any) -> bool:
     return isinstance(value, str) and bool(value)
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Return whether a value of JSON is a number that fits 64 bits, or NaN or infinite."""
     return type(value) is float or _is_id(value)
 
 
 def _is_side(value: Any) -> bool:
-    return _is_number(value) and value >= 1 and float(value).is_integer()
+    return is_number(value) and value >= 1 and float(value).is_integer()
 
 
 def _is_area(value: Any) -> bool:
-    return _is_number(value) and math.isfinite(value) and value >= 0
+    return is_number(value) and math.isfinite(value) and value >= 0
 
 
 def _is_bbox(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 4 and all(map(_is_number, value))
+    return isinstance(value, list) and len(value) == 4 and all(map(is_number, value))
 
 
 _ID = _is_id, "an integer of 64 bits"
