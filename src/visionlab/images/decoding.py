@@ -3,8 +3,9 @@
 import io
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import NamedTuple, Protocol, Self, TypeVar
+from typing import NamedTuple
 
 import torch
 from PIL import Image, ImageFile
@@ -20,31 +21,12 @@ Factor = Callable[[int, int], int]  # maps width and height to an integer reduct
 _log = logging.getLogger(__name__)
 
 
-class Decoded(NamedTuple):
-    """An image, or the reason why there is none.
-
-    Attributes:
-        row: its number.
-        image: (3, H, W) uint8, smaller than the original by `factor`: each pixel is the mean of a
-            square.
-        factor: an integer.
-        size: width and height of the original.
-        problem: an error message, or empty.
-    """
-
-    row: int
-    image: Tensor
-    factor: int
-    size: tuple[int, int]
-    problem: str
-
-
 class Stack(NamedTuple):
     """The images of a batch.
 
     Attributes:
         rows: (B,) int64, their numbers.
-        pixels: (3, H, W) uint8 each, reduced.
+        pixels: (3, H, W) uint8 each, reduced: each pixel is the mean of a square.
         factors: (B,) int64, by which they are smaller than their originals.
         sizes: (B, 2) int64, width and height of the originals.
         problems: error messages of images that could not be decoded.
@@ -118,15 +100,8 @@ class Images:
     def __init__(
         self, sources: Sequence[Source], *, factor: Factor, num_workers: int, hint: str = ""
     ) -> None:
-        if num_workers < 0:
-            raise ValueError(f"dataset.num_workers must be >= 0, got {num_workers}")
         self._hint = hint
-        self._workers: Workers[Decoded, Stack] = Workers(
-            _Decoder(sources, factor),
-            num_rows=len(sources),
-            stack=_stack,
-            num_workers=num_workers,
-        )
+        self._workers = _workers(sources, factor, num_workers)
 
     def batches(self, rows: Iterable[Tensor]) -> Iterator[Stack]:
         """Yield the images of each batch of rows, (B,) int64 each.
@@ -139,16 +114,6 @@ class Images:
                 raise ValueError(stack.problems[0] + self._hint)
             yield stack
 
-    def unreadable(self) -> list[int]:
-        """Return the rows that cannot be decoded; reads every image once."""
-        batches = torch.split(torch.arange(self._workers.num_rows), 64)
-        return [
-            row
-            for stack in self._workers.batches(batches)
-            for row, size in zip(stack.rows.tolist(), stack.sizes.tolist(), strict=True)
-            if size == [0, 0]
-        ]
-
 
 class KeptImages:
     """Images that are decoded once and stay in memory.
@@ -160,42 +125,33 @@ class KeptImages:
 
     def __init__(self, images: Images, *, num_images: int) -> None:
         rows = torch.split(torch.arange(num_images), 64)
-        self._kept = [each for stack in images.batches(rows) for each in _unstacked(stack)]
+        self._kept = [one for stack in images.batches(rows) for one in _single_images(stack)]
 
     def batches(self, rows: Iterable[Tensor]) -> Iterator[Stack]:
         """Yield the images of each batch of rows, (B,) int64 each."""
         for batch in rows:
-            yield _stack([self._kept[row] for row in batch.tolist()])
+            yield _joined([self._kept[row] for row in batch.tolist()])
 
 
-class _Samples(Protocol):
-    """Records with an image each."""
+def find_readable(sources: Sequence[Source], *, num_workers: int) -> tuple[list[int], list[str]]:
+    """Return the rows of images that can be decoded, and the sources of the others.
 
-    @property
-    def sources(self) -> Sequence[Source]:
-        """Return the images."""
-
-    def take(self, rows: Sequence[int]) -> Self:
-        """Return some of the samples."""
-
-
-S = TypeVar("S", bound=_Samples)
-
-
-def drop_unreadable(samples: S, *, num_workers: int) -> tuple[S, list[str]]:
-    """Return the samples whose images can be decoded, and the sources of the others.
-
-    Reads every image once and logs a warning for each one that is dropped.
+    Reads every image once and logs a warning for each one that cannot be decoded.
     """
-    sources = samples.sources
-    images = Images(sources, factor=min, num_workers=num_workers)
-    dropped = set(images.unreadable())
-    if not dropped:
-        return samples, []
-    names = [str(sources[row]) for row in sorted(dropped)]
-    for name in names:
+    workers = _workers(sources, min, num_workers)
+    readable: list[int] = []
+    for stack in workers.batches(torch.split(torch.arange(len(sources)), 64)):
+        readable += stack.rows[stack.sizes.any(dim=1)].tolist()
+    dropped = [str(sources[row]) for row in sorted({*range(len(sources))} - {*readable})]
+    for name in dropped:
         _log.warning("skipped %s: it is missing or not an image", name)
-    return samples.take([row for row in range(len(sources)) if row not in dropped]), names
+    return readable, dropped
+
+
+def _workers(sources: Sequence[Source], factor: Factor, num_workers: int) -> Workers[Stack, Stack]:
+    if num_workers < 0:
+        raise ValueError(f"dataset.num_workers must be >= 0, got {num_workers}")
+    return Workers(_Decoder(sources, factor), stack=_joined, num_workers=num_workers)
 
 
 class _Decoder:
@@ -205,22 +161,22 @@ class _Decoder:
         self._sources = sources
         self._factor = factor
 
-    def __call__(self, row: int) -> Decoded:
+    def __call__(self, row: int) -> Stack:
         source = self._sources[row]
         if isinstance(source, Tensor):
             width, height = source.shape[2], source.shape[1]
             factor = self._factor(width, height)
             pixels = source if factor == 1 else _reduced(to_pil_image(source), factor)
-            return Decoded(row, pixels, factor, (width, height), "")
+            return _single(row, pixels, factor, (width, height), [])
         ImageFile.LOAD_TRUNCATED_IMAGES = False
         try:
             with Image.open(io.BytesIO(read_bytes(source))) as image:
                 decoded = image.convert("RGB")
         except Exception:  # damaged files make decoders raise all kinds of errors
             problem = f"{source} must be an image, got a file that cannot be decoded"
-            return Decoded(row, torch.zeros(3, 0, 0, dtype=torch.uint8), 1, (0, 0), problem)
+            return _single(row, torch.zeros(3, 0, 0, dtype=torch.uint8), 1, (0, 0), [problem])
         factor = self._factor(*decoded.size)
-        return Decoded(row, _reduced(decoded, factor), factor, decoded.size, "")
+        return _single(row, _reduced(decoded, factor), factor, decoded.size, [])
 
 
 def _reduced(image: Image.Image, factor: int) -> Tensor:
@@ -228,24 +184,27 @@ def _reduced(image: Image.Image, factor: int) -> Tensor:
     return pixels
 
 
-def _stack(images: Sequence[Decoded]) -> Stack:
+def _single(
+    row: int, pixels: Tensor, factor: int, size: tuple[int, int], problems: list[str]
+) -> Stack:
     return Stack(
-        rows=torch.tensor([image.row for image in images]),
-        pixels=[image.image for image in images],
-        factors=torch.tensor([image.factor for image in images]),
-        sizes=torch.tensor([image.size for image in images]),
-        problems=[image.problem for image in images if image.problem],
+        torch.tensor([row]), [pixels], torch.tensor([factor]), torch.tensor([size]), problems
     )
 
 
-def _unstacked(stack: Stack) -> Iterator[Decoded]:
-    """Yield the images of a stack, each with memory of its own."""
-    columns = zip(
-        stack.rows.tolist(),
-        stack.pixels,
-        stack.factors.tolist(),
-        stack.sizes.tolist(),
-        strict=True,
+def _joined(stacks: Sequence[Stack]) -> Stack:
+    rows, pixels, factors, sizes, problems = zip(*stacks, strict=True)
+    return Stack(
+        rows=torch.cat(rows),
+        pixels=list(chain(*pixels)),
+        factors=torch.cat(factors),
+        sizes=torch.cat(sizes),
+        problems=list(chain(*problems)),
     )
-    for row, image, factor, (width, height) in columns:
-        yield Decoded(row, image.clone(), factor, (width, height), "")
+
+
+def _single_images(stack: Stack) -> Iterator[Stack]:
+    """Yield each image of a stack with memory of its own."""
+    numbers = (torch.split(each.clone(), 1) for each in (stack.rows, stack.factors, stack.sizes))
+    for pixels, row, factor, size in zip(stack.pixels, *numbers, strict=True):
+        yield Stack(row, [pixels.clone()], factor, size, [])

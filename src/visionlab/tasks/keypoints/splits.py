@@ -1,16 +1,15 @@
 """Splits of images with points: one matrix per image moves pixels and points."""
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from visionlab.core import geometry
 from visionlab.images.batching import plain_batches
-from visionlab.images.decoding import Images, KeptImages, Stack, drop_unreadable
+from visionlab.images.decoding import Images, KeptImages, Stack, find_readable
 from visionlab.images.normalise import ImageDataset, normalisation_tensor, to_pixels
 from visionlab.images.rendering import Change, unchanged
 from visionlab.images.splits import ImageSplit, Training
@@ -72,11 +71,7 @@ class KeypointFiles(KeypointDataset, Reading):
     val: NameHoldout
 
 
-class Reader(Protocol):
-    """Source of decoded images."""
-
-    def batches(self, rows: Iterable[Tensor]) -> Iterator[Stack]:
-        """Yield the images of each batch of rows, (B,) int64 each."""
+Reader = Images | KeptImages
 
 
 def from_points(
@@ -118,7 +113,13 @@ def from_points(
     splits: dict[str, ImageSplit[Stack]] = {}
     for name, samples in parts.items():
         if reading.skip_unreadable:
-            samples, dropped = _drop_unreadable(samples, num_workers=reading.num_workers)
+            rows, dropped = find_readable(samples.sources, num_workers=reading.num_workers)
+            if dropped and samples.requested is not None:
+                raise ValueError(
+                    f"{dropped[0]} must be an image because a submission must be complete, "
+                    "got a file that cannot be decoded"
+                )
+            samples = samples.take(rows)
             unreadable += dropped
         if not len(samples):
             raise ValueError(f"dataset must have images to {name} with, got 0")
@@ -217,18 +218,6 @@ def _reader(samples: KeypointSamples, reading: Reading, *, size_px: int) -> Read
         hint="; dataset.skip_unreadable=true leaves out such files",
     )
     return KeptImages(images, num_images=len(samples)) if reading.in_memory else images
-
-
-def _drop_unreadable(
-    samples: KeypointSamples, *, num_workers: int
-) -> tuple[KeypointSamples, list[str]]:
-    kept, dropped = drop_unreadable(samples, num_workers=num_workers)
-    if dropped and samples.requested is not None:
-        raise ValueError(
-            f"{dropped[0]} must be an image because a submission must be complete, "
-            "got a file that cannot be decoded"
-        )
-    return kept, dropped
 
 
 def _check_blur(augmentation: PointAugment, *, size_px: int) -> None:

@@ -8,7 +8,7 @@ import torch
 from torchvision.datasets.folder import IMG_EXTENSIONS, find_classes, make_dataset
 
 from visionlab.core.checks import check_at_least
-from visionlab.images.decoding import drop_unreadable
+from visionlab.images.decoding import find_readable
 from visionlab.images.holdout import Holdout
 from visionlab.images.paths import path_key
 from visionlab.task import Data
@@ -55,7 +55,8 @@ class ImageFolder(ClassificationDataset):
         unreadable = []
         if self.skip_unreadable:
             for name, samples in parts.items():
-                parts[name], dropped = drop_unreadable(samples, num_workers=self.num_workers)
+                rows, dropped = find_readable(samples.sources, num_workers=self.num_workers)
+                parts[name] = samples.take(rows)
                 unreadable += dropped
         if not len(parts["train"]):
             count = len(unreadable)

@@ -81,14 +81,11 @@ def _entries(
 def _check(
     entry: _Entry, where: str, needed: Mapping[str, _Rule], optional: Mapping[str, _Rule]
 ) -> None:
-    for name, (is_allowed, rule) in needed.items():
-        if name not in entry:
+    for name, (is_allowed, rule) in {**needed, **optional}.items():
+        if name in needed and name not in entry:
             raise ValueError(f"{where} must have {name}, got {', '.join(entry) or 'no key'}")
-        if not is_allowed(entry[name]):
-            raise ValueError(f"{where}.{name} must be {rule}, got {reprlib.repr(entry[name])}")
-    for name, (is_allowed, rule) in optional.items():
         value = entry.get(name)
-        if value is not None and not is_allowed(value):
+        if (name in needed or value is not None) and not is_allowed(value):
             raise ValueError(f"{where}.{name} must be {rule}, got {reprlib.repr(value)}")
 
 

@@ -13,6 +13,7 @@ from visionlab.images.paths import by_stem, header_size, path_key, require_files
 from visionlab.task import Data
 from visionlab.tasks.detection.augment import BoxAugment
 from visionlab.tasks.detection.datasets.annotations import RawBox, RawImage, from_raw
+from visionlab.tasks.detection.datasets.coco_json import is_number
 from visionlab.tasks.detection.splits import DetectionFiles
 
 _SUFFIXES = (".jpeg", ".jpg", ".png")
@@ -131,11 +132,7 @@ def _list(content: Mapping[str, Any], key: str, source: Path) -> list[Any]:
 
 
 def _corners(bbox: Any, where: str) -> _Numbers:
-    if not isinstance(bbox, list) or len(bbox) != 4 or any(map(_is_no_number, bbox)):
+    if not isinstance(bbox, list) or len(bbox) != 4 or not all(map(is_number, bbox)):
         raise ValueError(f"{where} must be xmin, ymin, xmax, ymax, got {bbox!r:.60}")
     x1, y1, x2, y2 = map(float, bbox)
     return x1, y1, x2, y2
-
-
-def _is_no_number(value: Any) -> bool:
-    return type(value) is not float and (type(value) is not int or abs(value) >= 2**63)

@@ -72,8 +72,7 @@ class Detect:
             parts.append((image[best], start + anchor[best], label[best], value[best]))
             start += size
         image, anchor, label, value = (torch.cat(columns) for columns in zip(*parts, strict=True))
-        order = value.argsort(descending=True, stable=True)
-        order = order[image[order].argsort(stable=True)]
+        order = _by_value(image, value)
         return image[order], anchor[order], label[order], value[order]
 
     def _select(
@@ -88,10 +87,7 @@ class Detect:
         parts = [part for part in torch.split(order, sizes)[1:] if len(part)]
         kept = [part[nms(boxes[part], logits[part], self.nms_iou)] for part in parts]
         stays = torch.cat([order[:0], *kept]).sort().values
-        counts = images[stays].bincount(minlength=1)
-        rank = torch.arange(len(stays), device=stays.device)
-        rank = rank - (counts.cumsum(0) - counts)[images[stays]]
-        return stays[rank < self.max_detections]
+        return stays[_ranks(images[stays]) < self.max_detections]
 
 
 def _logit(score: float) -> float:
@@ -100,10 +96,19 @@ def _logit(score: float) -> float:
 
 def _best_of_groups(groups: Tensor, values: Tensor, *, count: int) -> Tensor:
     """Return the rows of the `count` largest values of each group; `groups` is ascending."""
-    sizes = groups.bincount()
-    if len(groups) == 0 or int(sizes.max()) <= count:
+    ranks = _ranks(groups)
+    if not (ranks >= count).any():
         return torch.arange(len(groups), device=groups.device)
+    return _by_value(groups, values)[ranks < count]
+
+
+def _by_value(groups: Tensor, values: Tensor) -> Tensor:
+    """Return the rows sorted by group and falling value."""
     order = values.argsort(descending=True, stable=True)
-    order = order[groups[order].argsort(stable=True)]
-    rank = torch.arange(len(order), device=order.device) - (sizes.cumsum(0) - sizes)[groups]
-    return order[rank < count]
+    return order[groups[order].argsort(stable=True)]
+
+
+def _ranks(groups: Tensor) -> Tensor:
+    """Return the place of each row in its group, from 0; `groups` is ascending."""
+    sizes = groups.bincount()
+    return torch.arange(len(groups), device=groups.device) - (sizes.cumsum(0) - sizes)[groups]

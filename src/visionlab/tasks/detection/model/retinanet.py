@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelP6P7
 
-from visionlab.backbones.features import Backbone, Features
+from visionlab.backbones.features import Backbone
 from visionlab.core.checks import check_at_least, check_choice, check_range
 from visionlab.tasks.detection.model.anchors import Anchors, spread
 from visionlab.tasks.detection.records import DenseOutput
@@ -122,22 +122,7 @@ class RetinaNet:
 
     def __call__(self, *, num_classes: int) -> "RetinaNetModel":
         """Return the network."""
-        features = self.backbone(strides=LEVEL_STRIDES[:3])
-        per_cell = self.anchors.num_per_cell
-        in_channels = self.pyramid.channels
-        return RetinaNetModel(
-            features=features,
-            pyramid=self.pyramid(features.channels),
-            classification=self.head(
-                in_channels,
-                num_outputs=per_cell * num_classes,
-                bias=-math.log((1.0 - self.prior) / self.prior),
-            ),
-            regression=self.head(in_channels, num_outputs=per_cell * 4, bias=0.0),
-            anchors=self.anchors,
-            num_classes=num_classes,
-            box_std=self.box_std,
-        )
+        return RetinaNetModel(self, num_classes=num_classes)
 
 
 class RetinaNetModel(nn.Module):
@@ -146,23 +131,20 @@ class RetinaNetModel(nn.Module):
     box_std: Tensor
     cells: Tensor
 
-    def __init__(
-        self,
-        *,
-        features: Features,
-        pyramid: nn.Module,
-        classification: nn.Module,
-        regression: nn.Module,
-        anchors: Anchors,
-        num_classes: int,
-        box_std: Sequence[float],
-    ) -> None:
+    def __init__(self, settings: RetinaNet, *, num_classes: int) -> None:
         super().__init__()
-        self.backbone = features
-        self.pyramid = pyramid
-        self.classification = classification
-        self.regression = regression
-        self.register_buffer("box_std", torch.tensor(list(box_std), dtype=torch.float32))
+        pyramid, anchors = settings.pyramid, settings.anchors
+        self.backbone = settings.backbone(strides=LEVEL_STRIDES[:3])
+        self.pyramid = pyramid(self.backbone.channels)
+        self.classification = settings.head(
+            pyramid.channels,
+            num_outputs=anchors.num_per_cell * num_classes,
+            bias=-math.log((1.0 - settings.prior) / settings.prior),
+        )
+        self.regression = settings.head(
+            pyramid.channels, num_outputs=anchors.num_per_cell * 4, bias=0.0
+        )
+        self.register_buffer("box_std", torch.tensor(list(settings.box_std), dtype=torch.float32))
         cells = [anchors.cell(level) for level in range(len(LEVEL_STRIDES))]
         self.register_buffer("cells", torch.stack(cells), persistent=False)
         self._num_classes = num_classes
