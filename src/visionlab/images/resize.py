@@ -1,6 +1,5 @@
 """Size of an image as a model's input."""
 
-import math
 from dataclasses import dataclass
 
 from visionlab.core.checks import check_at_least
@@ -43,8 +42,3 @@ class Resize:
         """
         scale = self.scale(width_px=width_px, height_px=height_px) * zoom
         return max(1, int(1.0 / scale + 1e-6))
-
-
-def padded(side_px: int, *, multiple_px: int) -> int:
-    """Return the smallest multiple of `multiple_px` that is not below a side."""
-    return math.ceil(side_px / multiple_px) * multiple_px

@@ -13,7 +13,7 @@ from visionlab.images.decoding import Images, KeptImages, Stack, find_readable
 from visionlab.images.normalise import ImageDataset, normalisation_tensor, to_pixels
 from visionlab.images.rendering import Change, unchanged
 from visionlab.images.splits import ImageSplit, Training
-from visionlab.images.square import render_square, square_fit, square_reduction
+from visionlab.images.square import render_square, square_fit, square_images
 from visionlab.images.views import View
 from visionlab.task import Batch, Data
 from visionlab.tasks.keypoints.augment import PointAugment
@@ -123,7 +123,8 @@ def from_points(
             unreadable += dropped
         if not len(samples):
             raise ValueError(f"dataset must have images to {name} with, got 0")
-        images = _reader(samples, reading, size_px=size_px)
+        decoder = square_images(samples.sources, size_px=size_px, num_workers=reading.num_workers)
+        images = KeptImages(decoder, num_images=len(samples)) if reading.in_memory else decoder
         make = functools.partial(
             point_split,
             samples,
@@ -208,16 +209,6 @@ def point_split(
         assemble=assemble,
         show=show,
     )
-
-
-def _reader(samples: KeypointSamples, reading: Reading, *, size_px: int) -> Reader:
-    images = Images(
-        samples.sources,
-        factor=functools.partial(square_reduction, size_px=size_px),
-        num_workers=reading.num_workers,
-        hint="; dataset.skip_unreadable=true leaves out such files",
-    )
-    return KeptImages(images, num_images=len(samples)) if reading.in_memory else images
 
 
 def _check_blur(augmentation: PointAugment, *, size_px: int) -> None:
