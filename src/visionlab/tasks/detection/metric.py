@@ -148,22 +148,14 @@ def _evaluate_reference(truth: dict[str, Any], results: Sequence[Mapping[str, An
 
 def _truth(annotated: Sequence[Annotated], *, num_classes: int) -> dict[str, Any]:
     """Return the annotations in COCO's format; images are numbered in order."""
+    names = ("image_id", "category_id", "bbox", "area", "iscrowd")
     entries: list[dict[str, Any]] = []
     for image, sample in enumerate(annotated):
         bboxes = box_convert(sample.boxes, "xyxy", "xywh")
-        columns = (bboxes, sample.labels, sample.crowd, sample.areas)
-        rows = zip(*(column.tolist() for column in columns), strict=True)
-        for bbox, label, is_crowd, area in rows:
-            entries.append(
-                {
-                    "id": len(entries) + 1,  # 0 means "no match" in the evaluator
-                    "image_id": image,
-                    "category_id": label,
-                    "bbox": bbox,
-                    "area": area,
-                    "iscrowd": int(is_crowd),
-                }
-            )
+        columns = (sample.labels, bboxes, sample.areas, sample.crowd.int())
+        for row in zip(*(column.tolist() for column in columns), strict=True):
+            # from 1: 0 means "no match" in the evaluator
+            entries.append({"id": len(entries) + 1, **dict(zip(names, (image, *row), strict=True))})
     return {
         "info": {},
         "images": [

@@ -93,30 +93,20 @@ def _is_id(value: Any) -> bool:
     return type(value) is int and -_MAX_ID <= value < _MAX_ID
 
 
-def _is_name(value: Any) -> bool:
-    return isinstance(value, str) and bool(value)
-
-
 def is_number(value: Any) -> bool:
     """Return whether a value of JSON is a number that fits 64 bits, or NaN or infinite."""
     return type(value) is float or _is_id(value)
 
 
-def _is_side(value: Any) -> bool:
-    return is_number(value) and value >= 1 and float(value).is_integer()
-
-
-def _is_area(value: Any) -> bool:
-    return is_number(value) and math.isfinite(value) and value >= 0
-
-
-def _is_bbox(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 4 and all(map(is_number, value))
-
-
 _ID = _is_id, "an integer of 64 bits"
-_NAME = _is_name, "a name"
-_SIDE = _is_side, "a whole number of pixels"
-_AREA = _is_area, "a finite number >= 0"
-_BBOX = _is_bbox, "4 numbers x, y, width, height"
+_NAME = (lambda value: isinstance(value, str) and bool(value)), "a name"
+_SIDE = (
+    (lambda value: is_number(value) and value >= 1 and float(value).is_integer()),
+    "a whole number of pixels",
+)
+_AREA = (lambda value: is_number(value) and 0 <= value < math.inf), "a finite number >= 0"
+_BBOX = (
+    (lambda value: isinstance(value, list) and len(value) == 4 and all(map(is_number, value))),
+    "4 numbers x, y, width, height",
+)
 _FLAG = (lambda value: value in (0, 1)), "0 or 1"
