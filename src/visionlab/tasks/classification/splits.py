@@ -34,8 +34,7 @@ class ClassificationDataset(ImageDataset):
 
     Attributes:
         val: share of the training images held out for validation.
-        mean: one value per channel, for pixels in [0, 1].
-        std: likewise.
+        mean, std: see `ImageDataset`.
     """
 
     val: Holdout

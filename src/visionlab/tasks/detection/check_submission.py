@@ -38,12 +38,14 @@ def check(results: Any, annotations: Any, tolerance_px: float) -> Report:
     sizes = _sizes(_section(annotations, "images"))
     names = {each["id"]: str(each.get("name")) for each in _section(annotations, "categories")}
     per_image, per_category = (_count(results, key) for key in ("image_id", "category_id"))
-    by_name = _by_name(per_category, names).items()
     return report_problems(
         _problems(results, sizes, names, tolerance_px),
         summary=[
             f"{len(results)} entries for {len(sizes)} images",
-            *(f"  {name}: {count}" for name, count in by_name),
+            *(
+                f"  {name}: {per_category[number]}"
+                for number, name in coco_json.distinct_names(names).items()
+            ),
         ],
         unit=f"of {len(results)} entries",
         notes=list(_notes(per_image, sizes)),
@@ -181,15 +183,6 @@ def _count(results: Sequence[Any], key: str) -> Counter[int]:
     """Return the number of entries for each integer value of a key."""
     values = (entry.get(key) for entry in results if isinstance(entry, dict))
     return Counter(value for value in values if type(value) is int)
-
-
-def _by_name(per_category: Mapping[int, int], names: Mapping[int, str]) -> dict[str, int]:
-    """Return counts by name; the id is added to a name that several categories share."""
-    shared = {name for name, count in Counter(names.values()).items() if count > 1}
-    return {
-        f"{name} ({number})" if name in shared else name: per_category.get(number, 0)
-        for number, name in names.items()
-    }
 
 
 if __name__ == "__main__":

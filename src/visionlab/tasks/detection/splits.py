@@ -28,8 +28,7 @@ class DetectionDataset(ImageDataset):
 
     Attributes:
         resize: size of the images as the model's input.
-        mean: one value per channel, for pixels in [0, 1].
-        std: likewise.
+        mean, std: see `ImageDataset`.
     """
 
     resize: Resize

@@ -31,8 +31,7 @@ class KeypointDataset(ImageDataset):
         size_px: side of the square inputs, which show the centre of an image.
         mirror: the number that each point has in a mirrored image, or None.
         eyes: the points around the left and around the right eye, for `task.metric`, or None.
-        mean: one value per channel, for pixels in [0, 1].
-        std: likewise.
+        mean, std: see `ImageDataset`.
     """
 
     size_px: int

@@ -1,6 +1,5 @@
 """COCO: one JSON file per split, and a folder of images."""
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +56,7 @@ class Coco(DetectionFiles):
         return from_raw(
             parts,
             paths,
-            class_names=list(_distinct(names).values()),
+            class_names=list(coco_json.distinct_names(names).values()),
             class_ids=list(names),
             known="a category of the file",
             noun="annotation",
@@ -66,15 +65,6 @@ class Coco(DetectionFiles):
             seed=seed,
             device=device,
         )
-
-
-def _distinct(categories: Mapping[int, str]) -> dict[int, str]:
-    """Return the names of categories, with the id appended to a name that several share."""
-    counts = Counter(categories.values())
-    return {
-        number: name if counts[name] == 1 else f"{name} ({number})"
-        for number, name in categories.items()
-    }
 
 
 def read_coco(
@@ -94,7 +84,10 @@ def read_coco(
     content = coco_json.read(json_path)
     images = coco_json.images(content, json_path)
     categories = coco_json.categories(content, json_path)
-    names, boxes = _distinct(categories), {entry["id"]: list[RawBox]() for entry in images}
+    names, boxes = (
+        coco_json.distinct_names(categories),
+        {entry["id"]: list[RawBox]() for entry in images},
+    )
     if "annotations" in content or not annotations_optional:
         for entry in coco_json.annotations(content, json_path):
             if entry["image_id"] not in boxes:

@@ -3,6 +3,7 @@
 import json
 import math
 import reprlib
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,15 @@ def categories(content: Mapping[str, Any], path: Path) -> dict[int, str]:
     """Return names by id, in the order of the ids; raises as `images` does."""
     entries = _entries(content, path, "categories", {"id": _ID, "name": _NAME}, {})
     return dict(sorted((entry["id"], entry["name"]) for entry in entries))
+
+
+def distinct_names(categories: Mapping[int, str]) -> dict[int, str]:
+    """Return the names of categories, with the id appended to a name that several share."""
+    counts = Counter(categories.values())
+    return {
+        number: name if counts[name] == 1 else f"{name} ({number})"
+        for number, name in categories.items()
+    }
 
 
 def annotations(content: Mapping[str, Any], path: Path) -> list[_Entry]:
