@@ -33,7 +33,7 @@ class Workers(Generic[Read, Stacked]):
         stack: Callable[[Sequence[Read]], Stacked],
         num_workers: int,
     ) -> None:
-        self._order: list[list[int]] = []  # batches that the workers fetch next
+        self._order = _Order()
         self._loader: DataLoader[Any] = DataLoader(
             _Rows(read),
             batch_sampler=self._order,
@@ -48,7 +48,7 @@ class Workers(Generic[Read, Stacked]):
 
     def batches(self, rows: Iterable[Tensor]) -> Iterator[Stacked]:
         """Yield the stacked content of each batch of rows, (B,) int64 each."""
-        self._order[:] = [batch.tolist() for batch in rows if len(batch)]
+        self._order.rows = [batch.tolist() for batch in rows if len(batch)]
         yield from self._loader
 
 
@@ -58,6 +58,16 @@ class _Rows(Dataset[Read]):
 
     def __getitem__(self, row: int) -> Read:
         return self._read(row)
+
+
+class _Order:
+    """Batches that are fetched next; unfinished iterations keep theirs."""
+
+    def __init__(self) -> None:
+        self.rows: list[list[int]] = []
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return iter(self.rows)
 
 
 def _stop(loader: DataLoader[Any]) -> None:

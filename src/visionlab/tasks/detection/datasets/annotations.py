@@ -69,22 +69,10 @@ def from_raw(
     seed: int,
     device: torch.device,
 ) -> Data:
-    """Return the splits of images with unchecked boxes.
+    """Return the splits of images with unchecked boxes, read from the file or folder of each part.
 
-    Args:
-        parts: the images of `train` and, if there are any, `val` and `test`.
-        paths: the file or folder of each part.
-        class_names: categories of the boxes, in the order of the labels.
-        class_ids: the ids of the labels in the data set's own files.
-        known: see `annotate`, likewise `noun`.
-        noun: likewise.
-        dataset: the settings.
-        augmentation: of the training images.
-        seed: of order and augmentation.
-        device: the training device.
-
-    Raises:
-        ValueError: see `annotate`, `with_val` and `from_annotations`.
+    The arguments are those of `annotate` and `from_annotations`; class names are the categories of
+    the boxes, in the order of the labels. Raises as these and `with_val` do.
     """
     labels = {name: label for label, name in enumerate(class_names)}
     samples = {
