@@ -1,6 +1,5 @@
 """Small detection data sets on disk, and what a recipe makes of them."""
 
-import importlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -46,8 +45,7 @@ def common(root: Path, *, val: float = 0.25) -> dict[str, Any]:
 
 def read(recipe: Callable[..., Any]) -> Read:
     """Return what a recipe reads."""
-    module = importlib.import_module(type(recipe).__module__)
-    with patch.object(module, "from_annotations") as found:
+    with patch("visionlab.tasks.detection.datasets.annotations.from_annotations") as found:
         recipe(augmentation=AUGMENTATION, seed=3, device=torch.device("cpu"))
     (parts,), rest = found.call_args
     assert rest["seed"] == 3

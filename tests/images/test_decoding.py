@@ -1,6 +1,5 @@
 import gc
 import multiprocessing
-import pickle
 import re
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +10,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from visionlab.images.decoding import Images, KeptImages, Source, Stack
+from visionlab.images import decoding
+from visionlab.images.decoding import Images, KeptImages, Source, Stack, find_readable
 from visionlab.images.sources import find_images
 
 CPU = torch.device("cpu")
@@ -62,7 +62,6 @@ def stacks(images: Images | KeptImages, *rows: Sequence[int]) -> list[Stack]:
 
 
 def assert_same(ours: Stack, theirs: Stack) -> None:
-    assert ours.problems == theirs.problems == []
     for name in ("rows", "factors", "sizes"):
         assert torch.equal(getattr(ours, name), getattr(theirs, name)), name
     for our_image, their_image in zip(ours.pixels, theirs.pixels, strict=True):
@@ -168,7 +167,8 @@ def test_a_file_that_cannot_be_decoded_is_named(
     message = f"{files[2]} must be an image, got a file that cannot be decoded"
     with pytest.raises(ValueError, match=re.escape(message)):
         stacks(images, [0], [1, 2, 3])
-    assert images.unreadable() == [2]
+    readable = find_readable(files, num_workers=num_workers)
+    assert readable == ([0, 1, 3], [str(files[2])])
     assert [stack.rows.tolist() for stack in stacks(images, [3, 1])] == [[3, 1]]
 
 
@@ -177,13 +177,22 @@ def test_all_unreadable_files_are_found(files: list[Path]) -> None:
     for row, kind in ((3, "missing"), (70, "text"), (128, "cut off")):
         sources[row] = written(files[0].with_name(f"bad{row}.png"), noise((5, 5)))
         damage(sources[row], kind)
-    assert opened(sources).unreadable() == [3, 70, 128]
-    assert opened(files).unreadable() == []
-    assert opened([]).unreadable() == []
+    readable, others = find_readable(sources, num_workers=0)
+    assert others == [str(sources[row]) for row in (3, 70, 128)]
+    assert readable == [row for row in range(130) if row not in (3, 70, 128)]
+    assert find_readable(files, num_workers=0) == ([0, 1, 2, 3], [])
+    assert find_readable([], num_workers=0) == ([], [])
 
 
-def test_a_stack_leaves_a_worker_as_it_is_and_as_few_tensors() -> None:
-    (stack,) = stacks(opened([noise(size, row) for row, size in enumerate(SIZES)]), [2, 0, 3])
-    assert_same(pickle.loads(pickle.dumps(stack)), stack)
-    _, parts = stack.__reduce__()
-    assert sum(isinstance(part, Tensor) for part in parts) == 2
+def test_a_batch_leaves_a_worker_as_few_tensors() -> None:
+    sources = [noise(size, row) for row, size in enumerate(SIZES)]
+    packed = decoding._pack([decoding._decode(sources, whole, row) for row in (2, 0, 3)])
+    assert sum(isinstance(part, Tensor) for part in packed) == 2
+
+
+def test_an_iteration_keeps_its_batches_when_another_starts(files: list[Path]) -> None:
+    images = opened(files)
+    first = images.batches(torch.tensor([[0], [1], [2]]))
+    assert next(first).rows.tolist() == [0]
+    assert [stack.rows.tolist() for stack in stacks(images, [3], [2])] == [[3], [2]]
+    assert [stack.rows.tolist() for stack in first] == [[1], [2]]

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from visionlab.images.resize import Resize, padded
+from visionlab.images.resize import Resize
 
 USUAL = Resize(short_px=608, long_px=1024)
 SIDES = st.integers(1, 20_000)
@@ -63,21 +63,6 @@ def test_the_shape_is_kept_to_half_a_pixel(width: int, height: int) -> None:
 def test_sides_are_treated_alike(width: int, height: int) -> None:
     turned = USUAL.size(width_px=height, height_px=width)
     assert USUAL.size(width_px=width, height_px=height) == turned[::-1]
-
-
-@pytest.mark.parametrize(
-    ("side", "expected"),
-    [(1, 32), (31, 32), (32, 32), (33, 64), (608, 608), (609, 640), (811, 832), (1024, 1024)],
-)
-def test_known_paddings(side: int, expected: int) -> None:
-    assert padded(side, multiple_px=32) == expected
-
-
-@given(side=SIDES, multiple=st.integers(1, 200))
-def test_padding_is_never_more_than_needed(side: int, multiple: int) -> None:
-    found = padded(side, multiple_px=multiple)
-    assert found % multiple == 0
-    assert side <= found < side + multiple
 
 
 @pytest.mark.parametrize(

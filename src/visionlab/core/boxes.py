@@ -40,6 +40,13 @@ def clip(boxes: Tensor, sizes: Tensor) -> Tensor:
     return torch.minimum(boxes.clamp(min=0), limits)
 
 
+def intersections(boxes: Tensor, others: Tensor) -> Tensor:
+    """Return the areas common to boxes and others, (...) of their broadcast shapes."""
+    low = torch.maximum(boxes[..., :2], others[..., :2])
+    high = torch.minimum(boxes[..., 2:], others[..., 2:])
+    return areas(torch.cat([low, high], dim=-1))
+
+
 def areas(boxes: Tensor) -> Tensor:
     """Return box areas (...) in square pixels; 0 if a side is negative."""
     sizes = (boxes[..., 2:] - boxes[..., :2]).clamp(min=0)

@@ -1,40 +1,69 @@
 """Reports of problems in a submission file."""
 
+import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 MAX_EXAMPLES = 10
+Problem = tuple[str, str]  # the broken rule, what the file has instead
 
 
-def group_problems(
-    problems: Iterable[tuple[str, str]],
-) -> tuple[dict[str, list[str]], Counter[str]]:
-    """Group problems by the broken rule; return the first examples and the count of each.
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Result of a check.
 
-    Args:
-        problems: pairs of the rule and what the file has instead.
+    Attributes:
+        summary: the first lines.
+        unit: plural noun for what is counted, for example "places".
+        problems: the first few violations of each broken rule.
+        counts: number of violations of each rule.
+        notes: remarks that do not make the file invalid.
     """
+
+    summary: Sequence[str]
+    unit: str
+    problems: Mapping[str, Sequence[str]]
+    counts: Mapping[str, int]
+    notes: Sequence[str]
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether no rule is broken."""
+        return not self.problems
+
+    def lines(self) -> Iterator[str]:
+        """Yield the lines of the report."""
+        yield from self.summary
+        for rule, shown in self.problems.items():
+            yield f"WRONG in {self.counts[rule]} {self.unit}: {rule}"
+            yield from (f"  {example}" for example in shown)
+            if self.counts[rule] > len(shown):
+                yield f"  and {self.counts[rule] - len(shown)} more"
+        yield from self.notes
+        yield "VALID" if self.is_valid else "NOT VALID"
+
+
+def report_problems(
+    problems: Iterable[Problem], *, summary: Sequence[str], unit: str, notes: Sequence[str]
+) -> Report:
+    """Return a report with the problems grouped by rule; see `Report` for the rest."""
     examples: dict[str, list[str]] = {}
     counts: Counter[str] = Counter()
     for rule, example in problems:
         counts[rule] += 1
         if counts[rule] <= MAX_EXAMPLES:
             examples.setdefault(rule, []).append(example)
-    return examples, counts
+    return Report(summary=summary, unit=unit, problems=examples, counts=counts, notes=notes)
 
 
-def format_problems(
-    examples: Mapping[str, Sequence[str]], counts: Mapping[str, int], *, unit: str
-) -> Iterator[str]:
-    """Yield the lines of a problem report.
-
-    Args:
-        examples: the first few, by rule.
-        counts: violations of each rule.
-        unit: plural noun for what is counted, for example "places".
-    """
-    for rule, shown in examples.items():
-        yield f"WRONG in {counts[rule]} {unit}: {rule}"
-        yield from (f"  {example}" for example in shown)
-        if counts[rule] > len(shown):
-            yield f"  and {counts[rule] - len(shown)} more"
+def print_report(path: Path, check: Callable[[], Report]) -> int:
+    """Print the report of a file, or why there is none, and return the exit code."""
+    try:
+        report = check()
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    sys.stdout.writelines(f"{line}\n" for line in (str(path), *report.lines()))
+    return 0 if report.is_valid else 1

@@ -1,10 +1,12 @@
 """Decoding of image files in worker processes."""
 
+import functools
 import io
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import NamedTuple, Protocol, Self, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,26 +19,10 @@ from visionlab.images.workers import Workers
 
 Source = Path | TarMember | Tensor  # an image's file, its place in a tar, or (3, H, W) uint8
 Factor = Callable[[int, int], int]  # maps width and height to an integer reduction factor
+# numbers (row, factor, width and height of the original), pixels, and an error message or ""
+_Decoded = tuple[tuple[int, int, int, int], Tensor, str]
+_Packed = tuple[Tensor, Tensor, list[torch.Size], list[str]]
 _log = logging.getLogger(__name__)
-
-
-class Decoded(NamedTuple):
-    """An image, or the reason why there is none.
-
-    Attributes:
-        row: its number.
-        image: (3, H, W) uint8, smaller than the original by `factor`: each pixel is the mean of a
-            square.
-        factor: an integer.
-        size: width and height of the original.
-        problem: an error message, or empty.
-    """
-
-    row: int
-    image: Tensor
-    factor: int
-    size: tuple[int, int]
-    problem: str
 
 
 class Stack(NamedTuple):
@@ -44,62 +30,26 @@ class Stack(NamedTuple):
 
     Attributes:
         rows: (B,) int64, their numbers.
-        pixels: (3, H, W) uint8 each, reduced.
+        pixels: (3, H, W) uint8 each, reduced: each pixel is the mean of a square.
         factors: (B,) int64, by which they are smaller than their originals.
         sizes: (B, 2) int64, width and height of the originals.
-        problems: error messages of images that could not be decoded.
     """
 
     rows: Tensor
     pixels: list[Tensor]
     factors: Tensor
     sizes: Tensor
-    problems: list[str]
 
     def images(self, device: torch.device) -> list[Tensor]:
         """Return the images on a device, in one transfer."""
         if device.type == "cpu":
             return self.pixels
-        return _unflatten(_flatten(self.pixels).to(device), _shapes(self.pixels))
+        shapes = [image.shape for image in self.pixels]
+        return _unflatten(_flatten(self.pixels).to(device), shapes)
 
     def enlargements(self) -> Tensor:
         """Return the matrices from reduced to original pixels, (B, 3, 3) float64."""
         return geometry.scalings(self.factors[:, None].expand(-1, 2))
-
-    def __reduce__(self) -> tuple[object, ...]:
-        """Pickle as few tensors: each one that leaves a worker takes a file descriptor."""
-        numbers = torch.cat([self.rows[:, None], self.factors[:, None], self.sizes], dim=1)
-        return _unpickled, (
-            _flatten(self.pixels),
-            _shapes(self.pixels),
-            numbers,
-            self.problems,
-        )
-
-
-def _unpickled(
-    flat: Tensor, shapes: list[torch.Size], numbers: Tensor, problems: list[str]
-) -> Stack:
-    return Stack(
-        rows=numbers[:, 0],
-        pixels=_unflatten(flat, shapes),
-        factors=numbers[:, 1],
-        sizes=numbers[:, 2:],
-        problems=problems,
-    )
-
-
-def _shapes(images: Sequence[Tensor]) -> list[torch.Size]:
-    return [image.shape for image in images]
-
-
-def _flatten(images: Sequence[Tensor]) -> Tensor:
-    return torch.cat([image.flatten() for image in images])
-
-
-def _unflatten(flat: Tensor, shapes: Sequence[torch.Size]) -> list[Tensor]:
-    parts = torch.split(flat, [shape.numel() for shape in shapes])
-    return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
 class Images:
@@ -118,15 +68,8 @@ class Images:
     def __init__(
         self, sources: Sequence[Source], *, factor: Factor, num_workers: int, hint: str = ""
     ) -> None:
-        if num_workers < 0:
-            raise ValueError(f"dataset.num_workers must be >= 0, got {num_workers}")
         self._hint = hint
-        self._workers: Workers[Decoded, Stack] = Workers(
-            _Decoder(sources, factor),
-            num_rows=len(sources),
-            stack=_stack,
-            num_workers=num_workers,
-        )
+        self._workers = _workers(sources, factor, num_workers)
 
     def batches(self, rows: Iterable[Tensor]) -> Iterator[Stack]:
         """Yield the images of each batch of rows, (B,) int64 each.
@@ -134,20 +77,10 @@ class Images:
         Raises:
             ValueError: a file cannot be decoded.
         """
-        for stack in self._workers.batches(rows):
-            if stack.problems:
-                raise ValueError(stack.problems[0] + self._hint)
-            yield stack
-
-    def unreadable(self) -> list[int]:
-        """Return the rows that cannot be decoded; reads every image once."""
-        batches = torch.split(torch.arange(self._workers.num_rows), 64)
-        return [
-            row
-            for stack in self._workers.batches(batches)
-            for row, size in zip(stack.rows.tolist(), stack.sizes.tolist(), strict=True)
-            if size == [0, 0]
-        ]
+        for numbers, flat, shapes, problems in self._workers.batches(rows):
+            if problems:
+                raise ValueError(problems[0] + self._hint)
+            yield Stack(numbers[:, 0], _unflatten(flat, shapes), numbers[:, 1], numbers[:, 2:])
 
 
 class KeptImages:
@@ -160,67 +93,62 @@ class KeptImages:
 
     def __init__(self, images: Images, *, num_images: int) -> None:
         rows = torch.split(torch.arange(num_images), 64)
-        self._kept = [each for stack in images.batches(rows) for each in _unstacked(stack)]
+        # copied: what a worker read holds a file descriptor
+        kept = [
+            (stack.factors.clone(), stack.sizes.clone(), [image.clone() for image in stack.pixels])
+            for stack in images.batches(rows)
+        ]
+        factors, sizes, pixels = zip(*kept, strict=True)
+        self._factors, self._sizes = torch.cat(factors), torch.cat(sizes)
+        self._pixels = list(chain(*pixels))
 
     def batches(self, rows: Iterable[Tensor]) -> Iterator[Stack]:
         """Yield the images of each batch of rows, (B,) int64 each."""
         for batch in rows:
-            yield _stack([self._kept[row] for row in batch.tolist()])
+            pixels = [self._pixels[row] for row in batch.tolist()]
+            yield Stack(batch, pixels, self._factors[batch], self._sizes[batch])
 
 
-class _Samples(Protocol):
-    """Records with an image each."""
+def find_readable(sources: Sequence[Source], *, num_workers: int) -> tuple[list[int], list[str]]:
+    """Return the rows of images that can be decoded, and the sources of the others.
 
-    @property
-    def sources(self) -> Sequence[Source]:
-        """Return the images."""
-
-    def take(self, rows: Sequence[int]) -> Self:
-        """Return some of the samples."""
-
-
-S = TypeVar("S", bound=_Samples)
-
-
-def drop_unreadable(samples: S, *, num_workers: int) -> tuple[S, list[str]]:
-    """Return the samples whose images can be decoded, and the sources of the others.
-
-    Reads every image once and logs a warning for each one that is dropped.
+    Reads every image once and logs a warning for each one that cannot be decoded.
     """
-    sources = samples.sources
-    images = Images(sources, factor=min, num_workers=num_workers)
-    dropped = set(images.unreadable())
-    if not dropped:
-        return samples, []
-    names = [str(sources[row]) for row in sorted(dropped)]
-    for name in names:
+    workers = _workers(sources, min, num_workers)
+    readable: list[int] = []
+    for numbers, *_ in workers.batches(torch.split(torch.arange(len(sources)), 64)):
+        readable += numbers[numbers[:, 2] > 0, 0].tolist()
+    dropped = [str(sources[row]) for row in sorted({*range(len(sources))} - {*readable})]
+    for name in dropped:
         _log.warning("skipped %s: it is missing or not an image", name)
-    return samples.take([row for row in range(len(sources)) if row not in dropped]), names
+    return readable, dropped
 
 
-class _Decoder:
-    """The function that worker processes run."""
+def _workers(
+    sources: Sequence[Source], factor: Factor, num_workers: int
+) -> Workers[_Decoded, _Packed]:
+    if num_workers < 0:
+        raise ValueError(f"dataset.num_workers must be >= 0, got {num_workers}")
+    decode = functools.partial(_decode, sources, factor)
+    return Workers(decode, stack=_pack, num_workers=num_workers)
 
-    def __init__(self, sources: Sequence[Source], factor: Factor) -> None:
-        self._sources = sources
-        self._factor = factor
 
-    def __call__(self, row: int) -> Decoded:
-        source = self._sources[row]
-        if isinstance(source, Tensor):
-            width, height = source.shape[2], source.shape[1]
-            factor = self._factor(width, height)
-            pixels = source if factor == 1 else _reduced(_to_image(source), factor)
-            return Decoded(row, pixels, factor, (width, height), "")
-        ImageFile.LOAD_TRUNCATED_IMAGES = False
-        try:
-            with Image.open(io.BytesIO(read_bytes(source))) as image:
-                decoded = image.convert("RGB")
-        except Exception:  # damaged files make decoders raise all kinds of errors
-            problem = f"{source} must be an image, got a file that cannot be decoded"
-            return Decoded(row, torch.zeros(3, 0, 0, dtype=torch.uint8), 1, (0, 0), problem)
-        factor = self._factor(*decoded.size)
-        return Decoded(row, _reduced(decoded, factor), factor, decoded.size, "")
+def _decode(sources: Sequence[Source], factor: Factor, row: int) -> _Decoded:
+    source = sources[row]
+    if isinstance(source, Tensor):
+        width, height = source.shape[2], source.shape[1]
+        times = factor(width, height)
+        pixels = source if times == 1 else _reduced(_to_image(source), times)
+        return (row, times, width, height), pixels, ""
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
+    try:
+        with Image.open(io.BytesIO(read_bytes(source))) as image:
+            decoded = image.convert("RGB")
+    except Exception:  # damaged files make decoders raise all kinds of errors
+        problem = f"{source} must be an image, got a file that cannot be decoded"
+        return (row, 1, 0, 0), torch.zeros(3, 0, 0, dtype=torch.uint8), problem
+    times = factor(*decoded.size)
+    return (row, times, *decoded.size), _reduced(decoded, times), ""
 
 
 def _reduced(image: Image.Image, factor: int) -> Tensor:
@@ -232,24 +160,17 @@ def _to_image(pixels: Tensor) -> Image.Image:
     return Image.fromarray(pixels.permute(1, 2, 0).numpy())
 
 
-def _stack(images: Sequence[Decoded]) -> Stack:
-    return Stack(
-        rows=torch.tensor([image.row for image in images]),
-        pixels=[image.image for image in images],
-        factors=torch.tensor([image.factor for image in images]),
-        sizes=torch.tensor([image.size for image in images]),
-        problems=[image.problem for image in images if image.problem],
-    )
+def _pack(images: Sequence[_Decoded]) -> _Packed:
+    """Put a batch into two tensors: each one that leaves a worker takes a file descriptor."""
+    numbers, pixels, problems = zip(*images, strict=True)
+    shapes = [image.shape for image in pixels]
+    return torch.tensor(numbers), _flatten(pixels), shapes, [each for each in problems if each]
 
 
-def _unstacked(stack: Stack) -> Iterator[Decoded]:
-    """Yield the images of a stack, each with memory of its own."""
-    columns = zip(
-        stack.rows.tolist(),
-        stack.pixels,
-        stack.factors.tolist(),
-        stack.sizes.tolist(),
-        strict=True,
-    )
-    for row, image, factor, (width, height) in columns:
-        yield Decoded(row, image.clone(), factor, (width, height), "")
+def _flatten(images: Sequence[Tensor]) -> Tensor:
+    return torch.cat([image.flatten() for image in images])
+
+
+def _unflatten(flat: Tensor, shapes: Sequence[torch.Size]) -> list[Tensor]:
+    parts = torch.split(flat, [shape.numel() for shape in shapes])
+    return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from visionlab.core import seeding
+from visionlab.core.checks import check_at_least, check_range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,10 +24,8 @@ class Holdout:
     seed: int
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.split < 1.0:
-            raise ValueError(f"split must be in [0, 1), got {self.split}")
-        if self.seed < 0:
-            raise ValueError(f"seed must be >= 0, got {self.seed}")
+        check_range(self, "[0, 1)", "split")
+        check_at_least(self, 0, "seed")
 
     def rows(self, num_samples: int) -> tuple[Tensor, Tensor]:
         """Return the row numbers of the training and of the validation part.

@@ -1,7 +1,8 @@
 """Size of an image as a model's input."""
 
-import math
 from dataclasses import dataclass
+
+from visionlab.core.checks import check_at_least
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,8 +18,7 @@ class Resize:
     long_px: int
 
     def __post_init__(self) -> None:
-        if self.short_px < 1:
-            raise ValueError(f"short_px must be >= 1, got {self.short_px}")
+        check_at_least(self, 1, "short_px")
         if self.long_px < self.short_px:
             raise ValueError(f"long_px must be >= short_px {self.short_px}, got {self.long_px}")
 
@@ -42,8 +42,3 @@ class Resize:
         """
         scale = self.scale(width_px=width_px, height_px=height_px) * zoom
         return max(1, int(1.0 / scale + 1e-6))
-
-
-def padded(side_px: int, *, multiple_px: int) -> int:
-    """Return the smallest multiple of `multiple_px` that is not below a side."""
-    return math.ceil(side_px / multiple_px) * multiple_px

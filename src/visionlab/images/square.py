@@ -1,9 +1,12 @@
 """The centre square of an image as a model's input: one matrix and one sampling an image."""
 
+import functools
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from visionlab.core import geometry
-from visionlab.images.decoding import Stack
+from visionlab.images.decoding import Images, Source, Stack
 from visionlab.images.rendering import Change, render
 
 
@@ -23,6 +26,16 @@ def square_fit(sizes: Tensor, *, size_px: int) -> Tensor:
 def square_reduction(width: int, height: int, *, size_px: int) -> int:
     """Return the integer factor by which an image may be reduced before `square_fit`."""
     return max(1, min(width, height) // size_px)
+
+
+def square_images(sources: Sequence[Source], *, size_px: int, num_workers: int) -> Images:
+    """Return the decoder of images for `render_square`; see `Images`."""
+    return Images(
+        sources,
+        factor=functools.partial(square_reduction, size_px=size_px),
+        num_workers=num_workers,
+        hint="; dataset.skip_unreadable=true leaves out such files",
+    )
 
 
 def render_square(

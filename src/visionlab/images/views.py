@@ -1,6 +1,5 @@
 """Test-time views: an image moved and recoloured, with the weight of its prediction."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,6 +7,7 @@ import torch
 from torch import Tensor
 
 from visionlab.core import geometry
+from visionlab.core.checks import check_at_least, check_positive, check_range
 from visionlab.images import photometric
 from visionlab.images.rendering import Change, render, unchanged
 from visionlab.task import Batch
@@ -40,22 +40,14 @@ class View:
     weight: float
 
     def __post_init__(self) -> None:
-        if not -360.0 <= self.rotation_degrees <= 360.0:
-            raise ValueError(
-                f"rotation_degrees must be in [-360, 360], got {self.rotation_degrees}"
-            )
-        if not 0.0 < self.scale < math.inf:
-            raise ValueError(f"scale must be > 0, got {self.scale}")
+        check_range(self, "[-360, 360]", "rotation_degrees")
+        check_range(self, "[-1, 1]", "brightness")
+        check_positive(self, "scale")
+        check_at_least(self, 0, "contrast", "weight")
         if len(self.shift) != 2 or not all(-1.0 < share < 1.0 for share in self.shift):
             raise ValueError(f"shift must be two shares in (-1, 1), got {list(self.shift)}")
-        if not -1.0 <= self.brightness <= 1.0:
-            raise ValueError(f"brightness must be in [-1, 1], got {self.brightness}")
-        if not 0.0 <= self.contrast < math.inf:
-            raise ValueError(f"contrast must be >= 0, got {self.contrast}")
         if self.blur_px < 1 or self.blur_px % 2 == 0:
             raise ValueError(f"blur_px must be an odd number >= 1, got {self.blur_px}")
-        if not 0.0 <= self.weight < math.inf:
-            raise ValueError(f"weight must be >= 0, got {self.weight}")
 
     @property
     def is_plain(self) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 Read = TypeVar("Read")
 Stacked = TypeVar("Stacked")
@@ -21,7 +21,6 @@ class Workers(Generic[Read, Stacked]):
 
     Args:
         read: reads a row; must be deterministic.
-        num_rows: number of rows.
         stack: combines the rows of a batch into few large tensors: each tensor that leaves a worker
             takes a file descriptor.
         num_workers: processes; 0 reads in this one.
@@ -31,14 +30,12 @@ class Workers(Generic[Read, Stacked]):
         self,
         read: Callable[[int], Read],
         *,
-        num_rows: int,
         stack: Callable[[Sequence[Read]], Stacked],
         num_workers: int,
     ) -> None:
-        self.num_rows = num_rows
         self._order = _Order()
         self._loader: DataLoader[Any] = DataLoader(
-            _Rows(read, num_rows),
+            _Rows(read),
             batch_sampler=self._order,
             num_workers=num_workers,
             collate_fn=stack,
@@ -51,33 +48,26 @@ class Workers(Generic[Read, Stacked]):
 
     def batches(self, rows: Iterable[Tensor]) -> Iterator[Stacked]:
         """Yield the stacked content of each batch of rows, (B,) int64 each."""
-        self._order.rows = [batch for batch in rows if len(batch)]
+        self._order.rows = [batch.tolist() for batch in rows if len(batch)]
         yield from self._loader
 
 
 class _Rows(Dataset[Read]):
-    def __init__(self, read: Callable[[int], Read], num_rows: int) -> None:
+    def __init__(self, read: Callable[[int], Read]) -> None:
         self._read = read
-        self._num_rows = num_rows
-
-    def __len__(self) -> int:
-        return self._num_rows
 
     def __getitem__(self, row: int) -> Read:
         return self._read(row)
 
 
-class _Order(Sampler[list[int]]):
-    """Batches that the workers fetch next."""
+class _Order:
+    """Batches that are fetched next; unfinished iterations keep theirs."""
 
     def __init__(self) -> None:
-        self.rows: list[Tensor] = []
+        self.rows: list[list[int]] = []
 
     def __iter__(self) -> Iterator[list[int]]:
-        return iter([batch.tolist() for batch in self.rows])
-
-    def __len__(self) -> int:
-        return len(self.rows)
+        return iter(self.rows)
 
 
 def _stop(loader: DataLoader[Any]) -> None:

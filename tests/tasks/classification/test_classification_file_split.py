@@ -18,7 +18,7 @@ from torchvision import transforms
 from viewing import view
 
 from visionlab.core import geometry
-from visionlab.images.decoding import Images, Stack, drop_unreadable
+from visionlab.images.decoding import Images, Stack, find_readable
 from visionlab.images.holdout import Holdout
 from visionlab.images.normalise import normalise
 from visionlab.images.splits import ImageSplit, Training
@@ -387,7 +387,9 @@ def test_all_unreadable_files_are_found(paths: list[Path], num_workers: int) -> 
     damaged = [paths[0].with_name(name) for name in DAMAGED]
     for path in damaged:
         path.write_bytes(DAMAGED[path.name])
-    kept, dropped = drop_unreadable(labelled([*damaged, *paths]), num_workers=num_workers)
+    samples = labelled([*damaged, *paths])
+    rows, dropped = find_readable(samples.sources, num_workers=num_workers)
+    kept = samples.take(rows)
     assert dropped == [str(path) for path in damaged]
     assert kept.sources == paths
     assert kept.keys.tolist() == [(len(damaged) + row) * 1000 + 7 for row in range(len(paths))]

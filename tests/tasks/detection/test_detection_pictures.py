@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 from torch import Tensor
@@ -76,13 +77,13 @@ def samples_of(split: TinySplit, detections: Sequence[Detections]) -> dict[str, 
 def axes(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Axes]]:
     """Return where the axes with an image will be, by the name of the file."""
     seen: dict[str, list[Axes]] = {}
-    plain = detection.write_file
+    plain = detection.save_png
 
-    def write(path: Path, save: Any) -> None:
-        seen[path.stem] = [axis for axis in save.func.__self__.axes if axis.images]
-        plain(path, save)
+    def save(figure: Figure, path: Path) -> None:
+        seen[path.stem] = [axis for axis in figure.axes if axis.images]
+        plain(figure, path)
 
-    monkeypatch.setattr(detection, "write_file", write)
+    monkeypatch.setattr(detection, "save_png", save)
     return seen
 
 

@@ -4,6 +4,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
 from visionlab.images.resize import Resize
@@ -11,7 +13,7 @@ from visionlab.task import Batch, Data
 from visionlab.tasks.classification.augment import Augment
 from visionlab.tasks.detection.augment import BoxAugment
 from visionlab.tasks.detection.records import Annotated
-from visionlab.tasks.detection.splits import DetectionDataset, from_annotations
+from visionlab.tasks.detection.splits import DetectionDataset, canvas, from_annotations
 
 FLIPPED = BoxAugment(
     flip_prob=1.0, vertical_flip_prob=0.0, scale=[1.0, 1.0], rotation_degrees=0.0, min_visible=0.0
@@ -147,3 +149,11 @@ def test_boxes_are_counted_per_class_without_crowds() -> None:
     crowd = replace(scene(300), crowd=torch.tensor([True]))
     data = build(parts={**PARTS, "test": [*PARTS["test"], crowd]})
     assert data.class_counts == {"train": [5, 4], "val": [2, 2], "test": [1, 1]}
+
+
+@given(sides=st.lists(st.integers(1, 2000), min_size=1))
+def test_a_canvas_is_never_larger_than_needed(sides: list[int]) -> None:
+    found = canvas(torch.tensor(sides)).tolist()
+    assert all(length % 32 == 0 for length in found)
+    assert all(side <= length < side + 32 for side, length in zip(sides, found, strict=True))
+    assert canvas(torch.tensor([1, 32, 33, 608])).tolist() == [32, 32, 64, 608]

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from visionlab.tasks.keypoints.check_submission import PointsReport, check, main
+from visionlab.files.problems import Report
+from visionlab.tasks.keypoints.check_submission import check, main
 
 NAMES = ("c.jpg", "a.jpg", "b.jpg")
 HEADER = "file_name,Point_M0_X,Point_M0_Y,Point_M1_X,Point_M1_Y"
@@ -22,7 +23,7 @@ def write(folder: Path, rows: Sequence[str], *, header: str = HEADER) -> Path:
     return path
 
 
-def checked(folder: Path, rows: Sequence[str], *, header: str = HEADER) -> PointsReport:
+def checked(folder: Path, rows: Sequence[str], *, header: str = HEADER) -> Report:
     return check(write(folder, rows, header=header), NAMES, num_requested=2, images=None)
 
 
@@ -169,7 +170,7 @@ def test_points_outside_their_images_are_a_note(tmp_path: Path) -> None:
         write_image(images / name, size)
     report = check(path, NAMES, num_requested=2, images=images)
     assert report.is_valid
-    assert report.notes == ["2 of 6 points lie outside their image"]  # one is left, one below
+    assert report.notes == ["note: 2 of 6 points lie outside their image"]  # one is left, one below
     assert list(report.lines())[1] == "note: 2 of 6 points lie outside their image"
 
 
@@ -183,8 +184,8 @@ def test_rows_that_are_wrong_and_images_that_cannot_be_read_are_not_counted(
     (images / "b.jpg").write_text("no image")
     report = check(path, NAMES, num_requested=2, images=images)
     assert report.notes == [
-        "1 of 2 points lie outside their image",
-        f"1 images cannot be read in {images}; their points are not counted",
+        "note: 1 of 2 points lie outside their image",
+        f"note: 1 images cannot be read in {images}; their points are not counted",
     ]
 
 

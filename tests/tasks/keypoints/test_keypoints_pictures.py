@@ -61,14 +61,13 @@ def samples_of(
 def figures(monkeypatch: pytest.MonkeyPatch) -> dict[str, Figure]:
     """Return where the figures will be, by the name of the file."""
     seen: dict[str, Figure] = {}
-    plain = keypoints.storage.write_file
+    plain = keypoints.save_png
 
-    def write(path: Path, save: Any) -> None:
-        if path.suffix == ".png":
-            seen[path.stem] = save.func.__self__
-        plain(path, save)
+    def save(figure: Figure, path: Path) -> None:
+        seen[path.stem] = figure
+        plain(figure, path)
 
-    monkeypatch.setattr(keypoints.storage, "write_file", write)
+    monkeypatch.setattr(keypoints, "save_png", save)
     return seen
 
 

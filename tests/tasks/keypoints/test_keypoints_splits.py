@@ -353,7 +353,7 @@ class Declared:
             self.rows += batch.tolist()
             pixels = [torch.zeros(3, 2, 2, dtype=torch.uint8)] * len(batch)
             ones = torch.ones(len(batch), dtype=torch.int64)
-            yield Stack(batch, pixels, ones, self.sizes[batch], [])
+            yield Stack(batch, pixels, ones, self.sizes[batch])
 
 
 @given(

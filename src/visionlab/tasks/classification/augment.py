@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from visionlab.core import geometry, seeding
+from visionlab.core.checks import check_at_least, check_range
 from visionlab.images.normalise import normalise
 
 # top, left, flip, cutout y, cutout x: disabling one does not shift the others
@@ -34,12 +35,8 @@ class Augment:
     cutout_px: int
 
     def __post_init__(self) -> None:
-        if self.pad_px < 0:
-            raise ValueError(f"pad_px must be >= 0, got {self.pad_px}")
-        if not 0.0 <= self.flip_prob <= 1.0:
-            raise ValueError(f"flip_prob must be in [0, 1], got {self.flip_prob}")
-        if self.cutout_px < 0:
-            raise ValueError(f"cutout_px must be >= 0, got {self.cutout_px}")
+        check_at_least(self, 0, "pad_px", "cutout_px")
+        check_range(self, "[0, 1]", "flip_prob")
 
 
 def draw(keys: Tensor, *, seed: int, epoch: int) -> Tensor:

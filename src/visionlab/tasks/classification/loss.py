@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from visionlab.core.checks import check_range
+
 
 @dataclass(frozen=True, kw_only=True)
 class CrossEntropy:
@@ -25,8 +27,7 @@ class CrossEntropy:
     class_weights: Sequence[float] | None
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.label_smoothing < 1.0:
-            raise ValueError(f"label_smoothing must be in [0, 1), got {self.label_smoothing}")
+        check_range(self, "[0, 1)", "label_smoothing")
         if self.class_weights is not None and (
             min(self.class_weights, default=0.0) < 0 or not any(self.class_weights)
         ):

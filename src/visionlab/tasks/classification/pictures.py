@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from visionlab.files.atomic import write_file
+from visionlab.images.figures import image_grid, save_png
 from visionlab.images.lookup import find
 from visionlab.task import Split
 
@@ -31,17 +31,11 @@ def draw_worst(
         to_pixels: maps inputs (B, C, H, W) to pixels in [0, 1].
         num_images: maximum number of images.
     """
-    from matplotlib.figure import Figure
-
     worst = samples["label_prob"].float().argsort(stable=True)[:num_images].cpu()
     keys = samples["keys"].cpu()
     found = find(split, keys[worst].tolist(), batch_size=500)
     images = {int(batch.keys[row]): batch.inputs[row] for batch, row in found}
-    rows = -(-len(worst) // COLUMNS)
-    figure = Figure(figsize=(1.5 * COLUMNS, 1.9 * rows), layout="constrained")
-    axes = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
-    for axis in axes:
-        axis.axis("off")
+    figure, axes = image_grid(len(worst), num_columns=COLUMNS, width_in=1.5, height_in=1.9)
     for axis, row in zip(axes, worst.tolist(), strict=False):
         pixels = to_pixels(images[int(keys[row])][None])[0]
         axis.imshow(pixels.permute(1, 2, 0).cpu().numpy())
@@ -49,4 +43,4 @@ def draw_worst(
         prob = float(samples["label_prob"][row])
         axis.set_title(f"{label}: {prob:.2f}\npredicted {predicted}", fontsize=8, parse_math=False)
     folder.mkdir(parents=True, exist_ok=True)
-    write_file(folder / "worst.png", lambda file: figure.savefig(file, format="png", dpi=100))
+    save_png(figure, folder / "worst.png")

@@ -13,7 +13,7 @@ from visionlab.images.decoding import Images, Stack
 from visionlab.images.holdout import Holdout
 from visionlab.images.normalise import ImageDataset, normalisation_tensor, normalise, to_pixels
 from visionlab.images.splits import ImageSplit, Training
-from visionlab.images.square import render_square, square_fit, square_reduction
+from visionlab.images.square import render_square, square_fit, square_images
 from visionlab.images.views import View, view_batch
 from visionlab.task import Batch, Data, Split
 from visionlab.tasks.classification.augment import (
@@ -27,8 +27,6 @@ from visionlab.tasks.classification.augment import (
 )
 from visionlab.tasks.classification.records import LabelledFiles, LabelledImages
 
-_HINT = "; dataset.skip_unreadable=true leaves out such files"
-
 
 @dataclass(frozen=True, kw_only=True)
 class ClassificationDataset(ImageDataset):
@@ -36,8 +34,7 @@ class ClassificationDataset(ImageDataset):
 
     Attributes:
         val: share of the training images held out for validation.
-        mean: one value per channel, for pixels in [0, 1].
-        std: likewise.
+        mean, std: see `ImageDataset`.
     """
 
     val: Holdout
@@ -124,12 +121,7 @@ def in_files(
     normalisation = normalisation_tensor(dataset.mean, dataset.std, num_channels=3).to(device)
     splits = {}
     for name, samples in parts.items():
-        images = Images(
-            samples.sources,
-            factor=functools.partial(square_reduction, size_px=size_px),
-            num_workers=num_workers,
-            hint=_HINT,
-        )
+        images = square_images(samples.sources, size_px=size_px, num_workers=num_workers)
         make = functools.partial(
             file_split, samples, images, size_px=size_px, normalisation=normalisation
         )

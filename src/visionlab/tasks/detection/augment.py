@@ -11,6 +11,7 @@ from torch import Tensor
 
 from visionlab.core import boxes as box_arithmetic
 from visionlab.core import geometry, seeding
+from visionlab.core.checks import check_range
 
 # flip, vertical flip, scale, x, y, rotation: disabling one does not shift the others
 NUM_DRAWS = 6
@@ -39,15 +40,12 @@ class BoxAugment:
     min_visible: float
 
     def __post_init__(self) -> None:
-        for name in ("flip_prob", "vertical_flip_prob", "min_visible"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}")
+        check_range(self, "[0, 1]", "flip_prob", "vertical_flip_prob", "min_visible")
         if len(self.scale) != 2 or not 0.0 < self.scale[0] <= self.scale[1] < math.inf:
             raise ValueError(
                 f"scale must be the least and the largest factor, above 0, got {list(self.scale)}"
             )
-        if not 0.0 <= self.rotation_degrees <= 180.0:
-            raise ValueError(f"rotation_degrees must be in [0, 180], got {self.rotation_degrees}")
+        check_range(self, "[0, 180]", "rotation_degrees")
 
     def matrices(self, keys: Tensor, sizes: Tensor, *, seed: int, epoch: int) -> Tensor:
         """Return the matrix of each image, (B, 3, 3) float64.

@@ -6,70 +6,20 @@ The exit code is 0 if the file is valid and 1 otherwise.
 """
 
 import argparse
-import json
 import math
 import reprlib
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from visionlab.files.problems import format_problems, group_problems
+from visionlab.files.problems import Problem, Report, print_report, report_problems
+from visionlab.tasks.detection.datasets import coco_json
 
 MAX_PER_IMAGE = 100  # limit of COCO's evaluation
 _KEYS = ("image_id", "category_id", "bbox", "score")
 _Sides = tuple[float, float] | None
-_Problem = tuple[str, str]  # the rule, the value found
-
-
-@dataclass(frozen=True, kw_only=True)
-class Report:
-    """Result of a check of COCO results.
-
-    Attributes:
-        num_images: images of the annotations.
-        num_entries: entries of the results.
-        per_category: number of entries of each category, by name.
-        problems: the first few violations of each broken rule.
-        counts: number of violations of each rule.
-        empty_images: number of images without entries.
-        crowded_images: number of images with more than `MAX_PER_IMAGE` entries.
-        sizeless_images: number of images without a size, whose bounds are not checked.
-    """
-
-    num_images: int
-    num_entries: int
-    per_category: Mapping[str, int]
-    problems: Mapping[str, Sequence[str]]
-    counts: Mapping[str, int]
-    empty_images: int
-    crowded_images: int
-    sizeless_images: int
-
-    @property
-    def is_valid(self) -> bool:
-        """Whether no rule is broken; images without entries break none."""
-        return not self.problems
-
-    def lines(self) -> Iterator[str]:
-        """Yield the lines of the report."""
-        yield f"{self.num_entries} entries for {self.num_images} images"
-        for name, count in self.per_category.items():
-            yield f"  {name}: {count}"
-        unit = f"of {self.num_entries} entries"
-        yield from format_problems(self.problems, self.counts, unit=unit)
-        if self.empty_images:
-            yield f"warning, no failure: {self.empty_images} images have no entry"
-        if self.crowded_images:
-            yield (
-                f"note: {self.crowded_images} images have more than {MAX_PER_IMAGE} entries; "
-                f"evaluation counts only the best {MAX_PER_IMAGE}"
-            )
-        if self.sizeless_images:
-            yield f"note: {self.sizeless_images} images have no size; their bounds are not checked"
-        yield "VALID" if self.is_valid else "NOT VALID"
 
 
 def check(results: Any, annotations: Any, tolerance_px: float) -> Report:
@@ -87,17 +37,18 @@ def check(results: Any, annotations: Any, tolerance_px: float) -> Report:
         raise ValueError(f"results must be a list, got {type(results).__name__}")
     sizes = _sizes(_section(annotations, "images"))
     names = {each["id"]: str(each.get("name")) for each in _section(annotations, "categories")}
-    examples, counts = group_problems(_problems(results, sizes, names, tolerance_px))
     per_image, per_category = (_count(results, key) for key in ("image_id", "category_id"))
-    return Report(
-        num_images=len(sizes),
-        num_entries=len(results),
-        per_category=_by_name(per_category, names),
-        problems=examples,
-        counts=counts,
-        empty_images=sum(per_image[image] == 0 for image in sizes),
-        crowded_images=sum(per_image[image] > MAX_PER_IMAGE for image in sizes),
-        sizeless_images=sum(size is None for size in sizes.values()),
+    return report_problems(
+        _problems(results, sizes, names, tolerance_px),
+        summary=[
+            f"{len(results)} entries for {len(sizes)} images",
+            *(
+                f"  {name}: {per_category[number]}"
+                for number, name in coco_json.distinct_names(names).items()
+            ),
+        ],
+        unit=f"of {len(results)} entries",
+        notes=list(_notes(per_image, sizes)),
     )
 
 
@@ -116,14 +67,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="how far a box may extend beyond its image (1.0)",
     )
     options = parser.parse_args(argv)
-    try:
-        results, annotations = _load(options.results), _load(options.annotations)
-        report = check(results, annotations, options.tolerance_px)
-    except (ValueError, OSError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    sys.stdout.writelines(f"{line}\n" for line in (str(options.results), *report.lines()))
-    return 0 if report.is_valid else 1
+
+    def checked() -> Report:
+        results, annotations = map(coco_json.load, (options.results, options.annotations))
+        return check(results, annotations, options.tolerance_px)
+
+    return print_report(options.results, checked)
 
 
 def _pixels(text: str) -> float:
@@ -133,11 +82,16 @@ def _pixels(text: str) -> float:
     return value
 
 
-def _load(path: Path) -> Any:
-    try:
-        return json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} must be JSON, got {error}") from error
+def _notes(per_image: Counter[int], sizes: Mapping[int, _Sides]) -> Iterator[str]:
+    if count := sum(per_image[image] == 0 for image in sizes):
+        yield f"warning, no failure: {count} images have no entry"
+    if count := sum(per_image[image] > MAX_PER_IMAGE for image in sizes):
+        yield (
+            f"note: {count} images have more than {MAX_PER_IMAGE} entries; "
+            f"evaluation counts only the best {MAX_PER_IMAGE}"
+        )
+    if count := sum(size is None for size in sizes.values()):
+        yield f"note: {count} images have no size; their bounds are not checked"
 
 
 def _section(annotations: Any, name: str) -> list[Mapping[str, Any]]:
@@ -164,7 +118,7 @@ def _problems(
     sizes: Mapping[int, _Sides],
     names: Mapping[int, str],
     tolerance_px: float,
-) -> Iterator[_Problem]:
+) -> Iterator[Problem]:
     """Yield violations; a malformed entry violates one rule only."""
     first: dict[tuple[Any, ...], int] = {}
     for index, entry in enumerate(results):
@@ -180,7 +134,7 @@ def _problems(
             yield "each entry must differ", f"{where}: the same box as entry {first[identity]}"
 
 
-def _malformed(entry: Any) -> _Problem | None:
+def _malformed(entry: Any) -> Problem | None:
     if not isinstance(entry, dict):
         return "an entry must be an object", reprlib.repr(entry)
     missing = [key for key in _KEYS if key not in entry]
@@ -200,7 +154,7 @@ def _broken(
     sizes: Mapping[int, _Sides],
     names: Mapping[int, str],
     tolerance_px: float,
-) -> Iterator[_Problem]:
+) -> Iterator[Problem]:
     image, (x, y, width, height), score = entry["image_id"], entry["bbox"], entry["score"]
     if image not in sizes:
         yield "image_id must be one of the annotations", str(image)
@@ -222,24 +176,13 @@ def _broken(
 
 
 def _is_number(value: Any) -> bool:
-    if type(value) is int:
-        return abs(value) < 2**63
-    return type(value) is float and math.isfinite(value)
+    return coco_json.is_number(value) and math.isfinite(value)
 
 
 def _count(results: Sequence[Any], key: str) -> Counter[int]:
     """Return the number of entries for each integer value of a key."""
     values = (entry.get(key) for entry in results if isinstance(entry, dict))
     return Counter(value for value in values if type(value) is int)
-
-
-def _by_name(per_category: Mapping[int, int], names: Mapping[int, str]) -> dict[str, int]:
-    """Return counts by name; the id is added to a name that several categories share."""
-    shared = {name for name, count in Counter(names.values()).items() if count > 1}
-    return {
-        f"{name} ({number})" if name in shared else name: per_category.get(number, 0)
-        for number, name in names.items()
-    }
 
 
 if __name__ == "__main__":

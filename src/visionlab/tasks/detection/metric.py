@@ -7,8 +7,11 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch
 from torch import Tensor
+from torchvision.ops import box_convert
 
+from visionlab.core.boxes import areas, intersections
 from visionlab.tasks.detection.records import Annotated, BoxTargets, Detections
+from visionlab.tasks.detection.submission import coco_results
 
 NAMES = (
     *("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large"),
@@ -69,7 +72,9 @@ class AveragePrecision:
             raise ValueError("an average precision needs at least one image, got 0")
         truth = _truth(self._annotated, num_classes=len(self.names) - len(NAMES))
         evaluation = self._evaluate(truth, _results(self._found))
-        per_class = [_mean(column) for column in np.moveaxis(_precision(evaluation), -1, 0)]
+        # precision is (IoU, recall, class, area, limit): all areas, 100 detections
+        precision = evaluation.eval["precision"][:, :, :, 0, -1]
+        per_class = [_mean(column) for column in np.moveaxis(precision, -1, 0)]
         numbers = [float(value) for value in evaluation.stats[: len(NAMES)]]
         return dict(zip(self.names, [*numbers, *per_class], strict=True))
 
@@ -143,23 +148,14 @@ def _evaluate_reference(truth: dict[str, Any], results: Sequence[Mapping[str, An
 
 def _truth(annotated: Sequence[Annotated], *, num_classes: int) -> dict[str, Any]:
     """Return the annotations in COCO's format; images are numbered in order."""
+    names = ("image_id", "category_id", "bbox", "area", "iscrowd")
     entries: list[dict[str, Any]] = []
     for image, sample in enumerate(annotated):
-        corners = sample.boxes.numpy()
-        bboxes = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
-        columns = (bboxes, sample.labels, sample.crowd, sample.areas)
-        rows = zip(*(column.tolist() for column in columns), strict=True)
-        for bbox, label, is_crowd, area in rows:
-            entries.append(
-                {
-                    "id": len(entries) + 1,  # 0 means "no match" in the evaluator
-                    "image_id": image,
-                    "category_id": label,
-                    "bbox": bbox,
-                    "area": area,
-                    "iscrowd": int(is_crowd),
-                }
-            )
+        bboxes = box_convert(sample.boxes, "xyxy", "xywh")
+        columns = (sample.labels, bboxes, sample.areas, sample.crowd.int())
+        for row in zip(*(column.tolist() for column in columns), strict=True):
+            # from 1: 0 means "no match" in the evaluator
+            entries.append({"id": len(entries) + 1, **dict(zip(names, (image, *row), strict=True))})
     return {
         "info": {},
         "images": [
@@ -173,22 +169,10 @@ def _truth(annotated: Sequence[Annotated], *, num_classes: int) -> dict[str, Any
 
 def _results(found: Sequence[Detections]) -> list[dict[str, Any]]:
     """Return the detections in COCO's format."""
-    results = []
-    for image, (boxes, scores, labels) in enumerate(found):
-        corners = boxes.double()
-        bboxes = torch.cat([corners[:, :2], corners[:, 2:] - corners[:, :2]], dim=1)
-        results += [
-            {"image_id": image, "category_id": label, "bbox": bbox, "score": score}
-            for bbox, score, label in zip(
-                bboxes.tolist(), scores.tolist(), labels.tolist(), strict=True
-            )
-        ]
-    return results
-
-
-def _precision(evaluation: Any) -> Any:
-    """Return precision (IoU, recall, class) for all areas and 100 detections."""
-    return evaluation.eval["precision"][:, :, :, 0, -1]
+    counts = torch.tensor([len(each.scores) for each in found])
+    images = torch.arange(len(found)).repeat_interleave(counts)
+    boxes, scores, labels = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return coco_results(images.tolist(), labels.tolist(), boxes, scores)
 
 
 def _mean(values: Any) -> float:
@@ -205,7 +189,7 @@ def _outcomes(found: Detections, annotated: Annotated) -> _Array:
     a crowd of its class is ignored.
     """
     outcomes = np.full(len(found.scores), WRONG, dtype=np.int8)
-    boxes, objects = found.boxes.double().numpy(), annotated.boxes.numpy()
+    boxes, objects = found.boxes.double(), annotated.boxes
     labels, object_labels = found.labels.numpy(), annotated.labels.numpy()
     order = np.argsort(-found.scores.numpy(), kind="stable")
     crowd = annotated.crowd.numpy()
@@ -217,12 +201,13 @@ def _outcomes(found: Detections, annotated: Annotated) -> _Array:
     return outcomes
 
 
-def _matched(boxes: _Array, objects: _Array, crowd: _Array) -> _Array:
+def _matched(boxes: Tensor, objects: Tensor, crowd: _Array) -> _Array:
     """Return the outcomes of detections (D, 4) of one class, highest scores first."""
-    common, sizes = _intersections(boxes, objects), _sizes(boxes)[:, None]
+    common = intersections(boxes[:, None], objects).numpy()
+    sizes = areas(boxes)[:, None].numpy()
     inside = (common >= MATCH_IOU * sizes)[:, crowd].any(axis=1)
     outcomes = np.where(inside, IGNORED, WRONG).astype(np.int8)
-    union = sizes + _sizes(objects) - common
+    union = sizes + areas(objects).numpy() - common
     overlaps = (common / np.maximum(union, _TINY))[:, ~crowd]
     overlaps[overlaps < MATCH_IOU] = 0.0
     for row in overlaps.any(axis=1).nonzero()[0]:
@@ -232,17 +217,3 @@ def _matched(boxes: _Array, objects: _Array, crowd: _Array) -> _Array:
             outcomes[row] = RIGHT
             overlaps[:, best] = 0.0
     return outcomes
-
-
-def _intersections(boxes: _Array, objects: _Array) -> _Array:
-    """Return the intersection areas of boxes (D, 4) and objects (K, 4), (D, K)."""
-    low = np.maximum(boxes[:, None, :2], objects[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], objects[None, :, 2:])
-    shared: _Array = (high - low).clip(min=0.0).prod(axis=2)
-    return shared
-
-
-def _sizes(boxes: _Array) -> _Array:
-    """Return the areas of boxes (D, 4), (D,)."""
-    sizes: _Array = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-    return sizes

@@ -1,7 +1,5 @@
 """Pictures of detections and annotated boxes."""
 
-import functools
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,14 +8,13 @@ import torch
 from torch import Tensor
 
 from visionlab.core.geometry import transform_boxes
-from visionlab.files.atomic import write_file
+from visionlab.images.figures import image_grid, save_png
 from visionlab.images.lookup import find
 from visionlab.task import Batch, Split
 from visionlab.tasks.detection.records import Annotated, Detections
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 COLUMNS = 4
 TRUTH = {"edgecolor": "#0072b2", "linestyle": "--", "linewidth": 1.6}  # Okabe and Ito's blue
@@ -59,7 +56,7 @@ def draw_detections(
     places: dict[int, list[Axes]] = {}
     figures = {}
     for name, rows in pictures.items():
-        figures[name], axes = _grid(count)
+        figures[name], axes = image_grid(count, num_columns=COLUMNS, width_in=4.0, height_in=3.4)
         for axis, row in zip(axes, rows, strict=False):
             places.setdefault(keys[row], []).append(axis)
     rows_by_key = {key: row for row, key in enumerate(keys)}
@@ -76,19 +73,7 @@ def draw_detections(
             _draw(axis, batch, number, detections, class_names=class_names, to_pixels=to_pixels)
     folder.mkdir(parents=True, exist_ok=True)
     for name, figure in figures.items():
-        write_file(folder / f"{name}.png", functools.partial(figure.savefig, format="png", dpi=100))
-
-
-def _grid(count: int) -> "tuple[Figure, Sequence[Axes]]":
-    """Return a figure with at least `count` axes."""
-    from matplotlib.figure import Figure
-
-    num_rows = max(1, math.ceil(count / COLUMNS))
-    figure = Figure(figsize=(4.0 * COLUMNS, 3.4 * num_rows), layout="constrained")
-    axes = figure.subplots(num_rows, COLUMNS, squeeze=False).ravel()
-    for axis in axes:
-        axis.axis("off")
-    return figure, list(axes)
+        save_png(figure, folder / f"{name}.png")
 
 
 def _draw(

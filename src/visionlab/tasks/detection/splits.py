@@ -13,7 +13,7 @@ from visionlab.images.batching import aspect_batches, group_batches
 from visionlab.images.decoding import Images, Stack
 from visionlab.images.holdout import Holdout
 from visionlab.images.normalise import ImageDataset, normalisation_tensor, normalise, to_pixels
-from visionlab.images.resize import Resize, padded
+from visionlab.images.resize import Resize
 from visionlab.images.splits import ImageSplit, Training
 from visionlab.task import Batch, Data
 from visionlab.tasks.detection.augment import BoxAugment, keep_visible
@@ -28,8 +28,7 @@ class DetectionDataset(ImageDataset):
 
     Attributes:
         resize: size of the images as the model's input.
-        mean: one value per channel, for pixels in [0, 1].
-        std: likewise.
+        mean, std: see `ImageDataset`.
     """
 
     resize: Resize
@@ -135,10 +134,10 @@ def box_split(
         num_workers: decoding processes; 0 decodes in this one.
         training: augmentation and seed, or None for plain images in a fixed order.
     """
-    sides = [(sample.width_px, sample.height_px) for sample in samples]
-    sizes = [resize.size(width_px=width, height_px=height) for width, height in sides]
-    scales = [resize.scale(width_px=width, height_px=height) for width, height in sides]
-    canvases = torch.tensor([_canvas(size) for size in sizes])
+    sides = [{"width_px": sample.width_px, "height_px": sample.height_px} for sample in samples]
+    sizes = torch.tensor([resize.size(**each) for each in sides])
+    scales = torch.tensor([resize.scale(**each) for each in sides], dtype=torch.float64)
+    keys = torch.tensor([sample.key for sample in samples])
     zoom = math.sqrt(math.prod(training.augmentation.scale)) if training else 1.0
     images = Images(
         [sample.image for sample in samples],
@@ -147,31 +146,24 @@ def box_split(
     )
 
     def assemble(stack: Stack, epoch: int) -> Batch:
-        rows = stack.rows.tolist()
-        of_batch = [samples[row] for row in rows]
+        of_batch = [samples[row] for row in stack.rows.tolist()]
         _check_sizes(stack, of_batch)
-        keys = torch.tensor([sample.key for sample in of_batch])
-        batch_sizes = torch.tensor([sizes[row] for row in rows], dtype=torch.float64)
-        factors = torch.tensor([scales[row] for row in rows], dtype=torch.float64)
-        matrices = geometry.scalings(factors[:, None].expand(-1, 2))
+        batch_keys, batch_sizes = keys[stack.rows], sizes[stack.rows]
+        matrices = geometry.scalings(scales[stack.rows, None].expand(-1, 2))
         min_visible = 0.0
         if training:
-            augmentation = training.augmentation
-            moves = augmentation.matrices(keys, batch_sizes, seed=training.seed, epoch=epoch)
-            matrices, min_visible = moves @ matrices, augmentation.min_visible
-        width, height = canvases[stack.rows].amax(dim=0).tolist()
-        inputs = _render(
-            stack,
-            matrices,
-            [sizes[row] for row in rows],
-            canvas=(height, width),
-            normalisation=normalisation,
-        )
+            moves = training.augmentation.matrices(
+                batch_keys, batch_sizes.double(), seed=training.seed, epoch=epoch
+            )
+            matrices, min_visible = moves @ matrices, training.augmentation.min_visible
+        inputs = _render(stack, matrices, batch_sizes, normalisation=normalisation)
+        device = inputs.device
         targets = _targets(
-            of_batch, matrices, batch_sizes, min_visible=min_visible, device=inputs.device
+            of_batch, matrices, batch_sizes.double(), min_visible=min_visible, device=device
         )
-        return Batch(inputs, targets, keys.to(inputs.device), matrices.float().to(inputs.device))
+        return Batch(inputs, targets, batch_keys.to(device), matrices.float().to(device))
 
+    canvases = canvas(sizes)
     if training:
         aspects = canvases[:, 0] / canvases[:, 1]
         order = functools.partial(aspect_batches, aspects, seed=training.seed)
@@ -183,9 +175,9 @@ def box_split(
     )
 
 
-def _canvas(size: tuple[int, int]) -> tuple[int, int]:
-    width, height = (padded(side, multiple_px=PAD_MULTIPLE_PX) for side in size)
-    return width, height
+def canvas(sizes: Tensor) -> Tensor:
+    """Return the next multiples of `PAD_MULTIPLE_PX` for integer sides."""
+    return (sizes + PAD_MULTIPLE_PX - 1) // PAD_MULTIPLE_PX * PAD_MULTIPLE_PX
 
 
 def _check_sizes(stack: Stack, samples: Sequence[Annotated]) -> None:
@@ -197,29 +189,15 @@ def _check_sizes(stack: Stack, samples: Sequence[Annotated]) -> None:
             )
 
 
-def _render(
-    stack: Stack,
-    matrices: Tensor,
-    sizes: Sequence[tuple[int, int]],
-    *,
-    canvas: tuple[int, int],
-    normalisation: Tensor,
-) -> Tensor:
-    """Return normalised images on a canvas, (B, 3, height, width) float32.
-
-    Args:
-        stack: the decoded images.
-        matrices: (B, 3, 3), original to input pixels.
-        sizes: width and height of each image as input.
-        canvas: height and width.
-        normalisation: (2, 3) float32.
-    """
+def _render(stack: Stack, matrices: Tensor, sizes: Tensor, *, normalisation: Tensor) -> Tensor:
+    """Return normalised images in the corner of a canvas, (B, 3, height, width) float32."""
     device = normalisation.device
-    inputs = torch.zeros(len(sizes), 3, *canvas, device=device)
-    matrices = matrices @ stack.enlargements()
-    for row, (image, (width, height)) in enumerate(zip(stack.images(device), sizes, strict=True)):
+    canvas_width, canvas_height = canvas(sizes.amax(dim=0)).tolist()
+    inputs = torch.zeros(len(sizes), 3, canvas_height, canvas_width, device=device)
+    images = zip(stack.images(device), matrices @ stack.enlargements(), sizes.tolist(), strict=True)
+    for row, (image, matrix, (width, height)) in enumerate(images):
         inputs[row, :, :height, :width] = geometry.resample(
-            normalise(image[None], normalisation), matrices[row, None], size=(height, width)
+            normalise(image[None], normalisation), matrix[None], size=(height, width)
         )[0]
     return inputs
 

@@ -3,12 +3,14 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 from torch import Tensor
+from torchvision.ops import box_convert
 
 from visionlab.files import atomic as storage
 from visionlab.task import Split
+from visionlab.tasks.detection.records import Detections
 
 
 def write_results(
@@ -40,27 +42,36 @@ def write_results(
         OSError: the file cannot be written; an old file is untouched.
     """
     path = folder / f"{split_label}_bbox_results.json"
-    counts = samples["num_detections"].cpu().numpy()
-    boxes = samples["boxes"].cpu().double().numpy().reshape(-1, 4)
-    scores = samples["scores"].cpu().double().numpy()
-    labels = samples["labels"].cpu().numpy()
-    if not counts.sum() == len(boxes) == len(scores) == len(labels):
+    counts = samples["num_detections"].cpu()
+    boxes, scores, labels = (samples[name].cpu() for name in Detections._fields)
+    if not int(counts.sum()) == len(boxes) == len(scores) == len(labels):
         lengths = f"{len(boxes)} boxes, {len(scores)} scores, {len(labels)} labels"
         raise ValueError(f"{path} must get {counts.sum()} detections as counted, got {lengths}")
     unknown = labels[(labels < 0) | (labels >= len(class_ids))]
     if len(unknown):
         raise ValueError(f"labels must be in [0, {len(class_ids)}), got {unknown[0]}")
-    if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
+    if not (boxes.isfinite().all() and scores.isfinite().all()):
         raise ValueError(f"{path} must get finite boxes and scores, got others")
-    boxes = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
-    columns = (
-        np.repeat(samples["keys"].cpu().numpy(), counts).tolist(),
-        [class_ids[label] for label in labels.tolist()],
-        boxes.tolist(),
-        scores.tolist(),
-    )
-    names = ("image_id", "category_id", "bbox", "score")
-    entries = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+    images = samples["keys"].cpu().repeat_interleave(counts)
+    categories = [class_ids[label] for label in labels.tolist()]
+    entries = coco_results(images.tolist(), categories, boxes, scores)
     folder.mkdir(parents=True, exist_ok=True)
     storage.write_text(path, json.dumps(entries) + "\n")
     return path
+
+
+def coco_results(
+    images: Sequence[int], categories: Sequence[int], boxes: Tensor, scores: Tensor
+) -> list[dict[str, Any]]:
+    """Return M detections as entries of COCO's results.
+
+    Args:
+        images: their image ids.
+        categories: their category ids.
+        boxes: (M, 4) as x1, y1, x2, y2 in pixels of the original image.
+        scores: (M,).
+    """
+    bboxes = box_convert(boxes.double().view(-1, 4), "xyxy", "xywh").tolist()
+    names = ("image_id", "category_id", "bbox", "score")
+    rows = zip(images, categories, bboxes, scores.tolist(), strict=True)
+    return [dict(zip(names, row, strict=True)) for row in rows]

@@ -12,11 +12,13 @@ import torch
 from torch import Tensor
 
 from visionlab.core import geometry, seeding
+from visionlab.core.checks import check_choice, check_range
 from visionlab.images import photometric
 from visionlab.images.rendering import Change
 
 Choose = Literal["each", "one"]
 _CHANGES = ("affine", "crop", "mirror", "bars", "colour", "grey", "blur")
+_PROBS = tuple(f"{change}_prob" for change in _CHANGES)
 _VALUES = (
     *("rotation", "scale", "stretch", "shift_x", "shift_y", "crop", "crop_x", "crop_y"),
     *("bars_place", "bars_first", "bars_last", "brightness", "contrast", "blur"),
@@ -71,23 +73,23 @@ class PointAugment:
     blur_px: Sequence[int]
 
     def __post_init__(self) -> None:
-        if self.choose not in get_args(Choose):
+        check_choice(self, get_args(Choose), "choose")
+        check_range(self, "[0, 1]", *_PROBS)
+        total = sum(getattr(self, name) for name in _PROBS)
+        if self.choose == "one" and total > 1.0 + 1e-9:
             raise ValueError(
-                f"choose must be one of {', '.join(get_args(Choose))}, got {self.choose!r}"
+                f"the probabilities must add up to at most 1 with choose=one, got {total:g}"
             )
-        self._check_probs()
         for name in ("scale", "stretch"):
             pair = getattr(self, name)
             if len(pair) != 2 or not 0.0 < pair[0] <= pair[1] < math.inf:
                 raise ValueError(
                     f"{name} must be the least and the largest factor, above 0, got {list(pair)}"
                 )
-        limits = {"rotation_degrees": 180.0, "shift": 1.0, "bars_max": 0.5}
-        for name, limit in {**limits, "brightness": 1.0, "contrast": 1.0}.items():
-            if not 0.0 <= getattr(self, name) <= limit:
-                raise ValueError(f"{name} must be in [0, {limit:g}], got {getattr(self, name)}")
-        if not 0.0 < self.crop_min_scale <= 1.0:
-            raise ValueError(f"crop_min_scale must be in (0, 1], got {self.crop_min_scale}")
+        check_range(self, "[0, 180]", "rotation_degrees")
+        check_range(self, "[0, 0.5]", "bars_max")
+        check_range(self, "[0, 1]", "shift", "brightness", "contrast")
+        check_range(self, "(0, 1]", "crop_min_scale")
         if not self.blur_px or not all(width > 0 and width % 2 for width in self.blur_px):
             raise ValueError(f"blur_px must be odd numbers >= 1, got {list(self.blur_px)}")
 
@@ -104,28 +106,13 @@ class PointAugment:
             blur_px=self._blur(draws, made),
         )
 
-    def _check_probs(self) -> None:
-        probs = {f"{change}_prob": self._prob(change) for change in _CHANGES}
-        for name, prob in probs.items():
-            if not 0.0 <= prob <= 1.0:
-                raise ValueError(f"{name} must be in [0, 1], got {prob}")
-        if self.choose == "one" and sum(probs.values()) > 1.0 + 1e-9:
-            raise ValueError(
-                "the probabilities must add up to at most 1 with choose=one, "
-                f"got {sum(probs.values()):g}"
-            )
-
-    def _prob(self, change: str) -> float:
-        prob: float = getattr(self, f"{change}_prob")
-        return prob
-
     def _made(self, draws: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return whether each change is made, (B,) bool."""
         if self.choose == "each":
-            return {change: draws[change] < self._prob(change) for change in _CHANGES}
+            return {change: draws[change] < getattr(self, f"{change}_prob") for change in _CHANGES}
         made, end = {}, 0.0
         for change in _CHANGES:
-            start, end = end, end + self._prob(change)
+            start, end = end, end + getattr(self, f"{change}_prob")
             made[change] = (draws["choice"] >= start) & (draws["choice"] < end)
         return made
 

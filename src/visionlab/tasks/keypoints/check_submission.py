@@ -10,56 +10,21 @@ import csv
 import re
 import reprlib
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
 
-from visionlab.files.problems import format_problems, group_problems
+from visionlab.files.problems import Problem, Report, print_report, report_problems
 from visionlab.images.paths import header_size
 from visionlab.tasks.keypoints.datasets.requested_points import read_requested, submission_header
 
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
 _Row = tuple[int, list[str]]  # the number of its line, its cells
-_Problem = tuple[str, str]  # the rule, the value found
-
-
-@dataclass(frozen=True, kw_only=True)
-class PointsReport:
-    """Result of a check of keypoints.
-
-    Attributes:
-        num_images: images of the list.
-        num_requested: points of each image.
-        num_rows: rows of the submission.
-        problems: the first few violations of each broken rule.
-        counts: number of violations of each rule.
-        notes: remarks that do not make the file invalid.
-    """
-
-    num_images: int
-    num_requested: int
-    num_rows: int
-    problems: Mapping[str, Sequence[str]]
-    counts: Mapping[str, int]
-    notes: Sequence[str]
-
-    @property
-    def is_valid(self) -> bool:
-        """Whether no rule is broken."""
-        return not self.problems
-
-    def lines(self) -> Iterator[str]:
-        """Yield the lines of the report."""
-        yield f"{self.num_rows} rows for {self.num_images} images, {self.num_requested} points each"
-        yield from format_problems(self.problems, self.counts, unit="places")
-        yield from (f"note: {note}" for note in self.notes)
-        yield "VALID" if self.is_valid else "NOT VALID"
 
 
 def check(
     submission: Path, names: Sequence[str], *, num_requested: int, images: Path | None
-) -> PointsReport:
+) -> Report:
     """Check a submission against the list of requested points.
 
     Args:
@@ -78,19 +43,15 @@ def check(
         raise FileNotFoundError(f"{images} must be a folder of images, found no such folder")
     columns = submission_header(num_requested)
     rows = [(number, _name(cells)) for number, cells in islice(_lines(submission), 1, None)]
-    examples, counts = group_problems(
-        chain(
-            _header_problems(submission, columns),
-            _name_problems(rows, names),
-            _cell_problems(submission, columns),
-        )
+    problems = chain(
+        _header_problems(submission, columns),
+        _name_problems(rows, names),
+        _cell_problems(submission, columns),
     )
-    return PointsReport(
-        num_images=len(names),
-        num_requested=num_requested,
-        num_rows=len(rows),
-        problems=examples,
-        counts=counts,
+    return report_problems(
+        problems,
+        summary=[f"{len(rows)} rows for {len(names)} images, {num_requested} points each"],
+        unit="places",
         notes=[] if images is None else list(_outside(submission, names, num_requested, images)),
     )
 
@@ -106,16 +67,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--images", type=Path, help="their folder: count points outside of them")
     parser.add_argument("--num-points", type=_count, help="number of points of the data set")
     options = parser.parse_args(argv)
-    try:
+
+    def checked() -> Report:
         names, requested = read_requested(options.requested, num_points=options.num_points)
-        report = check(
-            options.submission, names, num_requested=len(requested[0]), images=options.images
-        )
-    except (ValueError, OSError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    sys.stdout.writelines(f"{line}\n" for line in (str(options.submission), *report.lines()))
-    return 0 if report.is_valid else 1
+        num_requested = len(requested[0])
+        return check(options.submission, names, num_requested=num_requested, images=options.images)
+
+    return print_report(options.submission, checked)
 
 
 def _count(text: str) -> int:
@@ -144,7 +102,7 @@ def _name(cells: Sequence[str]) -> str:
     return cells[0] if cells else ""
 
 
-def _header_problems(path: Path, columns: Sequence[str]) -> Iterator[_Problem]:
+def _header_problems(path: Path, columns: Sequence[str]) -> Iterator[Problem]:
     rule = f"the header must be {columns[0]},{columns[1]},{columns[2]},...,{columns[-1]}"
     _, header = next(_lines(path), (1, []))
     if len(header) != len(columns):
@@ -154,7 +112,7 @@ def _header_problems(path: Path, columns: Sequence[str]) -> Iterator[_Problem]:
             yield rule, f"column {number}: {reprlib.repr(found)}, must be {column}"
 
 
-def _name_problems(rows: Iterable[tuple[int, str]], names: Sequence[str]) -> Iterator[_Problem]:
+def _name_problems(rows: Iterable[tuple[int, str]], names: Sequence[str]) -> Iterator[Problem]:
     places = {name: place for place, name in enumerate(names)}
     lines: dict[str, int] = {}
     before = ""
@@ -174,7 +132,7 @@ def _name_problems(rows: Iterable[tuple[int, str]], names: Sequence[str]) -> Ite
             yield "each image of the list must have a row", f"{name!r} has none"
 
 
-def _cell_problems(path: Path, columns: Sequence[str]) -> Iterator[_Problem]:
+def _cell_problems(path: Path, columns: Sequence[str]) -> Iterator[Problem]:
     for number, cells in islice(_lines(path), 1, None):
         if len(cells) != len(columns):
             yield f"a row must have {len(columns)} columns", f"line {number}: {len(cells)}"
@@ -203,9 +161,9 @@ def _outside(path: Path, names: Sequence[str], num_requested: int, images: Path)
         num_outside += sum(
             not (0 <= a <= width and 0 <= b <= height) for a, b in zip(x, y, strict=True)
         )
-    yield f"{num_outside} of {num_points} points lie outside their image"
+    yield f"note: {num_outside} of {num_points} points lie outside their image"
     if sizeless:
-        yield f"{sizeless} images cannot be read in {images}; their points are not counted"
+        yield f"note: {sizeless} images cannot be read in {images}; their points are not counted"
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from visionlab.core.checks import check_at_least, check_positive
 from visionlab.tasks.keypoints.records import PointTargets
 
 
@@ -38,8 +39,7 @@ class SmoothL1:
     beta: float
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.beta < math.inf:
-            raise ValueError(f"beta must be >= 0, got {self.beta}")
+        check_at_least(self, 0, "beta")
 
     def __call__(self, outputs: Tensor, targets: PointTargets) -> dict[str, Tensor]:
         """Return `smooth_l1`, (B,), for points (B, K, 2)."""
@@ -65,9 +65,7 @@ class Wing:
     curvature: float
 
     def __post_init__(self) -> None:
-        for name in ("width", "curvature"):
-            if not 0.0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be > 0, got {getattr(self, name)}")
+        check_positive(self, "width", "curvature")
 
     def __call__(self, outputs: Tensor, targets: PointTargets) -> dict[str, Tensor]:
         """Return `wing`, (B,), for points (B, K, 2)."""
@@ -94,8 +92,7 @@ class Enme:
     alpha: float
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.alpha < math.inf:
-            raise ValueError(f"alpha must be >= 0, got {self.alpha}")
+        check_at_least(self, 0, "alpha")
 
     def __call__(self, outputs: Tensor, targets: PointTargets) -> dict[str, Tensor]:
         """Return `enme`, (B,), for points (B, K, 2)."""

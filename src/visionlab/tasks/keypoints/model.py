@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from visionlab.backbones.features import Backbone, Features
+from visionlab.core.checks import check_at_least, check_range
 
 _HEAD_STD = 0.01  # small: training starts at the mean shape
 
@@ -30,11 +31,8 @@ class KeypointRegressor:
     dropout: float
 
     def __post_init__(self) -> None:
-        for name in ("stride", "grid"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be >= 1, got {getattr(self, name)}")
-        if not 0.0 <= self.dropout < 1.0:
-            raise ValueError(f"dropout must be in [0, 1), got {self.dropout}")
+        check_at_least(self, 1, "stride", "grid")
+        check_range(self, "[0, 1)", "dropout")
 
     def __call__(
         self, *, num_points: int, size_px: int, mean_points: Sequence[Sequence[float]]

@@ -1,7 +1,6 @@
 """Pictures of predicted points, and their errors."""
 
 import csv
-import functools
 import io
 import math
 from collections.abc import Callable, Sequence
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from visionlab.core.geometry import transform_points
 from visionlab.files import atomic as storage
+from visionlab.images.figures import image_grid, save_png
 from visionlab.images.lookup import find
 from visionlab.task import Batch, Split
 from visionlab.tasks.keypoints.records import PointTargets
@@ -58,8 +58,7 @@ def draw_points(
         "pck": _draw_pck(errors / samples["normaliser_px"].cpu()[:, None]),
     }
     for name, figure in figures.items():
-        save = functools.partial(figure.savefig, format="png", dpi=100)
-        storage.write_file(folder / f"{name}.png", save)
+        save_png(figure, folder / f"{name}.png")
     storage.write_text(folder / "errors_by_point.csv", _by_point(errors, class_names))
 
 
@@ -72,18 +71,12 @@ def _draw_worst(
 ) -> "Figure":
     """Return a figure of the images with the largest losses, with true and predicted points."""
     known = ~samples["errors_px"].cpu().isnan().all(dim=1)
-    from matplotlib.figure import Figure
-
     losses = torch.where(known, samples["loss"].cpu().float(), -math.inf)
     worst = losses.argsort(descending=True, stable=True)[: min(num_images, int(known.sum()))]
     keys = samples["keys"].cpu()[worst].tolist()
     names = dict(zip(split.samples.keys.tolist(), split.samples.names, strict=True))  # type: ignore[attr-defined]
     found = {int(batch.keys[row]): (batch, row) for batch, row in find(split, keys, batch_size=64)}
-    num_rows = math.ceil(len(keys) / COLUMNS)
-    figure = Figure(figsize=(3.2 * COLUMNS, 3.6 * num_rows), layout="constrained")
-    axes = figure.subplots(num_rows, COLUMNS, squeeze=False).ravel()
-    for axis in axes:
-        axis.axis("off")
+    figure, axes = image_grid(len(keys), num_columns=COLUMNS, width_in=3.2, height_in=3.6)
     for axis, row, key in zip(axes, worst.tolist(), keys, strict=False):
         batch, number = found[key]
         truth, guess = _seen(batch, number, samples["points"][row].cpu())

@@ -1,20 +1,19 @@
 """Splits of images with points: one matrix per image moves pixels and points."""
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from visionlab.core import geometry
 from visionlab.images.batching import plain_batches
-from visionlab.images.decoding import Images, KeptImages, Stack, drop_unreadable
+from visionlab.images.decoding import Images, KeptImages, Stack, find_readable
 from visionlab.images.normalise import ImageDataset, normalisation_tensor, to_pixels
 from visionlab.images.rendering import Change, unchanged
 from visionlab.images.splits import ImageSplit, Training
-from visionlab.images.square import render_square, square_fit, square_reduction
+from visionlab.images.square import render_square, square_fit, square_images
 from visionlab.images.views import View
 from visionlab.task import Batch, Data
 from visionlab.tasks.keypoints.augment import PointAugment
@@ -32,8 +31,7 @@ class KeypointDataset(ImageDataset):
         size_px: side of the square inputs, which show the centre of an image.
         mirror: the number that each point has in a mirrored image, or None.
         eyes: the points around the left and around the right eye, for `task.metric`, or None.
-        mean: one value per channel, for pixels in [0, 1].
-        std: likewise.
+        mean, std: see `ImageDataset`.
     """
 
     size_px: int
@@ -72,11 +70,7 @@ class KeypointFiles(KeypointDataset, Reading):
     val: NameHoldout
 
 
-class Reader(Protocol):
-    """Source of decoded images."""
-
-    def batches(self, rows: Iterable[Tensor]) -> Iterator[Stack]:
-        """Yield the images of each batch of rows, (B,) int64 each."""
+Reader = Images | KeptImages
 
 
 def from_points(
@@ -118,11 +112,18 @@ def from_points(
     splits: dict[str, ImageSplit[Stack]] = {}
     for name, samples in parts.items():
         if reading.skip_unreadable:
-            samples, dropped = _drop_unreadable(samples, num_workers=reading.num_workers)
+            rows, dropped = find_readable(samples.sources, num_workers=reading.num_workers)
+            if dropped and samples.requested is not None:
+                raise ValueError(
+                    f"{dropped[0]} must be an image because a submission must be complete, "
+                    "got a file that cannot be decoded"
+                )
+            samples = samples.take(rows)
             unreadable += dropped
         if not len(samples):
             raise ValueError(f"dataset must have images to {name} with, got 0")
-        images = _reader(samples, reading, size_px=size_px)
+        decoder = square_images(samples.sources, size_px=size_px, num_workers=reading.num_workers)
+        images = KeptImages(decoder, num_images=len(samples)) if reading.in_memory else decoder
         make = functools.partial(
             point_split,
             samples,
@@ -208,28 +209,6 @@ def point_split(
         assemble=assemble,
         show=show,
     )
-
-
-def _reader(samples: KeypointSamples, reading: Reading, *, size_px: int) -> Reader:
-    images = Images(
-        samples.sources,
-        factor=functools.partial(square_reduction, size_px=size_px),
-        num_workers=reading.num_workers,
-        hint="; dataset.skip_unreadable=true leaves out such files",
-    )
-    return KeptImages(images, num_images=len(samples)) if reading.in_memory else images
-
-
-def _drop_unreadable(
-    samples: KeypointSamples, *, num_workers: int
-) -> tuple[KeypointSamples, list[str]]:
-    kept, dropped = drop_unreadable(samples, num_workers=num_workers)
-    if dropped and samples.requested is not None:
-        raise ValueError(
-            f"{dropped[0]} must be an image because a submission must be complete, "
-            "got a file that cannot be decoded"
-        )
-    return kept, dropped
 
 
 def _check_blur(augmentation: PointAugment, *, size_px: int) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from torch import Tensor
 
+from visionlab.core.checks import check_choice
 from visionlab.files import atomic as storage
 from visionlab.images.splits import ImageSplit
 from visionlab.tasks.keypoints.datasets.requested_points import submission_header
@@ -34,10 +35,7 @@ class PointsSubmission:
     rounding: Rounding
 
     def __post_init__(self) -> None:
-        if self.rounding not in _ROUNDINGS:
-            raise ValueError(
-                f"rounding must be one of {', '.join(_ROUNDINGS)}, got {self.rounding!r}"
-            )
+        check_choice(self, list(_ROUNDINGS), "rounding")
 
     def __call__(
         self, folder: Path, split_name: str, samples: Mapping[str, Tensor], split: ImageSplit[Any]

@@ -7,7 +7,9 @@ import pytest
 import torch
 from box_files import AUGMENTATION, SIZE, common, read, rows, write, write_coco, write_image
 
-from visionlab.tasks.detection.datasets.coco import Coco, CocoPart, read_coco
+from visionlab.tasks.detection.datasets.annotations import annotate
+from visionlab.tasks.detection.datasets.coco import Coco, read_coco
+from visionlab.tasks.detection.records import Annotated
 
 NAMES = {9: "dog", 4: "cat"}
 ONE = {1: [(4, [1, 2, 3, 4])]}
@@ -28,11 +30,21 @@ def write_split(root: Path, split: str, num_images: int = 4, **changes: Any) -> 
         write_image(root / "images" / split / f"{number}.png")
 
 
-def part(root: Path, boxes: Any = ONE, *, optional: bool = False, **changes: Any) -> CocoPart:
+def part(
+    root: Path, boxes: Any = ONE, *, optional: bool = False, **changes: Any
+) -> list[Annotated]:
     path = write_coco(root / "a.json", boxes, **{"names": NAMES} | changes)
     for number in boxes:
         write_image(root / f"{number}.png")
-    return read_coco(path, root, drop_invalid=False, annotations_optional=optional)
+    images, names = read_coco(path, root, annotations_optional=optional)
+    return annotate(
+        images,
+        part=path,
+        labels={name: label for label, name in enumerate(names.values())},
+        known="a category of the file",
+        noun="annotation",
+        drop_invalid=False,
+    )
 
 
 def annotation(**changes: Any) -> list[dict[str, Any]]:
@@ -45,17 +57,16 @@ def image(**changes: Any) -> list[dict[str, Any]]:
 
 def test_labels_are_the_ranks_of_any_category_ids(tmp_path: Path) -> None:
     found = part(tmp_path, {7: [(9, [1, 2, 3, 4]), (4, [0, 0, 5, 6])], 3: []})
-    assert list(found.categories.items()) == [(4, "cat"), (9, "dog")]
-    assert [sample.key for sample in found.samples] == [7, 3]
-    assert rows(found.samples[0]) == [(1, [1, 2, 4, 6]), (0, [0, 0, 5, 6])]
-    assert rows(found.samples[1]) == []
-    assert found.samples[0].image == tmp_path / "7.png"
+    assert [sample.key for sample in found] == [7, 3]
+    assert rows(found[0]) == [(1, [1, 2, 4, 6]), (0, [0, 0, 5, 6])]
+    assert rows(found[1]) == []
+    assert found[0].image == tmp_path / "7.png"
 
 
 def test_no_box_changes_the_corners_of_the_others(tmp_path: Path) -> None:
     boxes = [[0, 0, 1, 1], [2, 3, 4, 5], [10, 5, 7, 2]]
     found = part(tmp_path, {1: [(4, bbox) for bbox in boxes]})
-    assert found.samples[0].boxes.tolist() == [[0, 0, 1, 1], [2, 3, 6, 8], [10, 5, 17, 7]]
+    assert found[0].boxes.tolist() == [[0, 0, 1, 1], [2, 3, 6, 8], [10, 5, 17, 7]]
 
 
 def test_annotations_need_not_be_in_the_order_of_the_images(tmp_path: Path) -> None:
@@ -64,7 +75,7 @@ def test_annotations_need_not_be_in_the_order_of_the_images(tmp_path: Path) -> N
         {"id": 2, "image_id": 1, "category_id": 4, "bbox": [0, 0, 2, 2]},
         {"id": 1, "image_id": 2, "category_id": 4, "bbox": [0, 0, 3, 3]},
     ]
-    first, second = part(tmp_path, {1: [], 2: []}, annotations=annotations).samples
+    first, second = part(tmp_path, {1: [], 2: []}, annotations=annotations)
     assert rows(first) == [(0, [0, 0, 2, 2])]
     assert rows(second) == [(1, [0, 0, 1, 1]), (0, [0, 0, 3, 3])]
 
@@ -75,28 +86,28 @@ def test_crowds_and_areas_are_those_of_the_file(tmp_path: Path) -> None:
         *annotation(id=6, iscrowd=0, area=None),
         *annotation(id=7, bbox=[0.1, 0.1, 0.3, 0.3]),
     ]
-    (sample,) = part(tmp_path, annotations=annotations).samples
+    (sample,) = part(tmp_path, annotations=annotations)
     assert sample.crowd.tolist() == [True, False, False]
     assert sample.areas.tolist() == [2.5, 12.0, 0.3 * 0.3]
 
 
 def test_a_size_that_is_not_in_the_file_is_read_from_the_image(tmp_path: Path) -> None:
-    (sample,) = part(tmp_path, images=[{"id": 1, "file_name": "1.png"}]).samples
+    (sample,) = part(tmp_path, images=[{"id": 1, "file_name": "1.png"}])
     assert (sample.width_px, sample.height_px) == SIZE
-    (sample,) = part(tmp_path, images=image(width=30.0, height=40)).samples
+    (sample,) = part(tmp_path, images=image(width=30.0, height=40))
     assert (sample.width_px, sample.height_px) == (30, 40)
     assert type(sample.width_px) is int
 
 
 def test_images_may_lie_in_other_folders(tmp_path: Path) -> None:
     write_image(tmp_path / "deep" / "1.png")
-    (sample,) = part(tmp_path, images=image(file_name="deep/../deep/1.png")).samples
+    (sample,) = part(tmp_path, images=image(file_name="deep/../deep/1.png"))
     assert sample.image == tmp_path / "deep/../deep/1.png"
 
 
 def test_a_test_part_may_lack_annotations(tmp_path: Path) -> None:
     found = part(tmp_path, {1: [], 2: []}, optional=True, annotations=None)
-    assert [rows(sample) for sample in found.samples] == [[], []]
+    assert [rows(sample) for sample in found] == [[], []]
     with pytest.raises(ValueError, match=r"must have a list of annotations, got images, categ"):
         part(tmp_path, {1: [], 2: []}, annotations=None)
 
@@ -169,7 +180,7 @@ def test_what_is_wrong_in_a_file_is_named(
 def test_a_file_that_is_no_json_object_is_named(tmp_path: Path, text: str) -> None:
     path = write(tmp_path / "a.json", text)
     with pytest.raises(ValueError, match=f"^{path} must (be JSON|hold an object), got .*$"):
-        read_coco(path, tmp_path, drop_invalid=False)
+        read_coco(path, tmp_path, annotations_optional=False)
 
 
 def test_missing_images_are_named(tmp_path: Path) -> None:
@@ -177,7 +188,7 @@ def test_missing_images_are_named(tmp_path: Path) -> None:
     write_image(tmp_path / "1.png")
     message = f"^{path} names files that must exist, looked for {tmp_path / '2.png'} and 1 more$"
     with pytest.raises(FileNotFoundError, match=message):
-        read_coco(path, tmp_path, drop_invalid=False)
+        read_coco(path, tmp_path, annotations_optional=False)
 
 
 def test_the_recipe_reads_every_split(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import urllib.error
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -105,7 +105,12 @@ def _read(path: Path, *, md5: str, verify: bool) -> LabelledImages:
     content = _unpickle(path, md5=md5, verify=verify)
     labels = content.get("labels", content.get("fine_labels"))
     images = content.get("data")
-    if labels is None or not isinstance(images, np.ndarray) or not _is_pixels(images):
+    wanted = np.dtype(np.uint8), (3072,)
+    if (
+        labels is None
+        or not isinstance(images, np.ndarray)
+        or (images.dtype, images.shape[1:]) != wanted
+    ):
         raise ValueError(
             f"{path} must hold images (N, 3072) and labels, got keys {sorted(content)}"
         )
@@ -116,10 +121,6 @@ def _read(path: Path, *, md5: str, verify: bool) -> LabelledImages:
     return LabelledImages(
         torch.from_numpy(images.reshape(-1, 3, 32, 32).copy()), torch.tensor(labels).long()
     )
-
-
-def _is_pixels(images: np.ndarray[Any, Any]) -> bool:
-    return bool(images.dtype == np.uint8 and images.shape[1:] == (3072,))
 
 
 class _ArraysOnly(pickle.Unpickler):
@@ -144,15 +145,11 @@ def _unpickle(path: Path, *, md5: str, verify: bool) -> dict[str, Any]:
             f"{path} must be the official file with md5 {md5}; set dataset.verify=false to read "
             "another copy"
         )
-    with path.open("rb") as file:
-        content = _load(file, path)
+    try:
+        with path.open("rb") as file:
+            content = _ArraysOnly(file, encoding="latin1").load()
+    except Exception as error:  # a damaged pickle can raise anything
+        raise ValueError(f"{path} is not a batch of images, {error}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} must hold a dictionary, got {type(content).__name__}")
     return content
-
-
-def _load(file: IO[bytes], path: Path) -> Any:
-    try:
-        return _ArraysOnly(file, encoding="latin1").load()
-    except Exception as error:  # a damaged pickle can raise anything
-        raise ValueError(f"{path} is not a batch of images, {error}") from error

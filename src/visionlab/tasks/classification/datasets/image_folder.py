@@ -6,7 +6,8 @@ from pathlib import Path
 
 import torch
 
-from visionlab.images.decoding import drop_unreadable
+from visionlab.core.checks import check_at_least
+from visionlab.images.decoding import find_readable
 from visionlab.images.holdout import Holdout
 from visionlab.images.paths import path_key
 from visionlab.task import Data
@@ -37,8 +38,7 @@ class ImageFolder(ClassificationDataset):
     test: Holdout
 
     def __post_init__(self) -> None:
-        if self.size_px < 1:
-            raise ValueError(f"size_px must be >= 1, got {self.size_px}")
+        check_at_least(self, 1, "size_px")
 
     def __call__(self, *, augmentation: Augment, seed: int, device: torch.device) -> Data:
         """Return the splits; a key is a hash of the path below `root`, so new files change none.
@@ -54,7 +54,8 @@ class ImageFolder(ClassificationDataset):
         unreadable = []
         if self.skip_unreadable:
             for name, samples in parts.items():
-                parts[name], dropped = drop_unreadable(samples, num_workers=self.num_workers)
+                rows, dropped = find_readable(samples.sources, num_workers=self.num_workers)
+                parts[name] = samples.take(rows)
                 unreadable += dropped
         if not len(parts["train"]):
             count = len(unreadable)

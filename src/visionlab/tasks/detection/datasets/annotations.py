@@ -1,6 +1,6 @@
 """Raw boxes from files, and their conversion into checked records.
 
-Every reader of detection data yields `RawImage`s; `annotate` decides which boxes are valid.
+Every reader of files yields `RawImage`s; `annotate` decides which boxes are valid.
 """
 
 import logging
@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
 from visionlab.images.holdout import Holdout
+from visionlab.task import Data
+from visionlab.tasks.detection.augment import BoxAugment
 from visionlab.tasks.detection.records import Annotated
-from visionlab.tasks.detection.splits import DetectionFiles
+from visionlab.tasks.detection.splits import DetectionFiles, from_annotations
 
 _log = logging.getLogger(__name__)
 
@@ -24,7 +25,7 @@ class RawBox(NamedTuple):
 
     Attributes:
         number: id, position or line in the file, for messages.
-        category: name or id of the class in the file.
+        category: name of the class, or an unknown id.
         corners: x1, y1, x2, y2 in pixels of the original image.
         crowd: whether evaluation ignores the box, which is around many objects or difficult.
         area: in square pixels, or None for that of the box.
@@ -55,17 +56,53 @@ class RawImage(NamedTuple):
     boxes: Sequence[RawBox]
 
 
-class _Invalid(NamedTuple):
-    image: RawImage
-    box: RawBox
-    rule: str
+def from_raw(
+    parts: Mapping[str, Sequence[RawImage]],
+    paths: Mapping[str, Path],
+    *,
+    class_names: Sequence[str],
+    class_ids: Sequence[int],
+    known: str,
+    noun: str,
+    dataset: DetectionFiles,
+    augmentation: BoxAugment,
+    seed: int,
+    device: torch.device,
+) -> Data:
+    """Return the splits of images with unchecked boxes, read from the file or folder of each part.
+
+    The arguments are those of `annotate` and `from_annotations`; class names are the categories of
+    the boxes, in the order of the labels. Raises as these and `with_val` do.
+    """
+    labels = {name: label for label, name in enumerate(class_names)}
+    samples = {
+        split: annotate(
+            images,
+            part=paths[split],
+            labels=labels,
+            known=known,
+            noun=noun,
+            drop_invalid=dataset.drop_invalid,
+        )
+        for split, images in parts.items()
+    }
+    return from_annotations(
+        with_val(samples, val=dataset.val, source=paths["train"]),
+        class_names=class_names,
+        class_ids=class_ids,
+        num_workers=dataset.num_workers,
+        dataset=dataset,
+        augmentation=augmentation,
+        seed=seed,
+        device=device,
+    )
 
 
 def annotate(
     images: Sequence[RawImage],
     *,
     part: Path,
-    labels: Mapping[int | str, int],
+    labels: Mapping[str, int],
     known: str,
     noun: str,
     drop_invalid: bool,
@@ -88,77 +125,27 @@ def annotate(
     """
     if not images:
         raise ValueError(f"{part} must list images, got none")
-    _check_categories(images, labels, known=known, noun=noun)
-    invalid = _find_invalid(images)
-    if invalid:
-        fault, more = _describe(invalid[0], noun), len(invalid) - 1
-        if not drop_invalid:
-            others = f", and {more} more such boxes in {part}" if more else ""
-            raise ValueError(f"{fault}{others}; dataset.drop_invalid=true drops them")
-        _log.warning("dropped %d invalid boxes of %s, the first: %s", more + 1, part, fault)
-        images = [_without_invalid(image) for image in images]
-    return [_record(image, labels) for image in images]
-
-
-def annotate_parts(
-    parts: Mapping[str, Sequence[RawImage]],
-    paths: Mapping[str, Path],
-    *,
-    class_names: Sequence[str],
-    known: str,
-    noun: str,
-    dataset: DetectionFiles,
-) -> dict[str, list[Annotated]]:
-    """Return the records of all parts, with a `val` part.
-
-    Args:
-        parts: the images of each part.
-        paths: the file or folder of each part.
-        class_names: categories in the order of the labels.
-        known: see `annotate`.
-        noun: see `annotate`.
-        dataset: the settings.
-
-    Raises:
-        ValueError: see `annotate` and `with_val`.
-    """
-    samples = {
-        split: annotate(
-            images,
-            part=paths[split],
-            labels={name: label for label, name in enumerate(class_names)},
-            known=known,
-            noun=noun,
-            drop_invalid=dataset.drop_invalid,
-        )
-        for split, images in parts.items()
-    }
-    return with_val(samples, val=dataset.val, source=paths["train"])
-
-
-def _check_categories(
-    images: Sequence[RawImage], labels: Mapping[int | str, int], *, known: str, noun: str
-) -> None:
+    records, faults = [], list[str]()
     for image in images:
+        valid = []
         for box in image.boxes:
             if box.category not in labels:
                 raise ValueError(
                     f"{image.source}: {noun} {box.number} must be of {known}, got {box.category!r}"
                 )
-
-
-def _find_invalid(images: Sequence[RawImage]) -> list[_Invalid]:
-    return [
-        _Invalid(image, box, rule)
-        for image in images
-        for box in image.boxes
-        if (rule := _broken_rule(box, image.size_px))
-    ]
-
-
-def _without_invalid(image: RawImage) -> RawImage:
-    boxes = [box for box in image.boxes if not _broken_rule(box, image.size_px)]
-    return image._replace(boxes=boxes)
+            if rule := _broken_rule(box, image.size_px):
+                faults.append(
+                    f"{image.source}: {noun} {box.number} {rule}, got {_show(box, image)}"
+                )
+            else:
+                valid.append(box)
+        records.append(_record(image, valid, labels))
+    if faults and not drop_invalid:
+        others = f", and {len(faults) - 1} more such boxes in {part}" if len(faults) > 1 else ""
+        raise ValueError(f"{faults[0]}{others}; dataset.drop_invalid=true drops them")
+    if faults:
+        _log.warning("dropped %d invalid boxes of %s, the first: %s", len(faults), part, faults[0])
+    return records
 
 
 def _broken_rule(box: RawBox, size_px: tuple[int, int]) -> str:
@@ -173,28 +160,21 @@ def _broken_rule(box: RawBox, size_px: tuple[int, int]) -> str:
     return ""
 
 
-def _describe(invalid: _Invalid, noun: str) -> str:
-    image, box, rule = invalid
-    width, height = image.size_px
+def _show(box: RawBox, image: RawImage) -> str:
     corners = ", ".join(f"{value:g}" for value in box.corners)
-    return (
-        f"{image.source}: {noun} {box.number} {rule}, "
-        f"got x1, y1, x2, y2 = {corners} in {width}x{height} px"
-    )
+    return f"x1, y1, x2, y2 = {corners} in {image.size_px[0]}x{image.size_px[1]} px"
 
 
-def _record(image: RawImage, labels: Mapping[int | str, int]) -> Annotated:
-    corners = torch.tensor([box.corners for box in image.boxes], dtype=torch.float64).view(-1, 4)
-    areas = [_area(box) for box in image.boxes]
+def _record(image: RawImage, boxes: Sequence[RawBox], labels: Mapping[str, int]) -> Annotated:
     return Annotated(
         key=image.key,
         image=image.path,
         width_px=image.size_px[0],
         height_px=image.size_px[1],
-        boxes=corners,
-        labels=torch.tensor([labels[box.category] for box in image.boxes], dtype=torch.int64),
-        crowd=torch.tensor([box.crowd for box in image.boxes], dtype=torch.bool),
-        areas=torch.tensor(areas, dtype=torch.float64),
+        boxes=torch.tensor([box.corners for box in boxes], dtype=torch.float64).view(-1, 4),
+        labels=torch.tensor([labels[str(box.category)] for box in boxes], dtype=torch.int64),
+        crowd=torch.tensor([box.crowd for box in boxes], dtype=torch.bool),
+        areas=torch.tensor([_area(box) for box in boxes], dtype=torch.float64),
     )
 
 
@@ -221,16 +201,12 @@ def with_val(
     divided = dict(parts)
     if "val" not in parts:
         kept, held_out = val.rows(len(parts["train"]))
-        divided["train"] = _take(parts["train"], kept)
-        if len(held_out):
-            divided["val"] = _take(parts["train"], held_out)
+        for split, rows in (("train", kept), ("val", held_out)):
+            if len(rows) or split == "train":
+                # in the order of the file
+                divided[split] = [parts["train"][row] for row in rows.sort().values.tolist()]
     if all(sample.crowd.all() for sample in divided["train"]):
         raise ValueError(
             f"{source} must have boxes to learn from, got {len(divided['train'])} images without"
         )
     return divided
-
-
-def _take(samples: Sequence[Annotated], rows: Tensor) -> list[Annotated]:
-    """Return some samples, in the order of the file."""
-    return [samples[row] for row in rows.sort().values.tolist()]

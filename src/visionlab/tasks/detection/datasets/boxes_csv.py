@@ -11,8 +11,8 @@ from visionlab.images.parts import configured, part_paths, root_folder
 from visionlab.images.paths import header_size, path_key, require_files
 from visionlab.task import Data
 from visionlab.tasks.detection.augment import BoxAugment
-from visionlab.tasks.detection.datasets.annotations import RawBox, RawImage, annotate_parts
-from visionlab.tasks.detection.splits import DetectionFiles, from_annotations
+from visionlab.tasks.detection.datasets.annotations import RawBox, RawImage, from_raw
+from visionlab.tasks.detection.splits import DetectionFiles
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,19 +47,13 @@ class BoxesCsv(DetectionFiles):
         if not class_file.is_file():
             raise FileNotFoundError(f"dataset.classes must exist, looked for {class_file}")
         class_ids = read_classes(class_file)
-        samples = annotate_parts(
+        return from_raw(
             {split: read_boxes_csv(root, path) for split, path in paths.items()},
             paths,
             class_names=list(class_ids),
+            class_ids=list(class_ids.values()),
             known=f"a class of {class_file}",
             noun="line",
-            dataset=self,
-        )
-        return from_annotations(
-            samples,
-            class_names=list(class_ids),
-            class_ids=list(class_ids.values()),
-            num_workers=self.num_workers,
             dataset=self,
             augmentation=augmentation,
             seed=seed,

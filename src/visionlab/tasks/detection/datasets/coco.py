@@ -1,10 +1,9 @@
 """COCO: one JSON file per split, and a folder of images."""
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
@@ -13,23 +12,10 @@ from visionlab.images.paths import header_size, require_files
 from visionlab.task import Data
 from visionlab.tasks.detection.augment import BoxAugment
 from visionlab.tasks.detection.datasets import coco_json
-from visionlab.tasks.detection.datasets.annotations import RawBox, RawImage, annotate, with_val
-from visionlab.tasks.detection.records import Annotated
-from visionlab.tasks.detection.splits import DetectionFiles, from_annotations
+from visionlab.tasks.detection.datasets.annotations import RawBox, RawImage, from_raw
+from visionlab.tasks.detection.splits import DetectionFiles
 
 _Entry = Mapping[str, Any]
-
-
-class CocoPart(NamedTuple):
-    """Content of one file.
-
-    Attributes:
-        samples: in the order of the file.
-        categories: names by id, in the order of the ids and of the labels.
-    """
-
-    samples: list[Annotated]
-    categories: dict[int, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,24 +44,22 @@ class Coco(DetectionFiles):
             FileNotFoundError: a file or a folder is missing.
             ValueError: a file is malformed, or the splits have different categories.
         """
-        root, parts = root_folder(self.root), {}
+        root = root_folder(self.root)
         paths = part_paths(root, self.annotations, setting="annotations")
+        parts: dict[str, list[RawImage]] = {}
+        names: dict[int, str] = {}
         for split, path in paths.items():
-            folder = root / str(self.images[split])
-            parts[split] = read_coco(
-                path,
-                existing(folder, setting="images", split=split),
-                drop_invalid=self.drop_invalid,
-                annotations_optional=split == "test",
-            )
-            _require_same(parts[split].categories, parts["train"].categories, path, paths["train"])
-        categories = parts["train"].categories
-        samples = {split: part.samples for split, part in parts.items()}
-        return from_annotations(
-            with_val(samples, val=self.val, source=paths["train"]),
-            class_names=_distinct(categories),
-            class_ids=list(categories),
-            num_workers=self.num_workers,
+            folder = existing(root / str(self.images[split]), setting="images", split=split)
+            parts[split], found = read_coco(path, folder, annotations_optional=split == "test")
+            names = names or found
+            _require_same(found, names, path, paths["train"])
+        return from_raw(
+            parts,
+            paths,
+            class_names=list(coco_json.distinct_names(names).values()),
+            class_ids=list(names),
+            known="a category of the file",
+            noun="annotation",
             dataset=self,
             augmentation=augmentation,
             seed=seed,
@@ -83,23 +67,14 @@ class Coco(DetectionFiles):
         )
 
 
-def _distinct(categories: Mapping[int, str]) -> list[str]:
-    """Return the names of categories, with the id appended to a name that several share."""
-    counts = Counter(categories.values())
-    return [
-        name if counts[name] == 1 else f"{name} ({number})" for number, name in categories.items()
-    ]
-
-
 def read_coco(
-    json_path: Path, image_folder: Path, *, drop_invalid: bool, annotations_optional: bool = False
-) -> CocoPart:
-    """Return the images of a file and its categories.
+    json_path: Path, image_folder: Path, *, annotations_optional: bool
+) -> tuple[list[RawImage], dict[int, str]]:
+    """Return the images of a file and the names of its categories by id, ids ascending.
 
     Args:
         json_path: the file.
         image_folder: the folder of its images.
-        drop_invalid: drop invalid boxes with a warning instead of raising.
         annotations_optional: without a list of annotations, all images have no boxes.
 
     Raises:
@@ -109,7 +84,10 @@ def read_coco(
     content = coco_json.read(json_path)
     images = coco_json.images(content, json_path)
     categories = coco_json.categories(content, json_path)
-    boxes = {entry["id"]: list[RawBox]() for entry in images}
+    names, boxes = (
+        coco_json.distinct_names(categories),
+        {entry["id"]: list[RawBox]() for entry in images},
+    )
     if "annotations" in content or not annotations_optional:
         for entry in coco_json.annotations(content, json_path):
             if entry["image_id"] not in boxes:
@@ -117,16 +95,14 @@ def read_coco(
                     f"{json_path}: annotation {entry['id']} must have the id of an image, "
                     f"got image_id {entry['image_id']}"
                 )
-            boxes[entry["image_id"]].append(_box(entry))
-    samples = annotate(
-        _images(images, json_path, image_folder, boxes),
-        part=json_path,
-        labels={category: label for label, category in enumerate(categories)},
-        known="a category of the file",
-        noun="annotation",
-        drop_invalid=drop_invalid,
-    )
-    return CocoPart(samples, categories)
+            boxes[entry["image_id"]].append(_box(entry, names))
+    paths = [image_folder / entry["file_name"] for entry in images]
+    require_files(paths, source=json_path)
+    found = [
+        RawImage(entry["id"], path, _size(entry, path), json_path, boxes[entry["id"]])
+        for entry, path in zip(images, paths, strict=True)
+    ]
+    return found, categories
 
 
 def _require_same(
@@ -142,32 +118,18 @@ def _require_same(
         )
 
 
-def _images(
-    entries: Sequence[_Entry],
-    json_path: Path,
-    folder: Path,
-    boxes: Mapping[int, Sequence[RawBox]],
-) -> list[RawImage]:
-    paths = [folder / entry["file_name"] for entry in entries]
-    require_files(paths, source=json_path)
-    return [
-        RawImage(entry["id"], path, _size(entry, path), json_path, boxes[entry["id"]])
-        for entry, path in zip(entries, paths, strict=True)
-    ]
-
-
 def _size(entry: _Entry, path: Path) -> tuple[int, int]:
     if entry.get("width") is None or entry.get("height") is None:
         return header_size(path)
     return int(entry["width"]), int(entry["height"])
 
 
-def _box(entry: _Entry) -> RawBox:
+def _box(entry: _Entry, names: Mapping[int, str]) -> RawBox:
     x, y, width, height = map(float, entry["bbox"])
     area = entry.get("area")
     return RawBox(
         number=entry["id"],
-        category=entry["category_id"],
+        category=names.get(entry["category_id"], entry["category_id"]),
         corners=(x, y, x + width, y + height),
         crowd=bool(entry.get("iscrowd")),
         area=width * height if area is None else float(area),

@@ -3,6 +3,7 @@
 import json
 import math
 import reprlib
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,21 @@ _Rule = tuple[Callable[[Any], bool], str]
 _MAX_ID = 2**63
 
 
-def read(path: Path) -> dict[str, Any]:
-    """Return the content of a JSON file that holds one object.
+def load(path: Path) -> Any:
+    """Return the content of a JSON file.
 
     Raises:
-        ValueError: the file holds something else.
+        ValueError: the file is not JSON.
     """
     try:
-        content = json.loads(path.read_bytes())
+        return json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} must be JSON, got {error}") from error
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Return the content of a JSON file that holds one object; raises as `load` does."""
+    content = load(path)
     if not isinstance(content, dict):
         raise ValueError(f"{path} must hold an object, got {type(content).__name__}")
     return content
@@ -42,6 +48,15 @@ def categories(content: Mapping[str, Any], path: Path) -> dict[int, str]:
     """Return names by id, in the order of the ids; raises as `images` does."""
     entries = _entries(content, path, "categories", {"id": _ID, "name": _NAME}, {})
     return dict(sorted((entry["id"], entry["name"]) for entry in entries))
+
+
+def distinct_names(categories: Mapping[int, str]) -> dict[int, str]:
+    """Return the names of categories, with the id appended to a name that several share."""
+    counts = Counter(categories.values())
+    return {
+        number: name if counts[name] == 1 else f"{name} ({number})"
+        for number, name in categories.items()
+    }
 
 
 def annotations(content: Mapping[str, Any], path: Path) -> list[_Entry]:
@@ -76,14 +91,11 @@ def _entries(
 def _check(
     entry: _Entry, where: str, needed: Mapping[str, _Rule], optional: Mapping[str, _Rule]
 ) -> None:
-    for name, (is_allowed, rule) in needed.items():
-        if name not in entry:
+    for name, (is_allowed, rule) in {**needed, **optional}.items():
+        if name in needed and name not in entry:
             raise ValueError(f"{where} must have {name}, got {', '.join(entry) or 'no key'}")
-        if not is_allowed(entry[name]):
-            raise ValueError(f"{where}.{name} must be {rule}, got {reprlib.repr(entry[name])}")
-    for name, (is_allowed, rule) in optional.items():
         value = entry.get(name)
-        if value is not None and not is_allowed(value):
+        if (name in needed or value is not None) and not is_allowed(value):
             raise ValueError(f"{where}.{name} must be {rule}, got {reprlib.repr(value)}")
 
 
@@ -91,29 +103,20 @@ def _is_id(value: Any) -> bool:
     return type(value) is int and -_MAX_ID <= value < _MAX_ID
 
 
-def _is_name(value: Any) -> bool:
-    return isinstance(value, str) and bool(value)
-
-
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Return whether a value of JSON is a number that fits 64 bits, or NaN or infinite."""
     return type(value) is float or _is_id(value)
 
 
-def _is_side(value: Any) -> bool:
-    return _is_number(value) and value >= 1 and float(value).is_integer()
-
-
-def _is_area(value: Any) -> bool:
-    return _is_number(value) and math.isfinite(value) and value >= 0
-
-
-def _is_bbox(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 4 and all(map(_is_number, value))
-
-
 _ID = _is_id, "an integer of 64 bits"
-_NAME = _is_name, "a name"
-_SIDE = _is_side, "a whole number of pixels"
-_AREA = _is_area, "a finite number >= 0"
-_BBOX = _is_bbox, "4 numbers x, y, width, height"
+_NAME = (lambda value: isinstance(value, str) and bool(value)), "a name"
+_SIDE = (
+    (lambda value: is_number(value) and value >= 1 and float(value).is_integer()),
+    "a whole number of pixels",
+)
+_AREA = (lambda value: is_number(value) and 0 <= value < math.inf), "a finite number >= 0"
+_BBOX = (
+    (lambda value: isinstance(value, list) and len(value) == 4 and all(map(is_number, value))),
+    "4 numbers x, y, width, height",
+)
 _FLAG = (lambda value: value in (0, 1)), "0 or 1"

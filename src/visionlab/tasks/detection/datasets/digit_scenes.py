@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from visionlab.core import seeding
+from visionlab.core.checks import check_at_least
 from visionlab.images.digits import NUM_TEST, TEST_SEED
 from visionlab.task import Data
 from visionlab.tasks.detection.augment import BoxAugment
@@ -50,9 +51,8 @@ class DigitScenes(DetectionDataset):
     seed: int
 
     def __post_init__(self) -> None:
-        for name, least in (("num_train", 1), ("num_val", 1), ("num_test", 1), ("seed", 0)):
-            if (value := getattr(self, name)) < least:
-                raise ValueError(f"{name} must be >= {least}, got {value}")
+        check_at_least(self, 1, "num_train", "num_val", "num_test")
+        check_at_least(self, 0, "seed")
 
     def __call__(self, *, augmentation: BoxAugment, seed: int, device: torch.device) -> Data:
         """Return the splits; keys start at 0 (train), 10**9 (val) and 2 * 10**9 (test)."""

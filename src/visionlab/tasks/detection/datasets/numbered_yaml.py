@@ -12,8 +12,9 @@ from visionlab.images.parts import configured, part_paths, root_folder
 from visionlab.images.paths import by_stem, header_size, path_key, require_files
 from visionlab.task import Data
 from visionlab.tasks.detection.augment import BoxAugment
-from visionlab.tasks.detection.datasets.annotations import RawBox, RawImage, annotate_parts
-from visionlab.tasks.detection.splits import DetectionFiles, from_annotations
+from visionlab.tasks.detection.datasets.annotations import RawBox, RawImage, from_raw
+from visionlab.tasks.detection.datasets.coco_json import is_number
+from visionlab.tasks.detection.splits import DetectionFiles
 
 _SUFFIXES = (".jpeg", ".jpg", ".png")
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # 30,000 files take minutes without C
@@ -53,19 +54,13 @@ class NumberedYaml(DetectionFiles):
         parts = {split: read_numbered_yaml(root, folder) for split, folder in paths.items()}
         found = {str(box.category) for image in parts["train"] for box in image.boxes}
         class_names = list(self.class_names) or sorted(found)
-        samples = annotate_parts(
+        return from_raw(
             parts,
             paths,
             class_names=class_names,
+            class_ids=range(len(class_names)),
             known="dataset.class_names" if self.class_names else "a class of train",
             noun="box",
-            dataset=self,
-        )
-        return from_annotations(
-            samples,
-            class_names=class_names,
-            class_ids=range(len(class_names)),
-            num_workers=self.num_workers,
             dataset=self,
             augmentation=augmentation,
             seed=seed,
@@ -137,11 +132,7 @@ def _list(content: Mapping[str, Any], key: str, source: Path) -> list[Any]:
 
 
 def _corners(bbox: Any, where: str) -> _Numbers:
-    if not isinstance(bbox, list) or len(bbox) != 4 or any(map(_is_no_number, bbox)):
+    if not isinstance(bbox, list) or len(bbox) != 4 or not all(map(is_number, bbox)):
         raise ValueError(f"{where} must be xmin, ymin, xmax, ymax, got {bbox!r:.60}")
     x1, y1, x2, y2 = map(float, bbox)
     return x1, y1, x2, y2
-
-
-def _is_no_number(value: Any) -> bool:
-    return type(value) is not float and (type(value) is not int or abs(value) >= 2**63)

@@ -12,8 +12,8 @@ from visionlab.images.parts import configured, part_paths, root_folder
 from visionlab.images.paths import SUFFIXES, by_stem, header_size, path_key, require_files
 from visionlab.task import Data
 from visionlab.tasks.detection.augment import BoxAugment
-from visionlab.tasks.detection.datasets.annotations import RawBox, RawImage, annotate_parts
-from visionlab.tasks.detection.splits import DetectionFiles, from_annotations
+from visionlab.tasks.detection.datasets.annotations import RawBox, RawImage, from_raw
+from visionlab.tasks.detection.splits import DetectionFiles
 
 _DIFFICULT = ("crowd", "keep", "drop")
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
@@ -60,19 +60,13 @@ class Voc(DetectionFiles):
             split: read_voc(root, path, one_based=self.one_based) for split, path in paths.items()
         }
         class_names = sorted({str(box.category) for image in parts["train"] for box in image.boxes})
-        samples = annotate_parts(
+        return from_raw(
             {split: treat_difficult(images, self.difficult) for split, images in parts.items()},
             paths,
             class_names=class_names,
+            class_ids=range(1, len(class_names) + 1),
             known="a class of train",
             noun="object",
-            dataset=self,
-        )
-        return from_annotations(
-            samples,
-            class_names=class_names,
-            class_ids=range(1, len(class_names) + 1),
-            num_workers=self.num_workers,
             dataset=self,
             augmentation=augmentation,
             seed=seed,

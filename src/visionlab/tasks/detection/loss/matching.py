@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import box_iou
 
-from visionlab.core.boxes import areas, centres_and_sizes
+from visionlab.core.boxes import areas, centres_and_sizes, intersections
 
 _SLACK = 1e-4  # tolerance of the bounds, which are computed in float32
 _CHUNK = 2**24  # cells compared at a time
@@ -90,7 +90,9 @@ def _near_pairs(
         found.append((box, start + (row * columns + column) * per_cell + cell))
         start += rows * columns * per_cell
     box, anchor = (torch.cat(parts) for parts in zip(*found, strict=True))
-    overlap = _paired_iou(boxes[box], anchors[anchor])
+    boxes, anchors = boxes[box], anchors[anchor]
+    common = intersections(boxes, anchors)
+    overlap = common / (areas(boxes) + areas(anchors) - common)
     is_enough = overlap >= min_iou
     return _Pairs(box[is_enough], anchor[is_enough], overlap[is_enough])
 
@@ -123,14 +125,6 @@ def _near_cells(
         parts.append((box[chunk][pair], row, column, cell[chunk][pair]))
     box, row, column, cell = (torch.cat(columns) for columns in zip(*parts, strict=True))
     return box, row, column, cell
-
-
-def _paired_iou(boxes: Tensor, others: Tensor) -> Tensor:
-    """Return the IoU of boxes and others row by row, (N,)."""
-    low = torch.maximum(boxes[:, :2], others[:, :2])
-    high = torch.minimum(boxes[:, 2:], others[:, 2:])
-    common = areas(torch.cat([low, high], dim=1))
-    return common / (areas(boxes) + areas(others) - common)
 
 
 def _best_of_anchors(pairs: _Pairs, images: Tensor, *, num_anchors: int) -> _Pairs:

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from torchvision.ops import generalized_box_iou_loss
 
 from visionlab.core.boxes import decode, encode
+from visionlab.core.checks import check_at_least, check_choice, check_positive, check_range
 from visionlab.tasks.detection.loss.focal import focal_loss
 from visionlab.tasks.detection.loss.matching import match
 from visionlab.tasks.detection.records import BoxTargets, DenseOutput
@@ -52,20 +53,15 @@ class RetinaNetLoss:
     box_weight: float
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.alpha <= 1.0:
-            raise ValueError(f"alpha must be in [0, 1], got {self.alpha}")
-        for name in ("gamma", "box_weight"):
-            if not getattr(self, name) >= 0.0:
-                raise ValueError(f"{name} must be >= 0, got {getattr(self, name)}")
+        check_range(self, "[0, 1]", "alpha")
+        check_at_least(self, 0, "gamma", "box_weight")
         if not 0.0 < self.negative_iou <= self.positive_iou <= 1.0:
             raise ValueError(
                 "negative_iou must be > 0 and <= positive_iou <= 1, "
                 f"got negative_iou={self.negative_iou} positive_iou={self.positive_iou}"
             )
-        if self.box not in get_args(BoxLoss):
-            raise ValueError(f"box must be one of {', '.join(get_args(BoxLoss))}, got {self.box!r}")
-        if not self.beta > 0.0:
-            raise ValueError(f"beta must be > 0, got {self.beta}")
+        check_choice(self, get_args(BoxLoss), "box")
+        check_positive(self, "beta")
 
     def __call__(self, outputs: DenseOutput, targets: BoxTargets) -> dict[str, Tensor]:
         """Return `classification` and `box`, scalars."""

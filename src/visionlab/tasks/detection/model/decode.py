@@ -8,6 +8,7 @@ from torch import Tensor
 from torchvision.ops import nms
 
 from visionlab.core import boxes as box_arithmetic
+from visionlab.core.checks import check_at_least, check_range
 from visionlab.core.geometry import transform_boxes
 from visionlab.task import Batch
 from visionlab.tasks.detection.records import BoxTargets, DenseOutput, Detections
@@ -33,13 +34,9 @@ class Detect:
     max_detections: int
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.score_threshold < 1.0:
-            raise ValueError(f"score_threshold must be in [0, 1), got {self.score_threshold}")
-        if not 0.0 <= self.nms_iou <= 1.0:
-            raise ValueError(f"nms_iou must be in [0, 1], got {self.nms_iou}")
-        for name in ("candidates_per_level", "max_detections"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be >= 1, got {getattr(self, name)}")
+        check_range(self, "[0, 1)", "score_threshold")
+        check_range(self, "[0, 1]", "nms_iou")
+        check_at_least(self, 1, "candidates_per_level", "max_detections")
 
     @torch.no_grad()
     def __call__(self, outputs: DenseOutput, batch: Batch) -> list[Detections]:
@@ -75,8 +72,7 @@ class Detect:
             parts.append((image[best], start + anchor[best], label[best], value[best]))
             start += size
         image, anchor, label, value = (torch.cat(columns) for columns in zip(*parts, strict=True))
-        order = value.argsort(descending=True, stable=True)
-        order = order[image[order].argsort(stable=True)]
+        order = _by_value(image, value)
         return image[order], anchor[order], label[order], value[order]
 
     def _select(
@@ -91,10 +87,7 @@ class Detect:
         parts = [part for part in torch.split(order, sizes)[1:] if len(part)]
         kept = [part[nms(boxes[part], logits[part], self.nms_iou)] for part in parts]
         stays = torch.cat([order[:0], *kept]).sort().values
-        counts = images[stays].bincount(minlength=1)
-        rank = torch.arange(len(stays), device=stays.device)
-        rank = rank - (counts.cumsum(0) - counts)[images[stays]]
-        return stays[rank < self.max_detections]
+        return stays[_ranks(images[stays]) < self.max_detections]
 
 
 def _logit(score: float) -> float:
@@ -103,10 +96,19 @@ def _logit(score: float) -> float:
 
 def _best_of_groups(groups: Tensor, values: Tensor, *, count: int) -> Tensor:
     """Return the rows of the `count` largest values of each group; `groups` is ascending."""
-    sizes = groups.bincount()
-    if len(groups) == 0 or int(sizes.max()) <= count:
+    ranks = _ranks(groups)
+    if not (ranks >= count).any():
         return torch.arange(len(groups), device=groups.device)
+    return _by_value(groups, values)[ranks < count]
+
+
+def _by_value(groups: Tensor, values: Tensor) -> Tensor:
+    """Return the rows sorted by group and falling value."""
     order = values.argsort(descending=True, stable=True)
-    order = order[groups[order].argsort(stable=True)]
-    rank = torch.arange(len(order), device=order.device) - (sizes.cumsum(0) - sizes)[groups]
-    return order[rank < count]
+    return order[groups[order].argsort(stable=True)]
+
+
+def _ranks(groups: Tensor) -> Tensor:
+    """Return the place of each row in its group, from 0; `groups` is ascending."""
+    sizes = groups.bincount()
+    return torch.arange(len(groups), device=groups.device) - (sizes.cumsum(0) - sizes)[groups]

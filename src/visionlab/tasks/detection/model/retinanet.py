@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelP6P7
 
-from visionlab.backbones.features import Backbone, Features
+from visionlab.backbones.features import Backbone
+from visionlab.core.checks import check_at_least, check_choice, check_range
 from visionlab.tasks.detection.model.anchors import Anchors, spread
 from visionlab.tasks.detection.records import DenseOutput
 
@@ -35,12 +36,8 @@ class Pyramid:
     p6_from: P6From
 
     def __post_init__(self) -> None:
-        if self.channels < 1:
-            raise ValueError(f"channels must be >= 1, got {self.channels}")
-        if self.p6_from not in get_args(P6From):
-            raise ValueError(
-                f"p6_from must be one of {', '.join(get_args(P6From))}, got {self.p6_from!r}"
-            )
+        check_at_least(self, 1, "channels")
+        check_choice(self, get_args(P6From), "p6_from")
 
     def __call__(self, in_channels: Sequence[int]) -> FeaturePyramidNetwork:
         """Return P3 to P7 over C3 to C5 with the given numbers of channels."""
@@ -65,14 +62,9 @@ class Head:
     norm: HeadNorm
 
     def __post_init__(self) -> None:
-        if self.channels < 1:
-            raise ValueError(f"channels must be >= 1, got {self.channels}")
-        if self.depth < 0:
-            raise ValueError(f"depth must be >= 0, got {self.depth}")
-        if self.norm not in get_args(HeadNorm):
-            raise ValueError(
-                f"norm must be one of {', '.join(get_args(HeadNorm))}, got {self.norm!r}"
-            )
+        check_at_least(self, 1, "channels")
+        check_at_least(self, 0, "depth")
+        check_choice(self, get_args(HeadNorm), "norm")
         # at least two channels per group, since P7 of a small image is a single cell
         if self.norm == "group" and (self.channels % _GROUPS or self.channels == _GROUPS):
             raise ValueError(
@@ -119,8 +111,7 @@ class RetinaNet:
     box_std: Sequence[float]
 
     def __post_init__(self) -> None:
-        if not 0.0 < self.prior < 1.0:
-            raise ValueError(f"prior must be in (0, 1), got {self.prior}")
+        check_range(self, "(0, 1)", "prior")
         if len(self.box_std) != 4 or not all(0.0 < std < math.inf for std in self.box_std):
             raise ValueError(f"box_std must be four numbers > 0, got {list(self.box_std)}")
         if len(self.anchors.sizes_px) != len(LEVEL_STRIDES):
@@ -131,22 +122,7 @@ class RetinaNet:
 
     def __call__(self, *, num_classes: int) -> "RetinaNetModel":
         """Return the network."""
-        features = self.backbone(strides=LEVEL_STRIDES[:3])
-        per_cell = self.anchors.num_per_cell
-        in_channels = self.pyramid.channels
-        return RetinaNetModel(
-            features=features,
-            pyramid=self.pyramid(features.channels),
-            classification=self.head(
-                in_channels,
-                num_outputs=per_cell * num_classes,
-                bias=-math.log((1.0 - self.prior) / self.prior),
-            ),
-            regression=self.head(in_channels, num_outputs=per_cell * 4, bias=0.0),
-            anchors=self.anchors,
-            num_classes=num_classes,
-            box_std=self.box_std,
-        )
+        return RetinaNetModel(self, num_classes=num_classes)
 
 
 class RetinaNetModel(nn.Module):
@@ -155,23 +131,20 @@ class RetinaNetModel(nn.Module):
     box_std: Tensor
     cells: Tensor
 
-    def __init__(
-        self,
-        *,
-        features: Features,
-        pyramid: nn.Module,
-        classification: nn.Module,
-        regression: nn.Module,
-        anchors: Anchors,
-        num_classes: int,
-        box_std: Sequence[float],
-    ) -> None:
+    def __init__(self, settings: RetinaNet, *, num_classes: int) -> None:
         super().__init__()
-        self.backbone = features
-        self.pyramid = pyramid
-        self.classification = classification
-        self.regression = regression
-        self.register_buffer("box_std", torch.tensor(list(box_std), dtype=torch.float32))
+        pyramid, anchors = settings.pyramid, settings.anchors
+        self.backbone = settings.backbone(strides=LEVEL_STRIDES[:3])
+        self.pyramid = pyramid(self.backbone.channels)
+        self.classification = settings.head(
+            pyramid.channels,
+            num_outputs=anchors.num_per_cell * num_classes,
+            bias=-math.log((1.0 - settings.prior) / settings.prior),
+        )
+        self.regression = settings.head(
+            pyramid.channels, num_outputs=anchors.num_per_cell * 4, bias=0.0
+        )
+        self.register_buffer("box_std", torch.tensor(list(settings.box_std), dtype=torch.float32))
         cells = [anchors.cell(level) for level in range(len(LEVEL_STRIDES))]
         self.register_buffer("cells", torch.stack(cells), persistent=False)
         self._num_classes = num_classes

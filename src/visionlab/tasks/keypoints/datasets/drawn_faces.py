@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from visionlab.core import seeding
+from visionlab.core.checks import check_at_least
 from visionlab.task import Data
 from visionlab.tasks.keypoints.augment import PointAugment
 from visionlab.tasks.keypoints.datasets.face_painting import draw_picture
@@ -36,9 +37,8 @@ class DrawnFaces(KeypointDataset):
     seed: int
 
     def __post_init__(self) -> None:
-        for name, least in (("num_train", 1), ("num_val", 0), ("num_test", 0), ("seed", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be >= {least}, got {getattr(self, name)}")
+        check_at_least(self, 1, "num_train")
+        check_at_least(self, 0, "num_val", "num_test", "seed")
 
     def __call__(self, *, augmentation: PointAugment, seed: int, device: torch.device) -> Data:
         """Return the splits, drawn anew; keys of the parts do not overlap.

@@ -10,7 +10,8 @@ from visionlab.images.parts import root_folder
 from visionlab.task import Data
 from visionlab.tasks.keypoints.augment import PointAugment
 from visionlab.tasks.keypoints.datasets.listed_images import listed_samples, with_val
-from visionlab.tasks.keypoints.datasets.points_table import PointsTable, read_points
+from visionlab.tasks.keypoints.datasets.points_cache import PointsTable
+from visionlab.tasks.keypoints.datasets.points_table import read_points
 from visionlab.tasks.keypoints.datasets.requested_points import read_requested
 from visionlab.tasks.keypoints.records import KeypointSamples
 from visionlab.tasks.keypoints.splits import KeypointFiles, from_points

@@ -8,7 +8,7 @@ import torch
 from visionlab.images.paths import path_key
 from visionlab.images.sources import find_images
 from visionlab.tasks.keypoints.datasets.name_holdout import NameHoldout
-from visionlab.tasks.keypoints.datasets.points_table import PointsTable
+from visionlab.tasks.keypoints.datasets.points_cache import PointsTable
 from visionlab.tasks.keypoints.records import KeypointSamples
 
 

@@ -13,8 +13,9 @@ import time
 import uuid
 import zlib
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -26,12 +27,20 @@ _ABANDONED_S = 3600.0
 _TICK_S = 0.02  # above the resolution of a file system's clock
 
 
-class Cached(NamedTuple):
-    """Content of a table: names, points (N, K, 2) float32, and the names of the K points."""
+@dataclass(frozen=True, kw_only=True)
+class PointsTable:
+    """Points of images.
 
-    names: list[str]
-    points: _Floats
-    point_names: list[str]
+    Attributes:
+        names: N file names, in the order of the file.
+        points: (N, K, 2) float32 as x, y in pixels of the original image, NaN where a point is
+            missing; read-only, and usually memory-mapped.
+        point_names: K names.
+    """
+
+    names: Sequence[str]
+    points: np.ndarray[Any, np.dtype[np.float32]]
+    point_names: Sequence[str]
 
 
 def cache_path(path: Path) -> Path:
@@ -95,7 +104,7 @@ def write_cache(
     _remove_abandoned(cache)
 
 
-def read_cache(cache: Path, *, origin: dict[str, Any]) -> Cached | None:
+def read_cache(cache: Path, *, origin: dict[str, Any]) -> PointsTable | None:
     """Return the content of a cache with its points mapped read-only, or None if it is outdated.
 
     Raises:
@@ -120,7 +129,7 @@ def read_cache(cache: Path, *, origin: dict[str, Any]) -> Cached | None:
         _check(num_bytes == 4 * shape[0] * shape[1] * 2, "it has another number of points")
         points = np.asarray(np.memmap(file, dtype="<f4", mode="r", shape=shape))
     _check(zlib.crc32(points.data) == content["crc32"], "its points do not match their checksum")
-    return Cached(content["names"], points, content["point_names"])
+    return PointsTable(names=content["names"], points=points, point_names=content["point_names"])
 
 
 def _parse(text: bytes) -> dict[str, Any]:

@@ -1,32 +1,15 @@
 """Tables of points in images, with a cache."""
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from visionlab.tasks.keypoints.datasets import points_cache, points_text
+from visionlab.tasks.keypoints.datasets.points_cache import PointsTable
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class PointsTable:
-    """Points of images.
-
-    Attributes:
-        names: N file names, in the order of the file.
-        points: (N, K, 2) float32 as x, y in pixels of the original image, NaN where a point is
-            missing; read-only, and usually memory-mapped.
-        point_names: K names.
-    """
-
-    names: Sequence[str]
-    points: np.ndarray[Any, np.dtype[np.float32]]
-    point_names: Sequence[str]
 
 
 def read_points(path: Path, *, delimiter: str) -> PointsTable:
@@ -58,16 +41,14 @@ def read_points(path: Path, *, delimiter: str) -> PointsTable:
 def _from_cache(path: Path, origin: dict[str, Any]) -> PointsTable | None:
     cache = points_cache.cache_path(path)
     try:
-        cached = points_cache.read_cache(cache, origin=origin)
+        return points_cache.read_cache(cache, origin=origin)
     except FileNotFoundError:
-        return None
+        pass
     except OSError as error:
         _log.warning("%s cannot be read (%s); %s is read anew", cache, error.strerror, path)
-        return None
     except ValueError as error:
         _log.warning("%s is damaged (%s); %s is read anew", cache, error, path)
-        return None
-    return None if cached is None else PointsTable(**cached._asdict())
+    return None
 
 
 def _read(path: Path, origin: dict[str, Any], delimiter: str) -> PointsTable:

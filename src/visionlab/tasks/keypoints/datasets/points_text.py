@@ -1,7 +1,5 @@
 """Text tables of points: a header, then a line per image with file name and x, y, x, y, ..."""
 
-import csv
-import re
 import reprlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from visionlab.tasks.keypoints.datasets.named_rows import decode, read_cells, read_named_rows
+
 _Floats = np.ndarray[Any, np.dtype[np.float32]]
 _BLOCK = 1 << 20  # numbers read at a time
 _PLAIN = b"0123456789+-.eE"
-_BOM = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,14 +37,13 @@ def read_header(path: Path, *, delimiter: str) -> Header:
     Raises:
         ValueError: it does not name an x and a y for each point.
     """
-    with path.open("rb") as file:
-        line = file.readline().removeprefix(_BOM).rstrip(b"\r\n")
     where = f"{path}: line 1"
-    columns = [_text(cell, where).strip() for cell in _cells(line, delimiter, where)]
+    _, cells = next(read_cells(path, delimiter=delimiter), (1, [b""]))
+    columns = [decode(cell, where).strip() for cell in cells]
     if len(columns) < 3 or len(columns) % 2 == 0:
         raise ValueError(
             f"{where} must name columns separated by {delimiter!r}, for the file name and for an x "
-            f"and a y of each point, got {len(columns)}: {reprlib.repr(_text(line, where))}"
+            f"and a y of each point, got {len(columns)}: {reprlib.repr(delimiter.join(columns))}"
         )
     pairs = zip(columns[1::2], columns[2::2], strict=True)
     names = [_point_name(x, y, number, where) for number, (x, y) in enumerate(pairs)]
@@ -67,53 +65,17 @@ def read_blocks(
         ValueError: a line is malformed.
     """
     num_columns = len(header.columns)
-    lines: dict[str, int] = {}
     names: list[str] = []
     values = np.empty((max(1, _BLOCK // num_columns), num_columns - 1), np.float32)
-    with path.open("rb") as file:
-        file.readline()
-        for number, line in enumerate(file, start=2):
-            if not line.strip(b" \r\n"):
-                continue
-            where = f"{path}: line {number}"
-            cells = _cells(line.rstrip(b"\r\n"), delimiter, where)
-            if len(cells) != num_columns:
-                raise ValueError(
-                    f"{where} must have {num_columns} columns as line 1 has, got {len(cells)}"
-                )
-            name = _file_name(cells[0], where)
-            if name in lines:
-                raise ValueError(
-                    f"{where}, column 1 must have a file name of its own, got {name!r} as in line "
-                    f"{lines[name]}"
-                )
-            lines[name] = number
-            values[len(names)] = _coordinates(cells[1:], header, where)
-            names.append(name)
-            if len(names) == len(values):
-                yield names, _points(values)
-                names = []
-    if not lines:
-        raise ValueError(f"{path} must have a line an image below its header, got none")
+    rows = read_named_rows(path, delimiter=delimiter, num_columns=num_columns, rule="as line 1 has")
+    for number, name, cells in rows:
+        values[len(names)] = _coordinates(cells, header, f"{path}: line {number}")
+        names.append(name)
+        if len(names) == len(values):
+            yield names, _points(values)
+            names = []
     if names:
         yield names, _points(values[: len(names)])
-
-
-def _cells(line: bytes, delimiter: str, where: str) -> list[bytes]:
-    if b'"' not in line:
-        return line.split(delimiter.encode())
-    try:
-        fields = next(csv.reader([_text(line, where)], delimiter=delimiter, strict=True))
-    except csv.Error as error:
-        raise ValueError(f"{where} must be CSV, got {error}") from error
-    return [field.encode() for field in fields]
-
-
-def _text(cell: bytes, where: str) -> str:
-    try:
-        return cell.decode()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{where} must be UTF-8, got {reprlib.repr(cell)}") from error
 
 
 def _point_name(x: str, y: str, number: int, where: str) -> str:
@@ -130,15 +92,6 @@ def _point_name(x: str, y: str, number: int, where: str) -> str:
         f"example Point_{number}_X and Point_{number}_Y, x{number} and y{number}, or {2 * number} "
         f"and {2 * number + 1}, got {x!r} and {y!r}{hint}"
     )
-
-
-def _file_name(cell: bytes, where: str) -> str:
-    name = _text(cell, where).strip()
-    if not name:
-        raise ValueError(f"{where}, column 1 must have a file name, got none")
-    if name.startswith(("/", "\\")) or "\0" in name or ".." in re.split(r"[/\\]", name):
-        raise ValueError(f"{where}, column 1 must name a file among the images, got {name!r}")
-    return name
 
 
 def _coordinates(cells: Sequence[bytes], header: Header, where: str) -> _Floats:

@@ -1,14 +1,13 @@
 """The contest's list of requested points: a header, then lines of file name TAB [3, 17]."""
 
-import csv
 import json
 import math
-import re
 import reprlib
-from collections.abc import Iterator
 from pathlib import Path
 
-_COLUMNS = 2
+from visionlab.tasks.keypoints.datasets.named_rows import decode, read_cells, read_named_rows
+
+_RULE = "separated by TAB, a file name and a list of points"
 
 
 def read_requested(path: Path, *, num_points: int | None) -> tuple[list[str], list[list[int]]]:
@@ -27,70 +26,29 @@ def read_requested(path: Path, *, num_points: int | None) -> tuple[list[str], li
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} must be a list of points, found no such file")
-    lines: dict[str, int] = {}
-    requested: list[list[int]] = []
-    for number, (name, points) in _rows(path):
-        where = f"{path}: line {number}"
-        _check_name(name, f"{where}, column 1")
-        if name in lines:
+    _, (*_, last) = next(read_cells(path, delimiter="\t"), (1, [b""]))
+    if last.strip().startswith(b"["):
+        got = reprlib.repr(last.decode(errors="replace").strip())
+        raise ValueError(f"{path}: line 1 must be a header, got {got}")
+    requested: dict[str, list[int]] = {}
+    for number, name, (cell,) in read_named_rows(path, delimiter="\t", num_columns=2, rule=_RULE):
+        where = f"{path}: line {number}, column 2"
+        points = _points(decode(cell, where).strip(), where, num_points=num_points)
+        if not requested:
+            first, num_requested = number, len(points)
+        if len(points) != num_requested:
             raise ValueError(
-                f"{where}, column 1 must have a file name of its own, got {name!r} as in line "
-                f"{lines[name]}"
+                f"{where} must request {num_requested} points as line {first} does, "
+                f"got {len(points)}"
             )
-        lines[name] = number
-        requested.append(_points(points, f"{where}, column 2", num_points=num_points))
-        if len(requested[-1]) != len(requested[0]):
-            raise ValueError(
-                f"{where}, column 2 must request {len(requested[0])} points as line "
-                f"{next(iter(lines.values()))} does, got {len(requested[-1])}"
-            )
-    if not lines:
-        raise ValueError(f"{path} must have a line an image below its header, got none")
-    return list(lines), requested
+        requested[name] = points
+    return list(requested), list(requested.values())
 
 
 def submission_header(num_requested: int) -> list[str]:
     """Return the column names of a submission with a number of points per image."""
     axes = ((number, axis) for number in range(num_requested) for axis in "XY")
     return ["file_name", *(f"Point_M{number}_{axis}" for number, axis in axes)]
-
-
-def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield number and cells of each line below the header."""
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if number > 1 and not line.strip(b" \r\n"):
-                continue
-            where = f"{path}: line {number}"
-            cells = _cells(line.rstrip(b"\r\n"), where)
-            if len(cells) != _COLUMNS:
-                raise ValueError(
-                    f"{where} must have {_COLUMNS} columns separated by TAB, a file name and a "
-                    f"list of points, got {len(cells)}"
-                )
-            if number > 1:
-                yield number, cells
-            elif cells[1].startswith("["):
-                raise ValueError(f"{where} must be a header, got {reprlib.repr(cells[1])}")
-
-
-def _cells(line: bytes, where: str) -> list[str]:
-    try:
-        text = line.decode()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{where} must be UTF-8, got {reprlib.repr(line)}") from error
-    try:
-        cells: list[str] = next(csv.reader([text], delimiter="\t", strict=True), [])
-    except csv.Error as error:
-        raise ValueError(f"{where} must be CSV, got {error}") from error
-    return [cell.strip() for cell in cells]
-
-
-def _check_name(name: str, where: str) -> None:
-    if not name:
-        raise ValueError(f"{where} must have a file name, got none")
-    if name.startswith(("/", "\\")) or "\0" in name or ".." in re.split(r"[/\\]", name):
-        raise ValueError(f"{where} must name a file among the images, got {name!r}")
 
 
 def _points(cell: str, where: str, *, num_points: int | None) -> list[int]:
