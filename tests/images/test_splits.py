@@ -53,7 +53,7 @@ def test_an_epoch_can_start_at_any_batch_and_reads_only_the_rest() -> None:
 def test_a_process_reads_only_its_share_of_every_batch() -> None:
     log: list[list[int]] = []
     whole = keys(split_of([]))
-    found = keys(split_of(log), share=lambda batches: (rows[1::2] for rows in batches))
+    found = keys(split_of(log), shard=lambda batches: (rows[1::2] for rows in batches))
     assert found == log == [rows[1::2] for rows in whole]
 
 
