@@ -421,7 +421,7 @@ def test_the_random_chooser_of_the_source() -> None:
 def test_data_without_a_mirror_is_never_mirrored_unless_told() -> None:
     for name in ("points_csv", "landmarks_csv"):
         text = (Path(command_line.CONF) / "dataset" / f"{name}.yaml").read_text()
-        assert "override /augment@_global_.augment: points_one_of_five " in text
+        assert "override /augment@_global_.augment: points_one_of_five" in text
     assert preset("points_one_of_five").mirror_prob == 0.0
     assert preset("points_all").mirror_prob == 0.5
 
