@@ -16,7 +16,6 @@ from torchvision.datasets.utils import calculate_md5
 from visionlab.images.holdout import Holdout
 from visionlab.task import Batch, Data
 from visionlab.tasks.classification.augment import Augment
-from visionlab.tasks.classification.datasets import cifar
 from visionlab.tasks.classification.datasets.cifar import Cifar
 
 TRAIN_FILES = [f"data_batch_{number}" for number in range(1, 6)]
@@ -312,7 +311,7 @@ def replace_download(
         roots.append(Path(root).expanduser())  # as torchvision does
         download(roots[-1])
 
-    monkeypatch.setattr(cifar, "download_and_extract_archive", stand_in)
+    monkeypatch.setattr("torchvision.datasets.utils.download_and_extract_archive", stand_in)
     return roots
 
 
