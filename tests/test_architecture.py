@@ -104,6 +104,13 @@ def test_a_torch_free_room_imports_no_torch(room: str) -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_git_and_hence_the_wheel_leave_out_no_module() -> None:
+    paths = [str(SOURCE / name) for name in MODULES]
+    command = ["git", "check-ignore", "--no-index", *paths]
+    done = subprocess.run(command, cwd=SOURCE, capture_output=True, text=True, check=False)
+    assert done.stdout == ""
+
+
 def test_a_classifier_of_our_own_needs_no_slow_library_to_start() -> None:
     # timm, torchvision, matplotlib and scikit-learn took 3 of 8 seconds before the first step
     check = (

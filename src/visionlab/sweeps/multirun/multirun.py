@@ -26,7 +26,13 @@ from visionlab.sweeps.multirun.plan_files import TrainingPlan, write_plan
 from visionlab.sweeps.launcher.forkserver import call_in_process, start_forkserver
 from visionlab.sweeps.launcher.processes import NOT_STARTED
 from visionlab.sweeps.multirun.job_status import job_status
-from visionlab.sweeps.multirun.table import JobSummary, count_states, log_table, write_jobs, write_table
+from visionlab.sweeps.multirun.table import (
+    JobSummary,
+    count_states,
+    log_table,
+    write_jobs,
+    write_table,
+)
 
 _FOLDER = ".sweep"
 _LOCAL = ("basic", "process")
@@ -50,9 +56,7 @@ def run_jobs(
         Unfinished: at least one job did not finish.
     """
     if num_processes() > 1:
-        raise ValueError(
-            f"--multirun must run in one process, got {num_processes()} from torchrun"
-        )
+        raise ValueError(f"--multirun must run in one process, got {num_processes()} from torchrun")
     configure_log(config.hydra.hydra_logging, config.hydra.verbose)
     sweep = Path(config.hydra.sweep.dir).absolute()
     if swept := [each for each in arguments if _is_sweep_setting(each) and "," in each]:

@@ -1,0 +1,1 @@
+"""Many runs at once: plan, launch, and report."""
