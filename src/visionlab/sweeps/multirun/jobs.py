@@ -19,9 +19,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from visionlab.config.run_config import invocation
 from visionlab.config.checking import check_parts
 from visionlab.config.errors import check_known
+from visionlab.config.run_config import invocation
 
 _NOT_SETTINGS = ("hydra", "sweep")
 _EXPERIMENT = "experiment"
@@ -49,8 +49,8 @@ class Job:
 def compose_jobs(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) -> list[Job]:
     """Return the jobs of a grid.
 
-    An experiment may define its own grid in `hydra.sweeper.params`. Several experiments make several
-    grids, one after another.
+    An experiment may define its own grid in `hydra.sweeper.params`. Several experiments make
+    several grids, one after another.
 
     Args:
         loader: Hydra's config loader.

@@ -16,16 +16,16 @@ from hydra.core.utils import JobReturn, JobStatus, configure_log
 from omegaconf import DictConfig, OmegaConf
 
 from visionlab.config.command_line import Unfinished, quoted
-from visionlab.core.interrupt import Interrupted
-from visionlab.files.locks import locked
 from visionlab.config.errors import explain
+from visionlab.core.interrupt import Interrupted
 from visionlab.core.processes import num_processes
-from visionlab.sweeps.multirun.jobs import Job, compose_jobs
-from visionlab.sweeps.launcher.lost_jobs import lost_jobs_as_failures
-from visionlab.sweeps.multirun.plan_files import TrainingPlan, write_plan
+from visionlab.files.locks import locked
 from visionlab.sweeps.launcher.forkserver import call_in_process, start_forkserver
+from visionlab.sweeps.launcher.lost_jobs import lost_jobs_as_failures
 from visionlab.sweeps.launcher.processes import NOT_STARTED
 from visionlab.sweeps.multirun.job_status import job_status
+from visionlab.sweeps.multirun.jobs import Job, compose_jobs
+from visionlab.sweeps.multirun.plan_files import TrainingPlan, write_plan
 from visionlab.sweeps.multirun.table import (
     JobSummary,
     count_states,

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from visionlab.files.run_folder import read_yaml
 from visionlab.config.run_config import to_yaml
 from visionlab.files.atomic import write_json
+from visionlab.files.run_folder import read_yaml
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,7 @@
 """Status of a multirun's jobs, as `sweep.csv` and on the terminal.
 
-Whenever a job starts or ends, its process rewrites the file from the records of all jobs. Any number
-of processes may do so.
+Whenever a job starts or ends, its process rewrites the file from the records of all jobs. Any
+number of processes may do so.
 """
 
 import csv
@@ -17,9 +17,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from visionlab.files.locks import is_held, file_lock
-from visionlab.files.run_folder import read_record
 from visionlab.files.atomic import write_text
+from visionlab.files.locks import file_lock, is_held
+from visionlab.files.run_folder import read_record
 from visionlab.sweeps.launcher.processes import NOT_STARTED
 
 _JOBS = "jobs.json"
