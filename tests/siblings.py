@@ -83,7 +83,7 @@ def classification() -> Task:
 def _scenes() -> Data:
     return DigitScenes(
         num_train=40,
-        num_val=12,
+        num_val=8,
         num_test=1,
         seed=1,
         mean=[0.5] * 3,

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -100,27 +101,38 @@ def test_epochs_without_validation_leave_it_alone(tmp_path: Path) -> None:
     assert trained(tmp_path / "train", of_training, every_epochs=2).state.plateau.num_values == 6
 
 
-@pytest.mark.parametrize("step", [1, 2, 3, 4, 6, 8, 9, 12, 17])
-@pytest.mark.parametrize(
-    ("plateau", "every_epochs"),
-    [(BY_STEP, 1), (BY_EPOCH, 1), (replace(BY_EPOCH, patience_epochs=2.0), 2)],
+class Whole(NamedTuple):
+    """An unbroken run, with its settings and what it did."""
+
+    settings: Mapping[str, Any]
+    run: Trained
+    seen: Steps
+
+
+@pytest.fixture(
+    scope="module",
+    params=[(BY_STEP, 1), (BY_EPOCH, 1), (replace(BY_EPOCH, patience_epochs=2.0), 2)],
+    ids=["step", "epoch", "epochs"],
 )
-def test_resuming_is_exact_at_every_kind_of_step(
-    plateau: Plateau, every_epochs: int, step: int, tmp_path: Path
-) -> None:
-    seen = Steps(), Steps()
-    whole = trained(tmp_path / "whole", plateau, every_epochs=every_epochs, observers=[seen[0]])
-    broken = tmp_path / "broken"
-    stop = replace(NO_STOP, max_steps=step)
-    trained(broken, plateau, every_epochs=every_epochs, stop=stop, observers=[seen[1]])
-    again = trained(broken, plateau, every_epochs=every_epochs, resume=True, observers=[seen[1]])
-    assert whole.state.plateau == again.state.plateau
-    assert seen[0].lrs == seen[1].lrs
-    assert whole.state.plateau.factor < 1.0
-    for name, value in whole.tensors().items():
+def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    plateau, every_epochs = request.param
+    settings, seen = {"plateau": plateau, "every_epochs": every_epochs}, Steps()
+    folder = tmp_path_factory.mktemp("whole")
+    return Whole(settings, trained(folder, **settings, observers=[seen]), seen)
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 4, 6, 8, 9, 12, 17])
+def test_resuming_is_exact_at_every_kind_of_step(whole: Whole, step: int, tmp_path: Path) -> None:
+    seen, stop = Steps(), replace(NO_STOP, max_steps=step)
+    trained(tmp_path, **whole.settings, stop=stop, observers=[seen])
+    again = trained(tmp_path, **whole.settings, resume=True, observers=[seen])
+    assert whole.run.state.plateau == again.state.plateau
+    assert whole.seen.lrs == seen.lrs
+    assert whole.run.state.plateau.factor < 1.0
+    for name, value in whole.run.tensors().items():
         assert torch.equal(value, again.tensors()[name]), name
-    if every_epochs == 1:  # a rule's last row is validated out of turn
-        assert_same(whole, again)
+    if whole.settings["every_epochs"] == 1:  # a rule's last row is validated out of turn
+        assert_same(whole.run, again)
 
 
 def test_checkpoints_from_before_there_were_plateaus_are_read(tmp_path: Path) -> None:

@@ -80,10 +80,12 @@ def are_equal(ours: list[Annotated], others: list[Annotated]) -> bool:
     )
 
 
-def without_digits(monkeypatch: pytest.MonkeyPatch) -> list[Annotated]:
+@cache
+def without_digits() -> list[Annotated]:
     """Return the same scenes with everything but their digits."""
-    monkeypatch.setattr(digit_scenes, "EMPTY_PROB", 2.0)
-    return draw(len(scenes()))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(digit_scenes, "EMPTY_PROB", 2.0)
+        return draw(len(scenes()))
 
 
 def is_alone(boxes: Tensor) -> Tensor:
@@ -179,9 +181,9 @@ def test_no_box_hides_in_another() -> None:
         assert ((shared / smaller).triu(1) <= 0.4).all()
 
 
-def test_boxes_are_tight_around_what_the_digits_change(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_boxes_are_tight_around_what_the_digits_change() -> None:
     gaps = []
-    for scene, bare in zip(scenes(), without_digits(monkeypatch), strict=True):
+    for scene, bare in zip(scenes(), without_digits(), strict=True):
         changed = (scene.image != bare.image).any(dim=0)
         outside = changed.clone()
         for x1, y1, x2, y2 in scene.boxes.int().tolist():
@@ -196,10 +198,10 @@ def test_boxes_are_tight_around_what_the_digits_change(monkeypatch: pytest.Monke
     assert sum(gaps) < 0.02 * len(gaps)
 
 
-def test_ink_stands_out_from_what_is_under_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ink_stands_out_from_what_is_under_it() -> None:
     grey = torch.tensor([0.299, 0.587, 0.114])
     are_dark = []
-    for scene, bare in zip(scenes(), without_digits(monkeypatch), strict=True):
+    for scene, bare in zip(scenes(), without_digits(), strict=True):
         change = torch.einsum("c,chw->hw", grey, scene.image.float() - bare.image.float()) / 255
         for x1, y1, x2, y2 in scene.boxes[is_alone(scene.boxes)].int().tolist():
             part = change[y1:y2, x1:x2].flatten()
@@ -209,8 +211,8 @@ def test_ink_stands_out_from_what_is_under_it(monkeypatch: pytest.MonkeyPatch) -
     assert 0.2 < sum(are_dark) / len(are_dark) < 0.8
 
 
-def test_the_ground_is_cluttered(monkeypatch: pytest.MonkeyPatch) -> None:
-    bare = without_digits(monkeypatch)
+def test_the_ground_is_cluttered() -> None:
+    bare = without_digits()
     assert all(len(scene.boxes) == 0 for scene in bare)
     spreads = torch.stack([scene.image.float().std() for scene in bare])
     assert spreads.min() > 10
@@ -295,6 +297,7 @@ def test_a_negative_seed_is_refused() -> None:
         recipe(seed=-1)
 
 
+@pytest.mark.integration  # paints every training scene
 def test_mean_and_std_in_the_settings_are_those_of_the_training_scenes() -> None:
     settings = OmegaConf.load(CONF).dataset
     made = draw(settings.num_train, seed=settings.seed)
