@@ -27,8 +27,8 @@ def master(loader: ConfigLoader, *overrides: str) -> DictConfig:
     return loader.load_configuration("train", list(overrides), RunMode.MULTIRUN)
 
 
-def by_hydra(loader: ConfigLoader, overrides: list[str]) -> Any:
-    config = loader.load_sweep_config(master(loader), overrides)
+def by_hydra(loader: ConfigLoader, multirun: DictConfig, overrides: list[str]) -> Any:
+    config = loader.load_sweep_config(multirun, overrides)
     OmegaConf.set_struct(config, False)
     config.pop("hydra")
     config.pop("sweep")
@@ -39,7 +39,7 @@ def by_hydra(loader: ConfigLoader, overrides: list[str]) -> Any:
     "arguments",
     [
         ["optimizer.lr=0.1,1e-3", "averaged.decay=[0.9,0.99],[],0.5", "hparams.epochs=3"],
-        ["scheduler=cosine,step_effnet,multistep_he", "global_seed=1,2,null"],
+        ["scheduler=cosine,step_effnet,multistep_he", "global_seed=1,null"],
         ["scheduler=step_effnet,multistep_he", "scheduler.gamma=0.5,0.25"],
         ["task=classification,detection", "hparams.batch_size=4,8", "device='cpu',auto"],
         ["dataset=imagefolder", "dataset.root='/a b',/c", "augment=none,cutout"],
@@ -49,7 +49,8 @@ def by_hydra(loader: ConfigLoader, overrides: list[str]) -> Any:
     ],
 )
 def test_each_job_is_what_hydra_composes(loader: ConfigLoader, arguments: list[str]) -> None:
-    jobs = compose_jobs(loader, master(loader), arguments)
+    multirun = master(loader)
+    jobs = compose_jobs(loader, multirun, arguments)
     assert len(jobs) > 1
     assert [job.number for job in jobs] == list(range(len(jobs)))
     assert len({job.name for job in jobs}) == len(jobs)
@@ -58,7 +59,7 @@ def test_each_job_is_what_hydra_composes(loader: ConfigLoader, arguments: list[s
     for job in jobs:
         forced = "++" if arguments[0].startswith("++") else ""
         swept = [f"{forced}{key}={value}" for key, value in job.swept.items()]
-        assert job.config == by_hydra(loader, [*swept, *fixed])
+        assert job.config == by_hydra(loader, multirun, [*swept, *fixed])
 
 
 def test_a_job_is_named_by_what_differs(loader: ConfigLoader) -> None:
