@@ -55,7 +55,7 @@ def test_predictions_agree_with_the_rows(tmp_path: Path) -> None:
             path = tmp_path / "predictions" / f"{row['epoch']:04.0f}_{name}.npz"
             with np.load(path) as arrays:
                 assert arrays["correct"].mean() == row[f"val/{name}/top1"]
-                assert set(arrays["keys"]) == set(trained.task.splits["val"].rows.tolist())
+                assert set(arrays["keys"]) == set(trained.task.splits["val"].samples.tolist())
 
 
 def test_tensorboard_draws_the_rows_under_their_names(tmp_path: Path) -> None:
