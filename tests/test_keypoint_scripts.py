@@ -92,7 +92,7 @@ def test_views_are_told_alone_and_together(finished: Path, tmp_path: Path) -> No
             "views must have weights with a sum above 0",
         ),
         (["views=mirored"], "Could not find 'views/mirored'"),
-        (["views=mirrored", "views.plain.zoom=2"], "Key 'zoom' not in 'View'"),
+        (["views=mirrored", "views.plain.zoom=2"], "zoom must be a setting"),
     ],
 )
 def test_wrong_views_are_one_line(finished: Path, arguments: list[str], message: str) -> None:
