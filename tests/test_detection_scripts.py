@@ -200,7 +200,7 @@ def test_a_killed_run_on_files_resumes_exactly(tmp_path: Path) -> None:
             ["model.backbone.name=vit_tiny_patch16_224"],
             "model.backbone.name must give feature maps",
         ),
-        (["model.backbone.name=34"], "model.backbone.name must be a model of timm, got '34'"),
+        (["model.backbone.name=34"], "model.backbone.name must be text, got 34"),
         (["model.anchors.sizes_px=[32]"], "model.anchors.sizes_px must have 5 numbers"),
         (
             ["augment=pad_crop"],

@@ -163,7 +163,7 @@ def test_torchrun_sees_what_one_process_sees_and_resumes_exactly(
             "hparams.batch_size must be a multiple of 2 processes times accumulate_steps 1, got 33",
         ),
         ("train.py", ["optimizer.lr=-1"], 1, "optimizer.lr must be .*, got -1.*"),
-        ("train.py", ["optimizer.lt=1"], 2, "optimizer.lt must be a setting; .*"),
+        ("train.py", ["optimizer.lt=1"], 2, "optimizer.lt must be a setting.*"),
         (
             "train.py",
             ["--multirun", "optimizer.lr=1,2"],
