@@ -163,7 +163,7 @@ def job(function: Callable[[dict[str, Any], Invocation], Any]) -> Callable[[Dict
                 _log.error("error: %s", explain(error))
             is_job_of_many = HydraConfig.get().mode == RunMode.MULTIRUN
             if is_job_of_many and not isinstance(error, Interrupted):
-                raise  # to the launcher, which goes on with the next job
+                raise  # to the launcher, which continues with the next job
             _discard_unused()
             sys.exit(getattr(error, "exit_code", 1))
 
@@ -245,11 +245,10 @@ def _known_settings(script: str) -> list[str]:
 def _for_hydra(arguments: Sequence[str]) -> list[str]:
     """Return arguments as Hydra takes them.
 
-    A group that the defaults list is chosen without +, and habit has `experiment` with one; what
-    stands in `where` (of plots.py) is new each time and would need one. In a
-    multirun, Hydra would first set what all jobs have in common where no job has chosen yet, which
-    fails for `dataset=cifar10,cifar100 dataset.root=DIR`; a choice of one is left to the jobs. The
-    path of a job's folder would have to be quoted, for its = and commas.
+    `+experiment=` loses its +, since the defaults list has the group; keys of `where` (plots.py) get
+    one, since they are new. Paths are quoted for their = and commas. In a multirun, Hydra applies
+    the overrides that all jobs share before any job selects its groups, which fails for
+    `dataset=cifar10,cifar100 dataset.root=DIR`, so a single value becomes a choice of one.
     """
     arguments = [re.sub(r"^\+(?=experiment=)", "", _quoted_path(each)) for each in arguments]
     arguments = [re.sub(r"^(?=where\.)", "+", each) for each in arguments]

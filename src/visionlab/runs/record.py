@@ -51,7 +51,7 @@ class Record:
         before = self._content.get("hardware", {}).get("processes", num_processes())
         if before != num_processes():
             _log.warning(
-                "going on with %d processes, %d so far: sums are rounded differently",
+                "continuing with %d processes instead of %d: sums are rounded differently",
                 *(num_processes(), before),
             )
         self.update(

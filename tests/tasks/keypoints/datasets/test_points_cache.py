@@ -219,7 +219,7 @@ def test_a_folder_that_refuses_is_said_once_and_does_without(
     found = read(long)
     (message,) = messages(caplog)
     assert message == (
-        f"{cache_path(long)} cannot be written (File name too long); going on without it"
+        f"{cache_path(long)} cannot be written (File name too long); continuing without it"
     )
     assert same(found, read(table))
     assert not found.points.flags.writeable
@@ -236,7 +236,7 @@ def test_a_read_only_folder_is_said_once_and_does_without(
         table.parent.chmod(0o755)
     (message,) = messages(caplog)
     assert message == (
-        f"{cache_path(table)} cannot be written (Permission denied); going on without it"
+        f"{cache_path(table)} cannot be written (Permission denied); continuing without it"
     )
     assert names_in(table.parent) == ["points.csv"]
 
@@ -251,7 +251,7 @@ def test_a_full_disk_is_said_once_and_does_without(
         patch.setattr(Path, "replace", full)
         found = read(table)
     assert messages(caplog) == [
-        f"{cache_path(table)} cannot be written (No space left on device); going on without it"
+        f"{cache_path(table)} cannot be written (No space left on device); continuing without it"
     ]
     assert names_in(table.parent) == ["points.csv"]
     assert same(found, read(table))
@@ -265,7 +265,7 @@ def test_a_folder_in_the_place_of_the_cache_does_no_harm(
     cache = cache_path(table)
     assert messages(caplog) == [
         f"{cache} cannot be read (Is a directory); {table} is read anew",
-        f"{cache} cannot be written (Is a directory); going on without it",
+        f"{cache} cannot be written (Is a directory); continuing without it",
     ]
 
 

@@ -60,7 +60,7 @@ def _read(path: Path, origin: dict[str, Any], delimiter: str) -> PointsTable:
     try:
         points_cache.write_cache(cache, blocks, point_names=header.point_names, origin=origin)
     except OSError as error:
-        _log.warning("%s cannot be written (%s); going on without it", cache, error.strerror)
+        _log.warning("%s cannot be written (%s); continuing without it", cache, error.strerror)
     else:
         table = _from_cache(path, origin)
         if table is not None:
