@@ -245,9 +245,9 @@ def _known_settings(script: str) -> list[str]:
 def _for_hydra(arguments: Sequence[str]) -> list[str]:
     """Return arguments as Hydra takes them.
 
-    `+experiment=` loses its +, since the defaults list has the group; keys of `where` (plots.py) get
-    one, since they are new. Paths are quoted for their = and commas. In a multirun, Hydra applies
-    the overrides that all jobs share before any job selects its groups, which fails for
+    `+experiment=` loses its +, since the defaults list has the group; keys of `where` (plots.py)
+    get one, since they are new. Paths are quoted for their = and commas. In a multirun, Hydra
+    applies the overrides that all jobs share before any job selects its groups, which fails for
     `dataset=cifar10,cifar100 dataset.root=DIR`, so a single value becomes a choice of one.
     """
     arguments = [re.sub(r"^\+(?=experiment=)", "", _quoted_path(each)) for each in arguments]
