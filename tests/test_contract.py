@@ -35,11 +35,14 @@ FALLING_FAST = Plateau(
     warmup_steps=1,
     warmup_epochs=0,
 )
-every_task = pytest.mark.parametrize("make_task", TASKS.values(), ids=TASKS)
 # losses over boxes are not per sample, and two_views says of no part that it is a backbone
 _NOT_THERE = [("hard_examples", "detection"), ("hard_examples", "boxes")]
 _NOT_THERE += [("frozen_backbone", "two_views")]
 _MARKS = {"detection": pytest.mark.integration}  # seconds for each case
+every_task = pytest.mark.parametrize(
+    "make_task",
+    [pytest.param(make, id=name, marks=_MARKS.get(name, ())) for name, make in TASKS.items()],
+)
 SETTINGS_OF_TASKS = [
     pytest.param(setting, make_task, id=f"{setting}-{name}", marks=_MARKS.get(name, ()))
     for setting in ("plateau", "frozen_backbone", "hard_examples")
@@ -88,10 +91,7 @@ def test_resuming_is_exact_with_what_else_an_epoch_or_step_may_depend_on(
     assert (unbroken.state.plateau.factor < 1.0) == (setting == "plateau")
 
 
-@pytest.mark.parametrize(
-    "make_task",
-    [pytest.param(make, id=name, marks=_MARKS.get(name, ())) for name, make in TASKS.items()],
-)
+@every_task
 @pytest.mark.parametrize("buffers", ["copied", "recomputed"])
 def test_resuming_is_exact_with_other_buffers_and_averages(
     make_task: MakeTask, buffers: str, tmp_path: Path

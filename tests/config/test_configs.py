@@ -1,5 +1,7 @@
 """Every file under `conf/` composes and builds, and wrong settings are refused in one line."""
 
+import copy
+import functools
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
@@ -83,11 +85,10 @@ def nodes(value: Any, key: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
 
 def changed(config: Mapping[str, Any], dotted: str, value: Any) -> dict[str, Any]:
     """Return a copy of a configuration with another value for one key."""
-    copied = OmegaConf.create(dict(config))
-    OmegaConf.update(copied, dotted, value, force_add=True)
-    plain = OmegaConf.to_container(copied)
-    assert isinstance(plain, dict)
-    return {str(key): each for key, each in plain.items()}
+    copied = copy.deepcopy(dict(config))
+    *parents, last = dotted.split(".")
+    functools.reduce(dict.__getitem__, parents, copied)[last] = value
+    return copied
 
 
 def refusal(config: Mapping[str, Any]) -> str:

@@ -105,7 +105,7 @@ def test_it_changes_nothing(tmp_path: Path) -> None:
     assert_same(watched, train(boxes, tmp_path / "alone", hparams=hparams, schedule=schedule))
 
 
-@pytest.mark.parametrize("step", [1, 3, 7, 29])
+@pytest.mark.parametrize("step", [3, 29])
 def test_a_resumed_run_keeps_the_rows_before(step: int, tmp_path: Path) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     drawn = Drawn(), Drawn()
