@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
+from visionlab.core.checks import check_at_least, check_choice
+
 Buffers = Literal["averaged", "copied", "recomputed"]
 
 
@@ -144,16 +146,11 @@ class Averages:
                 raise ValueError(f"decay must be in [0, 1), got {decay!r}")
         if len(set(self._decays())) < len(self._decays()):
             raise ValueError(f"decay must name each value once, got {list(self._decays())}")
-        if self.start_step < 0:
-            raise ValueError(f"start_step must be >= 0, got {self.start_step}")
-        if self.interval_steps < 1:
-            raise ValueError(f"interval_steps must be >= 1, got {self.interval_steps}")
+        check_at_least(self, 0, "start_step")
+        check_at_least(self, 1, "interval_steps")
         if self.warmup_power is not None and not self.warmup_power > 0:
             raise ValueError(f"warmup_power must be > 0 or null, got {self.warmup_power}")
-        if self.buffers not in get_args(Buffers):
-            raise ValueError(
-                f"buffers must be one of {', '.join(get_args(Buffers))}, got {self.buffers!r}"
-            )
+        check_choice(self, get_args(Buffers), "buffers")
 
     def __call__(self, model: nn.Module) -> list[Average]:
         """Return the averages of `model`, initialised to copies of its current weights."""
