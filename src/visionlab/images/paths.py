@@ -1,13 +1,67 @@
-"""Image files: stable keys, existence and size."""
+"""Files of a data set: those of its parts train, val and test; keys and sizes of images."""
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from PIL import Image
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+_SPLITS = ("train", "val", "test")
+
+
+def configured(splits: Mapping[str, str | None], *, setting: str) -> dict[str, str]:
+    """Return the splits that are not null in `dataset.<setting>`, train first.
+
+    Raises:
+        ValueError: a name is not train, val or test, or train is missing.
+    """
+    unknown = sorted(set(splits) - set(_SPLITS))
+    if unknown:
+        raise ValueError(f"dataset.{setting} must be of {', '.join(_SPLITS)}, got {unknown[0]}")
+    if splits.get("train") is None:
+        raise ValueError(f"dataset.{setting}.train must be given, got null")
+    return {name: value for name in _SPLITS if (value := splits.get(name)) is not None}
+
+
+def existing(path: Path, *, setting: str, split: str) -> Path:
+    """Return a path named by `dataset.<setting>.<split>`.
+
+    Raises:
+        FileNotFoundError: there is no such file or folder.
+    """
+    if not path.exists():
+        hint = {"train": "", "val": "; null takes a share of train", "test": "; null leaves it out"}
+        raise FileNotFoundError(
+            f"dataset.{setting}.{split} must exist, looked for {path}{hint[split]}"
+        )
+    return path
+
+
+def part_paths(root: Path, names: Mapping[str, str | None], *, setting: str) -> dict[str, Path]:
+    """Return the path of each part that is not null in `dataset.<setting>`, train first.
+
+    Raises:
+        FileNotFoundError: a file or folder does not exist.
+        ValueError: see `configured`.
+    """
+    return {
+        split: existing(root / name, setting=setting, split=split)
+        for split, name in configured(names, setting=setting).items()
+    }
+
+
+def root_folder(root: str) -> Path:
+    """Return the folder of a data set.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+    """
+    folder = Path(root).expanduser()
+    if not folder.is_dir():
+        raise FileNotFoundError(f"dataset.root must be a folder, looked for {folder}")
+    return folder
 
 
 def path_key(path: Path) -> int:
@@ -17,11 +71,7 @@ def path_key(path: Path) -> int:
 
 
 def require_files(paths: Sequence[Path], *, source: Path) -> None:
-    """Check that files exist, with one listing per folder.
-
-    Args:
-        paths: the files.
-        source: the file or folder that names them.
+    """Check that the files named by `source` exist, with one listing per folder.
 
     Raises:
         FileNotFoundError: some do not exist.
@@ -36,20 +86,18 @@ def require_files(paths: Sequence[Path], *, source: Path) -> None:
         )
 
 
-def by_stem(folder: Path, suffixes: Iterable[str]) -> dict[str, str]:
+def by_stem(folder: Path, suffixes: Collection[str]) -> dict[str, str]:
     """Return the names of a folder's files by their stems; hidden files are left out.
 
-    Args:
-        folder: the folder; a missing one counts as empty.
-        suffixes: of the files, in lower case, for example ".png".
+    A missing folder counts as empty. Suffixes are in lower case, for example ".png".
 
     Raises:
         ValueError: two files share a stem.
     """
-    wanted, found = frozenset(suffixes), dict[str, str]()
+    found = dict[str, str]()
     for name in sorted(_names(folder)):
         stem, suffix = os.path.splitext(name)  # noqa: PTH122, faster than a Path for each
-        if name.startswith(".") or suffix.lower() not in wanted:
+        if name.startswith(".") or suffix.lower() not in suffixes:
             continue
         if stem in found:
             raise ValueError(f"{folder} must hold one file a name, got {found[stem]} and {name}")

@@ -11,11 +11,9 @@ from visionlab.images.rendering import Change, render
 
 
 def square_fit(sizes: Tensor, *, size_px: int) -> Tensor:
-    """Return the matrices that map the centre square of images to inputs, (B, 3, 3) float64.
+    """Return the matrices from original to input pixels of the centre square, (B, 3, 3) float64.
 
-    Args:
-        sizes: (B, 2), width and height of the original images in pixels.
-        size_px: side of the inputs.
+    Sizes are (B, 2), width and height of the original images in pixels.
     """
     sizes = sizes.double()
     scales = size_px / sizes.amin(dim=1, keepdim=True)
@@ -41,17 +39,10 @@ def square_images(sources: Sequence[Source], *, size_px: int, num_workers: int) 
 def render_square(
     stack: Stack, change: Change, *, size_px: int, normalisation: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return inputs and matrices of a batch of decoded images.
+    """Return inputs and matrices of a batch of decoded images, on the device of `normalisation`.
 
-    Args:
-        stack: the images.
-        change: augmentation or view of the square inputs.
-        size_px: side of the inputs.
-        normalisation: (2, 3) float32, mean and standard deviation, on the training device.
-
-    Returns:
-        (B, 3, size_px, size_px) float32, 0 outside of the image, and (B, 3, 3) float64, original
-        to input pixels.
+    Inputs are (B, 3, size_px, size_px) float32, 0 outside of the image, matrices (B, 3, 3) float64
+    from original to input pixels. The change is one of square inputs.
     """
     fit = square_fit(stack.sizes, size_px=size_px)
     inputs = render(

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from visionlab.core.geometry import transform_boxes
-from visionlab.images.figures import image_grid, save_png
-from visionlab.images.lookup import find
+from visionlab.images.pictures import find, image_grid, save_png
 from visionlab.task import Batch, Split
 from visionlab.tasks.detection.records import Annotated, Detections
 

@@ -12,8 +12,7 @@ from torch import Tensor
 
 from visionlab.core.geometry import transform_points
 from visionlab.files import atomic as storage
-from visionlab.images.figures import image_grid, save_png
-from visionlab.images.lookup import find
+from visionlab.images.pictures import find, image_grid, save_png
 from visionlab.task import Batch, Split
 from visionlab.tasks.keypoints.records import PointTargets
 

@@ -7,8 +7,14 @@ from typing import Any
 
 import torch
 
-from visionlab.images.parts import configured, existing, part_paths, root_folder
-from visionlab.images.paths import header_size, require_files
+from visionlab.images.paths import (
+    configured,
+    existing,
+    header_size,
+    part_paths,
+    require_files,
+    root_folder,
+)
 from visionlab.task import Data
 from visionlab.tasks.detection.augment import BoxAugment
 from visionlab.tasks.detection.datasets import coco_json

@@ -8,8 +8,15 @@ from typing import Any
 import torch
 import yaml
 
-from visionlab.images.parts import configured, part_paths, root_folder
-from visionlab.images.paths import by_stem, header_size, path_key, require_files
+from visionlab.images.paths import (
+    by_stem,
+    configured,
+    header_size,
+    part_paths,
+    path_key,
+    require_files,
+    root_folder,
+)
 from visionlab.task import Data
 from visionlab.tasks.detection.augment import BoxAugment
 from visionlab.tasks.detection.datasets.annotations import RawBox, RawImage, from_raw

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from visionlab.images.parts import existing, part_paths, root_folder
+from visionlab.images.paths import existing, part_paths, root_folder
 from visionlab.task import Data
 from visionlab.tasks.keypoints.augment import PointAugment
 from visionlab.tasks.keypoints.datasets.listed_images import listed_samples, with_val
