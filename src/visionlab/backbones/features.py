@@ -28,9 +28,6 @@ class Backbone:
         norm: treatment of batch norm: `trained`; `frozen_statistics` (only weights and biases are
             trained); `frozen` (neither is trained); or `group` norm instead (arXiv 1803.08494), for
             batches of one or two images without pretrained weights.
-
-    Raises:
-        ValueError: the model or the norm does not exist.
     """
 
     name: str
@@ -127,11 +124,6 @@ def _indices(name: str, strides: Sequence[int]) -> list[int]:
 
 
 def _replace_batch_norms(body: nn.Module) -> None:
-    """Replace batch norms by group norms.
-
-    Raises:
-        ValueError: a batch norm is not a plain one, or its channels cannot be grouped.
-    """
     for name, module in list(body.named_modules()):
         if not isinstance(module, nn.modules.batchnorm._BatchNorm):
             continue

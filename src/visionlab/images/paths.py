@@ -1,67 +1,13 @@
-"""Files of a data set: those of its parts train, val and test; keys and sizes of images."""
+"""Image files: stable keys, existence and size."""
 
 import hashlib
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from PIL import Image
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
-_SPLITS = ("train", "val", "test")
-
-
-def configured(splits: Mapping[str, str | None], *, setting: str) -> dict[str, str]:
-    """Return the splits that are not null in `dataset.<setting>`, train first.
-
-    Raises:
-        ValueError: a name is not train, val or test, or train is missing.
-    """
-    unknown = sorted(set(splits) - set(_SPLITS))
-    if unknown:
-        raise ValueError(f"dataset.{setting} must be of {', '.join(_SPLITS)}, got {unknown[0]}")
-    if splits.get("train") is None:
-        raise ValueError(f"dataset.{setting}.train must be given, got null")
-    return {name: value for name in _SPLITS if (value := splits.get(name)) is not None}
-
-
-def existing(path: Path, *, setting: str, split: str) -> Path:
-    """Return a path named by `dataset.<setting>.<split>`.
-
-    Raises:
-        FileNotFoundError: there is no such file or folder.
-    """
-    if not path.exists():
-        hint = {"train": "", "val": "; null takes a share of train", "test": "; null leaves it out"}
-        raise FileNotFoundError(
-            f"dataset.{setting}.{split} must exist, looked for {path}{hint[split]}"
-        )
-    return path
-
-
-def part_paths(root: Path, names: Mapping[str, str | None], *, setting: str) -> dict[str, Path]:
-    """Return the path of each part that is not null in `dataset.<setting>`, train first.
-
-    Raises:
-        FileNotFoundError: a file or folder does not exist.
-        ValueError: see `configured`.
-    """
-    return {
-        split: existing(root / name, setting=setting, split=split)
-        for split, name in configured(names, setting=setting).items()
-    }
-
-
-def root_folder(root: str) -> Path:
-    """Return the folder of a data set.
-
-    Raises:
-        FileNotFoundError: there is no such folder.
-    """
-    folder = Path(root).expanduser()
-    if not folder.is_dir():
-        raise FileNotFoundError(f"dataset.root must be a folder, looked for {folder}")
-    return folder
 
 
 def path_key(path: Path) -> int:
@@ -76,7 +22,7 @@ def require_files(paths: Sequence[Path], *, source: Path) -> None:
     Raises:
         FileNotFoundError: some do not exist.
     """
-    names = {folder: _names(folder) for folder in {path.parent for path in paths}}
+    names = {folder: file_names(folder) for folder in {path.parent for path in paths}}
     # a file system may list a name in another spelling than it accepts
     missing = [path for path in paths if path.name not in names[path.parent] and not path.exists()]
     if missing:
@@ -95,7 +41,7 @@ def by_stem(folder: Path, suffixes: Collection[str]) -> dict[str, str]:
         ValueError: two files share a stem.
     """
     found = dict[str, str]()
-    for name in sorted(_names(folder)):
+    for name in sorted(file_names(folder)):
         stem, suffix = os.path.splitext(name)  # noqa: PTH122, faster than a Path for each
         if name.startswith(".") or suffix.lower() not in suffixes:
             continue
@@ -119,8 +65,9 @@ def header_size(path: Path) -> tuple[int, int]:
     return width, height
 
 
-def _names(folder: Path) -> set[str]:
+def file_names(folder: Path) -> set[str]:
+    """Return the names of a folder's files; a missing folder counts as empty."""
     if not folder.is_dir():
         return set()
     with os.scandir(folder) as entries:
-        return {entry.name for entry in entries}
+        return {entry.name for entry in entries if entry.is_file()}

@@ -150,11 +150,7 @@ def make_plateau_tracker(
 ) -> PlateauTracker:
     """Return the tracker of a schedule, which does nothing unless it is a `Plateau`.
 
-    Args:
-        schedule: any schedule.
-        total_steps: optimizer steps of the run.
-        steps_per_epoch: optimizer steps of one epoch.
-        every_epochs: epochs between validations.
+    The run validates after every `every_epochs` epochs.
 
     Raises:
         ValueError: patience or warm-up does not fit the run.
@@ -176,9 +172,7 @@ def make_plateau_tracker(
                 f"patience_epochs must be a multiple of evaluation.every_epochs {every_epochs}, "
                 f"got {schedule.patience_epochs:g}"
             )
+    warmup = warmup_length(schedule, total_steps, steps_per_epoch)
     return PlateauTracker(
-        plateau=schedule,
-        patience=patience,
-        warmup_steps=warmup_length(schedule, total_steps, steps_per_epoch),
-        every_epochs=every_epochs,
+        plateau=schedule, patience=patience, warmup_steps=warmup, every_epochs=every_epochs
     )

@@ -11,14 +11,8 @@ import torch
 from box_files import SIZE, common, read, voc_object, voc_xml, write, write_coco, write_image
 
 from visionlab.images.holdout import Holdout
-from visionlab.images.paths import (
-    by_stem,
-    configured,
-    existing,
-    header_size,
-    path_key,
-    require_files,
-)
+from visionlab.images.parts import configured, existing
+from visionlab.images.paths import by_stem, header_size, path_key, require_files
 from visionlab.tasks.detection.datasets.annotations import RawBox, RawImage, annotate, with_val
 from visionlab.tasks.detection.datasets.boxes_csv import BoxesCsv
 from visionlab.tasks.detection.datasets.coco import Coco

@@ -1,0 +1,62 @@
+"""Files and folders of the parts of a data set: train, val and test."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+_SPLITS = ("train", "val", "test")
+
+
+def configured(splits: Mapping[str, str | None], *, setting: str) -> dict[str, str]:
+    """Return the splits that are not null in `dataset.<setting>`, train first.
+
+    Raises:
+        ValueError: a name is not train, val or test, or train is missing.
+    """
+    unknown = sorted(set(splits) - set(_SPLITS))
+    if unknown:
+        raise ValueError(f"dataset.{setting} must be of {', '.join(_SPLITS)}, got {unknown[0]}")
+    if splits.get("train") is None:
+        raise ValueError(f"dataset.{setting}.train must be given, got null")
+    return {name: value for name in _SPLITS if (value := splits.get(name)) is not None}
+
+
+def existing(path: Path, *, setting: str, split: str) -> Path:
+    """Return a path named by `dataset.<setting>.<split>`.
+
+    Raises:
+        FileNotFoundError: there is no such file or folder.
+    """
+    if not path.exists():
+        hint = {"train": "", "val": "; null takes a share of train", "test": "; null leaves it out"}
+        raise FileNotFoundError(
+            f"dataset.{setting}.{split} must exist, looked for {path}{hint[split]}"
+        )
+    return path
+
+
+def part_paths(
+    root: str, names: Mapping[str, str | None], *, setting: str
+) -> tuple[Path, dict[str, Path]]:
+    """Return the folder and the path of each part not null in `dataset.<setting>`, train first.
+
+    Raises:
+        FileNotFoundError: a file or folder does not exist.
+        ValueError: see `configured`.
+    """
+    folder = root_folder(root)
+    return folder, {
+        split: existing(folder / name, setting=setting, split=split)
+        for split, name in configured(names, setting=setting).items()
+    }
+
+
+def root_folder(root: str) -> Path:
+    """Return the folder of a data set.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+    """
+    folder = Path(root).expanduser()
+    if not folder.is_dir():
+        raise FileNotFoundError(f"dataset.root must be a folder, looked for {folder}")
+    return folder
