@@ -186,7 +186,7 @@ def test_all_unreadable_files_are_found(files: list[Path]) -> None:
 
 def test_a_batch_leaves_a_worker_as_few_tensors() -> None:
     sources = [noise(size, row) for row, size in enumerate(SIZES)]
-    packed = decoding._pack([decoding._decode(sources, whole, row) for row in (2, 0, 3)])
+    packed = decoding._read(sources, whole, (2, 0, 3))
     assert sum(isinstance(part, Tensor) for part in packed) == 2
 
 

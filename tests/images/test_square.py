@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from visionlab.core import geometry
-from visionlab.images.square import square_fit, square_reduction
+from visionlab.images.rendering import square_fit, square_reduction
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from visionlab.backbones.timm_models import check_name, create
 from visionlab.backbones.weights import load_matching
+from visionlab.core.checks import check_choice
 
 Norm = Literal["trained", "frozen_statistics", "frozen", "group"]
 _GROUPS = 32
@@ -27,9 +28,6 @@ class Backbone:
         norm: treatment of batch norm: `trained`; `frozen_statistics` (only weights and biases are
             trained); `frozen` (neither is trained); or `group` norm instead (arXiv 1803.08494), for
             batches of one or two images without pretrained weights.
-
-    Raises:
-        ValueError: the model or the norm does not exist.
     """
 
     name: str
@@ -39,8 +37,7 @@ class Backbone:
 
     def __post_init__(self) -> None:
         check_name(self.name)
-        if self.norm not in get_args(Norm):
-            raise ValueError(f"norm must be one of {', '.join(get_args(Norm))}, got {self.norm!r}")
+        check_choice(self, get_args(Norm), "norm")
 
     def __call__(self, *, strides: Sequence[int]) -> "Features":
         """Return the network.
@@ -66,16 +63,10 @@ class Backbone:
             )
         if self.norm == "group":
             _replace_batch_norms(body)
-        norms = [
-            module
-            for module in body.modules()
-            if isinstance(module, nn.modules.batchnorm._BatchNorm)
-        ]
         if self.norm == "frozen":
-            for norm in norms:
+            for norm in _batch_norms(body):
                 norm.requires_grad_(False)
-        is_fixed = self.norm in ("frozen", "frozen_statistics")
-        return Features(body, fixed_norms=norms if is_fixed else [])
+        return Features(body, are_norms_fixed=self.norm in ("frozen", "frozen_statistics"))
 
 
 class Features(nn.Module):
@@ -83,16 +74,14 @@ class Features(nn.Module):
 
     Args:
         body: a timm model made with `features_only`.
-        fixed_norms: batch norms that stay in eval mode during training.
+        are_norms_fixed: whether batch norms stay in eval mode during training.
     """
 
-    def __init__(self, body: nn.Module, *, fixed_norms: Sequence[nn.Module]) -> None:
+    def __init__(self, body: nn.Module, *, are_norms_fixed: bool) -> None:
         super().__init__()
         self.body = body
         self.channels: list[int] = body.feature_info.channels()  # type: ignore[operator, union-attr]
-        self._fixed_names = [
-            name for name, module in body.named_modules() if any(module is n for n in fixed_norms)
-        ]
+        self._are_norms_fixed = are_norms_fixed
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return a feature map (B, channels[i], H / s, W / s) for each of the strides s."""
@@ -102,9 +91,15 @@ class Features(nn.Module):
     def train(self, mode: bool = True) -> "Features":
         """Set the mode; the fixed norms stay in eval mode."""
         super().train(mode)
-        for name in self._fixed_names:
-            self.body.get_submodule(name).eval()
+        if self._are_norms_fixed:
+            for norm in _batch_norms(self.body):
+                norm.eval()
         return self
+
+
+def _batch_norms(body: nn.Module) -> list[nn.Module]:
+    batch_norm = nn.modules.batchnorm._BatchNorm
+    return [module for module in body.modules() if isinstance(module, batch_norm)]
 
 
 def _indices(name: str, strides: Sequence[int]) -> list[int]:
@@ -129,11 +124,6 @@ def _indices(name: str, strides: Sequence[int]) -> list[int]:
 
 
 def _replace_batch_norms(body: nn.Module) -> None:
-    """Replace batch norms by group norms.
-
-    Raises:
-        ValueError: a batch norm is not a plain one, or its channels cannot be grouped.
-    """
     for name, module in list(body.named_modules()):
         if not isinstance(module, nn.modules.batchnorm._BatchNorm):
             continue

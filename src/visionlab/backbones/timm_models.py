@@ -21,13 +21,7 @@ def check_name(name: str) -> None:
 
 
 def create(name: str, *, pretrained: bool, key: str, **settings: Any) -> nn.Module:
-    """Return a timm model.
-
-    Args:
-        name: of the model.
-        pretrained: whether to load timm's weights.
-        key: key of the model's settings, for messages.
-        settings: further arguments of timm.
+    """Return a timm model; messages name its settings by `key`.
 
     Raises:
         ValueError: the model cannot be created, or its pretrained weights cannot be loaded.

@@ -29,17 +29,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     weights = {name: value for name, value in content.items() if isinstance(value, Tensor)}
     if not weights:
         raise ValueError(f"{path} must hold weights, got the keys {sorted(map(str, content))[:10]}")
-    while prefix := _common_prefix(weights):
-        weights = {name.removeprefix(prefix): value for name, value in weights.items()}
+    # a wrapper's prefix is that of every name; a submodule may have the same name
+    while common := [each for each in _PREFIXES if all(name.startswith(each) for name in weights)]:
+        weights = {name.removeprefix(common[0]): value for name, value in weights.items()}
     return weights
-
-
-def _common_prefix(weights: Mapping[str, Tensor]) -> str | None:
-    """Return the prefix of a wrapper if every name has it; a submodule may have the same name."""
-    for prefix in _PREFIXES:
-        if all(name.startswith(prefix) for name in weights):
-            return prefix
-    return None
 
 
 def load_exactly(model: nn.Module, path: Path) -> None:
@@ -63,8 +56,8 @@ def load_matching(model: nn.Module, path: Path) -> list[str]:
     Raises:
         ValueError: no tensor matches.
     """
-    weights = read_weights(path)
-    ours = model.state_dict()
+    weights, ours = read_weights(path), model.state_dict()
+    differences = _differences(model, weights)
     fitting = {
         name: value
         for name, value in weights.items()
@@ -73,9 +66,8 @@ def load_matching(model: nn.Module, path: Path) -> list[str]:
     if not fitting:
         raise ValueError(
             f"init_from must share tensors with the model, got none in {path}: "
-            f"{_format(_differences(model, weights))}"
+            f"{_format(differences)}"
         )
-    differences = _differences(model, weights)
     model.load_state_dict(fitting, strict=False)
     return differences
 
@@ -157,8 +149,5 @@ def _read_safetensors(path: Path) -> Mapping[str, object]:
 
 def _read_torch(path: Path) -> Mapping[str, object]:
     content = read_tensors(path, require_checksum=False)
-    for key in ("model", "state_dict", "model_state_dict"):
-        inner: object = content.get(key)
-        if isinstance(inner, Mapping):
-            return inner
-    return content
+    inner = (content.get(key) for key in ("model", "state_dict", "model_state_dict"))
+    return next((each for each in inner if isinstance(each, Mapping)), content)

@@ -44,12 +44,10 @@ def rotations(degrees: Tensor) -> Tensor:
 
 
 def flips(is_flipped: Tensor, lengths: Tensor, *, axis: int) -> Tensor:
-    """Return mirror matrices for the flipped images and identities for the others.
+    """Return mirror matrices for the flipped images, (B,) bool, and identities for the others.
 
-    Args:
-        is_flipped: (B,) bool.
-        lengths: (B,) image width (axis 0) or height (axis 1) in pixels.
-        axis: 0 swaps left and right, 1 swaps top and bottom.
+    Axis 0 swaps left and right, axis 1 top and bottom; lengths, (B,), are the images' width or
+    height in pixels.
     """
     matrices = identities(len(lengths), device=lengths.device)
     matrices[:, axis, axis] = 1.0 - 2.0 * is_flipped.double()
@@ -87,10 +85,8 @@ def transform_boxes(boxes: Tensor, matrices: Tensor) -> Tensor:
 def resample(images: Tensor, matrices: Tensor, *, size: tuple[int, int]) -> Tensor:
     """Warp images by matrices with one bilinear resampling; 0 outside the source image.
 
-    Args:
-        images: (B, C, H, W) floating point.
-        matrices: (B, 3, 3), source to target pixels, on any device.
-        size: output height and width.
+    Images are (B, C, H, W) floating point, matrices (B, 3, 3) from source to target pixels, on any
+    device, and the size is the output's height and width.
     """
     sizes = torch.tensor([images.shape[:1:-1]]).expand(len(images), -1)
     grid, is_inside = _grid(matrices.to(images.device), sizes, size)
@@ -103,12 +99,8 @@ def sample(
 ) -> tuple[Tensor, Tensor]:
     """Warp images of different sizes; also return which pixels lie inside the source image.
 
-    Pixels outside repeat the border colour.
-
-    Args:
-        images: (C, H, W) each, of any dtype, all on one device.
-        matrices: (B, 3, 3), source to target pixels, on any device.
-        size: output height and width.
+    Pixels outside repeat the border colour. Images are (C, H, W) each, of any dtype and all on one
+    device; matrices and size are those of `resample`.
 
     Returns:
         (B, C, height, width) float32, and (B, 1, height, width) bool.
@@ -126,12 +118,7 @@ def _grid(matrices: Tensor, sizes: Tensor, size: tuple[int, int]) -> tuple[Tenso
     """Return the sampling grid, and which of its points lie inside the source image.
 
     The matrices are inverted in float64. The grid itself uses float32 sums and products, which
-    autocast does not lower to bf16 as it would a matmul.
-
-    Args:
-        matrices: (B, 3, 3), source to target pixels.
-        sizes: (B, 2), source width and height.
-        size: output height and width.
+    autocast does not lower to bf16 as it would a matmul. Sizes are (B, 2), source width and height.
 
     Returns:
         (B, height, width, 2) float32 in normalised coordinates of `grid_sample`, in which the

@@ -6,7 +6,7 @@ After a signal the run finishes the step in progress, saves its state and ends.
 import signal
 import threading
 from collections.abc import Callable
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any, Self
 
 from visionlab.core.processes import num_processes
@@ -51,12 +51,7 @@ class Signals:
             self._previous = {number: signal.signal(number, self._handle) for number in _HANDLED}
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         previous = self._previous.get(signal.SIGUSR2)
         self._restore_handlers()
         if isinstance(error, Interrupted) and error.number == signal.SIGUSR2 and callable(previous):
@@ -71,12 +66,9 @@ class Signals:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self._number = number
-        if num_processes() > 1:
-            return
-        for caught, handler in self._previous.items():  # kept: `__exit__` may call one
-            signal.signal(caught, handler)
+        if num_processes() == 1:
+            self._restore_handlers()
 
     def _restore_handlers(self) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
-        self._previous = {}

@@ -8,9 +8,8 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-Shard = Callable[
-    [Iterable[Any]], Iterable[Any]
-]  # from batches of sample rows to those of this rank
+# from batches of sample rows to those of this rank
+Shard = Callable[[Iterable[Any]], Iterable[Any]]
 
 
 def num_processes() -> int:

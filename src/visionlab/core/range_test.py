@@ -31,12 +31,8 @@ def suggest_lr(lrs: Sequence[float], means: Sequence[float]) -> float | None:
     """Return the rate where the smoothed loss falls fastest per log of the rate.
 
     Only steps up to the lowest smoothed loss count: a later fall is recovery from damage that a
-    bad rate did. The first and last twentieth, where the window is one-sided, are left out.
-    Returns None if the loss falls nowhere.
-
-    Args:
-        lrs: rate of each step, strictly rising or falling.
-        means: smoothed loss of each step.
+    bad rate did. The first and last twentieth, where the window is one-sided, are left out. Rates
+    are those of each step, strictly rising or falling. Returns None if the loss falls nowhere.
     """
     margin = max(_MIN_MARGIN, len(means) // _WINDOW_FRACTION)
     lowest = min(range(len(means)), key=means.__getitem__)

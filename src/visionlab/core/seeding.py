@@ -48,7 +48,8 @@ def uniform(keys: Tensor, *, seed: int, num_draws: int) -> Tensor:
     Returns:
         (N, num_draws) float32 on the device of `keys`, multiples of 2**-24.
     """
-    streams = _mix(keys + _as_int64(seed + 2**64 // 3))
+    offset = (seed + 2**64 // 3 + 2**63) % 2**64 - 2**63  # wrapped to int64
+    streams = _mix(keys + offset)
     draws = torch.arange(1, num_draws + 1, device=keys.device) * _GOLDEN
     bits = _mix(streams[:, None] + draws)
     return _shift_right(bits, 40).to(torch.float32) * 2.0**-24
@@ -64,8 +65,3 @@ def _mix(bits: Tensor) -> Tensor:
 def _shift_right(bits: Tensor, count: int) -> Tensor:
     """Shift right as unsigned; torch's own shift copies the sign bit."""
     return (bits >> count) & ((1 << (64 - count)) - 1)
-
-
-def _as_int64(value: int) -> int:
-    value %= 2**64
-    return value - 2**64 if value >= 2**63 else value

@@ -14,20 +14,16 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from visionlab.files.atomic import write_text
 from visionlab.images.views import View
 from visionlab.task import Autocast, Batch, Task
 
-_Array = np.ndarray[Any, np.dtype[np.float32]]
-
 
 class MultiViewSplit(Protocol):
     """A split that yields several views of each image, which it decodes once."""
-
-    def __len__(self) -> int:
-        """Return the number of samples."""
 
     def view_batches(self, *, batch_size: int, views: Sequence[View]) -> Iterator[list[Batch]]:
         """Yield, for each batch, one batch per view."""
@@ -148,7 +144,6 @@ def _combine(
     targets: Sequence[Any],
     keys: Sequence[Tensor],
 ) -> ViewResult:
-    """Return the metrics of saved predictions, per view and combined."""
     sizes = [len(part) for part in keys]
     bounds = list(itertools.pairwise([0, *itertools.accumulate(sizes)]))
     device = keys[0].device
@@ -157,7 +152,7 @@ def _combine(
     for name, view in views.items():
         predictions = np.load(folder / f"{name}.npy", mmap_mode="r")
 
-        def compute_metrics(values: _Array) -> dict[str, float]:
+        def compute_metrics(values: NDArray[np.float32]) -> dict[str, float]:
             task.metric.reset()
             for (start, end), target in zip(bounds, targets, strict=True):
                 task.metric.update(torch.tensor(values[start:end], device=device), target)
@@ -168,11 +163,8 @@ def _combine(
         weight += view.weight
         if weight:
             running[name] = compute_metrics((total / weight).astype(np.float32))
-    return ViewResult(
-        alone=alone,
-        running=running,
-        samples={"keys": torch.cat(list(keys)).cpu(), **task.metric.samples()},
-    )
+    samples = {"keys": torch.cat(list(keys)).cpu(), **task.metric.samples()}
+    return ViewResult(alone=alone, running=running, samples=samples)
 
 
 def _view_digest(view: View, cache_key: Mapping[str, Any], model: nn.Module) -> str:
@@ -187,7 +179,6 @@ def _view_digest(view: View, cache_key: Mapping[str, Any], model: nn.Module) -> 
 
 
 def _keys_digest(keys: Sequence[Tensor]) -> str:
-    """Hash the samples and their order."""
     return hashlib.blake2b(torch.cat(list(keys)).cpu().numpy().tobytes()).hexdigest()[:32]
 
 

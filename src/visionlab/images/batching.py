@@ -22,12 +22,9 @@ class BatchOrder(Protocol):
 
 
 def epoch_order(num_samples: int, *, seed: int | None, epoch: int) -> Tensor:
-    """Return the rows in the order of an epoch, (num_samples,) int64.
+    """Return the rows in the order of an epoch counted from 0, (num_samples,) int64.
 
-    Args:
-        num_samples: how many rows there are.
-        seed: of the split, or None for rows in ascending order.
-        epoch: counted from 0.
+    Without a seed, rows are in ascending order.
     """
     if seed is None:
         return torch.arange(num_samples)
@@ -42,16 +39,10 @@ def plain_batches(
 
 
 def aspect_batches(aspects: Tensor, *, seed: int, batch_size: int, epoch: int) -> Sequence[Tensor]:
-    """Return batches of images with similar aspect ratios.
+    """Return batches of images with similar aspect ratios; one batch may be smaller.
 
-    Samples are sorted by aspect ratio with a little noise, so batches differ from epoch to epoch;
-    then the batches are shuffled.
-
-    Args:
-        aspects: (N,) width over height of each sample's canvas.
-        seed: of the split.
-        batch_size: samples of a batch; one batch may have fewer.
-        epoch: counted from 0.
+    Samples are sorted by aspect ratio, (N,) width over height of their canvas, with a little noise,
+    so batches differ from epoch to epoch; then the batches are shuffled.
     """
     order_seed = seeding.derive(seed, "order", epoch)
     draws = seeding.uniform(
@@ -64,14 +55,9 @@ def aspect_batches(aspects: Tensor, *, seed: int, batch_size: int, epoch: int) -
 
 
 def group_batches(groups: Tensor, *, batch_size: int, epoch: int) -> Sequence[Tensor]:
-    """Return batches whose samples are all of one group, the same in every epoch.
+    """Return batches whose samples are all of one group, (N,) int64, the same in every epoch.
 
     The result for a sample then does not depend on the rest of its batch.
-
-    Args:
-        groups: (N,) int64, for example the number of each sample's canvas size.
-        batch_size: maximum number of samples of a batch.
-        epoch: not used.
     """
     batches: list[Tensor] = []
     for group in torch.unique(groups):

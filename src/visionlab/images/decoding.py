@@ -84,12 +84,7 @@ class Images:
 
 
 class KeptImages:
-    """Images that are decoded once and stay in memory.
-
-    Args:
-        images: the decoder.
-        num_images: the number of its images.
-    """
+    """The images of a decoder, decoded once and kept in memory."""
 
     def __init__(self, images: Images, *, num_images: int) -> None:
         rows = torch.split(torch.arange(num_images), 64)
@@ -124,22 +119,27 @@ def find_readable(sources: Sequence[Source], *, num_workers: int) -> tuple[list[
     return readable, dropped
 
 
-def _workers(
-    sources: Sequence[Source], factor: Factor, num_workers: int
-) -> Workers[_Decoded, _Packed]:
+def _workers(sources: Sequence[Source], factor: Factor, num_workers: int) -> Workers[_Packed]:
     if num_workers < 0:
         raise ValueError(f"dataset.num_workers must be >= 0, got {num_workers}")
-    decode = functools.partial(_decode, sources, factor)
-    return Workers(decode, stack=_pack, num_workers=num_workers)
+    return Workers(functools.partial(_read, sources, factor), num_workers=num_workers)
 
 
-def _decode(sources: Sequence[Source], factor: Factor, row: int) -> _Decoded:
-    source = sources[row]
+def _read(sources: Sequence[Source], factor: Factor, rows: Sequence[int]) -> _Packed:
+    """Decode a batch into two tensors: each one that leaves a worker takes a file descriptor."""
+    decoded = [_decode(sources[row], factor, row) for row in rows]
+    numbers, pixels, problems = zip(*decoded, strict=True)
+    shapes = [image.shape for image in pixels]
+    return torch.tensor(numbers), _flatten(pixels), shapes, [each for each in problems if each]
+
+
+def _decode(source: Source, factor: Factor, row: int) -> _Decoded:
     if isinstance(source, Tensor):
-        width, height = source.shape[2], source.shape[1]
+        _, height, width = source.shape
         times = factor(width, height)
-        pixels = source if times == 1 else _reduced(_to_image(source), times)
-        return (row, times, width, height), pixels, ""
+        if times > 1:
+            source = _reduced(Image.fromarray(source.permute(1, 2, 0).numpy()), times)
+        return (row, times, width, height), source, ""
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     try:
         with Image.open(io.BytesIO(read_bytes(source))) as image:
@@ -154,17 +154,6 @@ def _decode(sources: Sequence[Source], factor: Factor, row: int) -> _Decoded:
 def _reduced(image: Image.Image, factor: int) -> Tensor:
     pixels = np.array(image.reduce(factor) if factor > 1 else image)  # a copy: writable
     return torch.from_numpy(pixels).permute(2, 0, 1)
-
-
-def _to_image(pixels: Tensor) -> Image.Image:
-    return Image.fromarray(pixels.permute(1, 2, 0).numpy())
-
-
-def _pack(images: Sequence[_Decoded]) -> _Packed:
-    """Put a batch into two tensors: each one that leaves a worker takes a file descriptor."""
-    numbers, pixels, problems = zip(*images, strict=True)
-    shapes = [image.shape for image in pixels]
-    return torch.tensor(numbers), _flatten(pixels), shapes, [each for each in problems if each]
 
 
 def _flatten(images: Sequence[Tensor]) -> Tensor:

@@ -14,10 +14,7 @@ class Holdout:
 
     Attributes:
         split: the share, in [0, 1).
-        seed: of the draw; another seed holds out other samples.
-
-    Raises:
-        ValueError: `split` outside [0, 1), or `seed` below 0.
+        seed: of the draw, at least 0; another seed holds out other samples.
     """
 
     split: float

@@ -20,20 +20,19 @@ class ImageDataset:
     std: Sequence[float]
 
 
-def normalisation_tensor(
-    mean: Sequence[float], std: Sequence[float], *, num_channels: int
-) -> Tensor:
+def normalisation_tensor(dataset: ImageDataset, *, num_channels: int) -> Tensor:
     """Return mean and standard deviation as (2, C) float32.
 
     Raises:
         ValueError: a length is not C, or a deviation is not above 0.
     """
+    mean, std = list(dataset.mean), list(dataset.std)
     for name, values in (("mean", mean), ("std", std)):
         if len(values) != num_channels:
-            raise ValueError(f"{name} must have {num_channels} values, got {list(values)}")
+            raise ValueError(f"{name} must have {num_channels} values, got {values}")
     if min(std) <= 0:
-        raise ValueError(f"std must be > 0, got {list(std)}")
-    return torch.tensor([list(mean), list(std)], dtype=torch.float32)
+        raise ValueError(f"std must be > 0, got {std}")
+    return torch.tensor([mean, std], dtype=torch.float32)
 
 
 def normalise(images: Tensor, normalisation: Tensor) -> Tensor:

@@ -7,11 +7,7 @@ _SPLITS = ("train", "val", "test")
 
 
 def configured(splits: Mapping[str, str | None], *, setting: str) -> dict[str, str]:
-    """Return the splits that are not null, train first.
-
-    Args:
-        splits: the value of a setting.
-        setting: its name below `dataset`.
+    """Return the splits that are not null in `dataset.<setting>`, train first.
 
     Raises:
         ValueError: a name is not train, val or test, or train is missing.
@@ -25,36 +21,31 @@ def configured(splits: Mapping[str, str | None], *, setting: str) -> dict[str, s
 
 
 def existing(path: Path, *, setting: str, split: str) -> Path:
-    """Return a path named by a setting.
+    """Return a path named by `dataset.<setting>.<split>`.
 
     Raises:
         FileNotFoundError: there is no such file or folder.
     """
-    if path.exists():
-        return path
-    hints = {
-        "val": "; null takes a share of train",
-        "test": "; null leaves it out",
-    }
-    raise FileNotFoundError(
-        f"dataset.{setting}.{split} must exist, looked for {path}{hints.get(split, '')}"
-    )
+    if not path.exists():
+        hint = {"train": "", "val": "; null takes a share of train", "test": "; null leaves it out"}
+        raise FileNotFoundError(
+            f"dataset.{setting}.{split} must exist, looked for {path}{hint[split]}"
+        )
+    return path
 
 
-def part_paths(root: Path, names: Mapping[str, str | None], *, setting: str) -> dict[str, Path]:
-    """Return the existing path of each part whose name is not null, train first.
-
-    Args:
-        root: the folder of the data set.
-        names: the value of a setting: paths below `root`.
-        setting: its name below `dataset`.
+def part_paths(
+    root: str, names: Mapping[str, str | None], *, setting: str
+) -> tuple[Path, dict[str, Path]]:
+    """Return the folder and the path of each part not null in `dataset.<setting>`, train first.
 
     Raises:
         FileNotFoundError: a file or folder does not exist.
         ValueError: see `configured`.
     """
-    return {
-        split: existing(root / name, setting=setting, split=split)
+    folder = root_folder(root)
+    return folder, {
+        split: existing(folder / name, setting=setting, split=split)
         for split, name in configured(names, setting=setting).items()
     }
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -17,16 +17,12 @@ def path_key(path: Path) -> int:
 
 
 def require_files(paths: Sequence[Path], *, source: Path) -> None:
-    """Check that files exist, with one listing per folder.
-
-    Args:
-        paths: the files.
-        source: the file or folder that names them.
+    """Check that the files named by `source` exist, with one listing per folder.
 
     Raises:
         FileNotFoundError: some do not exist.
     """
-    names = {folder: _names(folder) for folder in {path.parent for path in paths}}
+    names = {folder: file_names(folder) for folder in {path.parent for path in paths}}
     # a file system may list a name in another spelling than it accepts
     missing = [path for path in paths if path.name not in names[path.parent] and not path.exists()]
     if missing:
@@ -36,20 +32,18 @@ def require_files(paths: Sequence[Path], *, source: Path) -> None:
         )
 
 
-def by_stem(folder: Path, suffixes: Iterable[str]) -> dict[str, str]:
+def by_stem(folder: Path, suffixes: Collection[str]) -> dict[str, str]:
     """Return the names of a folder's files by their stems; hidden files are left out.
 
-    Args:
-        folder: the folder; a missing one counts as empty.
-        suffixes: of the files, in lower case, for example ".png".
+    A missing folder counts as empty. Suffixes are in lower case, for example ".png".
 
     Raises:
         ValueError: two files share a stem.
     """
-    wanted, found = frozenset(suffixes), dict[str, str]()
-    for name in sorted(_names(folder)):
+    found = dict[str, str]()
+    for name in sorted(file_names(folder)):
         stem, suffix = os.path.splitext(name)  # noqa: PTH122, faster than a Path for each
-        if name.startswith(".") or suffix.lower() not in wanted:
+        if name.startswith(".") or suffix.lower() not in suffixes:
             continue
         if stem in found:
             raise ValueError(f"{folder} must hold one file a name, got {found[stem]} and {name}")
@@ -71,8 +65,9 @@ def header_size(path: Path) -> tuple[int, int]:
     return width, height
 
 
-def _names(folder: Path) -> set[str]:
+def file_names(folder: Path) -> set[str]:
+    """Return the names of a folder's files; a missing folder counts as empty."""
     if not folder.is_dir():
         return set()
     with os.scandir(folder) as entries:
-        return {entry.name for entry in entries}
+        return {entry.name for entry in entries if entry.is_file()}

@@ -37,11 +37,8 @@ def recolour(images: Tensor, matrices: Tensor, *, normalisation: Tensor) -> Tens
     """Return normalised images with changed colours, clipped at black and white.
 
     Colour change and normalisation are one matrix per image; black and white are normalised too.
-
-    Args:
-        images: (B, 3, H, W) floating point in [0, 255].
-        matrices: (B, 4, 4).
-        normalisation: (2, 3), mean and standard deviation of pixels in [0, 1].
+    Images are (B, 3, H, W) floating point in [0, 255], `normalisation` is (2, 3), mean and standard
+    deviation of pixels in [0, 1].
     """
     mean, std = normalisation
     matrices = matrices.to(images.device)

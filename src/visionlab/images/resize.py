@@ -35,10 +35,7 @@ class Resize:
     def reduction(self, width_px: int, height_px: int, *, zoom: float) -> int:
         """Return the integer factor by which an image may be reduced before it is resized.
 
-        Args:
-            width_px: of the image.
-            height_px: likewise.
-            zoom: a further scale factor, that of an augmentation.
+        An augmentation scales it further by `zoom`.
         """
         scale = self.scale(width_px=width_px, height_px=height_px) * zoom
         return max(1, int(1.0 / scale + 1e-6))

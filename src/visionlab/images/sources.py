@@ -1,12 +1,13 @@
 """Image files of a data set: in a folder, or members of a tar that is not unpacked."""
 
-import os
 import posixpath
 import tarfile
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
+
+from visionlab.images.paths import file_names
 
 _COMPRESSED = {
     b"\x1f\x8b": "gzip",
@@ -43,10 +44,8 @@ Source = Path | TarMember
 def find_images(source: Path, names: Sequence[str]) -> list[Source | None]:
     """Return the images with some names, None for each one that is missing.
 
-    Args:
-        source: a folder, or an uncompressed tar. A member of a tar is found by its path, by its
-            path below the only top-level folder, or else by its file name.
-        names: paths relative to `source`.
+    Names are paths relative to `source`, a folder or an uncompressed tar. A member of a tar is
+    found by its path, by its path below the only top-level folder, or else by its file name.
 
     Raises:
         FileNotFoundError: `source` does not exist.
@@ -81,16 +80,9 @@ def read_bytes(source: Source) -> bytes:
 def _find_files(folder: Path, names: Sequence[str]) -> list[Source | None]:
     """Look files up, with one listing per folder."""
     paths = [folder / name for name in names]
-    listed = {parent: _listing(parent) for parent in {path.parent for path in paths}}
+    listed = {parent: file_names(parent) for parent in {path.parent for path in paths}}
     # a file system may list a name in another spelling than it accepts
     return [path if path.name in listed[path.parent] or path.is_file() else None for path in paths]
-
-
-def _listing(folder: Path) -> set[str]:
-    if not folder.is_dir():
-        return set()
-    with os.scandir(folder) as entries:
-        return {entry.name for entry in entries if entry.is_file()}
 
 
 def _find_members(archive: Path, names: Sequence[str]) -> list[Source | None]:

@@ -73,9 +73,8 @@ class View:
         enlarge = geometry.scalings(torch.full((1, 2), self.scale, dtype=torch.float64))
         move = geometry.translations(torch.tensor([list(self.shift)], dtype=torch.float64) * sides)
         flip = geometry.flips(torch.tensor([self.mirror]), sides[:, 0], axis=0)
-        colours = photometric.contrast(torch.tensor([self.contrast])) @ photometric.brightness(
-            torch.tensor([self.brightness])
-        )
+        brighter = photometric.brightness(torch.tensor([self.brightness]))
+        colours = photometric.contrast(torch.tensor([self.contrast])) @ brighter
         colours = photometric.grey(torch.tensor([self.grey])) @ colours
         matrix = flip @ move @ geometry.about(enlarge @ turn, sides / 2)
         return unchanged(count)._replace(
@@ -86,14 +85,9 @@ class View:
 
 
 def view_batch(batch: Batch, view: View, *, normalisation: Tensor) -> Batch:
-    """Return one view of a batch; a plain view is the batch itself.
+    """Return one view of a batch of normalised images (B, 3, H, W); a plain view is the batch.
 
     For images without geometry of their own: their targets do not move.
-
-    Args:
-        batch: with inputs (B, 3, H, W) float32, normalised.
-        view: the view.
-        normalisation: (2, 3) float32, mean and standard deviation.
     """
     if view.is_plain:
         return batch

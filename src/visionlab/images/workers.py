@@ -3,42 +3,35 @@
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 Read = TypeVar("Read")
-Stacked = TypeVar("Stacked")
 
 
-class Workers(Generic[Read, Stacked]):
+class Workers(Generic[Read]):
     """Reader of batches of rows; results do not depend on the number of workers.
 
     Args:
-        read: reads a row; must be deterministic.
-        stack: combines the rows of a batch into few large tensors: each tensor that leaves a worker
-            takes a file descriptor.
+        read: reads the rows of a batch into few large tensors, since each tensor that leaves a
+            worker takes a file descriptor; must be deterministic.
         num_workers: processes; 0 reads in this one.
     """
 
-    def __init__(
-        self,
-        read: Callable[[int], Read],
-        *,
-        stack: Callable[[Sequence[Read]], Stacked],
-        num_workers: int,
-    ) -> None:
+    def __init__(self, read: Callable[[list[int]], Read], *, num_workers: int) -> None:
         self._order = _Order()
         self._loader: DataLoader[Any] = DataLoader(
-            _Rows(read),
+            range(sys.maxsize),  # type: ignore[arg-type]  # the rows, which `read` gets as a list
             batch_sampler=self._order,
             num_workers=num_workers,
-            collate_fn=stack,
+            collate_fn=read,
             persistent_workers=num_workers > 0,
             worker_init_fn=_follow_the_parent,
             # draws the workers' base seed from here, not from the generator of the training run
@@ -46,18 +39,10 @@ class Workers(Generic[Read, Stacked]):
         )
         weakref.finalize(self, _stop, self._loader)
 
-    def batches(self, rows: Iterable[Tensor]) -> Iterator[Stacked]:
-        """Yield the stacked content of each batch of rows, (B,) int64 each."""
+    def batches(self, rows: Iterable[Tensor]) -> Iterator[Read]:
+        """Yield the content of each batch of rows, (B,) int64 each."""
         self._order.rows = [batch.tolist() for batch in rows if len(batch)]
         yield from self._loader
-
-
-class _Rows(Dataset[Read]):
-    def __init__(self, read: Callable[[int], Read]) -> None:
-        self._read = read
-
-    def __getitem__(self, row: int) -> Read:
-        return self._read(row)
 
 
 class _Order:

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
+from visionlab.core.checks import check_at_least, check_choice
+
 Buffers = Literal["averaged", "copied", "recomputed"]
 
 
@@ -45,15 +47,9 @@ def uniform(num_updates: int) -> float:
 class Average:
     """A running average of a model's weights; `module` is the averaged model, in eval mode.
 
-    Args:
-        model: the model in training, already on its device; each update reads its tensors.
-        name: the average's name in metrics rows and checkpoints, for example `ema_0.999`.
-        decay_at: maps the number of updates done to the decay of the next update.
-        start_step: until this step, the average is a plain copy of the model.
-        interval_steps: steps between updates.
-        buffers: `averaged` like weights (integers truncated, as in timm's `ModelEmaV2`), `copied`
-            from the model, or copied during training and `recomputed` from training data before
-            each evaluation (see `recompute_buffers`).
+    Each update reads the tensors of the model in training, which is already on its device, and
+    `decay_at` maps the number of updates done to the decay of the next one. Metrics rows and
+    checkpoints use the name, for example `ema_0.999`. The other arguments are those of `Averages`.
     """
 
     def __init__(
@@ -110,17 +106,15 @@ class Averages:
     """The averages that a run tracks: one exponential per decay, and optionally a uniform one.
 
     Attributes:
-        decay: of an exponential average, in [0, 1); a list gives several averages, an empty one
-            none.
+        decay: of an exponential average, in [0, 1); a list of different values gives several
+            averages, an empty one none.
         uniform: whether to add the mean of all weights from `start_step` on (SWA).
         start_step: until this step, the averages are plain copies of the model.
         interval_steps: steps between updates.
         warmup_power: start with a smaller decay, see `Exponential`; None for a constant one.
-        buffers: `averaged` like weights, `copied` from the model, or `recomputed` from training
-            data before each evaluation.
-
-    Raises:
-        ValueError: a decay is outside [0, 1) or listed twice, or a count is out of range.
+        buffers: `averaged` like weights (integers truncated, as in timm's `ModelEmaV2`), `copied`
+            from the model, or copied during training and `recomputed` from training data before
+            each evaluation.
     """
 
     training_invariant: ClassVar[Sequence[str]] = (  # averages never feed back into training
@@ -144,16 +138,11 @@ class Averages:
                 raise ValueError(f"decay must be in [0, 1), got {decay!r}")
         if len(set(self._decays())) < len(self._decays()):
             raise ValueError(f"decay must name each value once, got {list(self._decays())}")
-        if self.start_step < 0:
-            raise ValueError(f"start_step must be >= 0, got {self.start_step}")
-        if self.interval_steps < 1:
-            raise ValueError(f"interval_steps must be >= 1, got {self.interval_steps}")
+        check_at_least(self, 0, "start_step")
+        check_at_least(self, 1, "interval_steps")
         if self.warmup_power is not None and not self.warmup_power > 0:
             raise ValueError(f"warmup_power must be > 0 or null, got {self.warmup_power}")
-        if self.buffers not in get_args(Buffers):
-            raise ValueError(
-                f"buffers must be one of {', '.join(get_args(Buffers))}, got {self.buffers!r}"
-            )
+        check_choice(self, get_args(Buffers), "buffers")
 
     def __call__(self, model: nn.Module) -> list[Average]:
         """Return the averages of `model`, initialised to copies of its current weights."""
@@ -181,15 +170,11 @@ class Averages:
 
 
 def recompute_buffers(module: nn.Module, batches: Iterable[Any]) -> None:
-    """Replace running batch-norm statistics by the plain mean over batches.
+    """Replace running batch-norm statistics by the mean over batches, (inputs, ...) tuples.
 
     Averaged running statistics do not match the averaged weights (SWA, arXiv 1803.05407, section
     3.2). Every batch has the same weight. Batch norms that stay in eval mode in training keep their
     statistics. The module's training mode is restored.
-
-    Args:
-        module: the averaged model.
-        batches: tuples whose first item is the model's input.
     """
     was_training = module.training
     fixed = [
@@ -244,7 +229,6 @@ _Pair = tuple[Tensor, Tensor]
 def _paired_tensors(
     module: nn.Module, model: nn.Module, *, average_buffers: bool
 ) -> tuple[list[_Pair], list[_Pair]]:
-    """Return the (shadow, source) pairs to average and the pairs to copy."""
     source = model.state_dict()
     buffers = {name for name, _ in model.named_buffers()}
     averaged: dict[int, _Pair] = {}  # by identity: average a shared weight once

@@ -1,13 +1,14 @@
 """Optimizers of a model's trainable parameters, in groups that differ in rate and decay."""
 
-import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from typing import Any
 
 import torch
 from torch import nn
+
+from visionlab.core.checks import check_at_least, check_positive, check_range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,12 @@ class OptimizerSettings:
     decay_norms_and_biases: bool
     layer_decay: float | None
 
+    def __post_init__(self) -> None:
+        check_positive(self, "lr")
+        check_at_least(self, 0, "weight_decay")
+        if self.layer_decay is not None and not 0 < self.layer_decay <= 1:
+            raise ValueError(f"layer_decay must be in (0, 1] or null, got {self.layer_decay}")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sgd(OptimizerSettings):
@@ -42,8 +49,8 @@ class Sgd(OptimizerSettings):
     nesterov: bool
 
     def __post_init__(self) -> None:
-        _check(self)
-        _check_fraction("momentum", self.momentum)
+        super().__post_init__()
+        check_range(self, "[0, 1)", "momentum")
         if self.nesterov and not self.momentum:
             raise ValueError(f"momentum must be > 0 with nesterov, got {self.momentum}")
 
@@ -72,13 +79,13 @@ class Adam(OptimizerSettings):
     amsgrad: bool
 
     def __post_init__(self) -> None:
-        _check(self)
+        super().__post_init__()
         if len(self.betas) != 2:
             raise ValueError(f"betas must be two numbers, got {list(self.betas)}")
         for beta in self.betas:
-            _check_fraction("betas", beta)
-        if not self.eps > 0:
-            raise ValueError(f"eps must be > 0, got {self.eps}")
+            if not 0 <= beta < 1:
+                raise ValueError(f"betas must be in [0, 1), got {beta}")
+        check_positive(self, "eps")
 
     def __call__(self, model: nn.Module) -> torch.optim.Optimizer:
         """Return the optimizer."""
@@ -100,65 +107,39 @@ def parameter_groups(model: nn.Module, settings: OptimizerSettings) -> list[dict
     that a timm model exempts from weight decay (`no_weight_decay`) are treated like norms and
     biases.
     """
-    exempt: Collection[str] = (
-        () if settings.decay_norms_and_biases else getattr(model, "no_weight_decay", tuple)()
-    )
+    exempts = not settings.decay_norms_and_biases
+    exempt: Collection[str] = getattr(model, "no_weight_decay", tuple)() if exempts else ()
     if settings.layer_decay is not None:
         from timm.optim import param_groups_layer_decay
 
         groups = param_groups_layer_decay(
             model,
             weight_decay=settings.weight_decay,
-            weight_decay_exclude_1d=not settings.decay_norms_and_biases,
+            weight_decay_exclude_1d=exempts,
             no_weight_decay_list=exempt,
             layer_decay=settings.layer_decay,
         )
     else:
-        groups = _decay_groups(
-            model,
-            weight_decay=settings.weight_decay,
-            is_exempt=lambda name, parameter: (
-                not settings.decay_norms_and_biases
-                and (
-                    parameter.ndim <= 1
-                    or name.endswith(".bias")
-                    or any(fnmatch(name, pattern) for pattern in exempt)
-                )
-            ),
-        )
+        groups = _decay_groups(model, settings, exempt)
     for group in groups:
         group["initial_lr"] = group["lr"] = settings.lr * group.pop("lr_scale", 1.0)
     return groups  # type: ignore[no-any-return]
 
 
 def _decay_groups(
-    model: nn.Module, *, weight_decay: float, is_exempt: Callable[[str, nn.Parameter], bool]
+    model: nn.Module, settings: OptimizerSettings, exempt: Collection[str]
 ) -> list[dict[str, Any]]:
     """Return a group without and one with weight decay, if not empty.
 
     The same as timm's `param_groups_weight_decay`, whose import takes a second.
     """
-    exempt: list[nn.Parameter] = []
-    others: list[nn.Parameter] = []
+    groups: dict[float, list[nn.Parameter]] = {0.0: [], settings.weight_decay: []}
     for name, parameter in model.named_parameters():
+        is_exempt = not settings.decay_norms_and_biases and (
+            parameter.ndim <= 1
+            or name.endswith(".bias")
+            or any(fnmatch(name, pattern) for pattern in exempt)
+        )
         if parameter.requires_grad:
-            (exempt if not weight_decay or is_exempt(name, parameter) else others).append(parameter)
-    groups = [
-        {"params": exempt, "weight_decay": 0.0},
-        {"params": others, "weight_decay": weight_decay},
-    ]
-    return [group for group in groups if group["params"]]
-
-
-def _check(settings: OptimizerSettings) -> None:
-    if not 0 < settings.lr < math.inf:
-        raise ValueError(f"lr must be > 0, got {settings.lr}")
-    if not 0 <= settings.weight_decay < math.inf:
-        raise ValueError(f"weight_decay must be >= 0, got {settings.weight_decay}")
-    if settings.layer_decay is not None and not 0 < settings.layer_decay <= 1:
-        raise ValueError(f"layer_decay must be in (0, 1] or null, got {settings.layer_decay}")
-
-
-def _check_fraction(name: str, value: float) -> None:
-    if not 0 <= value < 1:
-        raise ValueError(f"{name} must be in [0, 1), got {value}")
+            groups[0.0 if is_exempt else settings.weight_decay].append(parameter)
+    return [{"params": each, "weight_decay": decay} for decay, each in groups.items() if each]

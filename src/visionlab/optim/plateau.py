@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, SupportsFloat, get_args
 
+from visionlab.core.checks import check_choice, check_range
 from visionlab.optim.schedules import Constant, Schedule, warmup_length
 
 TRAIN_LOSS = "train/loss"
@@ -70,20 +71,13 @@ class Plateau(Constant):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, choices in (("mode", get_args(Mode)), ("every", get_args(Every))):
-            if getattr(self, name) not in choices:
-                raise ValueError(
-                    f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}"
-                )
+        check_choice(self, get_args(Mode), "mode")
+        check_choice(self, get_args(Every), "every")
         if self.every == "step" and self.monitor != TRAIN_LOSS:
             raise ValueError(f"monitor must be {TRAIN_LOSS} for every=step, got {self.monitor!r}")
-        if not 0.0 < self.gamma < 1.0:
-            raise ValueError(f"gamma must be in (0, 1), got {self.gamma}")
-        for name in ("threshold", "smoothing"):
-            if not 0.0 <= getattr(self, name) < 1.0:
-                raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
-        if not 0.0 <= self.min_ratio <= 1.0:
-            raise ValueError(f"min_ratio must be in [0, 1], got {self.min_ratio}")
+        check_range(self, "(0, 1)", "gamma")
+        check_range(self, "[0, 1)", "threshold", "smoothing")
+        check_range(self, "[0, 1]", "min_ratio")
         self._check_patience()
 
     def _check_patience(self) -> None:
@@ -156,11 +150,7 @@ def make_plateau_tracker(
 ) -> PlateauTracker:
     """Return the tracker of a schedule, which does nothing unless it is a `Plateau`.
 
-    Args:
-        schedule: any schedule.
-        total_steps: optimizer steps of the run.
-        steps_per_epoch: optimizer steps of one epoch.
-        every_epochs: epochs between validations.
+    The run validates after every `every_epochs` epochs.
 
     Raises:
         ValueError: patience or warm-up does not fit the run.
@@ -182,9 +172,7 @@ def make_plateau_tracker(
                 f"patience_epochs must be a multiple of evaluation.every_epochs {every_epochs}, "
                 f"got {schedule.patience_epochs:g}"
             )
+    warmup = warmup_length(schedule, total_steps, steps_per_epoch)
     return PlateauTracker(
-        plateau=schedule,
-        patience=patience,
-        warmup_steps=warmup_length(schedule, total_steps, steps_per_epoch),
-        every_epochs=every_epochs,
+        plateau=schedule, patience=patience, warmup_steps=warmup, every_epochs=every_epochs
     )

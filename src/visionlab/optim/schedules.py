@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Protocol
 
+from visionlab.core.checks import check_at_least, check_positive, check_range
+
 
 class Schedule(Protocol):
     """Factor on the learning rate as a function of the step."""
@@ -35,13 +37,14 @@ class Warmup:
     warmup_steps: int
     warmup_epochs: int
 
+    def __post_init__(self) -> None:
+        check_at_least(self, 0, "warmup_steps", "warmup_epochs")
+        _check_one_unit("warmup", self.warmup_steps, self.warmup_epochs)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Constant(Warmup):
     """Warm-up, then 1."""
-
-    def __post_init__(self) -> None:
-        _check_warmup(self)
 
     def __call__(self, step: int, *, total_steps: int, steps_per_epoch: int) -> float:
         """Return the factor at `step`."""
@@ -52,9 +55,6 @@ class Constant(Warmup):
 @dataclass(frozen=True, kw_only=True)
 class Linear(Warmup):
     """Warm-up, then linear decay to 0 at the end of the run."""
-
-    def __post_init__(self) -> None:
-        _check_warmup(self)
 
     def __call__(self, step: int, *, total_steps: int, steps_per_epoch: int) -> float:
         """Return the factor at `step`."""
@@ -70,9 +70,6 @@ class Cosine(Warmup):
 
     SGDR (arXiv 1608.03983), equation 5, without restarts.
     """
-
-    def __post_init__(self) -> None:
-        _check_warmup(self)
 
     def __call__(self, step: int, *, total_steps: int, steps_per_epoch: int) -> float:
         """Return the factor at `step`."""
@@ -97,14 +94,14 @@ class MultiStep(Warmup):
     gamma: float
 
     def __post_init__(self) -> None:
-        _check_warmup(self)
+        super().__post_init__()
         _check_one_unit("milestone", self.milestone_steps, self.milestone_epochs)
         milestones = list(self.milestone_steps or self.milestone_epochs)
         if not milestones or milestones[0] < 1 or milestones != sorted(set(milestones)):
             raise ValueError(
                 f"milestones must be strictly increasing numbers >= 1, got {milestones}"
             )
-        _check_gamma(self.gamma)
+        check_range(self, "(0, 1]", "gamma")
 
     def __call__(self, step: int, *, total_steps: int, steps_per_epoch: int) -> float:
         """Return the factor at `step`."""
@@ -134,23 +131,22 @@ class Step(Warmup):
     gamma: float
 
     def __post_init__(self) -> None:
-        _check_warmup(self)
+        super().__post_init__()
         _check_one_unit("every", self.every_steps, self.every_epochs)
         if max(self.every_steps, self.every_epochs) < 1:
             raise ValueError(
                 "every_steps or every_epochs must be >= 1, "
                 f"got every_steps={self.every_steps} every_epochs={self.every_epochs}"
             )
-        _check_gamma(self.gamma)
+        check_range(self, "(0, 1]", "gamma")
 
     def __call__(self, step: int, *, total_steps: int, steps_per_epoch: int) -> float:
         """Return the factor at `step`."""
         warmup = warmup_length(self, total_steps, steps_per_epoch)
         if step < warmup:
             return step / warmup
-        if self.every_steps:
-            return float(self.gamma ** (step // self.every_steps))
-        return float(self.gamma ** (step // steps_per_epoch // self.every_epochs))
+        interval = self.every_steps or self.every_epochs * steps_per_epoch
+        return float(self.gamma ** (step // interval))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +170,7 @@ class CosineRestarts(Warmup):
     min_ratio: float
 
     def __post_init__(self) -> None:
-        _check_warmup(self)
+        super().__post_init__()
         _check_one_unit("cycle", self.cycle_steps, self.cycle_epochs)
         lengths = list(self.cycle_steps or self.cycle_epochs)
         if not lengths or min(lengths) < 1:
@@ -186,8 +182,7 @@ class CosineRestarts(Warmup):
             raise ValueError(
                 f"restart_weights must be 1 to {len(lengths)} numbers > 0, got {weights}"
             )
-        if not 0.0 <= self.min_ratio <= 1.0:
-            raise ValueError(f"min_ratio must be in [0, 1], got {self.min_ratio}")
+        check_range(self, "[0, 1]", "min_ratio")
 
     def __call__(self, step: int, *, total_steps: int, steps_per_epoch: int) -> float:
         """Return the factor at `step`."""
@@ -226,9 +221,7 @@ class RangeTest:
     base_lr: float
 
     def __post_init__(self) -> None:
-        for name in ("start_lr", "end_lr", "base_lr"):
-            if not 0.0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be > 0, got {getattr(self, name)}")
+        check_positive(self, "start_lr", "end_lr", "base_lr")
         if self.start_lr == self.end_lr:
             raise ValueError(f"end_lr must differ from start_lr {self.start_lr}, got {self.end_lr}")
 
@@ -258,20 +251,8 @@ def warmup_length(schedule: Warmup, total_steps: int, steps_per_epoch: int) -> i
     return length
 
 
-def _check_warmup(schedule: Warmup) -> None:
-    for name in ("warmup_steps", "warmup_epochs"):
-        if getattr(schedule, name) < 0:
-            raise ValueError(f"{name} must be >= 0, got {getattr(schedule, name)}")
-    _check_one_unit("warmup", schedule.warmup_steps, schedule.warmup_epochs)
-
-
 def _check_one_unit(name: str, steps: object, epochs: object) -> None:
     if steps and epochs:
         raise ValueError(
             f"{name}_steps and {name}_epochs exclude each other, got {steps} and {epochs}"
         )
-
-
-def _check_gamma(gamma: float) -> None:
-    if not 0.0 < gamma <= 1.0:
-        raise ValueError(f"gamma must be in (0, 1], got {gamma}")

@@ -9,7 +9,7 @@ import torch
 
 from visionlab.config.checking import check_parts
 from visionlab.files.run_folder import read_config
-from visionlab.images.lookup import find
+from visionlab.images.pictures import find
 from visionlab.runs.build import build_data, build_experiment
 
 _BATCH_SIZE = 500

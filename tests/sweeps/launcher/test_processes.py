@@ -232,7 +232,7 @@ _workers: list[object] = []
 
 def read_through_workers() -> int:
     """Leave workers that ignore SIGTERM, as a training does."""
-    workers = Workers(give, stack=list, num_workers=1)
+    workers = Workers(give, num_workers=1)
     _workers.append(workers)
     return len(list(workers.batches([torch.tensor([0, 1]), torch.tensor([2, 3])])))
 

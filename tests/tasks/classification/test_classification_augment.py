@@ -8,7 +8,7 @@ from torch import Tensor
 from torchvision.transforms import functional as transforms
 
 from visionlab.images.normalise import normalise, to_pixels
-from visionlab.tasks.classification.augment import NUM_DRAWS, Augment, augment, centre, draw, pad
+from visionlab.tasks.classification.augment import NUM_DRAWS, Augment, centre, draw, pad
 
 MEAN, STD = (0.49, 0.48, 0.45), (0.25, 0.24, 0.26)
 NORMALISATION = torch.tensor([MEAN, STD])
@@ -28,10 +28,9 @@ def random_images(count: int, height: int, width: int, seed: int = 0) -> Tensor:
 def augmented(
     images: Tensor, augmentation: Augment, *, keys: Tensor, seed: int = 1, epoch: int = 0
 ) -> Tensor:
-    return augment(
+    return augmentation(
         pad(images, augmentation.pad_px),
         torch.arange(len(images)),
-        augmentation=augmentation,
         draws=draw(keys, seed=seed, epoch=epoch),
         normalisation=NORMALISATION,
     )
@@ -84,10 +83,9 @@ def test_augment_equals_a_loop_over_images(
 
 def test_every_crop_position_is_equally_frequent() -> None:
     padded = torch.arange(9 * 9, dtype=torch.uint8).reshape(1, 1, 9, 9)  # its values are positions
-    images = augment(
+    images = settings_of(pad_px=4)(
         padded,
         torch.zeros(16_200, dtype=torch.int64),
-        augmentation=settings_of(pad_px=4),
         draws=draw(torch.arange(16_200), seed=2, epoch=0),
         normalisation=RAW,
     )
@@ -120,10 +118,9 @@ def test_flips_are_as_frequent_as_asked(flip_prob: float, share: float) -> None:
 def test_a_hole_is_where_the_draws_say_and_clipped_by_the_border(
     cutout_px: int, centre_yx: tuple[float, float], hole: list[str]
 ) -> None:
-    result = augment(
+    result = settings_of(cutout_px=cutout_px)(
         torch.full((1, 1, 4, 6), 9, dtype=torch.uint8),
         torch.tensor([0]),
-        augmentation=settings_of(cutout_px=cutout_px),
         draws=torch.tensor([[0.0, 0.0, 0.0, *centre_yx]]),
         normalisation=RAW,
     )
@@ -157,10 +154,9 @@ def test_a_sample_depends_on_neither_batch_nor_position_nor_other_samples(
     together = augmented(images, augmentation, keys=keys, seed=seed)
     others = random_images(12, 6, 8, seed=1)
     others[chosen] = images[chosen]
-    apart = augment(
+    apart = augmentation(
         pad(others, 2),
         torch.tensor(chosen),
-        augmentation=augmentation,
         draws=draw(keys[chosen], seed=seed, epoch=0),
         normalisation=NORMALISATION,
     )
@@ -230,10 +226,9 @@ def test_augmenting_returns_float32_and_leaves_the_images_alone(augmentation: Au
     images = random_images(4, 5, 7)
     padded = pad(images, augmentation.pad_px)
     before = padded.clone()
-    result = augment(
+    result = augmentation(
         padded,
         torch.tensor([2, 2, 0]),
-        augmentation=augmentation,
         draws=draw(torch.arange(3), seed=0, epoch=0),
         normalisation=NORMALISATION,
     )

@@ -21,10 +21,10 @@ from visionlab.core import geometry
 from visionlab.images.decoding import Images, Stack, find_readable
 from visionlab.images.holdout import Holdout
 from visionlab.images.normalise import normalise
+from visionlab.images.rendering import square_reduction
 from visionlab.images.splits import ImageSplit, Training
-from visionlab.images.square import square_reduction
 from visionlab.task import Batch
-from visionlab.tasks.classification.augment import Augment, augment, draw, pad
+from visionlab.tasks.classification.augment import Augment, draw, pad
 from visionlab.tasks.classification.records import LabelledFiles
 from visionlab.tasks.classification.splits import ClassificationDataset, file_split, in_files
 
@@ -182,10 +182,9 @@ def test_files_are_augmented_as_images_in_memory_are(tmp_path: Path, side: int) 
     strong = Augment(pad_px=3, flip_prob=0.5, cutout_px=5)
     for epoch in (0, 1):
         (batch,) = batches(split_of(paths, size_px=side, augmentation=strong), 12, epoch)
-        expected = augment(
+        expected = strong(
             pad(pixels, 3),
             (batch.keys - 7) // 1000,
-            augmentation=strong,
             draws=draw(batch.keys, seed=5, epoch=epoch),
             normalisation=NORMALISATION,
         )

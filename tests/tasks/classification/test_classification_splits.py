@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from visionlab.images.holdout import Holdout
-from visionlab.images.normalise import normalisation_tensor, normalise
+from visionlab.images.normalise import ImageDataset, normalisation_tensor, normalise
 from visionlab.task import Batch, Data
 from visionlab.tasks.classification.augment import Augment
 from visionlab.tasks.classification.records import LabelledImages
@@ -124,7 +124,9 @@ def test_labels_at_both_ends_of_the_range_pass() -> None:
 
 
 def test_normalisation_is_mean_above_standard_deviation() -> None:
-    tensor: Tensor = normalisation_tensor([0.5, 0.25], [1.0, 2.0], num_channels=2)
+    tensor: Tensor = normalisation_tensor(
+        ImageDataset(mean=[0.5, 0.25], std=[1.0, 2.0]), num_channels=2
+    )
     assert tensor.tolist() == [[0.5, 0.25], [1.0, 2.0]]
     assert tensor.dtype == torch.float32
 
@@ -140,6 +142,6 @@ def test_normalisation_is_mean_above_standard_deviation() -> None:
 )
 def test_a_wrong_mean_or_std_is_named(mean: list[float], std: list[float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        normalisation_tensor(mean, std, num_channels=3)
+        normalisation_tensor(ImageDataset(mean=mean, std=std), num_channels=3)
     with pytest.raises(ValueError, match=message):
         build(mean=mean, std=std)

@@ -11,7 +11,7 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 from torch import Tensor
 
-from visionlab.images.lookup import find
+from visionlab.images.pictures import find
 from visionlab.task import Batch
 from visionlab.tasks.detection import pictures as detection
 from visionlab.tasks.detection.metric import AveragePrecision

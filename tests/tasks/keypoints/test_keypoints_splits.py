@@ -17,8 +17,8 @@ from torch import Tensor
 
 from visionlab.images.decoding import Images, KeptImages, Source, Stack
 from visionlab.images.normalise import normalise
+from visionlab.images.rendering import square_reduction
 from visionlab.images.splits import ImageSplit, Training
-from visionlab.images.square import square_reduction
 from visionlab.images.views import View
 from visionlab.task import Batch
 from visionlab.tasks.keypoints.augment import PointAugment

@@ -38,6 +38,49 @@ class Augment:
         check_at_least(self, 0, "pad_px", "cutout_px")
         check_range(self, "[0, 1]", "flip_prob")
 
+    def __call__(
+        self, padded: Tensor, rows: Tensor, *, draws: Tensor, normalisation: Tensor
+    ) -> Tensor:
+        """Return the augmented, normalised images of one batch, (B, C, H, W) float32.
+
+        Args:
+            padded: (N, C, H + 2 pad, W + 2 pad) uint8, images with their border.
+            rows: (B,) int64, the images of the batch.
+            draws: (B, NUM_DRAWS) in [0, 1), from `draw`.
+            normalisation: (2, C) float32, mean and standard deviation of pixels in [0, 1].
+        """
+        height, width = (side - 2 * self.pad_px for side in padded.shape[2:])
+        top, left = self._offsets(draws).T
+        # one gather over a strided view of all crops
+        images = padded.unfold(2, height, 1).unfold(3, width, 1)[rows, :, top, left]
+        if self.flip_prob:
+            flip = draws[:, 2] < self.flip_prob
+            images = torch.where(flip[:, None, None, None], images.flip(3), images)
+        return self.cut_out(normalise(images, normalisation), draws)
+
+    def matrices(self, draws: Tensor, *, size_px: int) -> Tensor:
+        """Return crop and flip of square images as matrices, (B, 3, 3) float64."""
+        sides = torch.full((len(draws),), size_px)
+        flip = geometry.flips(draws[:, 2] < self.flip_prob, sides, axis=0)
+        offsets = self.pad_px - self._offsets(draws)
+        return flip @ geometry.translations(offsets.flip(1))  # offsets are y, x
+
+    def cut_out(self, images: Tensor, draws: Tensor) -> Tensor:
+        """Set a square of each normalised image, (B, C, H, W), to 0 in place, the mean colour."""
+        if not self.cutout_px:
+            return images
+        covered = []
+        for middle, length in zip(draws[:, 3:5].to(images.device).T, images.shape[2:], strict=True):
+            pixels = torch.arange(length, device=images.device)
+            first = (middle * length).long()[:, None] - self.cutout_px // 2
+            covered.append((pixels >= first) & (pixels < first + self.cutout_px))
+        down, across = covered
+        return images.masked_fill_(down[:, None, :, None] & across[:, None, None, :], 0.0)
+
+    def _offsets(self, draws: Tensor) -> Tensor:
+        """Return top and left of the crop in the padded image, (B, 2) int64."""
+        return (draws[:, :2] * (2 * self.pad_px + 1)).long()
+
 
 def draw(keys: Tensor, *, seed: int, epoch: int) -> Tensor:
     """Return the random numbers in [0, 1) of samples in an epoch, (B, NUM_DRAWS)."""
@@ -50,78 +93,7 @@ def pad(images: Tensor, pad_px: int) -> Tensor:
     return F.pad(images, (pad_px, pad_px, pad_px, pad_px))
 
 
-def augment(
-    padded: Tensor, rows: Tensor, *, augmentation: Augment, draws: Tensor, normalisation: Tensor
-) -> Tensor:
-    """Return the augmented, normalised images of one batch.
-
-    Args:
-        padded: (N, C, H + 2 pad, W + 2 pad) uint8, images with their border.
-        rows: (B,) int64, the images of the batch.
-        augmentation: the settings.
-        draws: (B, NUM_DRAWS) in [0, 1), from `draw`.
-        normalisation: (2, C) float32, mean and standard deviation of pixels in [0, 1].
-
-    Returns:
-        (B, C, H, W) float32.
-    """
-    images = _crop(padded, rows, _offsets(draws, augmentation.pad_px), 2 * augmentation.pad_px + 1)
-    if augmentation.flip_prob:
-        flip = draws[:, 2] < augmentation.flip_prob
-        images = torch.where(flip[:, None, None, None], images.flip(3), images)
-    return cut_out(normalise(images, normalisation), draws, side_px=augmentation.cutout_px)
-
-
 def centre(padded: Tensor, rows: Tensor, *, pad_px: int, normalisation: Tensor) -> Tensor:
     """Return the images of one batch without their border, normalised, (B, C, H, W) float32."""
     height, width = (side - pad_px for side in padded.shape[2:])
     return normalise(padded[rows, :, pad_px:height, pad_px:width], normalisation)
-
-
-def crop_and_flip(draws: Tensor, *, augmentation: Augment, size_px: int) -> Tensor:
-    """Return crop and flip of square images as matrices, (B, 3, 3) float64.
-
-    Args:
-        draws: (B, NUM_DRAWS) in [0, 1), from `draw`.
-        augmentation: the settings.
-        size_px: side of the images.
-    """
-    offsets = augmentation.pad_px - _offsets(draws, augmentation.pad_px)
-    sides = torch.full((len(draws),), size_px)
-    flip = geometry.flips(draws[:, 2] < augmentation.flip_prob, sides, axis=0)
-    return flip @ geometry.translations(offsets.flip(1))  # offsets are y, x
-
-
-def cut_out(images: Tensor, draws: Tensor, *, side_px: int) -> Tensor:
-    """Set a square of each normalised image, (B, C, H, W), to 0 in place, the mean colour.
-
-    Args:
-        images: the images.
-        draws: (B, NUM_DRAWS) in [0, 1), from `draw`.
-        side_px: side of the square; 0 is none.
-    """
-    if side_px:
-        images.masked_fill_(_holes(draws[:, 3:5].to(images.device), images, side_px), 0.0)
-    return images
-
-
-def _offsets(draws: Tensor, pad_px: int) -> Tensor:
-    """Return top and left of the crop in the padded image, (B, 2) int64."""
-    return (draws[:, :2] * (2 * pad_px + 1)).long()
-
-
-def _crop(padded: Tensor, rows: Tensor, offsets: Tensor, num_offsets: int) -> Tensor:
-    """Crop each image at its offset, (B, 2) as top and left: one gather over a strided view."""
-    size = [side - num_offsets + 1 for side in padded.shape[2:]]
-    windows = padded.unfold(2, size[0], 1).unfold(3, size[1], 1)
-    return windows[rows, :, offsets[:, 0], offsets[:, 1]]
-
-
-def _holes(centres: Tensor, images: Tensor, side: int) -> Tensor:
-    """Return the mask of the squares, (B, 1, H, W) bool; centres are (B, 2) y, x in [0, 1)."""
-    covered = []
-    for axis, length in enumerate(images.shape[2:]):
-        pixels = torch.arange(length, device=images.device)
-        first = (centres[:, axis] * length).long() - side // 2
-        covered.append((pixels >= first[:, None]) & (pixels < first[:, None] + side))
-    return (covered[0][:, :, None] & covered[1][:, None, :])[:, None]

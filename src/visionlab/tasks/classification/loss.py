@@ -51,10 +51,6 @@ class CrossEntropy:
             weights = torch.tensor(self.class_weights, dtype=torch.float32, device=logits.device)
             scale = len(labels) / weights[labels].sum()
         losses = F.cross_entropy(
-            logits.float(),
-            labels,
-            weight=weights,
-            label_smoothing=self.label_smoothing,
-            reduction="none",
+            logits.float(), labels, weights, reduction="none", label_smoothing=self.label_smoothing
         )
         return {"cross_entropy": losses * scale}

@@ -16,9 +16,6 @@ class ResNetCifar:
 
     Attributes:
         depth: number of layers, 6n + 2.
-
-    Raises:
-        ValueError: the depth is not 6n + 2.
     """
 
     depth: int
@@ -35,11 +32,8 @@ class ResNetCifar:
 class CifarNet(nn.Module):
     """He et al., "Deep residual learning", arXiv 1512.03385, section 4.2, option A shortcuts.
 
-    Deviation: torch's default initialisation instead of He's, as in the EMA study.
-
-    Args:
-        num_blocks: residual blocks of each of the three stages.
-        num_classes: length of the output.
+    Each of the three stages has `num_blocks` residual blocks. Deviation: torch's default
+    initialisation instead of He's, as in the EMA study.
     """
 
     def __init__(self, *, num_blocks: int, num_classes: int) -> None:
@@ -113,9 +107,6 @@ class ResNetSmallImages:
 
     Attributes:
         depth: number of layers: 18, 34, 50, 101 or 152.
-
-    Raises:
-        ValueError: another depth.
     """
 
     depth: int
@@ -143,9 +134,6 @@ class TimmModel:
     Attributes:
         name: a name of `timm.list_models()`, with or without a tag (`resnet50.a1_in1k`).
         pretrained: whether to load timm's weights, which takes a network or timm's cache.
-
-    Raises:
-        ValueError: no such model.
     """
 
     name: str

@@ -5,8 +5,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from visionlab.images.figures import image_grid, save_png
-from visionlab.images.lookup import find
+from visionlab.images.pictures import find, image_grid, save_png
 from visionlab.task import Split
 
 COLUMNS = 8

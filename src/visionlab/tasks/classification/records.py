@@ -41,8 +41,5 @@ class LabelledFiles:
     def take(self, rows: Sequence[int]) -> "LabelledFiles":
         """Return some of the files."""
         rows = list(rows)
-        return LabelledFiles(
-            sources=[self.sources[row] for row in rows],
-            labels=self.labels[rows],
-            keys=self.keys[rows],
-        )
+        sources = [self.sources[row] for row in rows]
+        return LabelledFiles(sources=sources, labels=self.labels[rows], keys=self.keys[rows])

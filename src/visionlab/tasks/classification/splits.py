@@ -12,19 +12,11 @@ from visionlab.images.batching import epoch_order, plain_batches
 from visionlab.images.decoding import Images, Stack
 from visionlab.images.holdout import Holdout
 from visionlab.images.normalise import ImageDataset, normalisation_tensor, normalise, to_pixels
+from visionlab.images.rendering import render_square, square_fit, square_images
 from visionlab.images.splits import ImageSplit, Training
-from visionlab.images.square import render_square, square_fit, square_images
 from visionlab.images.views import View, view_batch
 from visionlab.task import Batch, Data, Split
-from visionlab.tasks.classification.augment import (
-    Augment,
-    augment,
-    centre,
-    crop_and_flip,
-    cut_out,
-    draw,
-    pad,
-)
+from visionlab.tasks.classification.augment import Augment, centre, draw, pad
 from visionlab.tasks.classification.records import LabelledFiles, LabelledImages
 
 
@@ -34,7 +26,6 @@ class ClassificationDataset(ImageDataset):
 
     Attributes:
         val: share of the training images held out for validation.
-        mean, std: see `ImageDataset`.
     """
 
     val: Holdout
@@ -50,25 +41,17 @@ def in_memory(
     seed: int,
     device: torch.device,
 ) -> Data:
-    """Return the splits of images that fit in memory.
+    """Return the splits of images that fit in the memory of the training device.
 
-    Args:
-        train: images of the training and validation parts; keys are their row numbers.
-        test: the test images.
-        class_names: one name per label.
-        dataset: the settings.
-        augmentation: of the training images.
-        seed: of order and augmentation.
-        device: the training device, which holds the images.
+    The validation part is taken from the training images; keys are row numbers. There is one class
+    name per label. The seed is that of order and augmentation.
 
     Raises:
         ValueError: a label outside the classes, an empty set, a mean or std of another length.
     """
     check_labels(train.labels, num_classes=len(class_names))
     check_labels(test.labels, num_classes=len(class_names))
-    num_channels = train.images.shape[1]
-    normalisation = normalisation_tensor(dataset.mean, dataset.std, num_channels=num_channels)
-    normalisation = normalisation.to(device)
+    normalisation = normalisation_tensor(dataset, num_channels=train.images.shape[1]).to(device)
     train, test = (
         LabelledImages(pad(part.images.to(device), augmentation.pad_px), part.labels.to(device))
         for part in (train, test)
@@ -102,33 +85,24 @@ def in_files(
     seed: int,
     device: torch.device,
 ) -> Data:
-    """Return the splits of image files.
+    """Return the splits of image files: `train` and, if there are any, `val` and `test`.
 
-    Args:
-        parts: the images of `train` and, if there are any, `val` and `test`.
-        class_names: one name per label.
-        size_px: side of the square inputs.
-        num_workers: decoding processes for each part.
-        unreadable: files that were left out.
-        dataset: the settings.
-        augmentation: of the training images.
-        seed: of order and augmentation.
-        device: the training device.
+    There is one class name per label. Each part is decoded by `num_workers` processes, to squares
+    of `size_px`; `unreadable` files were left out. The seed is that of order and augmentation.
 
     Raises:
         ValueError: `num_workers` is below 0, or a mean or std of another length.
     """
-    normalisation = normalisation_tensor(dataset.mean, dataset.std, num_channels=3).to(device)
+    normalisation = normalisation_tensor(dataset, num_channels=3).to(device)
+    make = functools.partial(file_split, size_px=size_px, normalisation=normalisation)
     splits = {}
     for name, samples in parts.items():
         images = square_images(samples.sources, size_px=size_px, num_workers=num_workers)
-        make = functools.partial(
-            file_split, samples, images, size_px=size_px, normalisation=normalisation
-        )
-        splits[name] = make(training=None)
+        splits[name] = make(samples, images, training=None)
         if name == "train":
             splits["train_plain"] = splits[name]
-            splits["train"] = make(training=Training(augmentation=augmentation, seed=seed))
+            training = Training(augmentation=augmentation, seed=seed)
+            splits["train"] = make(samples, images, training=training)
     return _data(
         splits,
         {name: samples.labels for name, samples in parts.items()},
@@ -146,14 +120,11 @@ def memory_split(
     normalisation: Tensor,
     training: Training[Augment] | None,
 ) -> ImageSplit[Tensor]:
-    """Return some rows of images in memory as a split.
+    """Return some rows of images in memory as a split, plain and in this order without `training`.
 
-    Args:
-        padded: all images with their border, and their labels; shared between splits.
-        rows: (M,) int64 on the CPU, the rows of this split, which are the keys too.
-        pad_px: the border.
-        normalisation: (2, C) float32, mean and standard deviation, on the device of the images.
-        training: augmentation and seed, or None for plain images in the order of `rows`.
+    The images have a border of `pad_px` and are shared between splits. Rows are (M,) int64 on the
+    CPU, and the keys too; `normalisation` is (2, C) float32, mean and standard deviation, on the
+    device of the images.
     """
     images, labels = padded
     seed = training.seed if training else None
@@ -169,13 +140,8 @@ def memory_split(
     def assemble(keys: Tensor, epoch: int) -> Batch:
         if training is None:
             return plain(keys)
-        inputs = augment(
-            images,
-            keys,
-            augmentation=training.augmentation,
-            draws=draw(keys, seed=training.seed, epoch=epoch),
-            normalisation=normalisation,
-        )
+        draws = draw(keys, seed=training.seed, epoch=epoch)
+        inputs = training.augmentation(images, keys, draws=draws, normalisation=normalisation)
         return Batch(inputs, labels[keys], keys)
 
     def show(keys: Tensor, view: View) -> Batch:
@@ -197,34 +163,33 @@ def file_split(
     The centre square of an image, crop and flip are one matrix and one bilinear sampling; an image
     at least twice as large is first reduced by an integer factor. Pixels are then rounded to whole
     levels, so an image of `size_px` comes through bit by bit, cropped and flipped or not.
+    Inputs are black outside of the image.
 
-    Args:
-        samples: labels and keys.
-        images: the decoder of `samples.sources`.
-        size_px: side of the square inputs.
-        normalisation: (2, 3) float32, mean and standard deviation, on the training device.
-        training: augmentation and seed, or None for plain images in the order of `samples`.
+    `normalisation` is (2, 3) float32, mean and standard deviation, on the training device.
     """
-    seed = training.seed if training else None
+    seed, device = training.seed if training else None, normalisation.device
+
+    def sample(stack: Stack, matrices: Tensor) -> Tensor:
+        images, matrices = stack.images(device), matrices @ stack.enlargements()
+        pixels, is_inside = geometry.sample(images, matrices, size=(size_px, size_px))
+        return normalise(pixels.mul_(is_inside).round_(), normalisation)
 
     def batch(stack: Stack, inputs: Tensor, matrices: Tensor) -> Batch:
         labels, keys = samples.labels[stack.rows], samples.keys[stack.rows]
-        device = normalisation.device
         return Batch(inputs, labels.to(device), keys.to(device), matrices.float().to(device))
 
     def plain(stack: Stack) -> Batch:
         matrices = square_fit(stack.sizes, size_px=size_px)
-        return batch(stack, _sample(stack, matrices, size_px, normalisation), matrices)
+        return batch(stack, sample(stack, matrices), matrices)
 
     def assemble(stack: Stack, epoch: int) -> Batch:
         if training is None:
             return plain(stack)
         augmentation = training.augmentation
         draws = draw(samples.keys[stack.rows], seed=training.seed, epoch=epoch)
-        matrices = square_fit(stack.sizes, size_px=size_px)
-        matrices = crop_and_flip(draws, augmentation=augmentation, size_px=size_px) @ matrices
-        inputs = _sample(stack, matrices, size_px, normalisation)
-        return batch(stack, cut_out(inputs, draws, side_px=augmentation.cutout_px), matrices)
+        fit = square_fit(stack.sizes, size_px=size_px)
+        matrices = augmentation.matrices(draws, size_px=size_px) @ fit
+        return batch(stack, augmentation.cut_out(sample(stack, matrices), draws), matrices)
 
     def show(stack: Stack, view: View) -> Batch:
         if view.is_plain:
@@ -243,11 +208,7 @@ def file_split(
 
 
 def check_labels(labels: Tensor, *, num_classes: int) -> None:
-    """Check that there are labels, (N,) int64, and that they are in [0, num_classes).
-
-    Raises:
-        ValueError: a label is not, or there is none.
-    """
+    """Check that there are labels, (N,) int64, and that they are in [0, num_classes)."""
     if len(labels) == 0:
         raise ValueError("a data set must hold at least one image, got 0")
     wrong = ((labels < 0) | (labels >= num_classes)).nonzero()
@@ -257,16 +218,6 @@ def check_labels(labels: Tensor, *, num_classes: int) -> None:
             f"labels must be in [0, {num_classes}), got {int(labels[first])} at sample {first} "
             f"({len(wrong)} such labels)"
         )
-
-
-def _sample(stack: Stack, matrices: Tensor, size_px: int, normalisation: Tensor) -> Tensor:
-    """Return normalised inputs (B, 3, size_px, size_px), black outside of the images."""
-    pixels, is_inside = geometry.sample(
-        stack.images(normalisation.device),
-        matrices @ stack.enlargements(),
-        size=(size_px, size_px),
-    )
-    return normalise(pixels.mul_(is_inside).round_(), normalisation)
 
 
 def _data(

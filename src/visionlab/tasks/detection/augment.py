@@ -3,7 +3,6 @@
 It depends on (seed, epoch, key) of a sample alone.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from visionlab.core import boxes as box_arithmetic
 from visionlab.core import geometry, seeding
-from visionlab.core.checks import check_range
+from visionlab.core.checks import check_factors, check_range
 
 # flip, vertical flip, scale, x, y, rotation: disabling one does not shift the others
 NUM_DRAWS = 6
@@ -41,20 +40,13 @@ class BoxAugment:
 
     def __post_init__(self) -> None:
         check_range(self, "[0, 1]", "flip_prob", "vertical_flip_prob", "min_visible")
-        if len(self.scale) != 2 or not 0.0 < self.scale[0] <= self.scale[1] < math.inf:
-            raise ValueError(
-                f"scale must be the least and the largest factor, above 0, got {list(self.scale)}"
-            )
+        check_factors(self, "scale")
         check_range(self, "[0, 180]", "rotation_degrees")
 
     def matrices(self, keys: Tensor, sizes: Tensor, *, seed: int, epoch: int) -> Tensor:
-        """Return the matrix of each image, (B, 3, 3) float64.
+        """Return the matrix of each image in an epoch counted from 0, (B, 3, 3) float64.
 
-        Args:
-            keys: (B,) int64.
-            sizes: (B, 2) float64, width and height of the images.
-            seed: of the run.
-            epoch: counted from 0.
+        Keys are (B,) int64, sizes (B, 2) float64, width and height of the images.
         """
         purpose = seeding.derive(seed, "augment", epoch)
         draws = seeding.uniform(keys, seed=purpose, num_draws=NUM_DRAWS).double()
@@ -70,15 +62,10 @@ class BoxAugment:
 
 
 def keep_visible(boxes: Tensor, sizes: Tensor, *, min_visible: float) -> tuple[Tensor, Tensor]:
-    """Return boxes clipped to their images, and which of them are kept.
+    """Return boxes (B, K, 4) clipped to their images, and which of them are kept, (B, K) bool.
 
-    Args:
-        boxes: (B, K, 4) as x1, y1, x2, y2.
-        sizes: (B, 2), width and height of the images.
-        min_visible: minimum share of a box's area inside its image.
-
-    Returns:
-        (B, K, 4), and (B, K) bool: whether the visible share is large enough and above 0.
+    A box is kept if the share of its area inside its image, of sizes (B, 2) as width and height, is
+    above 0 and at least `min_visible`.
     """
     inside = box_arithmetic.clip(boxes, sizes)
     left, whole = box_arithmetic.areas(inside), box_arithmetic.areas(boxes)

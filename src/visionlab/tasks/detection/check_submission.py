@@ -23,19 +23,16 @@ _Sides = tuple[float, float] | None
 
 
 def check(results: Any, annotations: Any, tolerance_px: float) -> Report:
-    """Check results against the annotations of the same images.
+    """Check the content of a results file against the annotations of the same images.
 
-    Args:
-        results: content of the results file.
-        annotations: content of the annotations file, of which images and categories are read.
-        tolerance_px: how far a box may extend beyond its image.
+    A box may extend beyond its image by `tolerance_px`.
 
     Raises:
         ValueError: the results are not a list, or the annotations lack images or categories.
     """
     if not isinstance(results, list):
         raise ValueError(f"results must be a list, got {type(results).__name__}")
-    sizes = _sizes(_section(annotations, "images"))
+    sizes = {each["id"]: _size(each) for each in _section(annotations, "images")}
     names = {each["id"]: str(each.get("name")) for each in _section(annotations, "categories")}
     per_image, per_category = (_count(results, key) for key in ("image_id", "category_id"))
     return report_problems(
@@ -60,26 +57,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("results", type=Path, help="a JSON list of detections")
     parser.add_argument("annotations", type=Path, help="the JSON file of the same images")
-    parser.add_argument(
-        "--tolerance-px",
-        type=_pixels,
-        default=1.0,
-        help="how far a box may extend beyond its image (1.0)",
-    )
+    tolerance = "how far a box may extend beyond its image (1.0)"
+    parser.add_argument("--tolerance-px", type=float, default=1.0, help=tolerance)
     options = parser.parse_args(argv)
+    if not options.tolerance_px >= 0:
+        parser.error(f"argument --tolerance-px: must be >= 0, got {options.tolerance_px:g}")
 
     def checked() -> Report:
         results, annotations = map(coco_json.load, (options.results, options.annotations))
         return check(results, annotations, options.tolerance_px)
 
     return print_report(options.results, checked)
-
-
-def _pixels(text: str) -> float:
-    value = float(text)
-    if not value >= 0:
-        raise argparse.ArgumentTypeError(f"must be >= 0, got {text}")
-    return value
 
 
 def _notes(per_image: Counter[int], sizes: Mapping[int, _Sides]) -> Iterator[str]:
@@ -104,13 +92,9 @@ def _section(annotations: Any, name: str) -> list[Mapping[str, Any]]:
     return entries
 
 
-def _sizes(images: Sequence[Mapping[str, Any]]) -> dict[int, _Sides]:
-    sizes: dict[int, _Sides] = {}
-    for image in images:
-        width, height = image.get("width"), image.get("height")
-        known = _is_number(width) and _is_number(height)
-        sizes[image["id"]] = (width, height) if known else None  # type: ignore[assignment]
-    return sizes
+def _size(image: Mapping[str, Any]) -> _Sides:
+    width, height = (image.get(side, math.nan) for side in ("width", "height"))
+    return (width, height) if _is_number(width) and _is_number(height) else None
 
 
 def _problems(
@@ -180,7 +164,6 @@ def _is_number(value: Any) -> bool:
 
 
 def _count(results: Sequence[Any], key: str) -> Counter[int]:
-    """Return the number of entries for each integer value of a key."""
     values = (entry.get(key) for entry in results if isinstance(entry, dict))
     return Counter(value for value in values if type(value) is int)
 

@@ -6,6 +6,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.ops import box_convert
 
@@ -22,7 +23,6 @@ MAX_DETECTIONS = 100  # of an image and class
 RIGHT, WRONG, IGNORED = 1, 0, -1  # outcomes of a detection
 Backend = Literal["faster_coco_eval", "pycocotools"]
 _TINY = 1e-12  # square pixels
-_Array = np.ndarray[Any, Any]
 
 
 class AveragePrecision:
@@ -48,6 +48,7 @@ class AveragePrecision:
                 f"backend must be one of {', '.join(get_args(Backend))}, got {backend!r}"
             )
         self.names = [*NAMES, *(f"AP/{name}" for name in class_names)]
+        self._num_classes = len(class_names)
         self._min_score = min_score
         self._evaluate = _evaluate_fast if backend == "faster_coco_eval" else _evaluate_reference
         self.reset()
@@ -70,11 +71,12 @@ class AveragePrecision:
         """
         if not self._annotated:
             raise ValueError("an average precision needs at least one image, got 0")
-        truth = _truth(self._annotated, num_classes=len(self.names) - len(NAMES))
+        truth = _truth(self._annotated, num_classes=self._num_classes)
         evaluation = self._evaluate(truth, _results(self._found))
         # precision is (IoU, recall, class, area, limit): all areas, 100 detections
         precision = evaluation.eval["precision"][:, :, :, 0, -1]
-        per_class = [_mean(column) for column in np.moveaxis(precision, -1, 0)]
+        defined = (column[column > -1] for column in np.moveaxis(precision, -1, 0))
+        per_class = [float(column.mean()) if column.size else -1.0 for column in defined]
         numbers = [float(value) for value in evaluation.stats[: len(NAMES)]]
         return dict(zip(self.names, [*numbers, *per_class], strict=True))
 
@@ -89,7 +91,9 @@ class AveragePrecision:
         """
         pairs = list(zip(self._found, self._annotated, strict=True))
         matched = [_outcomes(found, annotated) for found, annotated in pairs]
-        num_objects = self._num_objects()
+        objects = [annotated.labels[~annotated.crowd] for annotated in self._annotated]
+        counts = [labels.bincount(minlength=self._num_classes) for labels in objects]
+        num_objects = torch.stack(counts).short()
         counted = [
             outcomes[(found.scores >= self._min_score).numpy()]
             for (found, _), outcomes in zip(pairs, matched, strict=True)
@@ -107,18 +111,8 @@ class AveragePrecision:
             "outcomes": torch.from_numpy(np.concatenate(matched)),
         }
 
-    def _num_objects(self) -> Tensor:
-        """Return the number of objects of each image and class without crowds, (N, C) int16."""
-        num_classes = len(self.names) - len(NAMES)
-        counts = [
-            annotated.labels[~annotated.crowd].bincount(minlength=num_classes)
-            for annotated in self._annotated
-        ]
-        return torch.stack(counts).short()
-
 
 def _evaluate_fast(truth: dict[str, Any], results: Sequence[Mapping[str, Any]]) -> Any:
-    """Return the finished evaluation of faster-coco-eval."""
     from faster_coco_eval import COCO, COCOeval_faster
 
     coco = COCO(truth)
@@ -168,20 +162,13 @@ def _truth(annotated: Sequence[Annotated], *, num_classes: int) -> dict[str, Any
 
 
 def _results(found: Sequence[Detections]) -> list[dict[str, Any]]:
-    """Return the detections in COCO's format."""
     counts = torch.tensor([len(each.scores) for each in found])
     images = torch.arange(len(found)).repeat_interleave(counts)
     boxes, scores, labels = (torch.cat(parts) for parts in zip(*found, strict=True))
     return coco_results(images.tolist(), labels.tolist(), boxes, scores)
 
 
-def _mean(values: Any) -> float:
-    """Return the mean of the defined values, or -1."""
-    defined = values[values > -1]
-    return float(defined.mean()) if defined.size else -1.0
-
-
-def _outcomes(found: Detections, annotated: Annotated) -> _Array:
+def _outcomes(found: Detections, annotated: Annotated) -> NDArray[np.int8]:
     """Return the outcomes of the detections in an image at an IoU of 0.5, (D,) int8.
 
     As in COCO, the `MAX_DETECTIONS` best of each class count. In the order of their scores, each is
@@ -201,7 +188,7 @@ def _outcomes(found: Detections, annotated: Annotated) -> _Array:
     return outcomes
 
 
-def _matched(boxes: Tensor, objects: Tensor, crowd: _Array) -> _Array:
+def _matched(boxes: Tensor, objects: Tensor, crowd: NDArray[np.bool_]) -> NDArray[np.int8]:
     """Return the outcomes of detections (D, 4) of one class, highest scores first."""
     common = intersections(boxes[:, None], objects).numpy()
     sizes = areas(boxes)[:, None].numpy()

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from visionlab.core.geometry import transform_boxes
-from visionlab.images.figures import image_grid, save_png
-from visionlab.images.lookup import find
+from visionlab.images.pictures import find, image_grid, save_png
 from visionlab.task import Batch, Split
 from visionlab.tasks.detection.records import Annotated, Detections
 
@@ -59,11 +58,10 @@ def draw_detections(
         figures[name], axes = image_grid(count, num_columns=COLUMNS, width_in=4.0, height_in=3.4)
         for axis, row in zip(axes, rows, strict=False):
             places.setdefault(keys[row], []).append(axis)
-    rows_by_key = {key: row for row, key in enumerate(keys)}
     ends = samples["num_detections"].cumsum(0).tolist()
     for batch, number in find(split, list(places), batch_size=8):
         key = int(batch.keys[number])
-        row = rows_by_key[key]
+        row = keys.index(key)
         found = slice(ends[row] - int(samples["num_detections"][row]), ends[row])
         chosen = samples["scores"][found] >= min_score
         detections = Detections(*(samples[part][found][chosen] for part in Detections._fields))
@@ -85,22 +83,22 @@ def _draw(
     class_names: Sequence[str],
     to_pixels: Callable[[Tensor], Tensor],
 ) -> None:
-    """Draw one image of a batch with annotated boxes and detections."""
     assert batch.matrices is not None
     matrix = batch.matrices[number].cpu()
     sample: Annotated = batch.targets.annotated[number]
     pixels = to_pixels(batch.inputs[number : number + 1])[0].permute(1, 2, 0)
     axis.imshow(pixels.cpu().numpy())
-    _fit(axis, sample, matrix)
+    whole = torch.tensor([[0.0, 0.0, sample.width_px, sample.height_px]])
+    ((_, _, right, bottom),) = _moved(whole, matrix)
+    axis.set(xlim=(-0.5, right - 0.5), ylim=(bottom - 0.5, -0.5))  # without the canvas around it
     boxes = _moved(sample.boxes, matrix)
     rows = zip(boxes, sample.labels.tolist(), sample.crowd.tolist(), strict=True)
     for box, label, is_crowd in rows:
-        _box(axis, box, {**TRUTH, "linestyle": ":"} if is_crowd else TRUTH)
-        _text(axis, (box[0], box[3]), class_names[label], TRUTH, va="top")
+        style = {**TRUTH, "linestyle": ":"} if is_crowd else TRUTH
+        _box(axis, box, class_names[label], style, va="top")
     boxes = _moved(found.boxes, matrix)
     for box, score, label in zip(boxes, found.scores.tolist(), found.labels.tolist(), strict=True):
-        _box(axis, box, FOUND)
-        _text(axis, (box[0], box[1]), f"{class_names[label]} {score:.2f}", FOUND, va="bottom")
+        _box(axis, box, f"{class_names[label]} {score:.2f}", FOUND, va="bottom")
 
 
 def _moved(boxes: Tensor, matrix: Tensor) -> list[list[float]]:
@@ -109,27 +107,16 @@ def _moved(boxes: Tensor, matrix: Tensor) -> list[list[float]]:
     return moved
 
 
-def _fit(axis: "Axes", sample: Annotated, matrix: Tensor) -> None:
-    """Show the image without the canvas around it."""
-    corners = torch.tensor([[0.0, 0.0, sample.width_px, sample.height_px]])
-    ((_, _, right, bottom),) = _moved(corners, matrix)
-    axis.set_xlim(-0.5, right - 0.5)
-    axis.set_ylim(bottom - 0.5, -0.5)
-
-
-def _box(axis: "Axes", box: Sequence[float], style: dict[str, Any]) -> None:
+def _box(axis: "Axes", box: Sequence[float], text: str, style: dict[str, Any], *, va: str) -> None:
+    """Draw a box with a text under it (`top`), or over it (`bottom`)."""
     from matplotlib.patches import Rectangle
 
+    x1, y1, x2, y2 = box
     # imshow puts the centre of the first pixel at 0; our coordinates have its corner there
-    corner = (box[0] - 0.5, box[1] - 0.5)
-    axis.add_patch(Rectangle(corner, box[2] - box[0], box[3] - box[1], fill=False, **style))
-
-
-def _text(
-    axis: "Axes", place: tuple[float, float], text: str, style: dict[str, Any], *, va: str
-) -> None:
+    axis.add_patch(Rectangle((x1 - 0.5, y1 - 0.5), x2 - x1, y2 - y1, fill=False, **style))
     axis.text(
-        *place,
+        x1,
+        y2 if va == "top" else y1,
         text,
         va=va,
         fontsize=6,

@@ -28,7 +28,6 @@ class DetectionDataset(ImageDataset):
 
     Attributes:
         resize: size of the images as the model's input.
-        mean, std: see `ImageDataset`.
     """
 
     resize: Resize
@@ -38,12 +37,13 @@ class DetectionDataset(ImageDataset):
 class DetectionFiles(DetectionDataset):
     """Settings of every detection data set in files.
 
+    Reading raises FileNotFoundError if a file or folder is missing, ValueError if one is malformed.
+
     Attributes:
         root: the folder of the data set.
         drop_invalid: drop invalid boxes with a warning; otherwise the first one ends the run.
         num_workers: decoding processes for each split.
         val: share of the training images held out for validation, if there is no `val` part.
-        resize, mean, std: see `DetectionDataset`.
     """
 
     root: str
@@ -63,24 +63,17 @@ def from_annotations(
     seed: int,
     device: torch.device,
 ) -> Data:
-    """Return the splits of annotated images.
+    """Return the splits of annotated images: `train` and, if there are any, `val` and `test`.
 
-    Args:
-        parts: the images of `train` and, if there are any, `val` and `test`.
-        class_names: one name per label.
-        class_ids: the ids of the labels in the data set's own files.
-        num_workers: decoding processes for each split.
-        dataset: the settings.
-        augmentation: of the training images.
-        seed: of order and augmentation.
-        device: the training device.
+    There is one class name per label, and one id, that in the data set's own files. Each split is
+    decoded by `num_workers` processes. The seed is that of order and augmentation.
 
     Raises:
         ValueError: the augmentation is not one for boxes, or a number is out of range.
     """
     if not isinstance(augmentation, BoxAugment):
         raise ValueError(f"augment must be one for boxes, got {type(augmentation).__name__}")
-    normalisation = normalisation_tensor(dataset.mean, dataset.std, num_channels=3).to(device)
+    normalisation = normalisation_tensor(dataset, num_channels=3).to(device)
     make = functools.partial(
         box_split, resize=dataset.resize, normalisation=normalisation, num_workers=num_workers
     )
@@ -93,20 +86,15 @@ def from_annotations(
         sizes={"num_classes": len(class_names)},
         class_names=class_names,
         class_ids=class_ids,
-        class_counts={
-            name: _class_counts(samples, num_classes=len(class_names))
+        class_counts={  # without crowds
+            name: torch.cat([sample.labels[~sample.crowd] for sample in samples])
+            .bincount(minlength=len(class_names))
+            .tolist()
             for name, samples in parts.items()
         },
         to_pixels=functools.partial(to_pixels, normalisation=normalisation),
         unreadable=[],
     )
-
-
-def _class_counts(samples: Sequence[Annotated], *, num_classes: int) -> list[int]:
-    """Return the boxes of each class, without crowds."""
-    labels = torch.cat([sample.labels[~sample.crowd] for sample in samples])
-    counts: list[int] = torch.bincount(labels, minlength=num_classes).tolist()
-    return counts
 
 
 def box_split(
@@ -127,12 +115,7 @@ def box_split(
     In training, images with similar aspect ratios share a batch, different ones every epoch. Plain
     batches have images with equal canvases, so no result depends on the rest of the batch.
 
-    Args:
-        samples: the images and their boxes.
-        resize: size of the images as the model's input.
-        normalisation: (2, 3) float32, mean and standard deviation, on the training device.
-        num_workers: decoding processes; 0 decodes in this one.
-        training: augmentation and seed, or None for plain images in a fixed order.
+    `normalisation` is (2, 3) float32, mean and standard deviation, on the training device.
     """
     sides = [{"width_px": sample.width_px, "height_px": sample.height_px} for sample in samples]
     sizes = torch.tensor([resize.size(**each) for each in sides])
@@ -156,12 +139,13 @@ def box_split(
                 batch_keys, batch_sizes.double(), seed=training.seed, epoch=epoch
             )
             matrices, min_visible = moves @ matrices, training.augmentation.min_visible
-        inputs = _render(stack, matrices, batch_sizes, normalisation=normalisation)
-        device = inputs.device
-        targets = _targets(
-            of_batch, matrices, batch_sizes.double(), min_visible=min_visible, device=device
+        device = normalisation.device
+        return Batch(
+            _render(stack, matrices, batch_sizes, normalisation=normalisation),
+            _targets(of_batch, matrices, batch_sizes, min_visible=min_visible, device=device),
+            batch_keys.to(device),
+            matrices.float().to(device),
         )
-        return Batch(inputs, targets, batch_keys.to(device), matrices.float().to(device))
 
     canvases = canvas(sizes)
     if training:
@@ -212,7 +196,7 @@ def _targets(
 ) -> BoxTargets:
     """Return the boxes moved by the matrices, without crowds."""
     boxes, labels = [], []
-    for sample, matrix, size in zip(samples, matrices, sizes, strict=True):
+    for sample, matrix, size in zip(samples, matrices, sizes.double(), strict=True):
         single = ~sample.crowd
         # float32 before the areas are compared: a box that has an area then has one in the loss
         moved = geometry.transform_boxes(sample.boxes[single][None], matrix[None]).float()

@@ -21,9 +21,10 @@ def write_results(
     *,
     class_ids: Sequence[int],
 ) -> Path:
-    """Write detections as `<split_label>_bbox_results.json`, atomically; an empty list if none.
+    """Write detections as `<split_label>_bbox_results.json`, atomically, and return the file.
 
-    Numbers keep the precision of float32: x + width, rounded to it, is x2.
+    Without detections, it holds an empty list. Numbers keep the precision of float32: x + width,
+    rounded to it, is x2.
 
     Args:
         folder: the folder of the file; created if missing.
@@ -33,9 +34,6 @@ def write_results(
             original image, `scores` (M,) float32 and `labels` (M,) integers.
         split: not used.
         class_ids: category ids, one per label.
-
-    Returns:
-        The file.
 
     Raises:
         ValueError: the lengths do not match, a label is unknown, or a number is not finite.
@@ -63,13 +61,9 @@ def write_results(
 def coco_results(
     images: Sequence[int], categories: Sequence[int], boxes: Tensor, scores: Tensor
 ) -> list[dict[str, Any]]:
-    """Return M detections as entries of COCO's results.
+    """Return M detections, given their image and category ids, as entries of COCO's results.
 
-    Args:
-        images: their image ids.
-        categories: their category ids.
-        boxes: (M, 4) as x1, y1, x2, y2 in pixels of the original image.
-        scores: (M,).
+    Boxes are (M, 4) as x1, y1, x2, y2 in pixels of the original image, scores (M,).
     """
     bboxes = box_convert(boxes.double().view(-1, 4), "xyxy", "xywh").tolist()
     names = ("image_id", "category_id", "bbox", "score")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from visionlab.core import geometry, seeding
-from visionlab.core.checks import check_choice, check_range
+from visionlab.core.checks import check_choice, check_factors, check_range
 from visionlab.images import photometric
 from visionlab.images.rendering import Change
 
@@ -80,12 +80,7 @@ class PointAugment:
             raise ValueError(
                 f"the probabilities must add up to at most 1 with choose=one, got {total:g}"
             )
-        for name in ("scale", "stretch"):
-            pair = getattr(self, name)
-            if len(pair) != 2 or not 0.0 < pair[0] <= pair[1] < math.inf:
-                raise ValueError(
-                    f"{name} must be the least and the largest factor, above 0, got {list(pair)}"
-                )
+        check_factors(self, "scale", "stretch")
         check_range(self, "[0, 180]", "rotation_degrees")
         check_range(self, "[0, 0.5]", "bars_max")
         check_range(self, "[0, 1]", "shift", "brightness", "contrast")

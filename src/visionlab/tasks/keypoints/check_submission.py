@@ -19,7 +19,6 @@ from visionlab.images.paths import header_size
 from visionlab.tasks.keypoints.datasets.requested_points import read_requested, submission_header
 
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
-_Row = tuple[int, list[str]]  # the number of its line, its cells
 
 
 def check(
@@ -27,11 +26,8 @@ def check(
 ) -> Report:
     """Check a submission against the list of requested points.
 
-    Args:
-        submission: the file.
-        names: of the images, in the order of the list, each once.
-        num_requested: number of points of each image.
-        images: the folder that `names` are relative to, or None to skip the check of bounds.
+    Names are those of the images, in the order of the list, each once; points are only compared
+    with the bounds of images if their folder is given.
 
     Raises:
         FileNotFoundError: the file or the folder does not exist.
@@ -42,7 +38,8 @@ def check(
     if images is not None and not images.is_dir():
         raise FileNotFoundError(f"{images} must be a folder of images, found no such folder")
     columns = submission_header(num_requested)
-    rows = [(number, _name(cells)) for number, cells in islice(_lines(submission), 1, None)]
+    lines = islice(_lines(submission), 1, None)
+    rows = [(number, cells[0] if cells else "") for number, cells in lines]
     problems = chain(
         _header_problems(submission, columns),
         _name_problems(rows, names),
@@ -65,8 +62,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("submission", type=Path, help="the CSV file")
     parser.add_argument("requested", type=Path, help="the list of images and requested points")
     parser.add_argument("--images", type=Path, help="their folder: count points outside of them")
-    parser.add_argument("--num-points", type=_count, help="number of points of the data set")
+    parser.add_argument("--num-points", type=int, help="number of points of the data set")
     options = parser.parse_args(argv)
+    if options.num_points is not None and options.num_points < 1:
+        parser.error(f"argument --num-points: must be >= 1, got {options.num_points}")
 
     def checked() -> Report:
         names, requested = read_requested(options.requested, num_points=options.num_points)
@@ -76,14 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return print_report(options.submission, checked)
 
 
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be >= 1, got {text}")
-    return value
-
-
-def _lines(path: Path) -> Iterator[_Row]:
+def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Yield number and cells of each line, including empty ones."""
     with path.open(encoding="utf-8", newline="") as file:
         reader = csv.reader(file, strict=True)
@@ -96,10 +88,6 @@ def _lines(path: Path) -> Iterator[_Row]:
             raise ValueError(
                 f"{path} must be UTF-8, got other bytes after line {reader.line_num}"
             ) from error
-
-
-def _name(cells: Sequence[str]) -> str:
-    return cells[0] if cells else ""
 
 
 def _header_problems(path: Path, columns: Sequence[str]) -> Iterator[Problem]:
@@ -144,7 +132,6 @@ def _cell_problems(path: Path, columns: Sequence[str]) -> Iterator[Problem]:
 
 
 def _outside(path: Path, names: Sequence[str], num_requested: int, images: Path) -> Iterator[str]:
-    """Yield notes on points outside of their images."""
     wanted, num_points, num_outside, sizeless = frozenset(names), 0, 0, 0
     for _, cells in islice(_lines(path), 1, None):
         values = cells[1:]

@@ -14,9 +14,7 @@ from visionlab.tasks.keypoints.records import PointTargets
 def original_points(outputs: Tensor, batch: Batch) -> Tensor:
     """Return points in pixels of the original images, (B, K, 2) float32.
 
-    Args:
-        outputs: (B, K, 2) in input pixels; in a mirrored picture numbered as they are seen there.
-        batch: its matrices lead from original to input pixels.
+    Outputs are (B, K, 2) in input pixels; in a mirrored picture numbered as they are seen there.
     """
     targets: PointTargets = batch.targets
     assert batch.matrices is not None
@@ -94,16 +92,14 @@ class PointErrors:
         errors = torch.linalg.vector_norm(points - truth, dim=2)
         relative = errors / self._normalisers(truth)[:, None]
         known = relative[~relative.isnan()]
-        shares = [_mean((known < limit).double()) for limit in self._thresholds]
-        reached = (1.0 - known / self._thresholds[-1]).clamp(min=0.0)
-        numbers = {
-            "mse": _mean((points - truth).square().flatten()),
-            "error_px": _mean(errors.flatten()),
-            "nme": _mean(relative.nanmean(dim=1)),
-            **dict(zip(map(_pck, self._thresholds), shares, strict=True)),
-            "pck_area": _mean(reached),
+        values = {
+            "mse": (points - truth).square(),
+            "error_px": errors,
+            "nme": relative.nanmean(dim=1),
+            **{_pck(limit): (known < limit).double() for limit in self._thresholds},
+            "pck_area": (1.0 - known / self._thresholds[-1]).clamp(min=0.0),
         }
-        return {name: numbers[name] for name in self.names}
+        return {name: float(values[name].nanmean()) for name in self.names}
 
     def samples(self) -> dict[str, Tensor]:
         """Return `points` (N, K, 2), `errors_px` (N, K), `normaliser_px` (N,), float32.
@@ -138,8 +134,3 @@ def _pck(threshold: float) -> str:
 def _numbers(points: Sequence[Tensor]) -> Tensor:
     """Return points in one tensor; NaN, which marks unknown points, becomes infinity."""
     return torch.cat(list(points)).nan_to_num(nan=math.inf, posinf=math.inf, neginf=-math.inf)
-
-
-def _mean(values: Tensor) -> float:
-    """Return the mean of values that are not NaN, or NaN."""
-    return float(values.nanmean())

@@ -39,10 +39,7 @@ class KeypointRegressor:
     ) -> "KeypointModel":
         """Return the network.
 
-        Args:
-            num_points: K.
-            size_px: side of the square inputs.
-            mean_points: x and y of each point in input pixels, the initial prediction.
+        Its initial prediction is `mean_points`, x and y of each point in input pixels.
 
         Raises:
             ValueError: the inputs are too small for the grid, or the backbone cannot be had.
@@ -54,12 +51,10 @@ class KeypointRegressor:
                 f"model.grid must be at most {size_px // self.stride} for inputs of {size_px} px "
                 f"at stride {self.stride}, got {self.grid}"
             )
+        backbone = self.backbone(strides=[self.stride])
+        mean = torch.tensor(mean_points, dtype=torch.float32).view(num_points, 2)
         return KeypointModel(
-            self.backbone(strides=[self.stride]),
-            grid=self.grid,
-            dropout=self.dropout,
-            size_px=size_px,
-            mean_points=torch.tensor(mean_points, dtype=torch.float32).view(num_points, 2),
+            backbone, grid=self.grid, dropout=self.dropout, size_px=size_px, mean_points=mean
         )
 
 
@@ -67,14 +62,8 @@ class KeypointModel(nn.Module):
     """Regressor of points in input pixels; the linear layer predicts offsets from the centre.
 
     Their unit is half the side, divided by the root of the number of features, so the size of an
-    optimizer's step in pixels does not depend on the number of features.
-
-    Args:
-        backbone: computes one feature map.
-        grid: see `KeypointRegressor`, likewise `dropout`.
-        dropout: likewise.
-        size_px: side of the square inputs.
-        mean_points: (K, 2) float32, the initial prediction.
+    optimizer's step in pixels does not depend on the number of features. The initial prediction is
+    `mean_points`, (K, 2) float32. The other arguments are those of `KeypointRegressor`.
     """
 
     def __init__(

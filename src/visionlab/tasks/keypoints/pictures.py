@@ -12,8 +12,7 @@ from torch import Tensor
 
 from visionlab.core.geometry import transform_points
 from visionlab.files import atomic as storage
-from visionlab.images.figures import image_grid, save_png
-from visionlab.images.lookup import find
+from visionlab.images.pictures import find, image_grid, save_png
 from visionlab.task import Batch, Split
 from visionlab.tasks.keypoints.records import PointTargets
 
@@ -121,13 +120,8 @@ def _draw_pck(relative: Tensor) -> "Figure":
         median = float(distances[(len(distances) - 1) // 2])
         axis.set_xlim(0, max(4 * median, 1e-6))
         axis.axvline(median, color="#555555", linestyle=":", linewidth=1)
-        axis.annotate(
-            f"median {median:.3f}",
-            (median, 0.03),
-            xytext=(4, 0),
-            fontsize=8,
-            textcoords="offset points",
-        )
+        text = f"median {median:.3f}"
+        axis.annotate(text, (median, 0.03), xytext=(4, 0), fontsize=8, textcoords="offset points")
     axis.set(ylim=(0, 1), xlabel="error / normaliser", ylabel="share of points (PCK)")
     axis.grid(alpha=0.3)
     return figure

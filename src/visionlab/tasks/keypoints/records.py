@@ -5,20 +5,20 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from visionlab.images.decoding import Source
 
-_Floats = np.ndarray[Any, np.dtype[np.float32]]
-_Rows = np.ndarray[Any, np.dtype[np.int64]]
+_Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
 class SelectedRows:
     """Some rows of an array that may be larger than memory; only rows that are read are copied."""
 
-    array: _Floats
-    rows: _Rows
+    array: "_Floats | SelectedRows"
+    rows: NDArray[np.int64]
 
     def __getitem__(self, index: Any) -> _Floats:
         """Return rows as an array."""
@@ -54,14 +54,9 @@ class KeypointSamples:
             sources=[self.sources[row] for row in rows],
             names=[self.names[row] for row in rows],
             keys=self.keys[list(rows)],
-            points=self._select(np.array(rows, dtype=np.int64)),
+            points=SelectedRows(array=self.points, rows=np.array(rows, dtype=np.int64)),
             requested=self.requested and [self.requested[row] for row in rows],
         )
-
-    def _select(self, rows: _Rows) -> SelectedRows:
-        if isinstance(self.points, SelectedRows):
-            return SelectedRows(array=self.points.array, rows=self.points.rows[rows])
-        return SelectedRows(array=self.points, rows=rows)
 
 
 class PointTargets(NamedTuple):

@@ -11,9 +11,8 @@ from visionlab.core import geometry
 from visionlab.images.batching import plain_batches
 from visionlab.images.decoding import Images, KeptImages, Stack, find_readable
 from visionlab.images.normalise import ImageDataset, normalisation_tensor, to_pixels
-from visionlab.images.rendering import Change, unchanged
+from visionlab.images.rendering import Change, render_square, square_fit, square_images, unchanged
 from visionlab.images.splits import ImageSplit, Training
-from visionlab.images.square import render_square, square_fit, square_images
 from visionlab.images.views import View
 from visionlab.task import Batch, Data
 from visionlab.tasks.keypoints.augment import PointAugment
@@ -31,7 +30,6 @@ class KeypointDataset(ImageDataset):
         size_px: side of the square inputs, which show the centre of an image.
         mirror: the number that each point has in a mirrored image, or None.
         eyes: the points around the left and around the right eye, for `task.metric`, or None.
-        mean, std: see `ImageDataset`.
     """
 
     size_px: int
@@ -59,11 +57,11 @@ class Reading:
 class KeypointFiles(KeypointDataset, Reading):
     """Settings of every keypoint data set in files.
 
+    Reading raises FileNotFoundError if a file or folder is missing, ValueError if one is malformed.
+
     Attributes:
         root: the folder of the data set.
         val: the part of the training images held out for validation, if there is no `val` part.
-        size_px, mirror, eyes, mean, std: see `KeypointDataset`.
-        num_workers, in_memory, skip_unreadable: see `Reading`.
     """
 
     root: str
@@ -83,16 +81,9 @@ def from_points(
     seed: int,
     device: torch.device,
 ) -> Data:
-    """Return the splits of images with points.
+    """Return the splits of images with points: `train` and, if there are any, `val` and `test`.
 
-    Args:
-        parts: the images of `train` and, if there are any, `val` and `test`.
-        point_names: one per point.
-        dataset: the settings.
-        reading: of the images.
-        augmentation: of the training images.
-        seed: of order and augmentation.
-        device: the training device.
+    There is one name per point. The seed is that of order and augmentation.
 
     Raises:
         ValueError: a number is out of range, `mirror` is not its own inverse or is missing though
@@ -103,11 +94,14 @@ def from_points(
         raise ValueError(
             f"augment.mirror_prob must be 0 without dataset.mirror, got {augmentation.mirror_prob}"
         )
-    normalisation = normalisation_tensor(dataset.mean, dataset.std, num_channels=3).to(device)
+    normalisation = normalisation_tensor(dataset, num_channels=3).to(device)
     size_px = dataset.size_px
     if size_px < 1:
         raise ValueError(f"dataset.size_px must be >= 1, got {size_px}")
     _check_blur(augmentation, size_px=size_px)
+    make = functools.partial(
+        point_split, size_px=size_px, normalisation=normalisation, mirror=mirror
+    )
     unreadable: list[str] = []
     splits: dict[str, ImageSplit[Stack]] = {}
     for name, samples in parts.items():
@@ -124,18 +118,11 @@ def from_points(
             raise ValueError(f"dataset must have images to {name} with, got 0")
         decoder = square_images(samples.sources, size_px=size_px, num_workers=reading.num_workers)
         images = KeptImages(decoder, num_images=len(samples)) if reading.in_memory else decoder
-        make = functools.partial(
-            point_split,
-            samples,
-            images,
-            size_px=size_px,
-            normalisation=normalisation,
-            mirror=mirror,
-        )
-        splits[name] = make(training=None)
+        splits[name] = make(samples, images, training=None)
         if name == "train":
             splits["train_plain"] = splits[name]
-            splits["train"] = make(training=Training(augmentation=augmentation, seed=seed))
+            training = Training(augmentation=augmentation, seed=seed)
+            splits["train"] = make(samples, images, training=training)
             mean_points = _mean_points(images, samples, size_px=size_px)
     return Data(
         splits=splits,
@@ -167,13 +154,8 @@ def point_split(
     image at least twice as large is first reduced by an integer factor. Outside of the image,
     inputs are 0, the mean colour; points there are kept.
 
-    Args:
-        samples: the points.
-        images: reads `samples.sources`.
-        size_px: side of the square inputs.
-        normalisation: (2, 3) float32, mean and standard deviation, on the training device.
-        mirror: (K,) int64, see `PointTargets`, or None.
-        training: augmentation and seed, or None for plain images in the order of `samples`.
+    `normalisation` is (2, 3) float32, mean and standard deviation, on the training device; `mirror`
+    is that of `PointTargets`.
     """
 
     def batch(stack: Stack, change: Change) -> Batch:

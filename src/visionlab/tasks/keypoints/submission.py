@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from visionlab.core.checks import check_choice
@@ -16,7 +17,7 @@ from visionlab.images.splits import ImageSplit
 from visionlab.tasks.keypoints.datasets.requested_points import submission_header
 from visionlab.tasks.keypoints.records import KeypointSamples
 
-_Floats = np.ndarray[Any, np.dtype[np.float32]]
+_Floats = NDArray[np.float32]
 Rounding = Literal["nearest", "truncated"]
 _ROUNDINGS = {"nearest": np.rint, "truncated": np.trunc}
 
@@ -40,7 +41,7 @@ class PointsSubmission:
     def __call__(
         self, folder: Path, split_name: str, samples: Mapping[str, Tensor], split: ImageSplit[Any]
     ) -> Path:
-        """Write points as `<split_name>_submission.csv`, atomically.
+        """Write points as `<split_name>_submission.csv`, atomically, and return the file.
 
         There is a row for each image, in the order of the split's list: its file name, then x and y
         of each requested point in the order of the request, or of all points without a request, as
@@ -52,9 +53,6 @@ class PointsSubmission:
             samples: `keys` (N,) integers of the images, in any order, and `points` (N, K, 2)
                 float32 as x, y in pixels of the original image.
             split: the images; its `samples` are `KeypointSamples`.
-
-        Returns:
-            The file.
 
         Raises:
             ValueError: the images or the points do not match the split, or a point is not finite.
@@ -83,7 +81,6 @@ class PointsSubmission:
 
 
 def _rows(found: Tensor, wanted: Tensor, path: Path) -> list[int]:
-    """Return the row of each image of the split."""
     keys, order = found.tolist(), wanted.tolist()
     rows = {key: row for row, key in enumerate(keys)}
     if sorted(keys) != sorted(order) or len(rows) != len(keys):

@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from visionlab.tasks.keypoints.datasets import points_cache, points_text
-from visionlab.tasks.keypoints.datasets.points_cache import cache_path
-from visionlab.tasks.keypoints.datasets.points_table import PointsTable, read_points
+from visionlab.tasks.keypoints.datasets import points_table
+from visionlab.tasks.keypoints.datasets.points_table import PointsTable, cache_path, read_points
 
 TEXT = (
     "file_name\tPoint_0_X\tPoint_0_Y\tPoint_1_X\tPoint_1_Y\na.jpg\t1\t2.1\t3\t4\nb.jpg\t5\t\t7\t8\n"
@@ -32,10 +31,10 @@ print(table.points.shape, float(table.points.sum()), len(table.names))
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from visionlab.tasks.keypoints.datasets import points_cache
+from visionlab.tasks.keypoints.datasets import points_table
 from visionlab.tasks.keypoints.datasets.points_table import read_points
 
-points_cache.json.dumps = lambda content: os.kill(os.getpid(), signal.SIGKILL)
+points_table.json.dumps = lambda content: os.kill(os.getpid(), signal.SIGKILL)
 read_points(Path(sys.argv[1]), delimiter="\\t")
 """
 
@@ -51,7 +50,7 @@ def table(tmp_path: Path) -> Path:
 def num_parsed(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
     """Return how often a table was parsed since the last call."""
     calls: list[Path] = []
-    parse = points_text.read_blocks
+    parse = points_table.read_blocks
 
     def counted(path: Path, *args: Any, **settings: Any) -> Any:
         calls.append(path)
@@ -62,7 +61,7 @@ def num_parsed(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
         calls.clear()
         return number
 
-    monkeypatch.setattr(points_text, "read_blocks", counted)
+    monkeypatch.setattr(points_table, "read_blocks", counted)
     return count
 
 
@@ -92,12 +91,12 @@ def names_in(folder: Path) -> list[str]:
 def rewrite_content(cache: Path, change: Callable[[dict[str, Any]], object]) -> None:
     """Change the JSON of a cache, with checksums that match."""
     data = cache.read_bytes()
-    _, length, _ = points_cache._TAIL.unpack(data[-points_cache._TAIL.size :])
-    start = len(data) - points_cache._TAIL.size - length
+    _, length, _ = points_table._TAIL.unpack(data[-points_table._TAIL.size :])
+    start = len(data) - points_table._TAIL.size - length
     content = json.loads(data[start : start + length])
     changed = change(content)
     text = json.dumps(content if changed is None else changed).encode()
-    tail = points_cache._TAIL.pack(points_cache._MARK, len(text), zlib.crc32(text))
+    tail = points_table._TAIL.pack(points_table._MARK, len(text), zlib.crc32(text))
     cache.unlink()
     cache.write_bytes(data[:start] + text + tail)
 
@@ -136,8 +135,8 @@ def test_a_changed_table_is_read_again(
 def test_a_table_that_has_just_changed_is_read_a_tick_later(table: Path) -> None:
     table.write_text(TEXT)  # once more within this tick, and its time would be the same
     changed_s = table.stat().st_mtime
-    points_cache.origin(table, delimiter="\t")
-    assert time.time() - changed_s >= points_cache._TICK_S
+    points_table.cache_origin(table, delimiter="\t")
+    assert time.time() - changed_s >= points_table._TICK_S
 
 
 def test_another_delimiter_is_another_table(table: Path) -> None:
@@ -205,7 +204,7 @@ def test_a_cache_of_another_version_is_made_anew(
     table: Path, num_parsed: Callable[[], int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(points_cache, "_VERSION", 0)
+        patch.setattr(points_table, "_VERSION", 0)
         read(table)
     read(table)
     assert num_parsed() == 2

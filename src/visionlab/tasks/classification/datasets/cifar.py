@@ -18,8 +18,6 @@ from visionlab.tasks.classification.splits import ClassificationDataset, in_memo
 if TYPE_CHECKING:
     from torchvision.datasets import CIFAR10
 
-_Files = Sequence[tuple[str, str]]  # (name, md5)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Cifar(ClassificationDataset):
@@ -30,7 +28,6 @@ class Cifar(ClassificationDataset):
         root: the folder that holds `cifar-10-batches-py` or `cifar-100-python`.
         download: fetch the archive if the folder is missing.
         verify: refuse files whose md5 sums are not the official ones.
-        val, mean, std: see `ClassificationDataset`.
     """
 
     num_classes: int
@@ -96,20 +93,18 @@ def _names(folder: Path, source: "type[CIFAR10]", *, verify: bool) -> list[str]:
     return [name.decode() if isinstance(name, bytes) else str(name) for name in names]
 
 
-def _read_all(folder: Path, files: _Files, *, verify: bool) -> LabelledImages:
+def _read_all(folder: Path, files: Sequence[tuple[str, str]], *, verify: bool) -> LabelledImages:
     parts = [_read(folder / name, md5=md5, verify=verify) for name, md5 in files]
     return LabelledImages(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
 def _read(path: Path, *, md5: str, verify: bool) -> LabelledImages:
     content = _unpickle(path, md5=md5, verify=verify)
-    labels = content.get("labels", content.get("fine_labels"))
-    images = content.get("data")
-    wanted = np.dtype(np.uint8), (3072,)
+    images, labels = content.get("data"), content.get("labels", content.get("fine_labels"))
     if (
         labels is None
         or not isinstance(images, np.ndarray)
-        or (images.dtype, images.shape[1:]) != wanted
+        or (images.dtype, images.shape[1:]) != (np.uint8, (3072,))
     ):
         raise ValueError(
             f"{path} must hold images (N, 3072) and labels, got keys {sorted(content)}"

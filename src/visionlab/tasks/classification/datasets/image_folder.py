@@ -28,7 +28,6 @@ class ImageFolder(ClassificationDataset):
             be decoded; otherwise the first such file ends the run.
         val: the share held out for validation, if there is no `val` folder.
         test: the share held out for testing, if there is no `test` folder; drawn first.
-        mean, std: see `ClassificationDataset`.
     """
 
     root: str
@@ -75,7 +74,6 @@ class ImageFolder(ClassificationDataset):
     def _divide(
         self, root: Path, train_root: Path, class_names: Sequence[str]
     ) -> dict[str, LabelledFiles]:
-        """Return the samples of each part."""
         parts = {"train": _find_samples(root, train_root, class_names)}
         for name, holdout in (("test", self.test), ("val", self.val)):
             if train_root != root and (root / name).is_dir():

@@ -3,6 +3,7 @@
 Every reader of files yields `RawImage`s; `annotate` decides which boxes are valid.
 """
 
+import functools
 import logging
 import math
 from collections.abc import Mapping, Sequence
@@ -60,8 +61,7 @@ def from_raw(
     parts: Mapping[str, Sequence[RawImage]],
     paths: Mapping[str, Path],
     *,
-    class_names: Sequence[str],
-    class_ids: Sequence[int],
+    classes: Mapping[str, int],
     known: str,
     noun: str,
     dataset: DetectionFiles,
@@ -71,25 +71,18 @@ def from_raw(
 ) -> Data:
     """Return the splits of images with unchecked boxes, read from the file or folder of each part.
 
-    The arguments are those of `annotate` and `from_annotations`; class names are the categories of
-    the boxes, in the order of the labels. Raises as these and `with_val` do.
+    Classes are ids by category, in the order of the labels; the other arguments are those of
+    `annotate` and `from_annotations`. Raises as these and `with_val` do.
     """
-    labels = {name: label for label, name in enumerate(class_names)}
-    samples = {
-        split: annotate(
-            images,
-            part=paths[split],
-            labels=labels,
-            known=known,
-            noun=noun,
-            drop_invalid=dataset.drop_invalid,
-        )
-        for split, images in parts.items()
-    }
+    labels = {name: label for label, name in enumerate(classes)}
+    check = functools.partial(
+        annotate, labels=labels, known=known, noun=noun, drop_invalid=dataset.drop_invalid
+    )
+    samples = {split: check(images, part=paths[split]) for split, images in parts.items()}
     return from_annotations(
         with_val(samples, val=dataset.val, source=paths["train"]),
-        class_names=class_names,
-        class_ids=class_ids,
+        class_names=list(classes),
+        class_ids=list(classes.values()),
         num_workers=dataset.num_workers,
         dataset=dataset,
         augmentation=augmentation,
@@ -107,18 +100,11 @@ def annotate(
     noun: str,
     drop_invalid: bool,
 ) -> list[Annotated]:
-    """Return the records of all images of a part.
+    """Return the records of all images of a part, a file or folder.
 
     A box partly outside of its image is kept as it is; one that is not finite, has no area or lies
-    completely outside is invalid.
-
-    Args:
-        images: the images of the part.
-        part: the file or folder of the part.
-        labels: labels by category.
-        known: description of the categories for messages, such as "a class of train".
-        noun: description of a box for messages, such as "line".
-        drop_invalid: whether invalid boxes are dropped with a warning instead of raising.
+    completely outside is invalid, and either dropped with a warning or an error. Messages describe
+    the categories as `known`, such as "a class of train", and a box as `noun`, such as "line".
 
     Raises:
         ValueError: there is no image, a category is unknown, or a box is invalid.
@@ -133,10 +119,8 @@ def annotate(
                 raise ValueError(
                     f"{image.source}: {noun} {box.number} must be of {known}, got {box.category!r}"
                 )
-            if rule := _broken_rule(box, image.size_px):
-                faults.append(
-                    f"{image.source}: {noun} {box.number} {rule}, got {_show(box, image)}"
-                )
+            if fault := _fault(box, image.size_px):
+                faults.append(f"{image.source}: {noun} {box.number} {fault}")
             else:
                 valid.append(box)
         records.append(_record(image, valid, labels))
@@ -148,21 +132,20 @@ def annotate(
     return records
 
 
-def _broken_rule(box: RawBox, size_px: tuple[int, int]) -> str:
-    """Return the rule that a box violates, or an empty string."""
+def _fault(box: RawBox, size_px: tuple[int, int]) -> str:
+    """Return the rule that a box violates and the box, or an empty string."""
     x1, y1, x2, y2 = box.corners
+    width, height = size_px
     if not all(map(math.isfinite, box.corners)):
-        return "must be finite"
-    if x2 <= x1 or y2 <= y1:
-        return "must have a width and a height above 0"
-    if x2 <= 0 or y2 <= 0 or x1 >= size_px[0] or y1 >= size_px[1]:
-        return "must overlap its image"
-    return ""
-
-
-def _show(box: RawBox, image: RawImage) -> str:
-    corners = ", ".join(f"{value:g}" for value in box.corners)
-    return f"x1, y1, x2, y2 = {corners} in {image.size_px[0]}x{image.size_px[1]} px"
+        rule = "must be finite"
+    elif x2 <= x1 or y2 <= y1:
+        rule = "must have a width and a height above 0"
+    elif x2 <= 0 or y2 <= 0 or x1 >= width or y1 >= height:
+        rule = "must overlap its image"
+    else:
+        return ""
+    got = ", ".join(f"{value:g}" for value in box.corners)
+    return f"{rule}, got x1, y1, x2, y2 = {got} in {width}x{height} px"
 
 
 def _record(image: RawImage, boxes: Sequence[RawBox], labels: Mapping[str, int]) -> Annotated:
@@ -190,18 +173,14 @@ def with_val(
 ) -> dict[str, list[Annotated]]:
     """Return the parts with a `val` part, held out from `train` unless there is one.
 
-    Args:
-        parts: `train` and, if there are any, `val` and `test`.
-        val: the share; a share without images is no part.
-        source: the file or folder of `train`.
+    A share without images is no part. The source is the file or folder of `train`.
 
     Raises:
         ValueError: `train` has no boxes left.
     """
     divided = dict(parts)
     if "val" not in parts:
-        kept, held_out = val.rows(len(parts["train"]))
-        for split, rows in (("train", kept), ("val", held_out)):
+        for split, rows in zip(("train", "val"), val.rows(len(parts["train"])), strict=True):
             if len(rows) or split == "train":
                 # in the order of the file
                 divided[split] = [parts["train"][row] for row in rows.sort().values.tolist()]

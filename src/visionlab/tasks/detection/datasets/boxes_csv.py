@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from visionlab.images.parts import configured, part_paths, root_folder
+from visionlab.images.parts import configured, part_paths
 from visionlab.images.paths import header_size, path_key, require_files
 from visionlab.task import Data
 from visionlab.tasks.detection.augment import BoxAugment
@@ -35,23 +35,16 @@ class BoxesCsv(DetectionFiles):
         configured(self.annotations, setting="annotations")
 
     def __call__(self, *, augmentation: BoxAugment, seed: int, device: torch.device) -> Data:
-        """Return the splits.
-
-        Raises:
-            FileNotFoundError: a file or a folder is missing.
-            ValueError: a file is malformed.
-        """
-        root = root_folder(self.root)
-        paths = part_paths(root, self.annotations, setting="annotations")
+        """Return the splits."""
+        root, paths = part_paths(self.root, self.annotations, setting="annotations")
         class_file = root / self.classes
         if not class_file.is_file():
             raise FileNotFoundError(f"dataset.classes must exist, looked for {class_file}")
-        class_ids = read_classes(class_file)
+        classes = read_classes(class_file)
         return from_raw(
             {split: read_boxes_csv(root, path) for split, path in paths.items()},
             paths,
-            class_names=list(class_ids),
-            class_ids=list(class_ids.values()),
+            classes=classes,
             known=f"a class of {class_file}",
             noun="line",
             dataset=self,

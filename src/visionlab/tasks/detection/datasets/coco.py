@@ -3,19 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from visionlab.images.parts import configured, existing, part_paths, root_folder
+from visionlab.images.parts import configured, existing, part_paths
 from visionlab.images.paths import header_size, require_files
 from visionlab.task import Data
 from visionlab.tasks.detection.augment import BoxAugment
 from visionlab.tasks.detection.datasets import coco_json
 from visionlab.tasks.detection.datasets.annotations import RawBox, RawImage, from_raw
 from visionlab.tasks.detection.splits import DetectionFiles
-
-_Entry = Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,14 +35,8 @@ class Coco(DetectionFiles):
                 raise ValueError(f"dataset.images.{split} must be given, got null")
 
     def __call__(self, *, augmentation: BoxAugment, seed: int, device: torch.device) -> Data:
-        """Return the splits.
-
-        Raises:
-            FileNotFoundError: a file or a folder is missing.
-            ValueError: a file is malformed, or the splits have different categories.
-        """
-        root = root_folder(self.root)
-        paths = part_paths(root, self.annotations, setting="annotations")
+        """Return the splits; they must have the same categories."""
+        root, paths = part_paths(self.root, self.annotations, setting="annotations")
         parts: dict[str, list[RawImage]] = {}
         names: dict[int, str] = {}
         for split, path in paths.items():
@@ -56,8 +47,7 @@ class Coco(DetectionFiles):
         return from_raw(
             parts,
             paths,
-            class_names=list(coco_json.distinct_names(names).values()),
-            class_ids=list(names),
+            classes={name: number for number, name in coco_json.distinct_names(names).items()},
             known="a category of the file",
             noun="annotation",
             dataset=self,
@@ -72,30 +62,24 @@ def read_coco(
 ) -> tuple[list[RawImage], dict[int, str]]:
     """Return the images of a file and the names of its categories by id, ids ascending.
 
-    Args:
-        json_path: the file.
-        image_folder: the folder of its images.
-        annotations_optional: without a list of annotations, all images have no boxes.
+    If annotations are optional, a file without a list of them has images without boxes.
 
     Raises:
         FileNotFoundError: an image is missing.
         ValueError: the file is malformed.
     """
-    content = coco_json.read(json_path)
-    images = coco_json.images(content, json_path)
-    categories = coco_json.categories(content, json_path)
-    names, boxes = (
-        coco_json.distinct_names(categories),
-        {entry["id"]: list[RawBox]() for entry in images},
+    images, categories, annotations = coco_json.read(
+        json_path, annotations_optional=annotations_optional
     )
-    if "annotations" in content or not annotations_optional:
-        for entry in coco_json.annotations(content, json_path):
-            if entry["image_id"] not in boxes:
-                raise ValueError(
-                    f"{json_path}: annotation {entry['id']} must have the id of an image, "
-                    f"got image_id {entry['image_id']}"
-                )
-            boxes[entry["image_id"]].append(_box(entry, names))
+    names = coco_json.distinct_names(categories)
+    boxes = {entry["id"]: list[RawBox]() for entry in images}
+    for entry in annotations:
+        if entry["image_id"] not in boxes:
+            raise ValueError(
+                f"{json_path}: annotation {entry['id']} must have the id of an image, "
+                f"got image_id {entry['image_id']}"
+            )
+        boxes[entry["image_id"]].append(_box(entry, names))
     paths = [image_folder / entry["file_name"] for entry in images]
     require_files(paths, source=json_path)
     found = [
@@ -118,13 +102,13 @@ def _require_same(
         )
 
 
-def _size(entry: _Entry, path: Path) -> tuple[int, int]:
+def _size(entry: coco_json.Entry, path: Path) -> tuple[int, int]:
     if entry.get("width") is None or entry.get("height") is None:
         return header_size(path)
     return int(entry["width"]), int(entry["height"])
 
 
-def _box(entry: _Entry, names: Mapping[int, str]) -> RawBox:
+def _box(entry: coco_json.Entry, names: Mapping[int, str]) -> RawBox:
     x, y, width, height = map(float, entry["bbox"])
     area = entry.get("area")
     return RawBox(

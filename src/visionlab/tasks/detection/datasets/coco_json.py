@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-_Entry = dict[str, Any]
+Entry = dict[str, Any]
 _Rule = tuple[Callable[[Any], bool], str]
 
 _MAX_ID = 2**63
@@ -26,28 +26,27 @@ def load(path: Path) -> Any:
         raise ValueError(f"{path} must be JSON, got {error}") from error
 
 
-def read(path: Path) -> dict[str, Any]:
-    """Return the content of a JSON file that holds one object; raises as `load` does."""
+def read(
+    path: Path, *, annotations_optional: bool
+) -> tuple[list[Entry], dict[int, str], list[Entry]]:
+    """Return the images, the names of the categories by id, ids ascending, and the annotations.
+
+    Raises:
+        ValueError: the file is not JSON, a section or a key is missing, a value is invalid, or an
+            id is repeated.
+    """
     content = load(path)
     if not isinstance(content, dict):
         raise ValueError(f"{path} must hold an object, got {type(content).__name__}")
-    return content
-
-
-def images(content: Mapping[str, Any], path: Path) -> list[_Entry]:
-    """Return the checked entries of `images`.
-
-    Raises:
-        ValueError: the section or a key is missing, a value is invalid, or an id is repeated.
-    """
-    needed = {"id": _ID, "file_name": _NAME}
-    return _entries(content, path, "images", needed, {"width": _SIDE, "height": _SIDE})
-
-
-def categories(content: Mapping[str, Any], path: Path) -> dict[int, str]:
-    """Return names by id, in the order of the ids; raises as `images` does."""
-    entries = _entries(content, path, "categories", {"id": _ID, "name": _NAME}, {})
-    return dict(sorted((entry["id"], entry["name"]) for entry in entries))
+    sides = {"width": _SIDE, "height": _SIDE}
+    images = _entries(content, path, "images", {"id": _ID, "file_name": _NAME}, sides)
+    categories = _entries(content, path, "categories", {"id": _ID, "name": _NAME}, {})
+    names = dict(sorted((entry["id"], entry["name"]) for entry in categories))
+    if annotations_optional and "annotations" not in content:
+        return images, names, []
+    needed = {"id": _ID, "image_id": _ID, "category_id": _ID, "bbox": _BBOX}
+    optional = {"area": _AREA, "iscrowd": _FLAG}
+    return images, names, _entries(content, path, "annotations", needed, optional)
 
 
 def distinct_names(categories: Mapping[int, str]) -> dict[int, str]:
@@ -59,19 +58,13 @@ def distinct_names(categories: Mapping[int, str]) -> dict[int, str]:
     }
 
 
-def annotations(content: Mapping[str, Any], path: Path) -> list[_Entry]:
-    """Return the checked entries of `annotations`; raises as `images` does."""
-    needed = {"id": _ID, "image_id": _ID, "category_id": _ID, "bbox": _BBOX}
-    return _entries(content, path, "annotations", needed, {"area": _AREA, "iscrowd": _FLAG})
-
-
 def _entries(
     content: Mapping[str, Any],
     path: Path,
     section: str,
     needed: Mapping[str, _Rule],
     optional: Mapping[str, _Rule],
-) -> list[_Entry]:
+) -> list[Entry]:
     entries = content.get(section)
     if not isinstance(entries, list):
         found = ", ".join(content) if entries is None else reprlib.repr(entries)
@@ -89,7 +82,7 @@ def _entries(
 
 
 def _check(
-    entry: _Entry, where: str, needed: Mapping[str, _Rule], optional: Mapping[str, _Rule]
+    entry: Entry, where: str, needed: Mapping[str, _Rule], optional: Mapping[str, _Rule]
 ) -> None:
     for name, (is_allowed, rule) in {**needed, **optional}.items():
         if name in needed and name not in entry:

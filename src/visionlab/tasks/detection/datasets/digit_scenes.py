@@ -40,9 +40,6 @@ class DigitScenes(DetectionDataset):
         num_val: scenes to validate on.
         num_test: scenes to test on.
         seed: of the scenes.
-
-    Raises:
-        ValueError: a number of scenes below 1, or `seed` below 0.
     """
 
     num_train: int

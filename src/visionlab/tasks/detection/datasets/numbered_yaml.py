@@ -8,7 +8,7 @@ from typing import Any
 import torch
 import yaml
 
-from visionlab.images.parts import configured, part_paths, root_folder
+from visionlab.images.parts import configured, part_paths
 from visionlab.images.paths import by_stem, header_size, path_key, require_files
 from visionlab.task import Data
 from visionlab.tasks.detection.augment import BoxAugment
@@ -18,7 +18,6 @@ from visionlab.tasks.detection.splits import DetectionFiles
 
 _SUFFIXES = (".jpeg", ".jpg", ".png")
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # 30,000 files take minutes without C
-_Numbers = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,22 +42,15 @@ class NumberedYaml(DetectionFiles):
             raise ValueError(f"dataset.class_names must differ, got {names}")
 
     def __call__(self, *, augmentation: BoxAugment, seed: int, device: torch.device) -> Data:
-        """Return the splits.
-
-        Raises:
-            FileNotFoundError: a file or a folder is missing.
-            ValueError: a file is malformed, or a class is unknown.
-        """
-        root = root_folder(self.root)
-        paths = part_paths(root, self.splits, setting="splits")
+        """Return the splits; no class may be unknown."""
+        root, paths = part_paths(self.root, self.splits, setting="splits")
         parts = {split: read_numbered_yaml(root, folder) for split, folder in paths.items()}
         found = {str(box.category) for image in parts["train"] for box in image.boxes}
         class_names = list(self.class_names) or sorted(found)
         return from_raw(
             parts,
             paths,
-            class_names=class_names,
-            class_ids=range(len(class_names)),
+            classes={name: number for number, name in enumerate(class_names)},
             known="dataset.class_names" if self.class_names else "a class of train",
             noun="box",
             dataset=self,
@@ -131,7 +123,7 @@ def _list(content: Mapping[str, Any], key: str, source: Path) -> list[Any]:
     return value
 
 
-def _corners(bbox: Any, where: str) -> _Numbers:
+def _corners(bbox: Any, where: str) -> tuple[float, float, float, float]:
     if not isinstance(bbox, list) or len(bbox) != 4 or not all(map(is_number, bbox)):
         raise ValueError(f"{where} must be xmin, ymin, xmax, ymax, got {bbox!r:.60}")
     x1, y1, x2, y2 = map(float, bbox)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from visionlab.images.parts import configured, part_paths, root_folder
+from visionlab.images.parts import configured, part_paths
 from visionlab.images.paths import SUFFIXES, by_stem, header_size, path_key, require_files
 from visionlab.task import Data
 from visionlab.tasks.detection.augment import BoxAugment
@@ -45,17 +45,11 @@ class Voc(DetectionFiles):
             raise ValueError(f"dataset.difficult must be one of {names}, got {self.difficult!r}")
 
     def __call__(self, *, augmentation: BoxAugment, seed: int, device: torch.device) -> Data:
-        """Return the splits.
-
-        Raises:
-            FileNotFoundError: a file or a folder is missing.
-            ValueError: a file is malformed, or a split has a class that train does not have.
-        """
-        root = root_folder(self.root)
+        """Return the splits; no split may have a class that train does not have."""
         lists = {
             split: name and f"ImageSets/Main/{name}.txt" for split, name in self.splits.items()
         }
-        paths = part_paths(root, lists, setting="splits")
+        root, paths = part_paths(self.root, lists, setting="splits")
         parts = {
             split: read_voc(root, path, one_based=self.one_based) for split, path in paths.items()
         }
@@ -63,8 +57,7 @@ class Voc(DetectionFiles):
         return from_raw(
             {split: treat_difficult(images, self.difficult) for split, images in parts.items()},
             paths,
-            class_names=class_names,
-            class_ids=range(1, len(class_names) + 1),
+            classes={name: number for number, name in enumerate(class_names, start=1)},
             known="a class of train",
             noun="object",
             dataset=self,

@@ -37,9 +37,6 @@ class RetinaNetLoss:
             `box_std`), or `giou` (arXiv 1902.09630, of boxes).
         beta: difference at which `smooth_l1` changes from quadratic to linear.
         box_weight: weight of the loss of boxes.
-
-    Raises:
-        ValueError: a number is out of range, or the thresholds are in the wrong order.
     """
 
     is_per_sample: ClassVar[bool] = False
@@ -77,12 +74,9 @@ class RetinaNetLoss:
         image, anchor, number = matches.positives
         weights = torch.ones(outputs.logits.shape[:2], device=outputs.logits.device)
         weights[matches.ignored] = 0.0
+        positives = image, anchor, targets.labels[image, number]
         classification = focal_loss(
-            outputs.logits,
-            weights,
-            (image, anchor, targets.labels[image, number]),
-            alpha=self.alpha,
-            gamma=self.gamma,
+            outputs.logits, weights, positives, alpha=self.alpha, gamma=self.gamma
         )
         box = self._box_loss(
             outputs.deltas[image, anchor].float(),

@@ -54,12 +54,9 @@ def spread(
 ) -> Tensor:
     """Return all anchors, (A, 4) float32 as x1, y1, x2, y2 in input pixels.
 
-    Their order is that of the heads' output: levels, rows, columns, anchors of the location.
-
-    Args:
-        cells: the anchors of each level about the origin, (num_per_cell, 4), on any device.
-        shapes: height and width of each level's feature map.
-        strides: pixels between its cells.
+    Their order is that of the heads' output: levels, rows, columns, anchors of the location. Cells
+    are the anchors of each level about the origin, (num_per_cell, 4), shapes the height and width
+    of its feature map, strides the pixels between its locations.
     """
     return torch.cat(
         [

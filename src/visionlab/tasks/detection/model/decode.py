@@ -62,7 +62,8 @@ class Detect:
         """Return image, anchor, class and logit of the candidates for NMS, highest logits first."""
         logits = outputs.logits
         # comparing logits instead of scores saves the sigmoid of all anchors
-        least = _logit(self.score_threshold)
+        score = self.score_threshold
+        least = math.log(score / (1.0 - score)) if score else -math.inf
         parts, start = [], 0
         for size in outputs.level_sizes:
             level = logits[:, start : start + size]
@@ -88,10 +89,6 @@ class Detect:
         kept = [part[nms(boxes[part], logits[part], self.nms_iou)] for part in parts]
         stays = torch.cat([order[:0], *kept]).sort().values
         return stays[_ranks(images[stays]) < self.max_detections]
-
-
-def _logit(score: float) -> float:
-    return math.log(score / (1.0 - score)) if score > 0.0 else -math.inf
 
 
 def _best_of_groups(groups: Tensor, values: Tensor, *, count: int) -> Tensor:

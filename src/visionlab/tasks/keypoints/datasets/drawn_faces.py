@@ -1,6 +1,6 @@
 """Drawn faces with 68 points as a data set, in every installation."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,7 +28,6 @@ class DrawnFaces(KeypointDataset):
         num_val: to validate with, may be 0.
         num_test: to test with, may be 0.
         seed: of the pictures.
-        size_px, mirror, eyes, mean, std: see `KeypointDataset`.
     """
 
     num_train: int
@@ -41,17 +40,18 @@ class DrawnFaces(KeypointDataset):
         check_at_least(self, 0, "num_val", "num_test", "seed")
 
     def __call__(self, *, augmentation: PointAugment, seed: int, device: torch.device) -> Data:
-        """Return the splits, drawn anew; keys of the parts do not overlap.
-
-        Raises:
-            ValueError: see `from_points`.
-        """
-        counts = {"train": self.num_train, "val": self.num_val, "test": self.num_test}
-        parts = {
-            name: self._draw(range(_FIRST_KEYS[name], _FIRST_KEYS[name] + count))
-            for name, count in counts.items()
-            if count
-        }
+        """Return the splits, drawn anew; keys of the parts do not overlap."""
+        parts = {}
+        for split, first in _FIRST_KEYS.items():
+            if keys := range(first, first + getattr(self, f"num_{split}")):
+                images, points = draw_faces(keys, seed=self.seed)
+                parts[split] = KeypointSamples(
+                    sources=images,
+                    names=[f"face {key}" for key in keys],
+                    keys=torch.tensor(keys),
+                    points=points.numpy(),
+                    requested=None,
+                )
         return from_points(
             parts,
             point_names=[str(number) for number in range(NUM_POINTS)],
@@ -60,16 +60,6 @@ class DrawnFaces(KeypointDataset):
             augmentation=augmentation,
             seed=seed,
             device=device,
-        )
-
-    def _draw(self, keys: Sequence[int]) -> KeypointSamples:
-        images, points = draw_faces(keys, seed=self.seed)
-        return KeypointSamples(
-            sources=images,
-            names=[f"face {key}" for key in keys],
-            keys=torch.tensor(list(keys)),
-            points=points.numpy(),
-            requested=None,
         )
 
 

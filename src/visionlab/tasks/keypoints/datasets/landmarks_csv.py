@@ -1,6 +1,7 @@
 """Files of the thousand-landmarks contest: TAB-separated points, and a list of requested points."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,7 @@ from visionlab.images.parts import root_folder
 from visionlab.task import Data
 from visionlab.tasks.keypoints.augment import PointAugment
 from visionlab.tasks.keypoints.datasets.listed_images import listed_samples, with_val
-from visionlab.tasks.keypoints.datasets.points_cache import PointsTable
-from visionlab.tasks.keypoints.datasets.points_table import read_points
+from visionlab.tasks.keypoints.datasets.points_table import PointsTable, read_points
 from visionlab.tasks.keypoints.datasets.requested_points import read_requested
 from visionlab.tasks.keypoints.records import KeypointSamples
 from visionlab.tasks.keypoints.splits import KeypointFiles, from_points
@@ -26,33 +26,21 @@ class LandmarksCsv(KeypointFiles):
 
     Attributes:
         test: whether there is a test part.
-        root, val, and others: see `KeypointFiles`.
     """
 
     test: bool
 
     def __call__(self, *, augmentation: PointAugment, seed: int, device: torch.device) -> Data:
-        """Return the splits; a key is a hash of part and name, so new images change none.
-
-        Raises:
-            FileNotFoundError: the folder, a table or an image is missing.
-            ValueError: a table is wrong.
-        """
+        """Return the splits; a key is a hash of part and name, so new images change none."""
         root = root_folder(self.root)
         path = root / "train" / "landmarks.csv"
         table = read_points(path, delimiter="\t")
-        parts = {
-            "train": listed_samples(
-                table,
-                source=root / "train" / "images",
-                named_in=path,
-                prefix="train",
-                requested=None,
-                may_skip=self.skip_unreadable,
-            )
-        }
+        train = listed_samples(
+            table, path, path.with_name("images"), part="train", may_skip=self.skip_unreadable
+        )
+        parts = {"train": train}
         if self.test:
-            parts["test"] = self._test(root / "test", table)
+            parts["test"] = _test_samples(root / "test", point_names=table.point_names)
         return from_points(
             with_val(parts, val=self.val),
             point_names=table.point_names,
@@ -63,17 +51,12 @@ class LandmarksCsv(KeypointFiles):
             device=device,
         )
 
-    def _test(self, folder: Path, table: PointsTable) -> KeypointSamples:
-        """Return the images of a submission; all must exist, and none is skipped."""
-        num_points = len(table.point_names)
-        path = folder / "test_points.csv"
-        names, requested = read_requested(path, num_points=num_points)
-        unknown = np.broadcast_to(np.float32(np.nan), (len(names), num_points, 2))
-        return listed_samples(
-            PointsTable(names=names, points=unknown, point_names=table.point_names),
-            source=folder / "images",
-            named_in=path,
-            prefix="test",
-            requested=requested,
-            may_skip=False,
-        )
+
+def _test_samples(folder: Path, *, point_names: Sequence[str]) -> KeypointSamples:
+    """Return the images of a submission; all must exist, and none is skipped."""
+    path = folder / "test_points.csv"
+    names, requested = read_requested(path, num_points=len(point_names))
+    unknown = np.broadcast_to(np.float32(np.nan), (len(names), len(point_names), 2))
+    table = PointsTable(names=names, points=unknown, point_names=point_names)
+    samples = listed_samples(table, path, folder / "images", part="test", may_skip=False)
+    return replace(samples, requested=requested)

@@ -1,6 +1,6 @@
 """Images named by a table of points, and the part of them that is held out for validation."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -8,28 +8,17 @@ import torch
 from visionlab.images.paths import path_key
 from visionlab.images.sources import find_images
 from visionlab.tasks.keypoints.datasets.name_holdout import NameHoldout
-from visionlab.tasks.keypoints.datasets.points_cache import PointsTable
+from visionlab.tasks.keypoints.datasets.points_table import PointsTable
 from visionlab.tasks.keypoints.records import KeypointSamples
 
 
 def listed_samples(
-    table: PointsTable,
-    *,
-    source: Path,
-    named_in: Path,
-    prefix: str,
-    requested: Sequence[Sequence[int]] | None,
-    may_skip: bool,
+    table: PointsTable, file: Path, source: Path, *, part: str, may_skip: bool
 ) -> KeypointSamples:
-    """Return the images of a table.
+    """Return the images of the table in a file, which lie in a folder or a tar file.
 
-    Args:
-        table: names and points.
-        source: a folder or a tar file with the images.
-        named_in: the table's file, for messages.
-        prefix: prefix of the names for keys, since parts may share names.
-        requested: see `KeypointSamples`.
-        may_skip: whether an image may be missing; its source is then a path that cannot be read.
+    Parts may share names, so keys are hashes of part and name. If an image may be skipped and is
+    missing, its source is a path that cannot be read.
 
     Raises:
         FileNotFoundError: an image is missing and `may_skip` is False.
@@ -39,19 +28,15 @@ def listed_samples(
     if absent and not may_skip:
         more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
         raise FileNotFoundError(
-            f"{named_in} data row {absent[0] + 1} names an image that must exist, "
+            f"{file} data row {absent[0] + 1} names an image that must exist, "
             f"looked for {source / table.names[absent[0]]}{more}"
         )
-    keys = [path_key(Path(prefix, name)) for name in table.names]
     return KeypointSamples(
-        sources=[
-            source / name if each is None else each
-            for name, each in zip(table.names, found, strict=True)
-        ],
+        sources=[each or source / name for name, each in zip(table.names, found, strict=True)],
         names=table.names,
-        keys=torch.tensor(keys),
+        keys=torch.tensor([path_key(Path(part, name)) for name in table.names]),
         points=table.points,
-        requested=requested,
+        requested=None,
     )
 
 

@@ -51,34 +51,29 @@ class NameHoldout:
         """Return the row numbers of the training and of the validation part, int64 each.
 
         The validation part has int(num_samples * split) rows, or the rows of
-        int(num_groups * split) groups, or those of the list. It may be empty.
-
-        Args:
-            names: of all samples, each of them once.
+        int(num_groups * split) groups, or those of the list. It may be empty. Names are distinct.
 
         Raises:
             FileNotFoundError: the list does not exist.
             ValueError: the pattern does not match a name, the list has a name that is not in
                 `names`, or nothing is left to train on.
         """
+        share = Holdout(split=self.split, seed=self.seed)
         if self.list is not None:
             train, val = _divide(names, _read_list(Path(self.list).expanduser(), names))
         elif self.pattern is not None:
             groups = _groups(names, self.pattern)
             ordered = sorted(set(groups))
-            _, drawn = self._share().rows(len(ordered))
+            _, drawn = share.rows(len(ordered))
             train, val = _divide(groups, {ordered[row] for row in drawn.tolist()})
         else:
-            train, val = self._share().rows(len(names))
+            train, val = share.rows(len(names))
         if not len(train):
             setting = "split" if self.list is None else "list"
             raise ValueError(
                 f"{setting} must leave samples to train on, got {len(val)} of {len(names)} held out"
             )
         return train, val
-
-    def _share(self) -> Holdout:
-        return Holdout(split=self.split, seed=self.seed)
 
 
 def _divide(groups: Sequence[str], held_out: set[str]) -> tuple[Tensor, Tensor]:

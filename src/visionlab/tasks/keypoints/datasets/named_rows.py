@@ -14,11 +14,7 @@ def read_named_rows(
 ) -> Iterator[tuple[int, str, list[bytes]]]:
     """Yield line number, file name and other cells of each row below the header.
 
-    Args:
-        path: the file, UTF-8.
-        delimiter: separator of the columns.
-        num_columns: number of columns of every line.
-        rule: why there are so many, for messages.
+    Messages give `rule` as the reason why every line of the UTF-8 file has `num_columns` columns.
 
     Raises:
         ValueError: a line is malformed, a name is repeated, or there is no row.

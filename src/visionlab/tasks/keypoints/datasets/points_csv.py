@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from visionlab.images.parts import existing, part_paths, root_folder
+from visionlab.images.parts import existing, part_paths
 from visionlab.task import Data
 from visionlab.tasks.keypoints.augment import PointAugment
 from visionlab.tasks.keypoints.datasets.listed_images import listed_samples, with_val
@@ -22,7 +22,6 @@ class PointsCsv(KeypointFiles):
         tables: the table of each part below `root`, null for none.
         images: likewise the folder, or uncompressed tar file, with the images of each part.
         val: the part of `train` held out for validation, if `tables.val` is null.
-        root and others: see `KeypointFiles`.
     """
 
     tables: Mapping[str, str | None]
@@ -31,14 +30,12 @@ class PointsCsv(KeypointFiles):
     def __call__(self, *, augmentation: PointAugment, seed: int, device: torch.device) -> Data:
         """Return the splits; a key is a hash of part and name, so new images change none.
 
-        Raises:
-            FileNotFoundError: the folder, a table or an image is missing.
-            ValueError: a table is wrong, or the tables have different points.
+        The tables must have the same points.
         """
-        root = root_folder(self.root)
+        root, paths = part_paths(self.root, self.tables, setting="tables")
         parts: dict[str, KeypointSamples] = {}
         point_names: Sequence[str] = []
-        for split, path in part_paths(root, self.tables, setting="tables").items():
+        for split, path in paths.items():
             table = read_points(path, delimiter=",")
             if parts and list(table.point_names) != list(point_names):
                 raise ValueError(
@@ -49,13 +46,9 @@ class PointsCsv(KeypointFiles):
             images = self.images.get(split)
             if images is None:
                 raise ValueError(f"dataset.images.{split} must be given with its table, got null")
+            source = existing(root / images, setting="images", split=split)
             parts[split] = listed_samples(
-                table,
-                source=existing(root / images, setting="images", split=split),
-                named_in=path,
-                prefix=split,
-                requested=None,
-                may_skip=self.skip_unreadable,
+                table, path, source, part=split, may_skip=self.skip_unreadable
             )
         return from_points(
             with_val(parts, val=self.val),

@@ -4,13 +4,13 @@ import reprlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from visionlab.tasks.keypoints.datasets.named_rows import decode, read_cells, read_named_rows
 
-_Floats = np.ndarray[Any, np.dtype[np.float32]]
+Floats = NDArray[np.float32]
 _BLOCK = 1 << 20  # numbers read at a time
 _PLAIN = b"0123456789+-.eE"
 
@@ -55,7 +55,7 @@ def read_header(path: Path, *, delimiter: str) -> Header:
 
 def read_blocks(
     path: Path, header: Header, *, delimiter: str
-) -> Iterator[tuple[list[str], _Floats]]:
+) -> Iterator[tuple[list[str], Floats]]:
     """Yield file names and points, (B, K, 2) float32 as x, y, of some lines at a time.
 
     A number is float32(float(text)). An empty cell or `nan` makes both coordinates of the point
@@ -94,7 +94,7 @@ def _point_name(x: str, y: str, number: int, where: str) -> str:
     )
 
 
-def _coordinates(cells: Sequence[bytes], header: Header, where: str) -> _Floats:
+def _coordinates(cells: Sequence[bytes], header: Header, where: str) -> Floats:
     """Return the coordinates of a line, (2K,), NaN where missing."""
 
     def refused(place: int, rule: str) -> ValueError:
@@ -126,7 +126,7 @@ def _is_number(cell: bytes) -> bool:
     return True
 
 
-def _points(values: _Floats) -> _Floats:
+def _points(values: Floats) -> Floats:
     points = values.reshape(len(values), -1, 2).copy()
     points[np.isnan(points).any(axis=-1)] = np.nan
     return points

@@ -13,12 +13,9 @@ _RULE = "separated by TAB, a file name and a list of points"
 def read_requested(path: Path, *, num_points: int | None) -> tuple[list[str], list[list[int]]]:
     """Return file names and the requested points of each image, in the order of the list.
 
-    Columns are separated by TAB; their names do not matter. Points are counted from 0, and there
-    are equally many for each image. Empty lines are ignored.
-
-    Args:
-        path: the file, UTF-8.
-        num_points: number of points of the data set, or None if unknown.
+    Columns are separated by TAB; their names do not matter. Points are counted from 0, below
+    `num_points` if that is known, and there are equally many for each image. Empty lines are
+    ignored. The file is UTF-8.
 
     Raises:
         FileNotFoundError: the file does not exist.

@@ -1,13 +1,28 @@
-"""Figures of images in a grid."""
+"""Pictures: lookup of samples by key, and figures of images in a grid."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
+
 from visionlab.files.atomic import write_file
+from visionlab.task import Batch, Split
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+
+def find(split: Split, keys: Sequence[int], *, batch_size: int) -> Iterator[tuple[Batch, int]]:
+    """Yield batch and row of the samples with some keys, in the order of the split."""
+    wanted, num_left = torch.tensor(keys), len(keys)
+    for batch in split.batches(batch_size=batch_size, epoch=0, first_batch=0):
+        rows = torch.isin(batch.keys.cpu(), wanted).nonzero()[:, 0].tolist()
+        yield from ((batch, row) for row in rows)
+        num_left -= len(rows)
+        if num_left == 0:
+            break
 
 
 def image_grid(
