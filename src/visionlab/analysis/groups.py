@@ -16,12 +16,7 @@ Group = tuple[str, list[ModelRecord]]
 
 @dataclass(frozen=True, kw_only=True)
 class SeedGroup:
-    """One model, raw or average, trained with several seeds.
-
-    Attributes:
-        label: for legends.
-        models: one per seed, in the order of seeds.
-    """
+    """One model, raw or average, trained with several seeds, in their order."""
 
     label: str
     models: Sequence[ModelRecord]

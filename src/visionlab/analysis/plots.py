@@ -31,7 +31,7 @@ from visionlab.analysis.models import (
     runs_of,
     varying_settings,
 )
-from visionlab.analysis.options import FigureOptions, PlotOptions, Schedule
+from visionlab.analysis.options import FigureOptions, PlannedOptions, PlotOptions, Schedule
 from visionlab.analysis.records import RunScan, read_runs
 from visionlab.analysis.report import write_report
 from visionlab.analysis.report.summary import count, count_states
@@ -81,14 +81,17 @@ def plot(
         ValueError: there are no runs, or they have no data for something requested.
         OSError: a file cannot be written.
     """
-    planned = _draw_planned(options, load_schedule)
+    planned = _draw_planned(options.planned, load_schedule)
     if options.runs is None and planned:
         _save(planned, _make_folder(options.out))
         return
     folders = [_newest()] if options.runs is None else options.runs
     scan = read_runs(folders)
     models = _select(model_records(scan.runs), options.where)
-    _check_figures(options.figures)
+    for name in options.figures or ():
+        if name not in FIGURES:
+            hint = nearest(name, FIGURES)
+            raise ValueError(f"figures must be some of {', '.join(FIGURES)}, got {name}{hint}")
     tables = build_tables(models, options.table, weights=options.figure.weights)
     _log_runs(scan, models)
     if not tables:
@@ -150,13 +153,6 @@ def _select(models: Sequence[ModelRecord], where: Mapping[str, object]) -> list[
     return kept
 
 
-def _check_figures(names: Sequence[str] | None) -> None:
-    for name in names or ():
-        if name not in FIGURES:
-            hint = nearest(name, FIGURES)
-            raise ValueError(f"figures must be some of {', '.join(FIGURES)}, got {name}{hint}")
-
-
 def _draw(
     models: Sequence[ModelRecord], options: PlotOptions, load_images: LoadImages
 ) -> dict[str, Figure]:
@@ -179,9 +175,8 @@ def _draw(
 
 
 def _draw_planned(
-    options: PlotOptions, load_schedule: Callable[[str], Schedule]
+    planned: PlannedOptions, load_schedule: Callable[[str], Schedule]
 ) -> Mapping[str, Figure]:
-    planned = options.planned
     if planned.schedulers is None:
         return {}
     with styled():

@@ -52,11 +52,6 @@ def load_last_predictions(
     """Return some arrays of one model from the file of the last epoch that is readable.
 
     None if there is no such file, or if it lacks one of the arrays.
-
-    Args:
-        run: that predicted.
-        name: of the model.
-        arrays: names of the arrays.
     """
     for path in reversed(prediction_files(run, name).values()):
         found = _read(path, path.stat().st_mtime_ns, tuple(arrays))
@@ -70,12 +65,8 @@ def load_correctness(
 ) -> Correctness | None:
     """Return the correctly classified samples of one model of a run, None if there are no files.
 
-    Epochs without a file are left out; so are unreadable files, with a warning.
-
-    Args:
-        run: that predicted.
-        name: of the model.
-        epochs: first and last epoch, or None for all.
+    Epochs without a file are left out; so are unreadable files, with a warning, and epochs that are
+    not from the first to the last of `epochs`.
 
     Raises:
         ValueError: epochs have different samples.
@@ -107,10 +98,9 @@ def load_correctness(
 def at_common_epochs(one: Correctness, other: Correctness) -> tuple[Correctness, Correctness]:
     """Return two models of a run at the epochs that both have."""
     epochs = np.intersect1d(one.epochs, other.epochs)
-    rows = (np.isin(each.epochs, epochs) for each in (one, other))
     first, second = (
-        replace(each, epochs=epochs, correct=each.correct[row])
-        for each, row in zip((one, other), rows, strict=True)
+        replace(each, epochs=epochs, correct=each.correct[np.isin(each.epochs, epochs)])
+        for each in (one, other)
     )
     return first, second
 
@@ -119,10 +109,7 @@ def at_common_epochs(one: Correctness, other: Correctness) -> tuple[Correctness,
 def _read(path: Path, changed: int, names: tuple[str, ...]) -> Mapping[str, Array] | None:
     """Return those of some arrays that a file has, or None if it is unreadable.
 
-    Args:
-        path: of the file.
-        changed: modification time, so that the cache notices a new file.
-        names: of the arrays.
+    `changed` is its modification time, by which the cache notices a new file.
     """
     try:
         with path.open("rb") as file, np.load(file) as arrays:

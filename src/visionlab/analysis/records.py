@@ -26,7 +26,7 @@ class RunRecord:
     """The files of one run.
 
     Attributes:
-        folder: of the run.
+        folder: that holds them.
         settings: `config.yaml` by dotted name; a list is one setting.
         choices: the option chosen for each config group, as in `scheduler=cosine`; the class name
             if the run did not record its choices.
@@ -124,20 +124,16 @@ def read_run(folder: Path) -> RunRecord:
     info = read_record(folder)
     metrics = folder / "metrics.jsonl"
     text = metrics.read_bytes() if metrics.exists() else b""
+    state: State = info.get("status", "waiting")
     return RunRecord(
         folder=folder,
         settings=settings,
         choices={**_class_names(settings), **info.get("choices", {})},
-        state=_state(folder, info),
+        state="killed" if state == "running" and not is_held(folder) else state,
         is_truncated=bool(text) and not text.endswith(b"}\n"),
         info=info,
         rows=read_rows(metrics),
     )
-
-
-def _state(folder: Path, info: Mapping[str, Any]) -> State:
-    state: State = info.get("status", "waiting")
-    return "killed" if state == "running" and not is_held(folder) else state
 
 
 def _class_names(settings: Mapping[str, Any]) -> dict[str, str]:

@@ -169,15 +169,8 @@ def make_table(
 ) -> Table:
     """Return a table of the finished runs of one task.
 
-    Args:
-        models: of the runs.
-        name: stem of the table's files.
-        rows: settings that distinguish rows.
-        columns: from left to right.
-        weights: last or best.
-        published: values in the literature, by the labels of row and column.
-        source: of the published values, or None.
-        number_format: of all cells.
+    `rows` are the settings that distinguish rows, `published` the values in the literature by the
+    labels of row and column; for the others see `Table`.
 
     Raises:
         ValueError: there are several tasks, or no finished run; a finished run lacks a setting or
@@ -196,22 +189,23 @@ def make_table(
     for model in sorted(finished, key=lambda m: [sort_key(value) for value in values[id(m)]]):
         by_row.setdefault(", ".join(map(value_text, values[id(model)])), []).append(model)
     cells = {
-        (row, column.label): Cell(
-            by_seed=by_seed, published=published.get(row, {}).get(column.label)
-        )
+        (row, column.label): Cell(by_seed=seeds, published=published.get(row, {}).get(column.label))
         for row, members in by_row.items()
         for column in columns
-        if (by_seed := _by_seed(members, column, weights, row))
+        if (seeds := _by_seed(members, column, weights, row))
     }
-    best = {column.label: _best_mean(cells, column) for column in columns}
+    for column in columns:
+        of_column = {key: cell for key, cell in cells.items() if key[1] == column.label}
+        pick = max if higher_is_better(column.metric) else min
+        best = pick((cell.mean for cell in of_column.values()), default=None)
+        for key, cell in of_column.items():
+            cells[key] = replace(cell, is_best=len(of_column) > 1 and cell.mean == best)
     return Table(
         name=name,
         row_keys=rows,
         rows=list(by_row),
         columns=columns,
-        cells={
-            key: replace(cell, is_best=cell.mean == best[key[1]]) for key, cell in cells.items()
-        },
+        cells=cells,
         num_left_out=len({m.run.folder for m in models if m.run.state != "finished"}),
         source=source,
         number_format=number_format,
@@ -241,11 +235,3 @@ def _by_seed(
             f"missing in {', '.join(missing[:_MAX_NAMED])}{others}"
         )
     return mean_by_seed((model.run.seed, value) for model, value in found if value is not None)
-
-
-def _best_mean(cells: Mapping[tuple[str, str], Cell], column: Column) -> float | None:
-    """Return the best mean of a column, or None if there is nothing to compare."""
-    means = [cell.mean for (_, label), cell in cells.items() if label == column.label]
-    if len(means) < 2:
-        return None
-    return max(means) if higher_is_better(column.metric) else min(means)

@@ -131,9 +131,9 @@ def run_observers(run: Run, training: Training) -> list[Observer]:
             )
         )
     if isinstance(experiment.scheduler, RangeTest):
-        from visionlab.analysis.figures.range_test_curve import draw_range_test
+        from visionlab.analysis.figures.range_test import write_range_test
 
-        draw = functools.partial(draw_range_test, run.folder / "pictures" / "range_test.png")
+        draw = functools.partial(write_range_test, run.folder / "pictures" / "range_test.png")
         observers.append(RangeCurve(run.folder / "range_test.csv", step=state.step, draw=draw))
     own = [make(folder=run.folder) for make in experiment.observers.values()]
     return [*observers, *own]

@@ -1,5 +1,6 @@
 """Curves over epochs or steps: metrics, distances of averages, and learning rates."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -90,13 +91,7 @@ def draw_schedules(models: Sequence[ModelRecord], options: FigureOptions) -> Map
 def draw_planned_schedules(
     schedules: Mapping[str, Schedule], *, lr: float, epochs: int, steps_per_epoch: int
 ) -> Mapping[str, Figure]:
-    """Draw the learning rate of each step of a training, without any run.
-
-    Args:
-        schedules: by label.
-        lr: base learning rate.
-        epochs: of the training.
-        steps_per_epoch: of the training.
+    """Draw the learning rate of each step of a training, without any run; `lr` is the base rate.
 
     Raises:
         ValueError: there are no schedules, too many to tell apart, or one that does not fit the
@@ -106,21 +101,15 @@ def draw_planned_schedules(
         raise ValueError(f"planned.schedulers must be 1 to {MAX_LINES}, got {len(schedules)}")
     total = epochs * steps_per_epoch
     steps = np.unique(np.linspace(0, total - 1, _MAX_POINTS).round().astype(int))
-    lines = {
-        label: Line(
+    lines = {}
+    for label, schedule in schedules.items():
+        rate = functools.partial(schedule, total_steps=total, steps_per_epoch=steps_per_epoch)
+        lines[label] = Line(
             x=(steps + 1) / steps_per_epoch,  # the end of the step, as in the rows of runs
-            mean=lr
-            * np.array(
-                [
-                    schedule(step, total_steps=total, steps_per_epoch=steps_per_epoch)
-                    for step in steps.tolist()
-                ]
-            ),
+            mean=lr * np.array([rate(step) for step in steps.tolist()]),
             std=np.zeros(len(steps)),
             num_seeds=np.ones(len(steps), dtype=int),
         )
-        for label, schedule in schedules.items()
-    }
     return draw_panels(
         {"": lines},
         name="planned_schedules",
