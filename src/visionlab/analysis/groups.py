@@ -29,15 +29,10 @@ class SeedGroup:
 
 @dataclass(frozen=True, kw_only=True)
 class SettingGroup:
-    """Models that were trained with the same settings.
+    """Models that were trained with the same settings."""
 
-    Attributes:
-        label: the settings in which groups differ; empty if there is a single group.
-        members: the raw model first, then averages by increasing decay.
-    """
-
-    label: str
-    members: Sequence[SeedGroup]
+    label: str  # the settings in which groups differ; empty if there is a single group
+    members: Sequence[SeedGroup]  # the raw model first, then averages by increasing decay
 
     @property
     def averages(self) -> list[SeedGroup]:
@@ -86,8 +81,7 @@ def setting_groups(models: Sequence[ModelRecord], *, task: str) -> list[SettingG
     keys = [DECAY, *(key for key in average_keys if key != DECAY)]
     return [
         SettingGroup(
-            label=label,
-            members=[_seed_group(name, same) for name, same in group_by(members, keys)],
+            label=label, members=[_seed_group(name, same) for name, same in group_by(members, keys)]
         )
         for label, members in group_by(kept, run_keys)
     ]

@@ -34,11 +34,11 @@ from visionlab.analysis.models import (
 from visionlab.analysis.options import FigureOptions, PlannedOptions, PlotOptions, Schedule
 from visionlab.analysis.records import RunScan, read_runs
 from visionlab.analysis.report import write_report
-from visionlab.analysis.report.summary import count, count_states
+from visionlab.analysis.report.summary import count
 from visionlab.analysis.table_formats import to_markdown, write_table
 from visionlab.analysis.table_layout import build_tables
 from visionlab.config.suggestions import nearest
-from visionlab.files.run_folder import flatten_config, newest_run_or_sweep
+from visionlab.files.run_folder import count_states, flatten_config, newest_run_or_sweep
 
 Draw = Callable[[Sequence[ModelRecord], FigureOptions], Mapping[str, Figure]]
 FIGURES: Mapping[str, Draw] = {
@@ -190,7 +190,7 @@ def _draw_planned(
 
 def _log_runs(scan: RunScan, models: Sequence[ModelRecord]) -> None:
     runs = runs_of(models)
-    _log.info("%s: %s", count(len(runs), "run"), count_states(runs))
+    _log.info("%s: %s", count(len(runs), "run"), count_states(run.state for run in runs))
     seeds = sorted({run.seed for run in runs})
     what = "one seed" if len(seeds) == 1 else f"{len(seeds)} seeds"
     varying = ", ".join(varying_settings(models)) or "none"

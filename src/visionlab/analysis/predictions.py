@@ -21,19 +21,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Correctness:
-    """Correctly classified samples of one model after each epoch.
+    """Correctly classified samples of one model after each epoch."""
 
-    Attributes:
-        epochs: with a file, increasing, (E,) int64.
-        keys: of the samples, increasing, (S,) int64.
-        correct: (E, S) bool.
-        labels: true classes, (S,) int64.
-    """
-
-    epochs: Array
-    keys: Array
-    correct: Array
-    labels: Array
+    epochs: Array  # with a file, increasing, (E,) int64
+    keys: Array  # of the samples, increasing, (S,) int64
+    correct: Array  # (E, S) bool
+    labels: Array  # true classes, (S,) int64
 
 
 def prediction_files(run: RunRecord, name: str) -> dict[int, Path]:
@@ -121,5 +114,4 @@ def _read(path: Path, changed: int, names: tuple[str, ...]) -> Mapping[str, Arra
 
 @functools.cache
 def _warn(path: Path, changed: int, reason: str) -> None:
-    """Warn once that a file is unreadable."""
     _log.warning("%s cannot be read and is left out: %s", path, reason)

@@ -75,17 +75,11 @@ class RunRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class RunScan:
-    """Result of a search for runs.
+    """Result of a search for runs."""
 
-    Attributes:
-        runs: at least one, in an order that does not depend on their folders' names.
-        skipped: topmost folders without any run.
-        unreadable: run folders that could not be read, and the reason.
-    """
-
-    runs: Sequence[RunRecord]
-    skipped: Sequence[Path]
-    unreadable: Mapping[Path, str]
+    runs: Sequence[RunRecord]  # at least one, in an order that does not depend on folder names
+    skipped: Sequence[Path]  # topmost folders without any run
+    unreadable: Mapping[Path, str]  # run folders that could not be read, with the reason
 
 
 def read_runs(paths: Sequence[Path]) -> RunScan:

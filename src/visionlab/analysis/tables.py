@@ -15,19 +15,12 @@ _MAX_NAMED = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """A column: one metric of some models.
-
-    Attributes:
-        label: heading.
-        metric: `<split>/<name>`.
-        having: settings that a model must have to be included.
-        models: model for the raw model, average for averages, any for both.
-    """
+    """A column: one metric of some models."""
 
     label: str
-    metric: str
-    having: Mapping[str, Any] = field(default_factory=dict)
-    models: str = "any"
+    metric: str  # <split>/<name>
+    having: Mapping[str, Any] = field(default_factory=dict)  # settings that a model must have
+    models: str = "any"  # model for the raw model, average for averages, any for both
 
     def __post_init__(self) -> None:
         if self.models not in ("model", "average", "any"):
@@ -43,17 +36,11 @@ class Column:
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """A metric over seeds.
-
-    Attributes:
-        by_seed: value of each seed.
-        is_best: whether its mean is the best of its column.
-        published: value in the literature, or None.
-    """
+    """A metric over seeds."""
 
     by_seed: Mapping[int, float]
-    is_best: bool = False
-    published: float | None = None
+    is_best: bool = False  # its mean, of all in its column
+    published: float | None = None  # value in the literature
 
     @property
     def mean(self) -> float:
@@ -68,36 +55,22 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """Mean difference of two columns in one row, paired by seed.
-
-    Attributes:
-        row: label of the row.
-        first: label of the column that is subtracted.
-        second: label of the column that it is subtracted from.
-        mean: of the difference.
-        interval: 95 % interval by Student's t, or None for a single seed.
-        num_seeds: seeds that both columns have.
-    """
+    """Mean difference of two columns in one row, second minus first, over the seeds of both."""
 
     row: str
     first: str
     second: str
     mean: float
-    interval: tuple[float, float] | None
+    interval: tuple[float, float] | None  # of 95 % by Student's t, or None for a single seed
     num_seeds: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class NumberFormat:
-    """Number format of a table.
+    """Number format of a table."""
 
-    Attributes:
-        scale: factor on all values, 100 for per cent.
-        decimals: digits after the decimal point.
-    """
-
-    scale: float
-    decimals: int
+    scale: float  # factor on all values, 100 for per cent
+    decimals: int  # digits after the decimal point
 
     def __post_init__(self) -> None:
         if self.scale <= 0:
@@ -122,27 +95,15 @@ class NumberFormat:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A table.
+    """A table."""
 
-    Attributes:
-        name: stem of its files.
-        row_keys: settings that distinguish rows.
-        rows: labels of the rows.
-        columns: from left to right.
-        cells: by the labels of row and column; empty cells are missing.
-        num_left_out: number of unfinished runs, which are left out.
-        source: of the published numbers, or None.
-        number_format: of all cells.
-        differences: between two of the columns.
-    """
-
-    name: str
-    row_keys: Sequence[str]
-    rows: Sequence[str]
+    name: str  # stem of its files
+    row_keys: Sequence[str]  # settings that distinguish rows
+    rows: Sequence[str]  # labels
     columns: Sequence[Column]
-    cells: Mapping[tuple[str, str], Cell]
-    num_left_out: int
-    source: str | None
+    cells: Mapping[tuple[str, str], Cell]  # by the labels of row and column; no empty ones
+    num_left_out: int  # unfinished runs
+    source: str | None  # of the published values
     number_format: NumberFormat
     differences: Sequence[Difference] = ()
 

@@ -33,7 +33,7 @@ _SUPPLIED: Mapping[str, Collection[str]] = {
 }
 # settings that stand beside those of a part and belong to the run
 _BESIDE: Mapping[str, Mapping[str, Any]] = {
-    "model": {"checkpoint": str | None, "init_from": str | None, "freeze": list[str]},
+    "model": {"checkpoint": str | None, "init_from": str | None, "freeze": list[str]}
 }
 _NOT_GIVEN = "???"
 
@@ -41,9 +41,7 @@ _NOT_GIVEN = "???"
 def check_parts(config: Mapping[str, Any], *, parts: Sequence[str]) -> None:
     """Compare every node that has a `_target_` with the signature of its class or function.
 
-    Args:
-        config: plain containers, resolved.
-        parts: packages that may be named besides visionlab.
+    `parts` are the packages that may be named besides visionlab.
 
     Raises:
         ValueError: the first thing that is wrong, in the order of the configuration.

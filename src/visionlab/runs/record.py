@@ -24,13 +24,7 @@ _PACKAGES = ("visionlab", "torch", "torchvision", "timm", "hydra-core", "numpy")
 class Record:
     """Keeps `run.json` up to date; what an earlier process of the run wrote stays.
 
-    Args:
-        path: the file.
-        seed: of everything random.
-        class_names: in the order of the labels.
-        device: where the run computes.
-        composition: how the configuration was composed when the run began.
-        parts: packages outside visionlab whose parts the run may use.
+    That holds for `composition` too: how the configuration was composed when the run began.
     """
 
     def __init__(

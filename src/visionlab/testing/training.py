@@ -42,19 +42,12 @@ NO_PLATEAU = Constant(warmup_steps=0, warmup_epochs=0)
 
 @dataclass
 class Trained:
-    """Outcome of a training.
+    """Outcome of a training."""
 
-    Attributes:
-        task: with its last weights.
-        averages: of the task's model.
-        state: at the end.
-        rows: of `metrics.jsonl`.
-    """
-
-    task: Task
+    task: Task  # with its last weights
     averages: list[Average]
     state: TrainState
-    rows: list[dict[str, float]]
+    rows: list[dict[str, float]]  # of `metrics.jsonl`
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Return every tensor of the model and of the averages, by name."""

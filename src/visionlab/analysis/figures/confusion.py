@@ -106,7 +106,6 @@ def _draw(axis: Axes, matrix: _Matrix) -> AxesImage:
 
 
 def _write_numbers(axis: Axes, matrix: _Matrix) -> None:
-    """Write the share into each cell with samples."""
     shares = row_shares(matrix.counts)
     for row, column in zip(*np.nonzero(matrix.counts), strict=True):
         share = float(shares[row, column])

@@ -136,7 +136,6 @@ def _draw(
     name: str,
     limits: Callable[[Sequence[Line]], Limits] = limits_from_zero,
 ) -> dict[str, Figure]:
-    """Draw what is read from rows over epochs or steps."""
     panels = make_panels(models, *keys, lambda members: line_over_rows(members, x=x, read=read))
     return draw_panels(panels, name=name, x_label=x, y_label=y, line_keys=keys[1], limits=limits)
 

@@ -30,16 +30,9 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """Mean and standard deviation over seeds.
+    """Mean and standard deviation, 0 for a single seed, over seeds at each x, which increases."""
 
-    Attributes:
-        x: increasing, (N,).
-        mean: at each x, (N,).
-        std: at each x, 0 for a single seed, (N,).
-        num_seeds: at each x, (N,).
-    """
-
-    x: NDArray[np.float64]
+    x: NDArray[np.float64]  # (N,), as all others
     mean: NDArray[np.float64]
     std: NDArray[np.float64]
     num_seeds: NDArray[np.int64]

@@ -101,7 +101,6 @@ def _draw(losses: Sequence[_Loss], keys: Sequence[str], options: FigureOptions) 
 
 
 def _axes(losses: Sequence[_Loss], ends: tuple[float, float] | None) -> Figure:
-    """Return axes with limits that fit the losses."""
     values = [float(y) for loss in losses for y in loss.line.mean]
     if ends is not None:
         return _broken_axes(values, ends)

@@ -3,9 +3,8 @@
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from visionlab.analysis.metrics import final_metric, metric_names
@@ -49,19 +48,12 @@ def link(folder: Path, page_folder: Path) -> str:
         return f"{folder.resolve().as_uri()}/"
 
 
-@dataclass(frozen=True, kw_only=True)
-class SettingsOverview:
-    """Settings of runs.
+class SettingsOverview(NamedTuple):
+    """Settings of runs."""
 
-    Attributes:
-        varying: settings with their values and the number of runs of each.
-        others: names of settings that follow from these or do not change results.
-        common: settings with the value that all runs have.
-    """
-
-    varying: Sequence[tuple[str, str]]
-    others: Sequence[str]
-    common: Sequence[tuple[str, str]]
+    varying: Sequence[tuple[str, str]]  # with their values and the number of runs of each
+    others: Sequence[str]  # that follow from these, or do not change results
+    common: Sequence[tuple[str, str]]  # with the value that all runs have
 
 
 def settings_overview(models: Sequence[ModelRecord]) -> SettingsOverview:
