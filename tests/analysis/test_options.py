@@ -7,9 +7,10 @@ import pytest
 from figure_inputs import inputs
 from run_folders import write_run
 
-from visionlab.analysis.options import PlannedOptions, TableOptions
+from visionlab.config.instantiate import instantiate_part
 
 TABLE: dict[str, Any] = {
+    "_target_": "visionlab.analysis.TableOptions",
     "name": "table",
     "rows": None,
     "columns": None,
@@ -22,7 +23,13 @@ TABLE: dict[str, Any] = {
     "source": None,
     "published": {},
 }
-PLANNED: dict[str, Any] = {"schedulers": None, "lr": 0.1, "epochs": 2, "steps_per_epoch": 3}
+PLANNED: dict[str, Any] = {
+    "_target_": "visionlab.analysis.PlannedOptions",
+    "schedulers": None,
+    "lr": 0.1,
+    "epochs": 2,
+    "steps_per_epoch": 3,
+}
 
 
 @pytest.mark.parametrize(
@@ -56,10 +63,10 @@ def test_figures(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
 )
 def test_tables(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        TableOptions(**{**TABLE, **changes})
+        instantiate_part({**TABLE, **changes}, key="table")
 
 
 @pytest.mark.parametrize(("name", "value"), [("lr", 0.0), ("epochs", 0), ("steps_per_epoch", 0)])
 def test_planned_schedules(name: str, value: float) -> None:
     with pytest.raises(ValueError, match=rf"^planned.{name} must be >=? .*, got {value}$"):
-        PlannedOptions(**{**PLANNED, name: value})
+        instantiate_part({**PLANNED, name: value}, key="planned")

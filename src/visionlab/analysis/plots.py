@@ -180,12 +180,8 @@ def _draw_planned(
     if planned.schedulers is None:
         return {}
     with styled():
-        return draw_planned_schedules(
-            {name: load_schedule(name) for name in planned.schedulers},
-            lr=planned.lr,
-            epochs=planned.epochs,
-            steps_per_epoch=planned.steps_per_epoch,
-        )
+        schedules = {name: load_schedule(name) for name in planned.schedulers}
+        return draw_planned_schedules(schedules, planned)
 
 
 def _log_runs(scan: RunScan, models: Sequence[ModelRecord]) -> None:

@@ -31,12 +31,9 @@ class Correctness:
 
 def prediction_files(run: RunRecord, name: str) -> dict[int, Path]:
     """Return the prediction files of one model of a run by epoch, epochs increasing."""
-    found = {}
-    for path in sorted((run.folder / "predictions").glob("*.npz")):
-        match = _FILE.fullmatch(path.name)
-        if match and match[2] == name:
-            found[int(match[1])] = path
-    return dict(sorted(found.items()))
+    paths = (run.folder / "predictions").glob(f"*_{name}.npz")
+    found = [(match, path) for path in paths if (match := _FILE.fullmatch(path.name))]
+    return dict(sorted((int(match[1]), path) for match, path in found if match[2] == name))
 
 
 def load_last_predictions(

@@ -9,6 +9,7 @@ from visionlab.analysis.metrics import Weights, check_metric, final_metric, high
 from visionlab.analysis.models import ModelRecord, get_setting, varying_settings
 from visionlab.analysis.statistics import mean_by_seed, std
 from visionlab.analysis.values import sort_key
+from visionlab.core.checks import check_positive, check_range
 
 _MAX_NAMED = 3
 
@@ -73,10 +74,8 @@ class NumberFormat:
     decimals: int  # digits after the decimal point
 
     def __post_init__(self) -> None:
-        if self.scale <= 0:
-            raise ValueError(f"table.scale must be > 0, got {self.scale}")
-        if not 0 <= self.decimals <= 10:
-            raise ValueError(f"table.decimals must be in [0, 10], got {self.decimals}")
+        check_positive(self, "scale")
+        check_range(self, "[0, 10]", "decimals")
 
     def number(self, value: float, *, signed: bool = False) -> str:
         """Return a value as text."""

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import ClassVar, Literal, get_args
 
+from visionlab.core.checks import check_choice
+
 TrainEvaluation = Literal["none", "plain", "augmented"]
 
 
@@ -101,10 +103,7 @@ class Evaluation:
 
     def __post_init__(self) -> None:
         _check_positive(self)
-        if self.train not in get_args(TrainEvaluation):
-            raise ValueError(
-                f"train must be one of {', '.join(get_args(TrainEvaluation))}, got {self.train!r}"
-            )
+        check_choice(self, get_args(TrainEvaluation), "train")
 
     def is_due(self, epoch: float, *, epochs: int) -> bool:
         """Return whether to validate after this epoch: at the interval and at the end."""

@@ -66,18 +66,14 @@ class Terminal:
 
     def on_epoch(self, row: Mapping[str, float], results: Mapping[str, Result]) -> None:
         """Log one line; images/s covers training only, the seconds the whole epoch."""
-        train = [
-            f"{name} {row[f'train/{name}']:.4f}"
-            for name in dict.fromkeys(("loss", self._monitor))
-            if f"train/{name}" in row
-        ]
+        train = [name for name in dict.fromkeys(("loss", self._monitor)) if f"train/{name}" in row]
         val = [f"{name} {each.metrics[self._monitor]:.4f}" for name, each in results.items()]
         now = time.monotonic()
         speed = self._num_samples / max(self._stepped - self._epoch_started, 1e-9)
         parts = [
             f"epoch {row['epoch']:.4g}/{self._epochs}",
             f"lr {row['lr']:.3g}",
-            *[f"train {each}" for each in train],
+            *[f"train {name} {row[f'train/{name}']:.4f}" for name in train],
             *([f"val {self._monitor}:", *val] if val else []),
             f"{now - self._epoch_started:.1f} s",
             f"{speed:,.0f} images/s",

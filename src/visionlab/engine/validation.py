@@ -89,8 +89,7 @@ def metrics_row(
     row["norm/model"] = weight_norm(model).item()
     for average in averages:
         row[f"norm/{average.name}"] = weight_norm(average.module).item()
-        distance = weight_distance(average.module, model)
-        row[f"norm/model_minus_{average.name}"] = distance.item()
+        row[f"norm/model_minus_{average.name}"] = weight_distance(average.module, model).item()
     for name, result in results.items():
         row |= {f"val/{name}/{metric}": value for metric, value in result.metrics.items()}
     return row

@@ -75,7 +75,12 @@ def evaluation_options(config: Mapping[str, Any]) -> EvaluationOptions:
         Path(config[key]).expanduser() if config[key] else None for key in ("run", "checkpoint")
     )
     if run is None and checkpoint is None:
-        run = _newest_run()
+        run = newest_run(Path())
+        if run is None:
+            raise ValueError(
+                "run must be a run folder, got none below outputs/; start with: python train.py"
+            )
+        _log.info("run=%s, the newest", run)
     views = config["views"] and {
         name: _view(name, settings) for name, settings in config["views"].items()
     }
@@ -87,16 +92,6 @@ def evaluation_options(config: Mapping[str, Any]) -> EvaluationOptions:
         dataset_root=config["dataset"]["root"],
         **{key: config[key] for key in keys},
     )
-
-
-def _newest_run() -> Path:
-    run = newest_run(Path())
-    if run is None:
-        raise ValueError(
-            "run must be a run folder, got none below outputs/; start with: python train.py"
-        )
-    _log.info("run=%s, the newest", run)
-    return run
 
 
 def _view(name: str, settings: Mapping[str, Any]) -> View:

@@ -23,7 +23,7 @@ from visionlab.analysis.groups import by_task, group_by
 from visionlab.analysis.labels import metric_label
 from visionlab.analysis.metrics import check_metric, epoch_metric, main_metric
 from visionlab.analysis.models import ModelRecord, split_varying_settings
-from visionlab.analysis.options import FigureOptions, Schedule
+from visionlab.analysis.options import FigureOptions, PlannedOptions, Schedule
 from visionlab.analysis.records import Row
 
 _MAX_POINTS = 1000  # of a planned schedule
@@ -89,9 +89,9 @@ def draw_schedules(models: Sequence[ModelRecord], options: FigureOptions) -> Map
 
 
 def draw_planned_schedules(
-    schedules: Mapping[str, Schedule], *, lr: float, epochs: int, steps_per_epoch: int
+    schedules: Mapping[str, Schedule], options: PlannedOptions
 ) -> Mapping[str, Figure]:
-    """Draw the learning rate of each step of a training, without any run; `lr` is the base rate.
+    """Draw the learning rate of each step of a training, without any run.
 
     Raises:
         ValueError: there are no schedules, too many to tell apart, or one that does not fit the
@@ -99,14 +99,15 @@ def draw_planned_schedules(
     """
     if not 1 <= len(schedules) <= MAX_LINES:
         raise ValueError(f"planned.schedulers must be 1 to {MAX_LINES}, got {len(schedules)}")
-    total = epochs * steps_per_epoch
+    epoch_steps = options.steps_per_epoch
+    total = options.epochs * epoch_steps
     steps = np.unique(np.linspace(0, total - 1, _MAX_POINTS).round().astype(int))
     lines = {}
     for label, schedule in schedules.items():
-        rate = functools.partial(schedule, total_steps=total, steps_per_epoch=steps_per_epoch)
+        rate = functools.partial(schedule, total_steps=total, steps_per_epoch=epoch_steps)
         lines[label] = Line(
-            x=(steps + 1) / steps_per_epoch,  # the end of the step, as in the rows of runs
-            mean=lr * np.array([rate(step) for step in steps.tolist()]),
+            x=(steps + 1) / epoch_steps,  # the end of the step, as in the rows of runs
+            mean=options.lr * np.array([rate(step) for step in steps.tolist()]),
             std=np.zeros(len(steps)),
             num_seeds=np.ones(len(steps), dtype=int),
         )

@@ -60,12 +60,13 @@ def compose_jobs(loader: ConfigLoader, master: DictConfig, arguments: Sequence[s
     jobs = []
     for number, overrides in enumerate(grid):
         swept = [override for override in overrides if count[override] < len(grid)]
+        settings = [override.lstrip("+").partition("=") for override in swept]
         config, hydra = compose(parser.parse_overrides(overrides), number, swept)
         jobs.append(
             Job(
                 number=number,
                 name=str(hydra.sweep.subdir),
-                swept={_key(each): each.partition("=")[2] for each in swept},
+                swept={key: value for key, _, value in settings},
                 config=config,
                 composition={**invocation(hydra, Path()).composition, "overrides": overrides},
             )
@@ -170,7 +171,3 @@ def _check_values(override: Override) -> None:
         raise ValueError(
             f"{override.key_or_group} must list each value once, got {','.join(values)}"
         )
-
-
-def _key(override: str) -> str:
-    return override.partition("=")[0].lstrip("+")

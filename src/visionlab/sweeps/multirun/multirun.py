@@ -57,9 +57,12 @@ def run_jobs(
         raise ValueError(f"{swept[0].partition('=')[0]} must be one value, got {swept[0]}")
     jobs = compose_jobs(loader, config, [each for each in arguments if not _is_sweep_setting(each)])
     pending = [job for job in jobs if not _is_finished(job, sweep)]
+    trainings: list[list[Job]] = []
     if pending:
         start_forkserver()
-    trainings = _plan(pending, sweep, config) if pending else []
+        is_local = config.hydra.runtime.choices["hydra/launcher"] in _LOCAL
+        plan = partial(_plan_trainings, pending, sweep, config.sweep.share, is_local)
+        trainings = call_in_process(plan)
     _log.info("%s", _announcement(len(jobs), len(pending), len(trainings)))
     folder = sweep / _FOLDER
     folder.mkdir(parents=True, exist_ok=True)
@@ -92,15 +95,8 @@ def _is_sweep_setting(argument: str) -> bool:
     return argument.lstrip("+").startswith("sweep.")
 
 
-def _plan(jobs: Sequence[Job], sweep: Path, config: DictConfig) -> list[list[Job]]:
-    is_local = config.hydra.runtime.choices["hydra/launcher"] in _LOCAL
-    return call_in_process(
-        partial(_plan_trainings, jobs, sweep=sweep, share=config.sweep.share, reads_data=is_local)
-    )
-
-
 def _plan_trainings(
-    jobs: Sequence[Job], *, sweep: Path, share: bool, reads_data: bool
+    jobs: Sequence[Job], sweep: Path, share: bool, reads_data: bool
 ) -> list[list[Job]]:
     """Plan in another process, since this one imports no torch."""
     from visionlab.sweeps.workers.checks import plan_trainings

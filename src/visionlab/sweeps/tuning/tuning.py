@@ -83,7 +83,10 @@ def _run(plan: Plan, study: Study, trials: Sequence[Trial], launch: Launch) -> l
     try:
         batch = [_draw(plan, trial) for trial in trials]
         returns = launch(batch, numbers[0])
-        reasons = [_reason(each) or reason for each in returns]
+        reasons = [
+            (explain(each._return_value) if each.status == JobStatus.FAILED else "") or reason
+            for each in returns
+        ]
     except (Interrupted, KeyboardInterrupt, SystemExit):  # the user asked to stop
         for number in numbers:
             trial_queue.requeue(study, number, "interrupted")
@@ -97,11 +100,6 @@ def _run(plan: Plan, study: Study, trials: Sequence[Trial], launch: Launch) -> l
     for trial in finished:
         _log.info("%s", report.describe(trial))
     return finished
-
-
-def _reason(result: JobReturn) -> str | None:
-    failed = result.status == JobStatus.FAILED
-    return explain(result._return_value) if failed else None
 
 
 def _draw(plan: Plan, trial: Trial) -> list[str]:
