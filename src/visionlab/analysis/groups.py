@@ -90,10 +90,8 @@ def setting_groups(models: Sequence[ModelRecord], *, task: str) -> list[SettingG
 def _seed_group(label: str, models: Sequence[ModelRecord]) -> SeedGroup:
     """Return one model per seed: of copies of one training, the one that got furthest."""
     by_seed: dict[int, ModelRecord] = {}
-    for model in models:
-        other = by_seed.get(model.run.seed)
-        if other is None or len(other.run.rows) < len(model.run.rows):
-            by_seed[model.run.seed] = model
+    for model in sorted(models, key=lambda model: -len(model.run.rows)):
+        by_seed.setdefault(model.run.seed, model)
     return SeedGroup(label=label, models=[by_seed[seed] for seed in sorted(by_seed)])
 
 

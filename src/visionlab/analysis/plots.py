@@ -74,8 +74,8 @@ def plot(
     Args:
         options: what to write and where.
         load_schedule: returns a planned schedule by name.
-        load_images: loads the images of validation samples, for `sample_pictures`.
-        arguments: command-line arguments, which the report shows.
+        load_images: for `sample_pictures`.
+        arguments: of the command line, which the report shows.
 
     Raises:
         ValueError: there are no runs, or they have no data for something requested.

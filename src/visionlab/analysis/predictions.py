@@ -65,15 +65,14 @@ def load_correctness(
     arrays = ("keys", "correct", "label")
     found: dict[int, Mapping[str, Array]] = {}
     for epoch, path in prediction_files(run, name).items():
-        if first <= epoch <= last:
-            content = _read(path, path.stat().st_mtime_ns, arrays)
-            if content is not None and len(content) == len(arrays):
-                order = np.argsort(content["keys"])
-                found[epoch] = {key: array[order] for key, array in content.items()}
-                if not np.array_equal(found[epoch]["keys"], found[min(found)]["keys"]):
-                    raise ValueError(
-                        f"predictions must have the same samples, got others in {path}"
-                    )
+        if not first <= epoch <= last:
+            continue
+        content = _read(path, path.stat().st_mtime_ns, arrays)
+        if content is not None and len(content) == len(arrays):
+            order = np.argsort(content["keys"])
+            found[epoch] = {key: array[order] for key, array in content.items()}
+            if not np.array_equal(found[epoch]["keys"], found[min(found)]["keys"]):
+                raise ValueError(f"predictions must have the same samples, got others in {path}")
     if not found:
         return None
     start = found[min(found)]

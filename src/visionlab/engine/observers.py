@@ -39,9 +39,7 @@ class Observer(Protocol):
 class MetricsFile(Observer):
     """Appends each row to `metrics.jsonl`; non-finite numbers become null.
 
-    Args:
-        path: the file. The first step removes rows after `epoch` and an incomplete last line.
-        epoch: epochs finished so far.
+    The first step removes an incomplete last line and rows after `epoch`, the last finished one.
     """
 
     def __init__(self, path: Path, *, epoch: int) -> None:

@@ -52,12 +52,7 @@ def write_range_test(
 ) -> None:
     """Write a PNG of loss and smoothed loss of each step over its learning rate.
 
-    Args:
-        path: of the picture; its folder is made if missing.
-        lrs: of each step.
-        losses: of each step.
-        smoothed: of each step.
-        suggestion: rate to mark, one of `lrs`, or None.
+    The suggestion, one of the rates, is marked. The folder is made if missing.
     """
     figure = Figure(figsize=(7.0, 4.2), layout="constrained")
     axis = figure.subplots()

@@ -85,10 +85,8 @@ def legend_below(
 ) -> None:
     """Add a legend below the panels, where it hides nothing; they keep their size.
 
-    Args:
-        figure: with a constrained layout; it grows.
-        handles: artists or containers by label; None for `legend_handles`.
-        title: above the labels, or None.
+    The figure, which must have a constrained layout, grows. `handles` are artists or containers by
+    label; by default `legend_handles`.
     """
     handles = legend_handles(figure) if handles is None else handles
     width, height = figure.get_size_inches()

@@ -45,8 +45,7 @@ def caption(name: str) -> str:
 def image_attributes(path: Path) -> dict[str, str | int]:
     """Return the attributes of an `img` element: a `data:` URL, and the size on paper if known.
 
-    Args:
-        path: of an SVG or PNG file; of a large SVG the PNG beside it is taken.
+    Of a large SVG file the PNG beside it is taken.
 
     Raises:
         OSError: the file cannot be read.

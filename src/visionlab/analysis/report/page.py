@@ -31,15 +31,8 @@ def write_report(
 ) -> None:
     """Write an HTML page with the results of runs and the commands that reproduce them.
 
-    It is one file without any external resources.
-
-    Args:
-        path: of the page.
-        scan: that found the runs.
-        models: on the page; at least one.
-        tables: on the page.
-        figures: SVG or PNG files by name.
-        command: that makes the report.
+    It is one file without any external resources. There must be a model; figures are SVG or PNG
+    files by name, and `command` makes the report.
 
     Raises:
         OSError: a figure cannot be read, or the page cannot be written.

@@ -70,12 +70,9 @@ def read_jobs(folder: Path) -> list[JobSummary]:
 def write_table(
     sweep: Path, folder: Path, reasons: Mapping[str, str] | None = None
 ) -> list[dict[str, Any]]:
-    """Write `sweep.csv` of a multirun and return its rows.
+    """Write `sweep.csv` of a multirun, whose jobs `write_jobs` wrote to `folder`; return its rows.
 
-    Args:
-        sweep: folder of the multirun.
-        folder: as given to `write_jobs`.
-        reasons: why jobs did not finish, by name, according to the launcher; None while they run.
+    `reasons` are why jobs did not finish, by name, according to the launcher; None while they run.
     """
     jobs = read_jobs(folder)
     with file_lock(folder / "table.lock"):

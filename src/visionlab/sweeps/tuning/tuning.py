@@ -9,6 +9,7 @@ import shlex
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import islice
 
 from hydra.core.utils import JobReturn, JobStatus
 from optuna.samplers import BaseSampler
@@ -59,14 +60,10 @@ def tune(plan: Plan, launch: Launch) -> float | None:
 
 
 def _ask(plan: Plan, study: Study, controller: str) -> list[Trial]:
-    sampler = partial(_sampler, plan)
-    trials: list[Trial] = []
-    for _ in range(plan.n_jobs):
-        trial = trial_queue.ask(study, sampler, n_trials=plan.n_trials, controller=controller)
-        if trial is None:
-            break
-        trials.append(trial)
-    return trials
+    """Take up to `n_jobs` trials, fewer if not as many are left."""
+    sampler, most = partial(_sampler, plan), plan.n_trials
+    ask = partial(trial_queue.ask, study, sampler, n_trials=most, controller=controller)
+    return list(islice(iter(ask, None), plan.n_jobs))
 
 
 def _sampler(plan: Plan, number: int) -> BaseSampler:

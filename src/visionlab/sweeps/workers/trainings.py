@@ -28,8 +28,7 @@ _MACHINE_KEYS = ("threads", "device")  # a resumed run keeps its own
 def train_planned(path: Path) -> None:
     """Train the unfinished jobs of a plan, together if they can share a training.
 
-    Args:
-        path: the plan, in the folder `.sweep` of the multirun.
+    The plan lies in the folder `.sweep` of the multirun.
 
     Raises:
         ValueError: a job's folder holds another run, or is in use.
