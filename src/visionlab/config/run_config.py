@@ -65,8 +65,8 @@ def current_invocation() -> Invocation:
 
 def plain(config: DictConfig) -> dict[str, Any]:
     """Return a configuration as plain containers, interpolations resolved."""
-    settings: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
-    return settings
+    settings: Any = OmegaConf.to_container(config, resolve=True)
+    return dict(settings)
 
 
 def to_yaml(config: Mapping[str, Any]) -> str:

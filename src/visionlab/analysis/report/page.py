@@ -31,8 +31,8 @@ def write_report(
 ) -> None:
     """Write an HTML page with the results of runs and the commands that reproduce them.
 
-    It is one file without any external resources. There must be a model; figures are SVG or PNG
-    files by name, and `command` makes the report.
+    It is one file without any external resources. There must be at least one model; `figures` are
+    SVG or PNG files by name, and `command` is the command line that makes the report.
 
     Raises:
         OSError: a figure cannot be read, or the page cannot be written.

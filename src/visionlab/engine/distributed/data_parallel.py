@@ -88,8 +88,8 @@ def check_divisible(hparams: Hparams, num_samples: int) -> None:
 def prepare_model(model: nn.Module, *, sync_batch_norm: bool) -> None:
     """Prepare a model for data-parallel training, with the weights of rank 0 on all ranks.
 
-    It must be on its device, and without averages or optimizers. Synchronised batch norms use the
-    statistics of the whole batch in training.
+    It must be on its device; create averages and optimizers afterwards. With `sync_batch_norm`,
+    batch norms use the statistics of the whole batch in training.
 
     Raises:
         ValueError: a batch norm of the model cannot be synchronised.
