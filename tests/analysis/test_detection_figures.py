@@ -13,10 +13,11 @@ from run_folders import CLASSES, write_run
 from visionlab.analysis.figures.detection import (
     MAX_NAMED,
     MEAN,
+    RECALLS,
     draw_class_precision,
     draw_precision_recall,
+    precision_at_recalls,
 )
-from visionlab.analysis.precision_recall import RECALLS, precision_at_recalls
 
 Array = np.ndarray[Any, Any]
 TASK = {"name": "detection", "monitor": "AP", "mode": "max"}
@@ -158,5 +159,3 @@ def test_a_curve_checked_by_eye() -> None:
     assert set(curve[:26]) == {1.0}
     assert curve[26:51] == pytest.approx(np.full(25, 2 / 3))
     assert set(curve[51:]) == {0.0}
-    with pytest.raises(ValueError, match=r"^num_objects must be >= 1, got 0$"):
-        precision_at_recalls(scores, outcomes, num_objects=0)

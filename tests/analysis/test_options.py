@@ -1,5 +1,6 @@
 """Options refuse what is out of range, before anything is read."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 from figure_inputs import inputs
 from run_folders import write_run
 
-from visionlab.analysis.options import PlannedOptions, TableOptions
+from visionlab.config.instantiate import instantiate_part
 
 TABLE: dict[str, Any] = {
     "name": "table",
@@ -23,6 +24,11 @@ TABLE: dict[str, Any] = {
     "published": {},
 }
 PLANNED: dict[str, Any] = {"schedulers": None, "lr": 0.1, "epochs": 2, "steps_per_epoch": 3}
+
+
+def build(name: str, settings: Mapping[str, Any], *, key: str) -> Any:
+    """Return options as `plots.py` builds them: errors name the full key."""
+    return instantiate_part({"_target_": f"visionlab.analysis.{name}", **settings}, key=key)
 
 
 @pytest.mark.parametrize(
@@ -56,10 +62,10 @@ def test_figures(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
 )
 def test_tables(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        TableOptions(**{**TABLE, **changes})
+        build("TableOptions", {**TABLE, **changes}, key="table")
 
 
 @pytest.mark.parametrize(("name", "value"), [("lr", 0.0), ("epochs", 0), ("steps_per_epoch", 0)])
 def test_planned_schedules(name: str, value: float) -> None:
     with pytest.raises(ValueError, match=rf"^planned.{name} must be >=? .*, got {value}$"):
-        PlannedOptions(**{**PLANNED, name: value})
+        build("PlannedOptions", {**PLANNED, name: value}, key="planned")

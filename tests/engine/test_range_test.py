@@ -16,7 +16,7 @@ from PIL import Image
 from siblings import boxes, classification
 from torch import Tensor
 
-from visionlab.analysis.figures.range_test_curve import draw_range_test
+from visionlab.analysis.figures.range_test import write_range_test
 from visionlab.core.range_test import smooth, suggest_lr
 from visionlab.engine.range_test import RangeCurve
 from visionlab.engine.state import TrainState
@@ -221,7 +221,7 @@ def test_any_curve_can_be_drawn(way: int, count: int, tmp_path: Path) -> None:
     path = tmp_path / "pictures" / "range_test.png"
     means = smooth(losses)
     found = suggest_lr(lrs, means)
-    draw_range_test(path, lrs=lrs, losses=losses, smoothed=means, suggestion=found)
+    write_range_test(path, lrs=lrs, losses=losses, smoothed=means, suggestion=found)
     with Image.open(path) as picture:
         colours = {colour for _, colour in picture.convert("RGB").getcolors(1 << 24) or []}
     assert ((213, 94, 0) in colours) == (found is not None)  # the mark

@@ -60,7 +60,7 @@ def test_pictures_are_the_files_own_pixels_in_the_order_asked_for(tmp_path: Path
 
 def test_a_data_set_without_a_root_takes_none(tmp_path: Path) -> None:
     folder = write_config(tmp_path / "run", "dataset=digits")
-    with pytest.raises(ValueError, match=r"^dataset_root must belong .*, got elsewhere$"):
+    with pytest.raises(ValueError, match=r"^dataset.root must belong .*, got elsewhere$"):
         sample_pictures(folder, [0], dataset_root="elsewhere", parts=())
 
 

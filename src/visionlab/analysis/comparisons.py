@@ -13,10 +13,7 @@ def add_gain(
 ) -> Table:
     """Return the table with a column `gain`: the relative gain of the second column over the first.
 
-    Args:
-        table: that has the columns.
-        columns: labels of two columns.
-        published: values in the literature, by the labels of row and column.
+    `published` has values in the literature by the labels of row and column.
 
     Raises:
         ValueError: the table has no such column.

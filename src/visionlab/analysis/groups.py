@@ -16,12 +16,7 @@ Group = tuple[str, list[ModelRecord]]
 
 @dataclass(frozen=True, kw_only=True)
 class SeedGroup:
-    """One model, raw or average, trained with several seeds.
-
-    Attributes:
-        label: for legends.
-        models: one per seed, in the order of seeds.
-    """
+    """One model, raw or average, trained with several seeds, in their order."""
 
     label: str
     models: Sequence[ModelRecord]
@@ -34,15 +29,10 @@ class SeedGroup:
 
 @dataclass(frozen=True, kw_only=True)
 class SettingGroup:
-    """Models that were trained with the same settings.
+    """Models that were trained with the same settings."""
 
-    Attributes:
-        label: the settings in which groups differ; empty if there is a single group.
-        members: the raw model first, then averages by increasing decay.
-    """
-
-    label: str
-    members: Sequence[SeedGroup]
+    label: str  # the settings in which groups differ; empty if there is a single group
+    members: Sequence[SeedGroup]  # the raw model first, then averages by increasing decay
 
     @property
     def averages(self) -> list[SeedGroup]:
@@ -91,8 +81,7 @@ def setting_groups(models: Sequence[ModelRecord], *, task: str) -> list[SettingG
     keys = [DECAY, *(key for key in average_keys if key != DECAY)]
     return [
         SettingGroup(
-            label=label,
-            members=[_seed_group(name, same) for name, same in group_by(members, keys)],
+            label=label, members=[_seed_group(name, same) for name, same in group_by(members, keys)]
         )
         for label, members in group_by(kept, run_keys)
     ]
@@ -101,10 +90,8 @@ def setting_groups(models: Sequence[ModelRecord], *, task: str) -> list[SettingG
 def _seed_group(label: str, models: Sequence[ModelRecord]) -> SeedGroup:
     """Return one model per seed: of copies of one training, the one that got furthest."""
     by_seed: dict[int, ModelRecord] = {}
-    for model in models:
-        other = by_seed.get(model.run.seed)
-        if other is None or len(other.run.rows) < len(model.run.rows):
-            by_seed[model.run.seed] = model
+    for model in sorted(models, key=lambda model: -len(model.run.rows)):
+        by_seed.setdefault(model.run.seed, model)
     return SeedGroup(label=label, models=[by_seed[seed] for seed in sorted(by_seed)])
 
 

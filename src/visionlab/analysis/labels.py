@@ -61,9 +61,8 @@ def group_labels(models: Sequence[ModelRecord], keys: Sequence[str]) -> list[str
     """
     shown = list(keys)
     if len(keys) > _MAX_KEYS:
-        for key in sorted(
-            keys, key=lambda key: ("." not in key, *map(key.__eq__, _PREFERRED[::-1]))
-        ):
+        by_rank = sorted(keys, key=lambda key: ("." not in key, *map(key.__eq__, _PREFERRED[::-1])))
+        for key in by_rank:
             fewer = [each for each in shown if each != key]
             if len({model_label(model, fewer) for model in models}) == len(models):
                 shown = fewer

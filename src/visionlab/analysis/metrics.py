@@ -9,18 +9,15 @@ from visionlab.analysis.models import ModelRecord
 from visionlab.analysis.records import Row
 from visionlab.config.suggestions import nearest
 
-Weights = Literal["last", "best"]
+Weights = Literal["last", "best"]  # best by the monitored metric on validation
 _ALIASES = {"accuracy": "top1"}
 _HIGHER_IS_BETTER = re.compile(r"top\d+|AP.*|AR.*|pck.*|max_.*")
 
 
 def final_metric(model: ModelRecord, metric: str, *, weights: Weights = "last") -> float | None:
-    """Return a metric of a model after training, or None if its run has none.
+    """Return a metric `<split>/<name>` of a model after training, or None if its run has none.
 
-    Args:
-        model: that was evaluated.
-        metric: `<split>/<name>`; for a split that was not evaluated after training, the last epoch.
-        weights: last, or best by the monitored metric on validation.
+    Of a split that was not evaluated after training, it is that after the last epoch.
     """
     split, _, name = resolve_alias(metric).partition("/")
     results = model.run.info.get("results", {})
@@ -45,10 +42,7 @@ def last_metric(model: ModelRecord, metric: str) -> float | None:
 def epoch_metric(model: ModelRecord, row: Row, metric: str) -> float | None:
     """Return a metric of a model in one row of its run, or None if it is missing or NaN.
 
-    Args:
-        model: that was evaluated.
-        row: of `metrics.jsonl`.
-        metric: `val/<name>` of the model, or a name of the row itself, as train/loss or lr.
+    It is `val/<name>` of the model, or a name of the row itself, as train/loss or lr.
     """
     key = resolve_alias(metric)
     if key.startswith("val/"):
@@ -58,12 +52,7 @@ def epoch_metric(model: ModelRecord, row: Row, metric: str) -> float | None:
 
 
 def check_metric(models: Sequence[ModelRecord], metric: str, *, name: str) -> None:
-    """Refuse a metric that no run has.
-
-    Args:
-        models: whose runs are searched.
-        metric: as for `final_metric` and `epoch_metric`.
-        name: parameter that gave the metric, for the error message.
+    """Refuse a metric that no run has; `name` is the parameter that gave it.
 
     Raises:
         ValueError: no run has it.

@@ -121,12 +121,9 @@ def _follows_from_group(key: str, varying: Sequence[str], models: Sequence[Model
 
 
 def get_setting(model: ModelRecord, key: str, *, name: str) -> Any:
-    """Return a setting of a model.
+    """Return a setting of a model by its dotted name, or the choice for a config group.
 
-    Args:
-        model: that has it.
-        key: dotted name, or the name of a config group.
-        name: parameter that gave the key, for the error message.
+    `name` is the parameter that gave the key.
 
     Raises:
         ValueError: its run has no such setting.

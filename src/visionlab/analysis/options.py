@@ -7,6 +7,7 @@ from typing import Any
 
 from visionlab.analysis.metrics import Weights
 from visionlab.analysis.tables import NumberFormat
+from visionlab.core.checks import check_at_least, check_positive
 
 Schedule = Callable[..., float]  # (step, *, total_steps, steps_per_epoch) -> factor
 _SORTS = ("stability", "misclassification", "mismatch")
@@ -46,7 +47,7 @@ class FigureOptions:
             if getattr(self, name) not in values:
                 listed = f"{', '.join(values[:-1])} or {values[-1]}"
                 raise ValueError(f"{name} must be {listed}, got {getattr(self, name)}")
-        _check_positive(self, "num_samples", "window")
+        check_at_least(self, 1, "num_samples", "window")
         for name in ("epochs", "broken_axis"):
             ends = getattr(self, name)
             if ends is not None and not (len(ends) == 2 and ends[0] < ends[1]):
@@ -89,11 +90,11 @@ class TableOptions:
         for name in ("compare", "gain"):
             pair = getattr(self, name)
             if pair is not None and len(pair) != 2:
-                raise ValueError(f"table.{name} must be two columns, got {list(pair)}")
+                raise ValueError(f"{name} must be two columns, got {list(pair)}")
         for label, column in self.columns.items() if isinstance(self.columns, Mapping) else ():
             if "value" not in column or column.keys() - {"value", "models"}:
-                got = f"table.columns.{label} must have value and models, got {dict(column)}"
-                raise ValueError(got)
+                got = dict(column)
+                raise ValueError(f"columns.{label} must have value and models, got {got}")
         _ = self.number_format  # which checks its numbers
 
     @property
@@ -119,9 +120,8 @@ class PlannedOptions:
     steps_per_epoch: int
 
     def __post_init__(self) -> None:
-        if self.lr <= 0:
-            raise ValueError(f"planned.lr must be > 0, got {self.lr}")
-        _check_positive(self, "epochs", "steps_per_epoch", prefix="planned.")
+        check_positive(self, "lr")
+        check_at_least(self, 1, "epochs", "steps_per_epoch")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,9 +149,3 @@ class PlotOptions:
     figure: FigureOptions
     table: TableOptions
     planned: PlannedOptions
-
-
-def _check_positive(options: Any, *names: str, prefix: str = "") -> None:
-    for name in names:
-        if getattr(options, name) < 1:
-            raise ValueError(f"{prefix}{name} must be >= 1, got {getattr(options, name)}")

@@ -31,14 +31,14 @@ from visionlab.analysis.models import (
     runs_of,
     varying_settings,
 )
-from visionlab.analysis.options import FigureOptions, PlotOptions, Schedule
+from visionlab.analysis.options import FigureOptions, PlannedOptions, PlotOptions, Schedule
 from visionlab.analysis.records import RunScan, read_runs
 from visionlab.analysis.report import write_report
-from visionlab.analysis.report.summary import count, count_states
+from visionlab.analysis.report.summary import count
 from visionlab.analysis.table_formats import to_markdown, write_table
 from visionlab.analysis.table_layout import build_tables
 from visionlab.config.suggestions import nearest
-from visionlab.files.run_folder import flatten_config, newest_run_or_sweep
+from visionlab.files.run_folder import count_states, flatten_config, newest_run_or_sweep
 
 Draw = Callable[[Sequence[ModelRecord], FigureOptions], Mapping[str, Figure]]
 FIGURES: Mapping[str, Draw] = {
@@ -74,21 +74,24 @@ def plot(
     Args:
         options: what to write and where.
         load_schedule: returns a planned schedule by name.
-        load_images: loads the images of validation samples, for `sample_pictures`.
-        arguments: command-line arguments, which the report shows.
+        load_images: for `sample_pictures`.
+        arguments: of the command line, which the report shows.
 
     Raises:
         ValueError: there are no runs, or they have no data for something requested.
         OSError: a file cannot be written.
     """
-    planned = _draw_planned(options, load_schedule)
+    planned = _draw_planned(options.planned, load_schedule)
     if options.runs is None and planned:
         _save(planned, _make_folder(options.out))
         return
     folders = [_newest()] if options.runs is None else options.runs
     scan = read_runs(folders)
     models = _select(model_records(scan.runs), options.where)
-    _check_figures(options.figures)
+    for name in options.figures or ():
+        if name not in FIGURES:
+            hint = nearest(name, FIGURES)
+            raise ValueError(f"figures must be some of {', '.join(FIGURES)}, got {name}{hint}")
     tables = build_tables(models, options.table, weights=options.figure.weights)
     _log_runs(scan, models)
     if not tables:
@@ -150,13 +153,6 @@ def _select(models: Sequence[ModelRecord], where: Mapping[str, object]) -> list[
     return kept
 
 
-def _check_figures(names: Sequence[str] | None) -> None:
-    for name in names or ():
-        if name not in FIGURES:
-            hint = nearest(name, FIGURES)
-            raise ValueError(f"figures must be some of {', '.join(FIGURES)}, got {name}{hint}")
-
-
 def _draw(
     models: Sequence[ModelRecord], options: PlotOptions, load_images: LoadImages
 ) -> dict[str, Figure]:
@@ -179,23 +175,18 @@ def _draw(
 
 
 def _draw_planned(
-    options: PlotOptions, load_schedule: Callable[[str], Schedule]
+    planned: PlannedOptions, load_schedule: Callable[[str], Schedule]
 ) -> Mapping[str, Figure]:
-    planned = options.planned
     if planned.schedulers is None:
         return {}
     with styled():
-        return draw_planned_schedules(
-            {name: load_schedule(name) for name in planned.schedulers},
-            lr=planned.lr,
-            epochs=planned.epochs,
-            steps_per_epoch=planned.steps_per_epoch,
-        )
+        schedules = {name: load_schedule(name) for name in planned.schedulers}
+        return draw_planned_schedules(schedules, planned)
 
 
 def _log_runs(scan: RunScan, models: Sequence[ModelRecord]) -> None:
     runs = runs_of(models)
-    _log.info("%s: %s", count(len(runs), "run"), count_states(runs))
+    _log.info("%s: %s", count(len(runs), "run"), count_states(run.state for run in runs))
     seeds = sorted({run.seed for run in runs})
     what = "one seed" if len(seeds) == 1 else f"{len(seeds)} seeds"
     varying = ", ".join(varying_settings(models)) or "none"

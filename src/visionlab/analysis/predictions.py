@@ -21,29 +21,19 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Correctness:
-    """Correctly classified samples of one model after each epoch.
+    """Correctly classified samples of one model after each epoch."""
 
-    Attributes:
-        epochs: with a file, increasing, (E,) int64.
-        keys: of the samples, increasing, (S,) int64.
-        correct: (E, S) bool.
-        labels: true classes, (S,) int64.
-    """
-
-    epochs: Array
-    keys: Array
-    correct: Array
-    labels: Array
+    epochs: Array  # with a file, increasing, (E,) int64
+    keys: Array  # of the samples, increasing, (S,) int64
+    correct: Array  # (E, S) bool
+    labels: Array  # true classes, (S,) int64
 
 
 def prediction_files(run: RunRecord, name: str) -> dict[int, Path]:
     """Return the prediction files of one model of a run by epoch, epochs increasing."""
-    found = {}
-    for path in sorted((run.folder / "predictions").glob("*.npz")):
-        match = _FILE.fullmatch(path.name)
-        if match and match[2] == name:
-            found[int(match[1])] = path
-    return dict(sorted(found.items()))
+    paths = (run.folder / "predictions").glob(f"*_{name}.npz")
+    found = [(match, path) for path in paths if (match := _FILE.fullmatch(path.name))]
+    return dict(sorted((int(match[1]), path) for match, path in found if match[2] == name))
 
 
 def load_last_predictions(
@@ -52,11 +42,6 @@ def load_last_predictions(
     """Return some arrays of one model from the file of the last epoch that is readable.
 
     None if there is no such file, or if it lacks one of the arrays.
-
-    Args:
-        run: that predicted.
-        name: of the model.
-        arrays: names of the arrays.
     """
     for path in reversed(prediction_files(run, name).values()):
         found = _read(path, path.stat().st_mtime_ns, tuple(arrays))
@@ -70,12 +55,8 @@ def load_correctness(
 ) -> Correctness | None:
     """Return the correctly classified samples of one model of a run, None if there are no files.
 
-    Epochs without a file are left out; so are unreadable files, with a warning.
-
-    Args:
-        run: that predicted.
-        name: of the model.
-        epochs: first and last epoch, or None for all.
+    Epochs without a file are left out; so are unreadable files, with a warning, and epochs that are
+    not from the first to the last of `epochs`.
 
     Raises:
         ValueError: epochs have different samples.
@@ -84,15 +65,14 @@ def load_correctness(
     arrays = ("keys", "correct", "label")
     found: dict[int, Mapping[str, Array]] = {}
     for epoch, path in prediction_files(run, name).items():
-        if first <= epoch <= last:
-            content = _read(path, path.stat().st_mtime_ns, arrays)
-            if content is not None and len(content) == len(arrays):
-                order = np.argsort(content["keys"])
-                found[epoch] = {key: array[order] for key, array in content.items()}
-                if not np.array_equal(found[epoch]["keys"], found[min(found)]["keys"]):
-                    raise ValueError(
-                        f"predictions must have the same samples, got others in {path}"
-                    )
+        if not first <= epoch <= last:
+            continue
+        content = _read(path, path.stat().st_mtime_ns, arrays)
+        if content is not None and len(content) == len(arrays):
+            order = np.argsort(content["keys"])
+            found[epoch] = {key: array[order] for key, array in content.items()}
+            if not np.array_equal(found[epoch]["keys"], found[min(found)]["keys"]):
+                raise ValueError(f"predictions must have the same samples, got others in {path}")
     if not found:
         return None
     start = found[min(found)]
@@ -107,10 +87,9 @@ def load_correctness(
 def at_common_epochs(one: Correctness, other: Correctness) -> tuple[Correctness, Correctness]:
     """Return two models of a run at the epochs that both have."""
     epochs = np.intersect1d(one.epochs, other.epochs)
-    rows = (np.isin(each.epochs, epochs) for each in (one, other))
     first, second = (
-        replace(each, epochs=epochs, correct=each.correct[row])
-        for each, row in zip((one, other), rows, strict=True)
+        replace(each, epochs=epochs, correct=each.correct[np.isin(each.epochs, epochs)])
+        for each in (one, other)
     )
     return first, second
 
@@ -119,10 +98,7 @@ def at_common_epochs(one: Correctness, other: Correctness) -> tuple[Correctness,
 def _read(path: Path, changed: int, names: tuple[str, ...]) -> Mapping[str, Array] | None:
     """Return those of some arrays that a file has, or None if it is unreadable.
 
-    Args:
-        path: of the file.
-        changed: modification time, so that the cache notices a new file.
-        names: of the arrays.
+    `changed` is its modification time, by which the cache notices a new file.
     """
     try:
         with path.open("rb") as file, np.load(file) as arrays:
@@ -134,5 +110,4 @@ def _read(path: Path, changed: int, names: tuple[str, ...]) -> Mapping[str, Arra
 
 @functools.cache
 def _warn(path: Path, changed: int, reason: str) -> None:
-    """Warn once that a file is unreadable."""
     _log.warning("%s cannot be read and is left out: %s", path, reason)

@@ -26,7 +26,7 @@ class RunRecord:
     """The files of one run.
 
     Attributes:
-        folder: of the run.
+        folder: that holds them.
         settings: `config.yaml` by dotted name; a list is one setting.
         choices: the option chosen for each config group, as in `scheduler=cosine`; the class name
             if the run did not record its choices.
@@ -75,17 +75,11 @@ class RunRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class RunScan:
-    """Result of a search for runs.
+    """Result of a search for runs."""
 
-    Attributes:
-        runs: at least one, in an order that does not depend on their folders' names.
-        skipped: topmost folders without any run.
-        unreadable: run folders that could not be read, and the reason.
-    """
-
-    runs: Sequence[RunRecord]
-    skipped: Sequence[Path]
-    unreadable: Mapping[Path, str]
+    runs: Sequence[RunRecord]  # at least one, in an order that does not depend on folder names
+    skipped: Sequence[Path]  # topmost folders without any run
+    unreadable: Mapping[Path, str]  # run folders that could not be read, with the reason
 
 
 def read_runs(paths: Sequence[Path]) -> RunScan:
@@ -124,20 +118,16 @@ def read_run(folder: Path) -> RunRecord:
     info = read_record(folder)
     metrics = folder / "metrics.jsonl"
     text = metrics.read_bytes() if metrics.exists() else b""
+    state: State = info.get("status", "waiting")
     return RunRecord(
         folder=folder,
         settings=settings,
         choices={**_class_names(settings), **info.get("choices", {})},
-        state=_state(folder, info),
+        state="killed" if state == "running" and not is_held(folder) else state,
         is_truncated=bool(text) and not text.endswith(b"}\n"),
         info=info,
         rows=read_rows(metrics),
     )
-
-
-def _state(folder: Path, info: Mapping[str, Any]) -> State:
-    state: State = info.get("status", "waiting")
-    return "killed" if state == "running" and not is_held(folder) else state
 
 
 def _class_names(settings: Mapping[str, Any]) -> dict[str, str]:

@@ -1,13 +1,11 @@
 """Tables as CSV, Markdown and LaTeX."""
 
-import csv
-import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from visionlab.analysis.tables import Difference, NumberFormat, Table
-from visionlab.files.atomic import write_text
+from visionlab.files.atomic import csv_text, write_text
 
 _LATEX = {
     **{letter: f"\\{letter}" for letter in "_%&#${}"},
@@ -62,7 +60,7 @@ def to_csv(table: Table) -> str:
                 counts = [len(cell.by_seed), int(cell.is_best)]
                 lines.append([row, column.label, column.metric, mean, std, *counts, *published])
     head = ["column", "value", "mean", "std", "num_seeds", "is_best", "published", "difference"]
-    return _csv([[", ".join(table.row_keys), *head], *lines])
+    return csv_text([[", ".join(table.row_keys), *head], *lines])
 
 
 def differences_to_csv(table: Table) -> str:
@@ -72,7 +70,7 @@ def differences_to_csv(table: Table) -> str:
         numbers = [x * table.number_format.scale for x in (each.mean, *(each.interval or ()))]
         padded = [*numbers, "", ""][:3]
         lines.append([each.row, each.first, each.second, *padded, each.num_seeds])
-    return _csv(lines)
+    return csv_text(lines)
 
 
 def to_markdown(table: Table) -> str:
@@ -125,9 +123,3 @@ def _texts(table: Table, *, bold: str, escape: Any = str) -> Iterable[list[str]]
 
 def _escape(text: str) -> str:
     return "".join(_LATEX.get(letter, letter) for letter in text)
-
-
-def _csv(lines: Sequence[Sequence[Any]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(lines)
-    return text.getvalue()

@@ -20,23 +20,18 @@ def build_tables(
     """Return the table that the options describe; if they leave its layout open, one per task.
 
     Raises:
-        ValueError: see `build_table`.
+        ValueError: see `make_table`, `add_gain` and `add_differences`.
     """
     if not all(value is None for value in (options.rows, options.columns, options.value)):
-        return [build_table(models, options, weights=weights)]
+        return [_build_table(models, options, weights)]
     tasks = {model.run.task for model in models if model.run.state == "finished"}
     return [
-        build_table(members, replace(options, name=name), weights=weights)
+        _build_table(members, replace(options, name=name), weights)
         for name, members in by_task([m for m in models if m.run.task in tasks], options.name)
     ]
 
 
-def build_table(models: Sequence[ModelRecord], options: TableOptions, *, weights: Weights) -> Table:
-    """Return the table that the options describe.
-
-    Raises:
-        ValueError: see `make_table`, `add_gain` and `add_differences`.
-    """
+def _build_table(models: Sequence[ModelRecord], options: TableOptions, weights: Weights) -> Table:
     columns = _columns(models, options)
     rows = [options.rows] if isinstance(options.rows, str) else options.rows
     table = make_table(
@@ -59,13 +54,7 @@ def build_table(models: Sequence[ModelRecord], options: TableOptions, *, weights
 def columns_over(
     models: Sequence[ModelRecord], key: str, *, metric: str, kind: str = "any"
 ) -> list[Column]:
-    """Return a column for each value of a setting, in order.
-
-    Args:
-        models: whose values are taken.
-        key: of the setting.
-        metric: in all columns.
-        kind: models in the columns: model, average or any.
+    """Return a column with a metric for each value of a setting, in order.
 
     Raises:
         ValueError: a run has no such setting.

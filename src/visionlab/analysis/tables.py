@@ -9,25 +9,19 @@ from visionlab.analysis.metrics import Weights, check_metric, final_metric, high
 from visionlab.analysis.models import ModelRecord, get_setting, varying_settings
 from visionlab.analysis.statistics import mean_by_seed, std
 from visionlab.analysis.values import sort_key
+from visionlab.core.checks import check_positive, check_range
 
 _MAX_NAMED = 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """A column: one metric of some models.
-
-    Attributes:
-        label: heading.
-        metric: `<split>/<name>`.
-        having: settings that a model must have to be included.
-        models: model for the raw model, average for averages, any for both.
-    """
+    """A column: one metric of some models."""
 
     label: str
-    metric: str
-    having: Mapping[str, Any] = field(default_factory=dict)
-    models: str = "any"
+    metric: str  # <split>/<name>
+    having: Mapping[str, Any] = field(default_factory=dict)  # settings that a model must have
+    models: str = "any"  # model for the raw model, average for averages, any for both
 
     def __post_init__(self) -> None:
         if self.models not in ("model", "average", "any"):
@@ -43,17 +37,11 @@ class Column:
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """A metric over seeds.
-
-    Attributes:
-        by_seed: value of each seed.
-        is_best: whether its mean is the best of its column.
-        published: value in the literature, or None.
-    """
+    """A metric over seeds."""
 
     by_seed: Mapping[int, float]
-    is_best: bool = False
-    published: float | None = None
+    is_best: bool = False  # its mean, of all in its column
+    published: float | None = None  # value in the literature
 
     @property
     def mean(self) -> float:
@@ -68,42 +56,26 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """Mean difference of two columns in one row, paired by seed.
-
-    Attributes:
-        row: label of the row.
-        first: label of the column that is subtracted.
-        second: label of the column that it is subtracted from.
-        mean: of the difference.
-        interval: 95 % interval by Student's t, or None for a single seed.
-        num_seeds: seeds that both columns have.
-    """
+    """Mean difference of two columns in one row, second minus first, over the seeds of both."""
 
     row: str
     first: str
     second: str
     mean: float
-    interval: tuple[float, float] | None
+    interval: tuple[float, float] | None  # of 95 % by Student's t, or None for a single seed
     num_seeds: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class NumberFormat:
-    """Number format of a table.
+    """Number format of a table."""
 
-    Attributes:
-        scale: factor on all values, 100 for per cent.
-        decimals: digits after the decimal point.
-    """
-
-    scale: float
-    decimals: int
+    scale: float  # factor on all values, 100 for per cent
+    decimals: int  # digits after the decimal point
 
     def __post_init__(self) -> None:
-        if self.scale <= 0:
-            raise ValueError(f"table.scale must be > 0, got {self.scale}")
-        if not 0 <= self.decimals <= 10:
-            raise ValueError(f"table.decimals must be in [0, 10], got {self.decimals}")
+        check_positive(self, "scale")
+        check_range(self, "[0, 10]", "decimals")
 
     def number(self, value: float, *, signed: bool = False) -> str:
         """Return a value as text."""
@@ -122,27 +94,15 @@ class NumberFormat:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A table.
+    """A table."""
 
-    Attributes:
-        name: stem of its files.
-        row_keys: settings that distinguish rows.
-        rows: labels of the rows.
-        columns: from left to right.
-        cells: by the labels of row and column; empty cells are missing.
-        num_left_out: number of unfinished runs, which are left out.
-        source: of the published numbers, or None.
-        number_format: of all cells.
-        differences: between two of the columns.
-    """
-
-    name: str
-    row_keys: Sequence[str]
-    rows: Sequence[str]
+    name: str  # stem of its files
+    row_keys: Sequence[str]  # settings that distinguish rows
+    rows: Sequence[str]  # labels
     columns: Sequence[Column]
-    cells: Mapping[tuple[str, str], Cell]
-    num_left_out: int
-    source: str | None
+    cells: Mapping[tuple[str, str], Cell]  # by the labels of row and column; no empty ones
+    num_left_out: int  # unfinished runs
+    source: str | None  # of the published values
     number_format: NumberFormat
     differences: Sequence[Difference] = ()
 
@@ -169,15 +129,8 @@ def make_table(
 ) -> Table:
     """Return a table of the finished runs of one task.
 
-    Args:
-        models: of the runs.
-        name: stem of the table's files.
-        rows: settings that distinguish rows.
-        columns: from left to right.
-        weights: last or best.
-        published: values in the literature, by the labels of row and column.
-        source: of the published values, or None.
-        number_format: of all cells.
+    `rows` are the settings that distinguish rows, `published` the values in the literature by the
+    labels of row and column; for the others see `Table`.
 
     Raises:
         ValueError: there are several tasks, or no finished run; a finished run lacks a setting or
@@ -196,22 +149,23 @@ def make_table(
     for model in sorted(finished, key=lambda m: [sort_key(value) for value in values[id(m)]]):
         by_row.setdefault(", ".join(map(value_text, values[id(model)])), []).append(model)
     cells = {
-        (row, column.label): Cell(
-            by_seed=by_seed, published=published.get(row, {}).get(column.label)
-        )
+        (row, column.label): Cell(by_seed=seeds, published=published.get(row, {}).get(column.label))
         for row, members in by_row.items()
         for column in columns
-        if (by_seed := _by_seed(members, column, weights, row))
+        if (seeds := _by_seed(members, column, weights, row))
     }
-    best = {column.label: _best_mean(cells, column) for column in columns}
+    for column in columns:
+        of_column = {key: cell for key, cell in cells.items() if key[1] == column.label}
+        pick = max if higher_is_better(column.metric) else min
+        best = pick((cell.mean for cell in of_column.values()), default=None)
+        for key, cell in of_column.items():
+            cells[key] = replace(cell, is_best=len(of_column) > 1 and cell.mean == best)
     return Table(
         name=name,
         row_keys=rows,
         rows=list(by_row),
         columns=columns,
-        cells={
-            key: replace(cell, is_best=cell.mean == best[key[1]]) for key, cell in cells.items()
-        },
+        cells=cells,
         num_left_out=len({m.run.folder for m in models if m.run.state != "finished"}),
         source=source,
         number_format=number_format,
@@ -241,11 +195,3 @@ def _by_seed(
             f"missing in {', '.join(missing[:_MAX_NAMED])}{others}"
         )
     return mean_by_seed((model.run.seed, value) for model, value in found if value is not None)
-
-
-def _best_mean(cells: Mapping[tuple[str, str], Cell], column: Column) -> float | None:
-    """Return the best mean of a column, or None if there is nothing to compare."""
-    means = [cell.mean for (_, label), cell in cells.items() if label == column.label]
-    if len(means) < 2:
-        return None
-    return max(means) if higher_is_better(column.metric) else min(means)

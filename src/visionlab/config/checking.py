@@ -33,36 +33,30 @@ _SUPPLIED: Mapping[str, Collection[str]] = {
 }
 # settings that stand beside those of a part and belong to the run
 _BESIDE: Mapping[str, Mapping[str, Any]] = {
-    "model": {"checkpoint": str | None, "init_from": str | None, "freeze": list[str]},
+    "model": {"checkpoint": str | None, "init_from": str | None, "freeze": list[str]}
 }
 _NOT_GIVEN = "???"
 
 
-def check_parts(config: Mapping[str, Any], *, parts: Sequence[str]) -> None:
+def check_parts(value: Any, key: str = "", *, parts: Sequence[str]) -> None:
     """Compare every node that has a `_target_` with the signature of its class or function.
 
-    Args:
-        config: plain containers, resolved.
-        parts: packages that may be named besides visionlab.
+    `key` is where the value stands in the configuration, "" for a whole one; `parts` are the
+    packages that may be named besides visionlab.
 
     Raises:
         ValueError: the first thing that is wrong, in the order of the configuration.
     """
-    _check(config, "", parts)
-
-
-def _check(value: Any, key: str, parts: Sequence[str]) -> None:
-    """Check a value and all that is in it; `key` is where it stands, "" at the top."""
     if value == _NOT_GIVEN:
         raise ValueError(f"{key} must be given, got nothing")
     if isinstance(value, list):
         for index, entry in enumerate(value):
-            _check(entry, f"{key}.{index}", parts)
+            check_parts(entry, f"{key}.{index}", parts=parts)
     elif isinstance(value, Mapping):
         if is_part(value):
             _check_part(value, key, _allowed_signature(value, key, parts))
         for name, entry in value.items():
-            _check(entry, _join(key, name), parts)
+            check_parts(entry, _join(key, name), parts=parts)
 
 
 def _allowed_signature(node: Mapping[str, Any], key: str, parts: Sequence[str]) -> Signature:

@@ -57,17 +57,12 @@ class Unfinished(Exception):  # noqa: N818 - others finished
     """Some jobs of a multirun did not finish."""
 
 
-_ENDS = (Unfinished, Interrupted)
-
-
 def register() -> None:
     """Tell Hydra the names and types of settings, and how run folders are named."""
     for name, schema in SCHEMAS.items():
         ConfigStore.instance().store(group="schema", name=name, node=schema, package="_global_")
-    OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
-    OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
-    OmegaConf.register_new_resolver("study_url", study_url, replace=True)
-    OmegaConf.register_new_resolver("study_direction", study_direction, replace=True)
+    for resolver in (run_folder, folder_name, study_url, study_direction):
+        OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
 
 
 @functools.cache  # Hydra resolves it more than once
@@ -86,15 +81,16 @@ def run_folder(resume: str | None, task: str) -> str:
     parent = Path("outputs", task)
     parent.mkdir(parents=True, exist_ok=True)
     stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
-    for number in range(1, sys.maxsize):
-        folder = parent / (stamp if number == 1 else f"{stamp}_{number}")
+    folder, number = parent / stamp, 1
+    while True:
         try:
             folder.mkdir()
         except FileExistsError:
-            continue
-        _made.append(folder)
-        return str(folder)
-    raise AssertionError("unreachable")
+            number += 1
+            folder = parent / f"{stamp}_{number}"
+        else:
+            _made.append(folder)
+            return str(folder)
 
 
 def folder_name(overrides: str) -> str:
@@ -161,9 +157,8 @@ def job(function: Callable[[dict[str, Any], Invocation], Any]) -> Callable[[Dict
                 _log.info("%s", error)
             else:
                 _log.error("error: %s", explain(error))
-            is_job_of_many = HydraConfig.get().mode == RunMode.MULTIRUN
-            if is_job_of_many and not isinstance(error, Interrupted):
-                raise  # to the launcher, which continues with the next job
+                if HydraConfig.get().mode == RunMode.MULTIRUN:
+                    raise  # to the launcher, which continues with the next job
             _discard_unused()
             sys.exit(getattr(error, "exit_code", 1))
 
@@ -194,22 +189,14 @@ def run(main: Callable[[], Any], *, script: str) -> None:
         print("stopped before the run began", file=sys.stderr)  # noqa: T201 - as below
         _discard_unused()
         sys.exit(128 + signal.SIGINT)
-    except (
-        HydraException,
-        OmegaConfBaseException,
-        Unfinished,
-        Interrupted,
-        *USER_ERRORS,
-    ) as error:
+    except (HydraException, OmegaConfBaseException, Unfinished, Interrupted, *USER_ERRORS) as error:
         if traceback:
             raise
         known = functools.partial(_known_settings, script)
         print(f"error: {explain(error, known=known)}", file=sys.stderr)  # noqa: T201 - logging may not be set up
         _discard_unused()
-        refused = isinstance(error, HydraException) and not isinstance(
-            error, InstantiationException
-        )
-        sys.exit(2 if refused else getattr(error, "exit_code", 1))
+        is_refused = isinstance(error, HydraException) and type(error) is not InstantiationException
+        sys.exit(2 if is_refused else getattr(error, "exit_code", 1))
 
 
 def _print_help(script: str) -> None:
@@ -235,10 +222,8 @@ def _known_settings(script: str) -> list[str]:
                 config = compose(script, overrides=overrides, return_hydra_config=True)
             except (HydraException, OmegaConfBaseException):  # one of the choices may be wrong too
                 continue
-            settings = OmegaConf.to_container(config, resolve=False)
-            assert isinstance(settings, dict)
-            named = {str(key): value for key, value in settings.items()}
-            return list(dict.fromkeys([*named, *flatten_config(named)]))
+            settings: Any = OmegaConf.to_container(config, resolve=False)
+            return list(dict.fromkeys([*settings, *flatten_config(settings)]))
     return []
 
 

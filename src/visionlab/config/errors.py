@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from visionlab.config.suggestions import nearest, similar_settings
 from visionlab.core.interrupt import Interrupted
 
+_NOISE = ("To append to your config", "full_key:", "object_type=", "reference_type=", "See https")
 USER_ERRORS = (ValueError, OSError, FloatingPointError, InstantiationException)
 
 
@@ -29,9 +30,7 @@ def check_known(config: DictConfig) -> None:
 def explain(error: BaseException, *, known: Callable[[], Iterable[str]] = tuple) -> str:
     """Return an error as one line: parameter, rule, value got.
 
-    Args:
-        error: any.
-        known: returns the dotted names of all settings, for a question after the nearest.
+    `known` returns the dotted names of all settings, for a question after the nearest.
     """
     if isinstance(error, InstantiationException) and isinstance(error.__cause__, USER_ERRORS):
         return _prefixed(error.__cause__, str(error))
@@ -54,15 +53,8 @@ def _prefixed(error: BaseException, text: str) -> str:
 
 def _explain_hydra(message: str, known: Callable[[], Iterable[str]]) -> str:
     message = message.split("Config search path")[0]
-    noise = (
-        "To append to your config",
-        "full_key:",
-        "object_type=",
-        "reference_type=",
-        "See https",
-    )
     lines = [line.strip().removesuffix(".") for line in message.splitlines()]
-    text = "; ".join(line for line in lines if line and not line.startswith(noise))
+    text = "; ".join(line for line in lines if line and not line.startswith(_NOISE))
     text = re.sub(r"\w+ raised while resolving interpolation: ", "", text.replace(":;", ":"))
     if unknown := re.search(r"Could not override '([\w./@]+)'|Key '(\w+)' not in", message):
         key = unknown[1] or unknown[2]

@@ -37,12 +37,9 @@ _USAGE = """usage: python {script}.py [key=value ...] [--multirun] [--cfg job] [
 
 
 def help_text(script: str, choices: Sequence[str], *, folders: Sequence[Path]) -> str:
-    """Return the help of a script, or of some files of its groups.
+    """Return the help of a script, or of some files of its groups, as `dataset=coco`.
 
-    Args:
-        script: train, eval, tune or plots.
-        choices: files to explain, as `dataset=coco`; none explains the whole script.
-        folders: of configurations: visionlab's `conf` and the user's own.
+    The folders are visionlab's `conf` and the user's own.
 
     Raises:
         ValueError: a choice is not `group=file`.

@@ -32,9 +32,7 @@ def is_part(value: Any) -> bool:
 def evaluate(annotation: ast.expr, look_up: Callable[[str], Any]) -> Any:
     """Return the type hint of an annotation; `Any` for what cannot be told from its text.
 
-    Args:
-        annotation: from source text.
-        look_up: returns the hint of a name that is neither built in nor of `typing`.
+    `look_up` returns the hint of a name that is neither built in nor of `typing`.
     """
     if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
         annotation = ast.parse(annotation.value, mode="eval").body
@@ -75,14 +73,11 @@ def matches(value: Any, hint: Any) -> bool:
     if origin is None or origin in _WORDS:
         return value is None if origin in (None, types.NoneType) else isinstance(value, origin)
     if origin in _LISTS:
-        kinds_of_entries = args[:1] or (Any,)
-        return isinstance(value, list | tuple) and all(
-            matches(each, kinds_of_entries[0]) for each in value
-        )
+        kind = args[0] if args else Any
+        return isinstance(value, list | tuple) and all(matches(each, kind) for each in value)
     if origin in _MAPPINGS:
-        return isinstance(value, Mapping) and all(
-            matches(each, args[1] if args else Any) for each in value.values()
-        )
+        kind = args[1] if args else Any
+        return isinstance(value, Mapping) and all(matches(each, kind) for each in value.values())
     is_class = isinstance(origin, type)
     return not (is_class and issubclass(origin, ExpectedPart | collections.abc.Callable))
 

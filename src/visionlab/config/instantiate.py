@@ -15,12 +15,8 @@ TARGET = "_target_"
 def instantiate_part(settings: Mapping[str, Any], *, key: str, **arguments: Any) -> Any:
     """Build a part: an instance of a class, or a function bound to its settings.
 
-    Which targets may be built at all, `config.checking` decides beforehand.
-
-    Args:
-        settings: plain containers: `_target_`, a dotted path, and arguments for it.
-        key: dotted key of the settings in the configuration, as `model.backbone`.
-        arguments: further ones, which no configuration can hold.
+    Which targets may be built at all, `config.checking` decides beforehand. `key` is where the
+    settings stand in the configuration, as `model.backbone`; `arguments` cannot stand there.
 
     Raises:
         ValueError: a setting is out of range; the message begins with its full key.
@@ -62,21 +58,17 @@ def locate(path: str, *, key: str) -> Callable[..., Any]:
     """
     module, _, name = path.rpartition(".")
     try:
-        target: Callable[..., Any] = getattr(importlib.import_module(module), name)
+        return getattr(importlib.import_module(module), name)  # type: ignore[no-any-return]
     except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(
-            f"{key}.{TARGET} must name a class or function, got {path!r} ({error})"
-        ) from error
-    return target
+        rule = f"{key}.{TARGET} must name a class or function"
+        raise ValueError(f"{rule}, got {path!r} ({error})") from error
 
 
 def _instantiate_nested(value: Any, *, key: str) -> Any:
     if isinstance(value, Mapping):
         if TARGET in value:
             return instantiate_part(value, key=key)
-        return {
-            name: _instantiate_nested(each, key=f"{key}.{name}") for name, each in value.items()
-        }
+        return {name: _instantiate_nested(value[name], key=f"{key}.{name}") for name in value}
     if isinstance(value, list):
         return [_instantiate_nested(each, key=f"{key}.{place}") for place, each in enumerate(value)]
     return value

@@ -35,17 +35,11 @@ _PARTS = ("model.", "optimizer.", "scheduler.", "averaged.", "hparams.")
 
 @dataclass(frozen=True, kw_only=True)
 class Invocation:
-    """How Hydra was called for one job.
+    """How Hydra was called for one job."""
 
-    Attributes:
-        folder: Hydra's output folder.
-        choices: the file chosen for each group.
-        overrides: as given on the command line.
-    """
-
-    folder: Path
-    choices: Mapping[str, str]
-    overrides: Sequence[str]
+    folder: Path  # Hydra's output folder
+    choices: Mapping[str, str]  # the file chosen for each group
+    overrides: Sequence[str]  # as given on the command line
 
     @property
     def composition(self) -> dict[str, Any]:
@@ -71,9 +65,8 @@ def current_invocation() -> Invocation:
 
 def plain(config: DictConfig) -> dict[str, Any]:
     """Return a configuration as plain containers, interpolations resolved."""
-    settings = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(settings, dict)
-    return {str(key): value for key, value in settings.items()}
+    settings: Any = OmegaConf.to_container(config, resolve=True)
+    return dict(settings)
 
 
 def to_yaml(config: Mapping[str, Any]) -> str:
@@ -92,9 +85,7 @@ def resolve_config(config: Mapping[str, Any]) -> dict[str, Any]:
 def logged_hparams(config: Mapping[str, Any], choices: Mapping[str, str]) -> dict[str, float | str]:
     """Return the settings by which runs are compared, as numbers and texts.
 
-    Args:
-        config: of the run, resolved.
-        choices: the file chosen for each group.
+    `choices` are the files chosen for groups.
     """
     own = {
         key: value
@@ -110,10 +101,6 @@ def logged_hparams(config: Mapping[str, Any], choices: Mapping[str, str]) -> dic
 
 def override_saved_config(config: Mapping[str, Any], run: Invocation) -> dict[str, Any]:
     """Return the saved configuration of the run in a folder, with the overrides given now.
-
-    Args:
-        config: composed now, resolved.
-        run: its folder holds the run.
 
     Raises:
         ValueError: an override would change the course of the run.
@@ -136,11 +123,9 @@ def override_saved_config(config: Mapping[str, Any], run: Invocation) -> dict[st
 
 
 def resume_config(requested: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Return the settings with which a job of a sweep resumes in a folder.
+    """Return the settings with which a job of a sweep resumes the run in a folder.
 
-    Args:
-        requested: by the sweep, resolved.
-        folder: holds the run, whose settings stay but for those that change no weight.
+    Those of the run stay, but for those that change no weight, which are as requested.
 
     Raises:
         ValueError: other settings are requested.
@@ -181,15 +166,9 @@ def _changes(requested: Mapping[str, Any], saved: Mapping[str, Any]) -> list[str
 
 def training_key(config: Mapping[str, Any], training_invariant: Sequence[str]) -> str:
     """Return what runs must have in common to share a training: all settings that influence it."""
-    ignored = tuple(training_invariant)
-    return json.dumps(
-        {
-            key: value
-            for key, value in flatten_config(config).items()
-            if not key.startswith(ignored)
-        },
-        sort_keys=True,
-    )
+    ignored, flat = tuple(training_invariant), flatten_config(config)
+    kept = {key: value for key, value in flat.items() if not key.startswith(ignored)}
+    return json.dumps(kept, sort_keys=True)
 
 
 def _set(config: dict[str, Any], dotted: str, value: Any) -> None:

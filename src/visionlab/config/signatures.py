@@ -37,37 +37,22 @@ class UnreadableError(LookupError):
 
 @dataclass(frozen=True, kw_only=True)
 class Parameter:
-    """A parameter of a part.
+    """A parameter of a part; no setting if it is a required positional one of a function."""
 
-    Attributes:
-        hint: type of its values, for `hints.matches`.
-        default: as source text; None if the parameter is required.
-        meaning: from the docstring, on one line; "" if it has none.
-        is_setting: False for what a function is called with by the program, its required positional
-            parameters.
-    """
-
-    hint: Any
-    default: str | None
-    meaning: str
-    is_setting: bool = True
+    hint: Any  # type of its values, for `hints.matches`
+    default: str | None  # as source text; None if the parameter is required
+    meaning: str  # from the docstring, on one line
+    is_setting: bool = True  # False: the program gives it when it calls the function
 
 
 @dataclass(frozen=True, kw_only=True)
 class Signature:
-    """A class or function as its source describes it.
+    """A class or function as its source describes it."""
 
-    Attributes:
-        path: of the definition, where all imports end.
-        summary: first line of the docstring.
-        parameters: by name.
-        accepts_any: whether further names are accepted, or cannot be ruled out.
-    """
-
-    path: str
-    summary: str
+    path: str  # of the definition, where all imports end
+    summary: str  # first line of the docstring
     parameters: Mapping[str, Parameter]
-    accepts_any: bool
+    accepts_any: bool  # further names are accepted, or cannot be ruled out
 
 
 class _Module(NamedTuple):

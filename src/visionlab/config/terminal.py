@@ -19,3 +19,13 @@ class StandardOutput(logging.StreamHandler[TextIO]):
         """Write a record."""
         self.stream = sys.stdout
         super().emit(record)
+
+
+def table_text(table: object, *, width: int) -> str:
+    """Return a table of rich as plain text, at most `width` characters wide."""
+    from rich.console import Console  # logging is set up at each start, tables are rare
+
+    console = Console(width=width, color_system=None)
+    with console.capture() as capture:
+        console.print(table)
+    return capture.get().rstrip()

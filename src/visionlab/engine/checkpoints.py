@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -22,25 +22,6 @@ _log = logging.getLogger(__name__)
 def best_name(name: str) -> str:
     """Return the file stem of a model's best weights: `best` or `<average>_best`."""
     return "best" if name == "model" else f"{name}_best"
-
-
-class CheckpointWriter(Protocol):
-    """Checkpoint protocol of the loop; `Checkpoints` implements it for one run."""
-
-    def due(self) -> bool:
-        """Return whether `last.pt` is due to be written again."""
-
-    def save_last(
-        self,
-        state: TrainState,
-        model: nn.Module,
-        optimizer: Optimizer,
-        averages: Sequence[Average],
-    ) -> None:
-        """Save everything needed to resume from here."""
-
-    def save_model(self, name: str, model: nn.Module, *, step: int) -> None:
-        """Save a model's weights."""
 
 
 class Checkpoints:
@@ -68,11 +49,7 @@ class Checkpoints:
         return self._every_seconds is not None and age >= self._every_seconds
 
     def save_last(
-        self,
-        state: TrainState,
-        model: nn.Module,
-        optimizer: Optimizer,
-        averages: Sequence[Average],
+        self, state: TrainState, model: nn.Module, optimizer: Optimizer, averages: Sequence[Average]
     ) -> None:
         """Write `last.pt` and keep the one before, which `rewind` left intact, as `previous.pt`.
 
@@ -108,19 +85,17 @@ def intact_checkpoints(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     Raises:
         ValueError: there are checkpoints, but all are damaged.
     """
-    errors, num_intact = [], 0
-    for name in (LAST, PREVIOUS):
-        if not (folder / name).exists():
-            continue
+    errors = []
+    names = [name for name in (LAST, PREVIOUS) if (folder / name).exists()]
+    for name in names:
         try:
             content = read_tensors(folder / name, require_checksum=True)
         except ValueError as error:
             _log.warning("%s", error)
             errors.append(str(error))
         else:
-            num_intact += 1
             yield name, content
-    if errors and not num_intact:
+    if names and len(errors) == len(names):
         raise ValueError("; ".join(errors))
 
 

@@ -119,7 +119,6 @@ def _evaluate_batches(
 
 
 def _compute_metrics(task: Task, parts: Sequence[_BatchResult]) -> dict[str, float]:
-    """Return the mean losses and the values of the metric."""
     rows = [torch.stack(list(part.losses.values())) for part in parts if part.losses]
     means = _weighted_means(rows, [len(part.keys) for part in parts])
     values = task.metric.compute()
@@ -171,12 +170,8 @@ def export_predictions(task: Task, results: Mapping[str, Result], folder: Path, 
     """Write the predictions of models on a split in the format of the field, if there is one."""
     if task.export is not None:
         for name, result in results.items():
-            path = task.export(
-                folder / "predictions" / name,
-                split_label(split),
-                result.samples,
-                task.splits[split],
-            )
+            target, samples = folder / "predictions" / name, result.samples
+            path = task.export(target, split_label(split), samples, task.splits[split])
             _log.info("wrote %s", path)
 
 

@@ -16,12 +16,8 @@ def set_train_mode(task: Task, backbone: Iterable[nn.Parameter], *, is_frozen: b
     """Put a task's model in training mode, except for frozen batch norms.
 
     Batch norms with only frozen weights, and all those of a frozen backbone, stay in eval mode:
-    they normalise by their running statistics and do not update them.
-
-    Args:
-        task: provides model and backbone.
-        backbone: parameters of the backbone that train unless it is frozen.
-        is_frozen: whether the backbone is frozen.
+    they normalise by their running statistics and do not update them. `backbone` has the
+    parameters that train unless the backbone is frozen.
     """
     for parameter in backbone:
         parameter.requires_grad_(not is_frozen)

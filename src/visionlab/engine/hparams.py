@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import ClassVar, Literal, get_args
 
+from visionlab.core.checks import check_choice
+
 TrainEvaluation = Literal["none", "plain", "augmented"]
 
 
@@ -72,18 +74,16 @@ class Stop:
 
     def reason(self, *, step: int, seconds: float, epochs_without_improvement: int) -> str | None:
         """Return why training should stop here, or None."""
-        reached = {
-            "max_steps": self.max_steps is not None and step >= self.max_steps,
-            "max_minutes": self.max_minutes is not None and seconds >= 60 * self.max_minutes,
-            "patience_epochs": self.patience_epochs is not None
-            and epochs_without_improvement >= self.patience_epochs,
+        progress = {
+            "max_steps": step,
+            "max_minutes": seconds / 60,
+            "patience_epochs": epochs_without_improvement,
         }
-        named = [
-            f"stop.{name}={getattr(self, name)}"
-            for name, is_reached in reached.items()
-            if is_reached
-        ]
-        return named[0] if named else None
+        for name, done in progress.items():
+            limit = getattr(self, name)
+            if limit is not None and done >= limit:
+                return f"stop.{name}={limit}"
+        return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,10 +103,7 @@ class Evaluation:
 
     def __post_init__(self) -> None:
         _check_positive(self)
-        if self.train not in get_args(TrainEvaluation):
-            raise ValueError(
-                f"train must be one of {', '.join(get_args(TrainEvaluation))}, got {self.train!r}"
-            )
+        check_choice(self, get_args(TrainEvaluation), "train")
 
     def is_due(self, epoch: float, *, epochs: int) -> bool:
         """Return whether to validate after this epoch: at the interval and at the end."""

@@ -17,7 +17,6 @@ from torch.optim import Optimizer
 from visionlab.core import seeding
 from visionlab.core.interrupt import Interrupted, Signals
 from visionlab.core.processes import shard_rows
-from visionlab.engine.checkpoints import CheckpointWriter
 from visionlab.engine.distributed.collectives import all_reduce_max, all_reduce_sum
 from visionlab.engine.distributed.data_parallel import (
     all_reduce_gradients,
@@ -28,6 +27,7 @@ from visionlab.engine.freezing import set_train_mode, trainable_parameters
 from visionlab.engine.hparams import Evaluation, Hparams, Stop
 from visionlab.engine.observers import Observer
 from visionlab.engine.reduction import reduce_losses
+from visionlab.engine.shared_runs import CheckpointWriter
 from visionlab.engine.state import TrainState
 from visionlab.engine.validation import metrics_row, save_best, validate
 from visionlab.optim.averaging import Average
@@ -182,5 +182,5 @@ def _backward(
 
 
 def _lr(optimizer: Optimizer) -> float:
-    """Return the learning rate of the last step, the all_reduce_max one with layer-wise decay."""
+    """Return the learning rate of the last step, the highest one with layer-wise decay."""
     return float(max(group["lr"] for group in optimizer.param_groups))

@@ -3,12 +3,11 @@
 With or without them, a seed gives bit-identical weights.
 """
 
-import functools
 import json
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Protocol
 
 import numpy as np
 from torch import Tensor
@@ -22,24 +21,25 @@ from visionlab.files.run_folder import read_rows
 
 
 class Observer(Protocol):
-    """Observer protocol; an observer must not change training."""
+    """Observer protocol; an observer must not change training. Methods do nothing by default."""
 
     def on_step(self, state: TrainState, *, lr: float, loss: Tensor, num_samples: int) -> None:
         """Handle a finished optimizer step; `loss` is a scalar on the device, maybe non-finite."""
+        return
 
     def on_epoch(self, row: Mapping[str, float], results: Mapping[str, Result]) -> None:
         """Handle the metrics row of an epoch and the validation results by model name."""
+        return
 
     def close(self) -> None:
         """Write what is still buffered."""
+        return
 
 
-class MetricsFile:
+class MetricsFile(Observer):
     """Appends each row to `metrics.jsonl`; non-finite numbers become null.
 
-    Args:
-        path: the file. The first step removes rows after `epoch` and an incomplete last line.
-        epoch: epochs finished so far.
+    The first step removes an incomplete last line and rows after `epoch`, the last finished one.
     """
 
     def __init__(self, path: Path, *, epoch: int) -> None:
@@ -61,9 +61,6 @@ class MetricsFile:
         content = {key: value if math.isfinite(value) else None for key, value in row.items()}
         append_text(self._path, json.dumps(content) + "\n")
 
-    def close(self) -> None:
-        """Do nothing."""
-
     def _trim(self) -> None:
         if not self._is_trimmed:
             rows = [row for row in read_rows(self._path) if row["epoch"] <= self._epoch]
@@ -71,44 +68,26 @@ class MetricsFile:
             self._is_trimmed = True
 
 
-class Predictions:
-    """Writes the metric's per-sample results on validation to `<epoch>_<model>.npz`.
-
-    Args:
-        folder: `predictions/` of the run.
-    """
+class Predictions(Observer):
+    """Writes the metric's per-sample results on validation to `<epoch>_<model>.npz`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
 
-    def on_step(self, state: TrainState, *, lr: float, loss: Tensor, num_samples: int) -> None:
-        """Do nothing."""
-
     def on_epoch(self, row: Mapping[str, float], results: Mapping[str, Result]) -> None:
         """Write one file per model; an epoch that a rule cut short has its number rounded up."""
         for name, result in results.items():
-            arrays = {key: tensor.cpu().numpy() for key, tensor in result.samples.items()}
             path = self._folder / f"{math.ceil(row['epoch']):04d}_{name}.npz"
-            write_file(path, functools.partial(_write_arrays, arrays=arrays))
-
-    def close(self) -> None:
-        """Do nothing."""
+            _write_arrays(path, result.samples)
 
 
-class Pictures:
-    """Keeps the model's latest validation samples and draws them at the end.
-
-    Args:
-        draw: writes pictures of samples.
-    """
+class Pictures(Observer):
+    """Keeps the model's latest validation samples and draws them at the end."""
 
     def __init__(self, draw: Callable[[dict[str, Tensor]], None]) -> None:
         self._draw = draw
         self._samples: dict[str, Tensor] | None = None
-
-    def on_step(self, state: TrainState, *, lr: float, loss: Tensor, num_samples: int) -> None:
-        """Do nothing."""
 
     def on_epoch(self, row: Mapping[str, float], results: Mapping[str, Result]) -> None:
         """Keep the newest samples."""
@@ -120,11 +99,8 @@ class Pictures:
         if self._samples is not None:
             self._draw(self._samples)
 
-    def close(self) -> None:
-        """Do nothing."""
 
-
-class TensorBoard:
+class TensorBoard(Observer):
     """Logs each row over steps, under the keys of the row; lists the run under HParams.
 
     The HParams tab finds the settings and metrics to compare from all runs by itself: an experiment
@@ -148,9 +124,6 @@ class TensorBoard:
             self._writer.file_writer.add_summary(begin)
             self._writer.flush()
 
-    def on_step(self, state: TrainState, *, lr: float, loss: Tensor, num_samples: int) -> None:
-        """Do nothing."""
-
     def on_epoch(self, row: Mapping[str, float], results: Mapping[str, Result]) -> None:
         """Add a point to each curve."""
         for name, value in row.items():
@@ -170,5 +143,6 @@ class TensorBoard:
         self._writer.close()
 
 
-def _write_arrays(file: BinaryIO, *, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
-    np.savez_compressed(file, allow_pickle=False, **arrays)
+def _write_arrays(path: Path, samples: Mapping[str, Tensor]) -> None:
+    arrays = {key: tensor.cpu().numpy() for key, tensor in samples.items()}
+    write_file(path, lambda file: np.savez_compressed(file, allow_pickle=False, **arrays))

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 from torch import Tensor
 
+from visionlab.config.terminal import table_text
 from visionlab.core.processes import rank
 from visionlab.engine.evaluation import Result
 from visionlab.engine.state import TrainState
@@ -21,11 +22,8 @@ _log = logging.getLogger(__name__)
 class Terminal:
     """Logs one line per epoch; on a terminal, shows a bar with loss, rate, speed and time left.
 
-    Args:
-        state: where the run starts.
-        total_steps: optimizer steps of the whole run.
-        epochs: epochs of the whole run.
-        monitor: the validation metric that the line shows for each model.
+    The line has the validation metric `monitor` of each model. Steps and epochs are those of the
+    whole run, which starts, or resumes, at `state`.
     """
 
     def __init__(self, state: TrainState, *, total_steps: int, epochs: int, monitor: str) -> None:
@@ -68,18 +66,14 @@ class Terminal:
 
     def on_epoch(self, row: Mapping[str, float], results: Mapping[str, Result]) -> None:
         """Log one line; images/s covers training only, the seconds the whole epoch."""
-        train = [
-            f"{name} {row[f'train/{name}']:.4f}"
-            for name in dict.fromkeys(("loss", self._monitor))
-            if f"train/{name}" in row
-        ]
+        train = [name for name in dict.fromkeys(("loss", self._monitor)) if f"train/{name}" in row]
         val = [f"{name} {each.metrics[self._monitor]:.4f}" for name, each in results.items()]
         now = time.monotonic()
         speed = self._num_samples / max(self._stepped - self._epoch_started, 1e-9)
         parts = [
             f"epoch {row['epoch']:.4g}/{self._epochs}",
             f"lr {row['lr']:.3g}",
-            *[f"train {each}" for each in train],
+            *[f"train {name} {row[f'train/{name}']:.4f}" for name in train],
             *([f"val {self._monitor}:", *val] if val else []),
             f"{now - self._epoch_started:.1f} s",
             f"{speed:,.0f} images/s",
@@ -95,16 +89,12 @@ class Terminal:
 def log_metrics(results: Mapping[str, Mapping[str, Mapping[str, float]]]) -> None:
     """Log the metrics on each split as a table, with one row per model or, if wide, per metric."""
     for split, models in results.items():
-        names = list(next(iter(models.values()), {}))
-        if len(names) <= _MAX_COLUMNS:
-            table = Table("", *names, title=split, title_justify="left")
-            for model, metrics in models.items():
-                table.add_row(model, *(f"{metrics[name]:.4f}" for name in names))
-        else:
-            table = Table("", *models, title=split, title_justify="left")
-            for name in names:
-                table.add_row(name, *(f"{metrics[name]:.4f}" for metrics in models.values()))
-        console = Console(width=100, color_system=None)
-        with console.capture() as capture:
-            console.print(table)
-        _log.info("%s", capture.get().rstrip())
+        rows = models
+        if len(next(iter(models.values()), {})) > _MAX_COLUMNS:
+            names = next(iter(models.values()))
+            rows = {name: {model: models[model][name] for model in models} for name in names}
+        columns = list(next(iter(rows.values()), {}))
+        table = Table("", *columns, title=split, title_justify="left")
+        for label, values in rows.items():
+            table.add_row(label, *(f"{values[column]:.4f}" for column in columns))
+        _log.info("%s", table_text(table, width=100))

@@ -1,7 +1,5 @@
 """Observer of a range test: records rate and loss of each step."""
 
-import csv
-import io
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +11,7 @@ from torch import Tensor
 from visionlab.core.range_test import smooth, suggest_lr
 from visionlab.engine.evaluation import Result
 from visionlab.engine.state import TrainState
-from visionlab.files.atomic import write_text
+from visionlab.files.atomic import csv_text, write_text
 from visionlab.files.run_folder import RangeTestPoint, read_range_test
 
 _READ_EVERY_STEPS = 64
@@ -60,22 +58,17 @@ class RangeCurve:
         self._read()
         if not self._points:
             return
-        lrs = [point.lr for point in self._points]
-        losses = [point.loss for point in self._points]
+        lrs, losses = [point.lr for point in self._points], [point.loss for point in self._points]
         means = smooth(losses)
         self._write(means)
         found = suggest_lr(lrs, means)
         self._draw(lrs=lrs, losses=losses, smoothed=means, suggestion=found)
         if found is None:
-            _log.info(
-                "range test: no suggestion, the loss does not fall or there are too few steps"
-            )
+            text = "no suggestion, the loss does not fall or there are too few steps"
         else:
-            direction = "up" if lrs[-1] > lrs[0] else "down"
-            _log.info(
-                "range test: going %s from %.3g to %.3g, the loss falls fastest at lr %.2g",
-                *(direction, lrs[0], lrs[-1], found),
-            )
+            text = f"going {'up' if lrs[-1] > lrs[0] else 'down'} from {lrs[0]:.3g} "
+            text += f"to {lrs[-1]:.3g}, the loss falls fastest at lr {found:.2g}"
+        _log.info("range test: %s", text)
 
     def _read(self) -> None:
         if self._pending:
@@ -87,8 +80,5 @@ class RangeCurve:
             self._pending = []
 
     def _write(self, means: Sequence[float]) -> None:
-        text = io.StringIO()
-        rows = csv.writer(text, lineterminator="\n")
-        rows.writerow(_HEADER)
-        rows.writerows((*point, mean) for point, mean in zip(self._points, means, strict=True))
-        write_text(self._path, text.getvalue())
+        rows = [(*point, mean) for point, mean in zip(self._points, means, strict=True)]
+        write_text(self._path, csv_text([_HEADER, *rows]))

@@ -20,7 +20,7 @@ def reduce_losses(
     """
     if band is None:
         named = {name: value.mean() if value.ndim else value for name, value in losses.items()}
-        return {"loss": sum_scalars(named), **named}
+        return {"loss": torch.stack(list(named.values())).sum(), **named}
     sums = loss_per_sample(losses)
     assert sums is not None, "a band needs one loss per sample"
     kept = sums.detach().argsort(descending=True, stable=True)[kept_ranks(band, len(sums))]
@@ -33,11 +33,6 @@ def loss_per_sample(losses: Mapping[str, Tensor]) -> Tensor | None:
     if not losses or any(value.ndim == 0 for value in losses.values()):
         return None
     return torch.stack(list(losses.values())).float().sum(dim=0)
-
-
-def sum_scalars(scalars: Mapping[str, Tensor]) -> Tensor:
-    """Return the sum of named scalars."""
-    return torch.stack(list(scalars.values())).sum()
 
 
 def kept_ranks(band: Sequence[float], num_samples: int) -> slice:

@@ -23,10 +23,7 @@ START = Position(0, 0)
 
 
 def common_resume_points(folders: Sequence[Path]) -> list[tuple[Position, list[Path]]]:
-    """Group runs by the position from which they can resume together.
-
-    Args:
-        folders: `checkpoints/` of each run, existing or not.
+    """Group the folders `checkpoints/` of runs by the position from which they resume together.
 
     Raises:
         ValueError: all checkpoints of a run are damaged.

@@ -6,6 +6,7 @@ its own names, so its files are bit-identical to those of a separate run.
 """
 
 import copy
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -18,11 +19,11 @@ from visionlab.engine.checkpoints import Checkpoints, best_name
 from visionlab.engine.evaluation import Result
 from visionlab.engine.observers import Observer
 from visionlab.engine.state import TrainState
-from visionlab.engine.validation import rename_models
 from visionlab.optim.averaging import Average
 
 Value = TypeVar("Value")
 Names = Mapping[str, str]  # of a run's models: shared name -> name in the run
+_MODEL_KEY = re.compile(r"(norm/(?:model_minus_)?|val/)(?P<name>[^/]+)((?:/.*)?)")
 
 
 def unique_names(averages: Sequence[Sequence[Average]]) -> list[dict[str, Average]]:
@@ -54,11 +55,7 @@ def saved_names(names: Names) -> Names:
 
 
 class SharedCheckpoints:
-    """Writes the checkpoints of all runs of a training, one run after another.
-
-    Args:
-        runs: names of the models and checkpoints of each run.
-    """
+    """Writes the checkpoints of all runs of a training, one run after another."""
 
     def __init__(self, runs: Sequence[tuple[Names, Checkpoints]]) -> None:
         self._runs = runs
@@ -68,11 +65,7 @@ class SharedCheckpoints:
         return any(checkpoints.due() for _, checkpoints in self._runs)
 
     def save_last(
-        self,
-        state: TrainState,
-        model: nn.Module,
-        optimizer: Optimizer,
-        averages: Sequence[Average],
+        self, state: TrainState, model: nn.Module, optimizer: Optimizer, averages: Sequence[Average]
     ) -> None:
         """Write `last.pt` of every run; see `Checkpoints.save_last`."""
         for names, checkpoints in self._runs:
@@ -90,13 +83,11 @@ class SharedCheckpoints:
                 checkpoints.save_model(saved_names(names)[name], model, step=step)
 
 
-class RunObserver:
-    """Passes to an observer of one run only what concerns that run.
+CheckpointWriter = Checkpoints | SharedCheckpoints
 
-    Args:
-        observer: the observer.
-        names: names of the run's models.
-    """
+
+class RunObserver:
+    """Passes to an observer of one run only what concerns that run."""
 
     def __init__(self, observer: Observer, names: Names) -> None:
         self._observer = observer
@@ -108,15 +99,28 @@ class RunObserver:
 
     def on_epoch(self, row: Mapping[str, float], results: Mapping[str, Result]) -> None:
         """Pass on the run's part of the row and of the results."""
-        self._observer.on_epoch(rename_models(row, self._names), to_run_names(results, self._names))
+        self._observer.on_epoch(
+            _rename_models(row, self._names), to_run_names(results, self._names)
+        )
 
     def close(self) -> None:
         """Close the observer."""
         self._observer.close()
 
 
+def _rename_models(row: Mapping[str, float], names: Names) -> dict[str, float]:
+    """Rename the models in the keys of a metrics row and drop the keys of other models."""
+    renamed = {}
+    for key, value in row.items():
+        match = _MODEL_KEY.fullmatch(key)
+        if match is None:
+            renamed[key] = value
+        elif match["name"] in names:
+            renamed[match[1] + names[match["name"]] + match[3]] = value
+    return renamed
+
+
 def _renamed(average: Average, name: str) -> Average:
-    """Return a shallow copy of an average under another name."""
     renamed = copy.copy(average)
     renamed.name = name
     return renamed

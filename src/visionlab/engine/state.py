@@ -12,6 +12,7 @@ from visionlab.engine.hparams import Stop
 from visionlab.optim.plateau import PlateauState
 
 CHECK_EVERY_STEPS = 8
+_COUNTERS = ("step", "epoch", "epoch_step", "seconds", "row_step")
 
 
 @dataclass(kw_only=True)
@@ -81,38 +82,22 @@ class RunningMeans:
 
 @dataclass(kw_only=True)
 class TrainState:
-    """Progress of a run.
+    """Progress of a run."""
 
-    Attributes:
-        step: optimizer steps done.
-        epoch: epochs finished.
-        epoch_step: optimizer steps done in the current epoch.
-        seconds: training time over all resumes.
-        means: means of losses and extra scalars in the current epoch.
-        row_step: step after which the last metrics row was written.
-        best: best metric by model name (`model`, `ema_0.999`, ...).
-        plateau: state of a `Plateau` schedule; its factor multiplies the learning rate.
-        stopped: why training ended early, or None.
-    """
-
-    step: int = 0
-    epoch: int = 0
-    epoch_step: int = 0
-    seconds: float = 0.0
-    row_step: int = 0
-    means: RunningMeans = field(default_factory=RunningMeans)
-    best: dict[str, Best] = field(default_factory=dict)
-    plateau: PlateauState = field(default_factory=PlateauState)
-    stopped: str | None = None
+    step: int = 0  # optimizer steps done
+    epoch: int = 0  # epochs finished
+    epoch_step: int = 0  # optimizer steps done in the current epoch
+    seconds: float = 0.0  # training time over all resumes
+    row_step: int = 0  # step after which the last metrics row was written
+    means: RunningMeans = field(default_factory=RunningMeans)  # of scalars in the current epoch
+    best: dict[str, Best] = field(default_factory=dict)  # by model name: model, ema_0.999, ...
+    plateau: PlateauState = field(default_factory=PlateauState)  # its factor multiplies the rate
+    stopped: str | None = None  # why training ended early
 
     def state_dict(self) -> dict[str, Any]:
         """Return plain containers, for a checkpoint."""
         return {
-            "step": self.step,
-            "epoch": self.epoch,
-            "epoch_step": self.epoch_step,
-            "seconds": self.seconds,
-            "row_step": self.row_step,
+            **{name: getattr(self, name) for name in _COUNTERS},
             "means": self.means.state_dict(),
             "best": {name: asdict(best) for name, best in self.best.items()},
             "plateau": asdict(self.plateau),
@@ -122,11 +107,7 @@ class TrainState:
     def from_state_dict(cls, content: Mapping[str, Any]) -> Self:
         """Restore progress from the result of `state_dict`."""
         return cls(
-            step=content["step"],
-            epoch=content["epoch"],
-            epoch_step=content["epoch_step"],
-            seconds=content["seconds"],
-            row_step=content["row_step"],
+            **{name: content[name] for name in _COUNTERS},
             means=RunningMeans.from_state_dict(content["means"]),
             best={name: Best(**best) for name, best in content["best"].items()},
             plateau=PlateauState(**content.get("plateau", {})),  # older checkpoints have none

@@ -1,7 +1,6 @@
 """Validation after an epoch: metrics of the model and its averages, and the best weights."""
 
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from torch import nn
@@ -9,15 +8,14 @@ from torch import nn
 from visionlab.core import seeding
 from visionlab.core.interrupt import Signals
 from visionlab.core.processes import shard_rows
-from visionlab.engine.checkpoints import CheckpointWriter, best_name
+from visionlab.engine.checkpoints import best_name
 from visionlab.engine.distributed.data_parallel import broadcast_buffers
 from visionlab.engine.evaluation import Result, evaluate
 from visionlab.engine.hparams import Evaluation, Hparams
+from visionlab.engine.shared_runs import CheckpointWriter
 from visionlab.engine.state import Best, TrainState
 from visionlab.optim.averaging import Average, recompute_buffers, weight_distance, weight_norm
 from visionlab.task import Autocast, Batch, Task
-
-_MODEL_KEY = re.compile(r"(norm/(?:model_minus_)?|val/)(?P<name>[^/]+)((?:/.*)?)")
 
 
 def named_models(model: nn.Module, averages: Sequence[Average]) -> dict[str, nn.Module]:
@@ -91,28 +89,10 @@ def metrics_row(
     row["norm/model"] = weight_norm(model).item()
     for average in averages:
         row[f"norm/{average.name}"] = weight_norm(average.module).item()
-        distance = weight_distance(average.module, model)
-        row[f"norm/model_minus_{average.name}"] = distance.item()
+        row[f"norm/model_minus_{average.name}"] = weight_distance(average.module, model).item()
     for name, result in results.items():
         row |= {f"val/{name}/{metric}": value for metric, value in result.metrics.items()}
     return row
-
-
-def rename_models(row: Mapping[str, float], names: Mapping[str, str]) -> dict[str, float]:
-    """Rename the models in the keys of a metrics row and drop the keys of other models.
-
-    Args:
-        row: from `metrics_row`.
-        names: new names of the models to keep.
-    """
-    renamed = {}
-    for key, value in row.items():
-        match = _MODEL_KEY.fullmatch(key)
-        if match is None:
-            renamed[key] = value
-        elif match["name"] in names:
-            renamed[match[1] + names[match["name"]] + match[3]] = value
-    return renamed
 
 
 def save_best(

@@ -3,10 +3,12 @@
 Imports no torch; `tensors` writes tensor files.
 """
 
+import csv
+import io
 import json
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -38,6 +40,13 @@ def append_text(path: Path, text: str) -> None:
             file.write(text)
     except OSError as error:
         raise OSError(f"{path} cannot be written, {_reason(error)}") from error
+
+
+def csv_text(rows: Iterable[Iterable[Any]]) -> str:
+    """Return rows as CSV."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -12,21 +12,13 @@ Problem = tuple[str, str]  # the broken rule, what the file has instead
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """Result of a check.
+    """Result of a check."""
 
-    Attributes:
-        summary: the first lines.
-        unit: plural noun for what is counted, for example "places".
-        problems: the first few violations of each broken rule.
-        counts: number of violations of each rule.
-        notes: remarks that do not make the file invalid.
-    """
-
-    summary: Sequence[str]
-    unit: str
-    problems: Mapping[str, Sequence[str]]
-    counts: Mapping[str, int]
-    notes: Sequence[str]
+    summary: Sequence[str]  # the first lines
+    unit: str  # plural noun for what is counted, for example "places"
+    problems: Mapping[str, Sequence[str]]  # the first few violations of each broken rule
+    counts: Mapping[str, int]  # violations of each rule
+    notes: Sequence[str]  # remarks that do not make the file invalid
 
     @property
     def is_valid(self) -> bool:

@@ -3,7 +3,8 @@
 import csv
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -48,6 +49,11 @@ def flatten_config(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any
         else:
             flat[f"{prefix}{key}"] = value
     return flat
+
+
+def count_states(states: Iterable[str]) -> str:
+    """Return how many runs are in each state, for example `3 finished, 1 failed`."""
+    return ", ".join(f"{number} {state}" for state, number in Counter(states).most_common())
 
 
 class RangeTestPoint(NamedTuple):

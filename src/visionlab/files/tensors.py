@@ -22,12 +22,7 @@ _CHUNK = 1 << 20
 
 
 def write_tensors(path: Path, content: Mapping[str, Any], *, backup: Path | None = None) -> None:
-    """Write tensors and plain containers to `path` atomically.
-
-    Args:
-        path: the file to write.
-        content: what to write.
-        backup: where to keep the previous file, or None to drop it.
+    """Write tensors and plain containers to `path` atomically; keep the old file as `backup`.
 
     Raises:
         OSError: the file cannot be written; the old one is untouched.
@@ -45,11 +40,7 @@ def write_tensors(path: Path, content: Mapping[str, Any], *, backup: Path | None
 
 
 def read_tensors(path: Path, *, require_checksum: bool) -> dict[str, Any]:
-    """Read a tensor file to the CPU.
-
-    Args:
-        path: a file of `write_tensors`, or of `torch.save` if no checksum is required.
-        require_checksum: whether to refuse a file without a checksum.
+    """Read a file of `write_tensors`, or of `torch.save` if no checksum is required, to the CPU.
 
     Raises:
         FileNotFoundError: there is no such file.

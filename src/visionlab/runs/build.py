@@ -81,22 +81,12 @@ def check_tasks(config: Mapping[str, Any]) -> None:
 
 def _task_parts(settings: Mapping[str, Any]) -> TaskParts:
     """Build the parts of a task that can be built without its data, and bind the others."""
-    extra_scalars, predict = (
-        instantiate_part(settings[name], key=f"task.{name}")
-        for name in ("extra_scalars", "predict")
-    )
-    metric, draw = (bind_part(settings[name], key=f"task.{name}") for name in ("metric", "draw"))
-    export = settings["export"] and bind_part(settings["export"], key="task.export")
-    return TaskParts(
-        name=settings["name"],
-        monitor=settings["monitor"],
-        mode=settings["mode"],
-        extra_scalars=extra_scalars,
-        predict=predict,
-        metric=metric,
-        draw=draw,
-        export=export,
-    )
+    parts = {name: settings[name] for name in ("name", "monitor", "mode")}
+    for name in ("extra_scalars", "predict"):
+        parts[name] = instantiate_part(settings[name], key=f"task.{name}")
+    for name in ("metric", "draw", "export"):
+        parts[name] = settings[name] and bind_part(settings[name], key=f"task.{name}")
+    return TaskParts(**parts)
 
 
 def _model(settings: Mapping[str, Any]) -> Callable[..., nn.Module]:
@@ -126,6 +116,18 @@ def without_initial_weights(config: Mapping[str, Any]) -> dict[str, Any]:
         part.update({key: None for key in part if key in ("checkpoint", "init_from")})
         part.update({key: False for key in part if key == "pretrained"})
     return changed
+
+
+def set_dataset_root(config: Mapping[str, Any], root: str | None) -> None:
+    """Change where the data of a run is now, unless `root` is None.
+
+    Raises:
+        ValueError: the data set of the run has no root.
+    """
+    if root is not None:
+        if "root" not in config["dataset"]:
+            raise ValueError(f"dataset.root must belong to the run's data set, got {root}")
+        config["dataset"]["root"] = root
 
 
 def build_data(experiment: Experiment, device: torch.device) -> Data:

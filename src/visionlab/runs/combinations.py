@@ -13,12 +13,7 @@ from visionlab.task import Task
 
 
 def check_combinations(experiment: Experiment, task: Task, averages: Sequence[Average]) -> None:
-    """Refuse settings that do not fit together, or do not fit the task.
-
-    Args:
-        experiment: checked part by part.
-        task: built from it.
-        averages: of the task's model.
+    """Refuse settings of an experiment that do not fit together, or do not fit its task.
 
     Raises:
         ValueError: the message names the key, the rule and the value.

@@ -28,6 +28,7 @@ from visionlab.runs.build import (
     build_experiment,
     build_task,
     check_classes,
+    set_dataset_root,
     without_initial_weights,
 )
 from visionlab.task import Autocast, Task
@@ -37,21 +38,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationOptions:
-    """What is evaluated, and how.
-
-    Attributes:
-        run: a run folder, all of whose models are evaluated, or None.
-        checkpoint: the file of one model, or None.
-        split: test, val, train_plain, or train (augmented).
-        dataset_root: where the data is now, or None if it is where the run found it.
-        views: by name; predictions are their weighted mean. None shows images as they are.
-        submission: only write predictions in the field's own format: no metrics.
-        device: auto, cpu, cuda or cuda:N.
-        batch_size: samples of one forward pass; None takes the run's own, likewise the next two.
-        precision: fp32 or bf16.
-        threads: of torch on the CPU.
-        parts: packages outside visionlab whose parts may be built.
-    """
+    """What is evaluated, and how; `config.schemas.Eval` explains the settings."""
 
     run: Path | None
     checkpoint: Path | None
@@ -79,9 +66,7 @@ class EvaluationOptions:
 
 
 def evaluation_options(config: Mapping[str, Any]) -> EvaluationOptions:
-    """Return the options that a composed configuration of `eval.py` holds.
-
-    Without a run and a checkpoint it is the newest run below `outputs/`.
+    """Return the options that a configuration of `eval.py` holds, by default of the newest run.
 
     Raises:
         ValueError: an option is out of range, or there is no run.
@@ -90,7 +75,12 @@ def evaluation_options(config: Mapping[str, Any]) -> EvaluationOptions:
         Path(config[key]).expanduser() if config[key] else None for key in ("run", "checkpoint")
     )
     if run is None and checkpoint is None:
-        run = _newest_run()
+        run = newest_run(Path())
+        if run is None:
+            raise ValueError(
+                "run must be a run folder, got none below outputs/; start with: python train.py"
+            )
+        _log.info("run=%s, the newest", run)
     views = config["views"] and {
         name: _view(name, settings) for name, settings in config["views"].items()
     }
@@ -102,16 +92,6 @@ def evaluation_options(config: Mapping[str, Any]) -> EvaluationOptions:
         dataset_root=config["dataset"]["root"],
         **{key: config[key] for key in keys},
     )
-
-
-def _newest_run() -> Path:
-    run = newest_run(Path())
-    if run is None:
-        raise ValueError(
-            "run must be a run folder, got none below outputs/; start with: python train.py"
-        )
-    _log.info("run=%s, the newest", run)
-    return run
 
 
 def _view(name: str, settings: Mapping[str, Any]) -> View:
@@ -144,12 +124,7 @@ def evaluate_run(options: EvaluationOptions) -> None:
     if num_processes() > 1:
         raise ValueError(f"torchrun must start one process of eval.py, got {num_processes()}")
     saved = _read_run(options.run) if options.run else _read_model(options.checkpoint or Path())
-    if options.dataset_root is not None:
-        if "root" not in saved.config["dataset"]:
-            raise ValueError(
-                f"dataset.root must belong to the run's data set, got {options.dataset_root}"
-            )
-        saved.config["dataset"]["root"] = options.dataset_root
+    set_dataset_root(saved.config, options.dataset_root)
     ready = _prepare(options, saved)
     with Signals() as signals:
         if options.views is None:
@@ -202,14 +177,13 @@ def _evaluate(options: EvaluationOptions, saved: _Saved, ready: _Ready, signals:
     if options.submission:
         export_predictions(task, results, run or Path(), split)
         return
+    label = split_label(split)
     metrics = {name: result.metrics for name, result in results.items()}
-    log_metrics({split_label(split): metrics})
+    log_metrics({label: metrics})
     if run:
-        write_json(run / f"evaluation_{split_label(split)}.json", metrics)
+        write_json(run / f"evaluation_{label}.json", metrics)
         for name, result in results.items():
-            task.draw(
-                run / "pictures" / split_label(split) / name, result.samples, task.splits[split]
-            )
+            task.draw(run / "pictures" / label / name, result.samples, task.splits[split])
         export_predictions(task, results, run, split)
 
 
@@ -220,11 +194,7 @@ def _evaluate_views(
     assert options.run is not None
     assert options.views is not None
     task, split, folder = ready.task, split_label(options.split), options.run / "predictions"
-    cache_key = {
-        "dataset": saved.config["dataset"],
-        "split": options.split,
-        "precision": ready.precision,
-    }
+    dataset, precision = saved.config["dataset"], ready.precision
     results = {}
     for model, weights in saved.models.items():
         task.model.load_state_dict(weights)
@@ -234,16 +204,14 @@ def _evaluate_views(
             task.splits[options.split],  # type: ignore[arg-type]
             options.views,
             folder=folder / model / f"{split}_views",
-            cache_key=cache_key,
+            cache_key={"dataset": dataset, "split": options.split, "precision": precision},
             batch_size=ready.batch_size,
             autocast=ready.autocast,
             check=signals.check,
         )
         if task.export is not None:
-            samples = results[model].samples
-            path = task.export(
-                folder / f"{model}_views", split, samples, task.splits[options.split]
-            )
+            target, samples = folder / f"{model}_views", results[model].samples
+            path = task.export(target, split, samples, task.splits[options.split])
             _log.info("wrote %s", path)
     return results
 
@@ -265,8 +233,7 @@ def _report_views(
         log_metrics({f"{metric} of {model} on {split}": rows})
         _log.info("%s", result.describe_gain(metric))
     content = {
-        model: {"alone": result.alone, "running": result.running}
-        for model, result in results.items()
+        model: {"alone": each.alone, "running": each.running} for model, each in results.items()
     }
     weights = {name: view.weight for name, view in views.items()}
     write_json(options.run / f"views_{split}.json", {"weights": weights, "models": content})

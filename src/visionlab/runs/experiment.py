@@ -50,16 +50,7 @@ class TaskParts:
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """Where and how a run computes.
-
-    Attributes:
-        device: auto, cpu, cuda or cuda:N.
-        precision: fp32, or bf16 for forward passes in bfloat16.
-        threads: of torch on the CPU; None leaves torch's own number.
-        compile: compile the model with torch.compile.
-        channels_last: keep weights, and with them activations, in channels-last memory order.
-        sync_batch_norm: compute batch-norm statistics over the batches of all processes.
-    """
+    """Where and how a run computes; `config.schemas.Train` explains the settings."""
 
     device: str
     precision: str
@@ -71,16 +62,9 @@ class Machine:
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """One run: its configuration and the parts that it asks for.
+    """One run: its configuration and the parts that it asks for."""
 
-    Attributes:
-        config: resolved, as plain containers; `config.yaml` and every checkpoint hold it.
-        seed: of everything random.
-        every_minutes: the age at which `last.pt` is written within an epoch, or None for never.
-        observers: by name; each is built with the run's folder.
-    """
-
-    config: Mapping[str, Any]
+    config: Mapping[str, Any]  # resolved; `config.yaml` and every checkpoint hold it
     seed: int
     machine: Machine
     task: TaskParts
@@ -95,10 +79,10 @@ class Experiment:
     dataset: Callable[..., Data]
     model: Callable[..., nn.Module]
     initial_weights: InitialWeights
-    every_minutes: float | None
+    every_minutes: float | None  # age at which `last.pt` is written within an epoch
     tensorboard: bool
     save_predictions: bool
-    observers: Mapping[str, Callable[..., Observer]]
+    observers: Mapping[str, Callable[..., Observer]]  # by name; built with the run's folder
 
 
 def training_invariant_keys(experiment: Experiment) -> list[str]:

@@ -18,7 +18,6 @@ from visionlab.engine.shared_runs import to_run_names
 from visionlab.files.atomic import write_text
 from visionlab.files.run_folder import read_record
 from visionlab.optim.schedules import RangeTest
-from visionlab.runs.experiment import Experiment
 from visionlab.runs.record import Record
 from visionlab.runs.results import chosen
 from visionlab.runs.training import Run, Training
@@ -49,7 +48,8 @@ def describe_start(training: Training) -> None:
     """Log data, model and machine of a training, a line each."""
     data, model = training.data, training.task.model
     sizes = [f"{name} {value}" for name, value in data.sizes.items() if isinstance(value, int)]
-    _log.info("data: %s", ", ".join([*_location(training.experiment), *sizes]))
+    root = training.experiment.config["dataset"].get("root")
+    _log.info("data: %s", ", ".join(filter(None, [root, *sizes])))
     for part in [name for name in ("train", "val", "test") if name in data.splits]:
         counts = _describe_counts(data.class_names, data.class_counts.get(part, []))
         _log.info("  %s: %s images%s", part, f"{len(data.splits[part]):,}", counts)
@@ -61,11 +61,6 @@ def describe_start(training: Training) -> None:
     _log.info("model: %s, %s parameters%s", type(model).__name__, f"{total:,}", frozen)
     machine = training.experiment.machine
     _log.info("%s on %s, %s", training.task.name, training.device, machine.precision)
-
-
-def _location(experiment: Experiment) -> list[str]:
-    root = experiment.config["dataset"].get("root")
-    return [str(root)] if root else []
 
 
 def _describe_counts(class_names: Sequence[str], counts: Sequence[int]) -> str:
@@ -131,9 +126,9 @@ def run_observers(run: Run, training: Training) -> list[Observer]:
             )
         )
     if isinstance(experiment.scheduler, RangeTest):
-        from visionlab.analysis.figures.range_test_curve import draw_range_test
+        from visionlab.analysis.figures.range_test import write_range_test
 
-        draw = functools.partial(draw_range_test, run.folder / "pictures" / "range_test.png")
+        draw = functools.partial(write_range_test, run.folder / "pictures" / "range_test.png")
         observers.append(RangeCurve(run.folder / "range_test.csv", step=state.step, draw=draw))
     own = [make(folder=run.folder) for make in experiment.observers.values()]
     return [*observers, *own]

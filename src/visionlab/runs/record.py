@@ -2,7 +2,6 @@
 
 import hashlib
 import importlib.util
-import json
 import logging
 import subprocess
 import time
@@ -16,6 +15,7 @@ import torch
 from visionlab.core.processes import num_processes
 from visionlab.engine.device import describe_hardware
 from visionlab.files.atomic import write_json
+from visionlab.files.run_folder import read_record
 
 _log = logging.getLogger(__name__)
 _PACKAGES = ("visionlab", "torch", "torchvision", "timm", "hydra-core", "numpy")
@@ -24,13 +24,7 @@ _PACKAGES = ("visionlab", "torch", "torchvision", "timm", "hydra-core", "numpy")
 class Record:
     """Keeps `run.json` up to date; what an earlier process of the run wrote stays.
 
-    Args:
-        path: the file.
-        seed: of everything random.
-        class_names: in the order of the labels.
-        device: where the run computes.
-        composition: how the configuration was composed when the run began.
-        parts: packages outside visionlab whose parts the run may use.
+    That holds for `composition` too: how the configuration was composed when the run began.
     """
 
     def __init__(
@@ -44,7 +38,7 @@ class Record:
         parts: Sequence[str],
     ) -> None:
         self._path = path
-        self._content: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+        self._content = read_record(path.parent)
         if "started" not in self._content:
             self._content |= {"started": now(), **composition}
         self._content["num_starts"] = self._content.get("num_starts", 0) + 1
@@ -59,7 +53,10 @@ class Record:
             error=None,
             seed=seed,
             labels=list(class_names),
-            versions=_versions(),
+            versions={
+                **{package: metadata.version(package) for package in _PACKAGES},
+                "cuda": torch.version.cuda or "",
+            },
             commit=_commit(),
             parts={package: _outside_code(package) for package in parts},
             hardware=describe_hardware(device),
@@ -69,11 +66,6 @@ class Record:
         """Set some keys and write the file."""
         self._content |= {**content, "updated": now()}
         write_json(self._path, self._content)
-
-
-def _versions() -> dict[str, str]:
-    versions = {package: metadata.version(package) for package in _PACKAGES}
-    return {**versions, "cuda": torch.version.cuda or ""}
 
 
 def _outside_code(package: str) -> dict[str, str | None]:

@@ -53,26 +53,16 @@ def table(runs: Sequence[Run], results: Sequence[MetricsTable]) -> MetricsTable:
 def chosen(
     numbers: MetricsTable, best: Mapping[str, Best], *, monitor: str, mode: str
 ) -> dict[str, float]:
-    """Return the monitored number of the model that was best on validation, by split.
+    """Return the monitored metric of the model that was best on validation, by split.
 
-    Unlike the numbers of one average, it has the same name in runs with other averages.
-
-    Args:
-        numbers: final ones of a run.
-        best: on validation, of each of its models.
-        monitor: the number that says which is best.
-        mode: max or min.
+    Unlike the metrics of one average, it has the same name in runs with other averages.
     """
     if not best:
         return {}
     pick = max if mode == "max" else min
     name = pick(best, key=lambda each: best[each].value)
-    saved = best_name(name)
-    of_splits = {
-        split: models[saved][monitor]
-        for split, models in numbers.items()
-        if monitor in models.get(saved, {})
-    }
+    saved = {split: models.get(best_name(name), {}) for split, models in numbers.items()}
+    of_splits = {split: each[monitor] for split, each in saved.items() if monitor in each}
     return {"val": best[name].value, **of_splits}
 
 

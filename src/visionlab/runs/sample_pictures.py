@@ -10,7 +10,7 @@ import torch
 from visionlab.config.checking import check_parts
 from visionlab.files.run_folder import read_config
 from visionlab.images.pictures import find
-from visionlab.runs.build import build_data, build_experiment
+from visionlab.runs.build import build_data, build_experiment, set_dataset_root
 
 _BATCH_SIZE = 500
 
@@ -20,21 +20,14 @@ def sample_pictures(
 ) -> list[np.ndarray[Any, Any]]:
     """Return validation samples as the models of a run see them, (H, W, 3) uint8 in true colours.
 
-    Args:
-        folder: of the run; its `config.yaml` says which data set and which part of it.
-        keys: of the samples, in the order in which they are wanted.
-        dataset_root: where the data set is now, or None if it is where the run found it.
-        parts: packages outside visionlab whose parts may be built.
+    They are in the order of their keys; see `config.schemas.Plots` for the other arguments.
 
     Raises:
         FileNotFoundError: the data set is not there.
         ValueError: it has no such root, no validation part, or not these samples.
     """
     config = read_config(folder)
-    if dataset_root is not None:
-        if "root" not in config["dataset"]:
-            raise ValueError(f"dataset_root must belong to the run's data set, got {dataset_root}")
-        config["dataset"]["root"] = dataset_root
+    set_dataset_root(config, dataset_root)
     check_parts(config, parts=parts)
     data = build_data(build_experiment(config), torch.device("cpu"))
     if "val" not in data.splits:

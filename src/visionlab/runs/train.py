@@ -23,15 +23,7 @@ from visionlab.engine.progress import Terminal, log_metrics
 from visionlab.engine.resume_points import START, Position, common_resume_points, rewind
 from visionlab.engine.shared_runs import RunObserver
 from visionlab.files.locks import locked
-from visionlab.runs.observing import (
-    describe_best,
-    describe_start,
-    draw_pictures,
-    recorded,
-    run_observers,
-    show_results,
-    start_record,
-)
+from visionlab.runs import observing
 from visionlab.runs.results import final_results, table
 from visionlab.runs.training import Training, build_training
 
@@ -45,17 +37,9 @@ def train(
     observers: Sequence[Observer] = (),
     may_resume: bool = False,
 ) -> float | None:
-    """Train one run in Hydra's output folder.
+    """Train one run in Hydra's output folder; arguments and result are those of `train_runs`.
 
-    Args:
-        config: as composed, plain containers.
-        invocation: how Hydra was called.
-        observers: besides the run's own, and after them; one may raise `Pruned`.
-        may_resume: whether the folder may hold this run already, which then resumes.
-
-    Returns:
-        The best monitored metric on validation, of the model or any average; None without
-        validation.
+    If `may_resume`, the folder may hold this run already, which then resumes.
     """
     folder = invocation.folder
     with process_group(config["device"]), locked(folder) if rank() == 0 else nullcontext():
@@ -116,31 +100,28 @@ def train_runs(
         for folder in configs:
             rewind(folder / "checkpoints", position=position)
     training = build_training(configs, resumes=position != START)
+    runs = training.runs
     if rank() > 0:
-        _train_other_ranks(training)
+        with Signals(all_reduce=all_reduce_max) as signals:
+            _fit(training, signals, [[] for _ in runs])
+            final_results(training, signals)
         return None
-    records = [start_record(run, training, compositions[run.folder]) for run in training.runs]
-    by_run = [[*run_observers(run, training), *observers] for run in training.runs]
-    describe_start(training)
-    with Signals(all_reduce=all_reduce_max) as signals, recorded(training, records, by_run):
+    records = [observing.start_record(run, training, compositions[run.folder]) for run in runs]
+    by_run = [[*observing.run_observers(run, training), *observers] for run in runs]
+    observing.describe_start(training)
+    recording = observing.recorded(training, records, by_run)
+    with Signals(all_reduce=all_reduce_max) as signals, recording:
         _fit(training, signals, by_run)
         results = final_results(training, signals)
-        log_metrics(table(training.runs, results))
-        for run, metrics, record, own in zip(training.runs, results, records, by_run, strict=True):
-            show_results(metrics, own, run, training)
+        log_metrics(table(runs, results))
+        for run, metrics, record, own in zip(runs, results, records, by_run, strict=True):
+            observing.show_results(metrics, own, run, training)
             record.update(results=metrics)
-        draw_pictures(training.runs, by_run[0])
-    describe_best(training)
+        observing.draw_pictures(runs, by_run[0])
+    observing.describe_best(training)
     values = [best.value for best in training.state.best.values()]
     pick = max if training.task.mode == "max" else min
     return pick(values) if values else None
-
-
-def _train_other_ranks(training: Training) -> None:
-    """Do the share of a process that is not rank 0."""
-    with Signals(all_reduce=all_reduce_max) as signals:
-        _fit(training, signals, [[] for _ in training.runs])
-        final_results(training, signals)
 
 
 def _fit(training: Training, signals: Signals, observers: Sequence[Sequence[Observer]]) -> None:

@@ -32,17 +32,11 @@ from visionlab.task import Autocast, Data, Task
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One of the runs that share a training; most trainings have one.
-
-    Attributes:
-        folder: of the run.
-        experiment: what the run asks for; those of all runs train alike.
-        averages: by the names that the run has for them.
-    """
+    """One of the runs that share a training; most trainings have one."""
 
     folder: Path
-    experiment: Experiment
-    averages: Mapping[str, Average]
+    experiment: Experiment  # trains as those of the other runs
+    averages: Mapping[str, Average]  # by the names that the run has for them
 
     @property
     def names(self) -> Names:
@@ -109,10 +103,8 @@ def build_training(configs: Mapping[Path, Mapping[str, Any]], *, resumes: bool) 
     last = broadcast_object(
         lambda: [load_last(folder / "checkpoints") if resumes else None for folder in configs]
     )
-    if last[0] is not None:
-        experiments = [build_experiment(without_initial_weights(each)) for each in configs.values()]
-    else:
-        experiments = [build_experiment(each) for each in configs.values()]
+    given = configs.values() if last[0] is None else map(without_initial_weights, configs.values())
+    experiments = [build_experiment(config) for config in given]
     device, autocast = prepare_machine(experiments[0])
     data = build_data(experiments[0], device)
     if last[0] is not None:
@@ -156,12 +148,7 @@ def prepare_machine(experiment: Experiment) -> tuple[torch.device, Autocast]:
 def build_components(
     experiments: Sequence[Experiment], data: Data, device: torch.device
 ) -> Components:
-    """Build the parts of a training on data that was read.
-
-    Args:
-        experiments: of all runs; the first one is trained.
-        data: to train on.
-        device: to train on.
+    """Build the parts of a training on data that was read; the first experiment is trained.
 
     Raises:
         ValueError: settings fit each other, or the data, badly.

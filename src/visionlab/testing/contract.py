@@ -35,7 +35,6 @@ _TOLERANCE = 1e-6
 
 @functools.cache
 def _unbroken(make_task: MakeTask) -> Trained:
-    """Train once for all checks."""
     with tempfile.TemporaryDirectory() as folder:
         return train(make_task, Path(folder))
 
@@ -156,7 +155,7 @@ CONTRACT: Mapping[str, Check] = {
 }
 
 
-class _Greedy:
+class _Greedy(Observer):
     """An observer that draws random numbers, reads everything and keeps it."""
 
     def __init__(self) -> None:

@@ -20,6 +20,7 @@ from visionlab.engine.loop import fit, steps_per_epoch
 from visionlab.engine.observers import MetricsFile, Observer
 from visionlab.engine.resume_points import common_resume_points, rewind
 from visionlab.engine.state import TrainState
+from visionlab.engine.validation import named_models
 from visionlab.files.run_folder import read_rows
 from visionlab.optim.averaging import Average, Averages
 from visionlab.optim.optimizers import Sgd
@@ -42,27 +43,21 @@ NO_PLATEAU = Constant(warmup_steps=0, warmup_epochs=0)
 
 @dataclass
 class Trained:
-    """Outcome of a training.
+    """Outcome of a training."""
 
-    Attributes:
-        task: with its last weights.
-        averages: of the task's model.
-        state: at the end.
-        rows: of `metrics.jsonl`.
-    """
-
-    task: Task
+    task: Task  # with its last weights
     averages: list[Average]
     state: TrainState
-    rows: list[dict[str, float]]
+    rows: list[dict[str, float]]  # of `metrics.jsonl`
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Return every tensor of the model and of the averages, by name."""
-        named = {f"model.{key}": value for key, value in self.task.model.state_dict().items()}
-        for average in self.averages:
-            for key, value in average.module.state_dict().items():
-                named[f"{average.name}.{key}"] = value
-        return named
+        modules = named_models(self.task.model, self.averages)
+        return {
+            f"{name}.{key}": value
+            for name, module in modules.items()
+            for key, value in module.state_dict().items()
+        }
 
 
 def averages_of(**settings: Any) -> Averages:

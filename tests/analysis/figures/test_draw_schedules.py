@@ -9,9 +9,10 @@ from figure_inputs import inputs, legend, lines, naive, points
 from run_folders import write_grid, write_run
 
 from visionlab.analysis.figures.curves import draw_planned_schedules, draw_schedules
+from visionlab.analysis.options import PlannedOptions
 from visionlab.optim.schedules import Constant, Cosine, Linear, MultiStep
 
-PLAN: dict[str, Any] = {"lr": 0.1, "epochs": 12, "steps_per_epoch": 50}
+PLAN: dict[str, Any] = {"schedulers": None, "lr": 0.1, "epochs": 12, "steps_per_epoch": 50}
 
 
 def test_a_schedule_is_a_line(tmp_path: Path) -> None:
@@ -60,7 +61,7 @@ def test_what_is_planned_is_the_rate_of_each_step() -> None:
         "linear": Linear(warmup_steps=100, warmup_epochs=0),
         "multistep": MultiStep(milestone_epochs=[4, 8], milestone_steps=[], gamma=0.1, **none),
     }
-    (figure,) = draw_planned_schedules(schedules, **PLAN).values()
+    (figure,) = draw_planned_schedules(schedules, PlannedOptions(**PLAN)).values()
     (axis,) = figure.axes
     assert list(lines(axis)) == list(schedules)
     for label, line in lines(axis).items():
@@ -76,8 +77,8 @@ def test_what_is_planned_is_the_rate_of_each_step() -> None:
 
 def test_a_long_plan_is_drawn_with_few_points() -> None:
     schedule = Linear(warmup_steps=0, warmup_epochs=0)
-    plan = {"lr": 1.0, "epochs": 180, "steps_per_epoch": 390}
-    (figure,) = draw_planned_schedules({"linear": schedule}, **plan).values()
+    plan = PlannedOptions(schedulers=None, lr=1.0, epochs=180, steps_per_epoch=390)
+    (figure,) = draw_planned_schedules({"linear": schedule}, plan).values()
     (line,) = figure.axes[0].get_lines()
     epochs, rates = points(line)
     assert len(epochs) == 1000
@@ -98,4 +99,4 @@ def test_a_long_plan_is_drawn_with_few_points() -> None:
 def test_a_plan_that_cannot_be_is_one_line(changes: dict[str, Any], message: str) -> None:
     given = {"schedules": {"a": Linear(warmup_steps=10, warmup_epochs=0)}, **PLAN, **changes}
     with pytest.raises(ValueError, match=f"^{message}"):
-        draw_planned_schedules(given.pop("schedules"), **given)
+        draw_planned_schedules(given.pop("schedules"), PlannedOptions(**given))

@@ -12,7 +12,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from torch import Tensor
 
-from visionlab.analysis.precision_recall import precision_at_recalls
+from visionlab.analysis.figures.detection import precision_at_recalls
 from visionlab.tasks.detection.metric import (
     IGNORED,
     NAMES,

@@ -41,8 +41,7 @@ def draw_confusion(models: Sequence[ModelRecord], options: FigureOptions) -> Map
     for group in setting_groups(models, task=TASK):
         shown = {"confusion": group.raw, "confusion_average": best_average(group)}
         for name, member in shown.items():
-            matrix = None if member is None else _matrix(member, group.title(member))
-            if matrix is not None:
+            if member and (matrix := _matrix(member, group.title(member))):
                 by_name.setdefault(name, []).append(matrix)
     return {name: _figure(matrices) for name, matrices in by_name.items()}
 
@@ -107,7 +106,6 @@ def _draw(axis: Axes, matrix: _Matrix) -> AxesImage:
 
 
 def _write_numbers(axis: Axes, matrix: _Matrix) -> None:
-    """Write the share into each cell with samples."""
     shares = row_shares(matrix.counts)
     for row, column in zip(*np.nonzero(matrix.counts), strict=True):
         share = float(shares[row, column])

@@ -1,33 +1,22 @@
 """Curves over epochs or steps: metrics, distances of averages, and learning rates."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from visionlab.analysis.figures.lines import (
-    MAX_LINES,
-    Limits,
-    Line,
-    ReadRow,
-    draw_panels,
-    limits_after_start,
-    limits_from_zero,
-    line_over_rows,
-    make_panels,
-    metric_reader,
-    panel_and_line_keys,
-)
+from visionlab.analysis.figures import lines
 from visionlab.analysis.groups import by_task, group_by
 from visionlab.analysis.labels import metric_label
 from visionlab.analysis.metrics import check_metric, epoch_metric, main_metric
 from visionlab.analysis.models import ModelRecord, split_varying_settings
-from visionlab.analysis.options import FigureOptions, Schedule
+from visionlab.analysis.options import FigureOptions, PlannedOptions, Schedule
 from visionlab.analysis.records import Row
 
 _MAX_POINTS = 1000  # of a planned schedule
 _Keys = tuple[Sequence[str], Sequence[str]]  # settings that distinguish panels, and lines
-_read_lr = metric_reader("lr")
+_read_lr = lines.metric_reader("lr")
 
 
 def draw_curves(models: Sequence[ModelRecord], options: FigureOptions) -> Mapping[str, Figure]:
@@ -46,13 +35,14 @@ def draw_curves(models: Sequence[ModelRecord], options: FigureOptions) -> Mappin
         metric = options.y or _main_curve(members)
         if metric is None:
             continue
-        panel_keys, line_keys = panel_and_line_keys(members, options.hue)
+        panel_keys, line_keys = lines.panel_and_line_keys(members, options.hue)
         if not metric.startswith("val/"):  # of the run, whatever its averages
             panel_keys = [key for key in panel_keys if not key.startswith("averaged.")]
             if options.hue is None or options.hue.startswith("averaged."):
                 panel_keys, line_keys = [], panel_keys
-        limits = limits_from_zero if metric == "lr" else limits_after_start
-        keys, read, label = (panel_keys, line_keys), metric_reader(metric), metric_label(metric)
+        limits = lines.limits_from_zero if metric == "lr" else lines.limits_after_start
+        read = lines.metric_reader(metric)
+        keys, label = (panel_keys, line_keys), metric_label(metric)
         figures |= _draw(members, keys, x=options.x, y=label, read=read, limits=limits, name=name)
     return figures
 
@@ -69,7 +59,7 @@ def draw_norms(models: Sequence[ModelRecord], options: FigureOptions) -> Mapping
     figures: dict[str, Figure] = {}
     label = "‖average \N{MINUS SIGN} weights‖ / ‖weights‖"
     for name, averages in by_task([model for model in models if not model.is_raw], "norms"):
-        panel_keys, line_keys = panel_and_line_keys(averages, options.hue)
+        panel_keys, line_keys = lines.panel_and_line_keys(averages, options.hue)
         keys = (line_keys, panel_keys) if options.hue is None else (panel_keys, line_keys)
         figures |= _draw(averages, keys, x=options.x, y=label, read=relative_norm, name=name)
     return figures
@@ -88,46 +78,36 @@ def draw_schedules(models: Sequence[ModelRecord], options: FigureOptions) -> Map
 
 
 def draw_planned_schedules(
-    schedules: Mapping[str, Schedule], *, lr: float, epochs: int, steps_per_epoch: int
+    schedules: Mapping[str, Schedule], options: PlannedOptions
 ) -> Mapping[str, Figure]:
     """Draw the learning rate of each step of a training, without any run.
-
-    Args:
-        schedules: by label.
-        lr: base learning rate.
-        epochs: of the training.
-        steps_per_epoch: of the training.
 
     Raises:
         ValueError: there are no schedules, too many to tell apart, or one that does not fit the
             training.
     """
-    if not 1 <= len(schedules) <= MAX_LINES:
-        raise ValueError(f"planned.schedulers must be 1 to {MAX_LINES}, got {len(schedules)}")
-    total = epochs * steps_per_epoch
+    count, most = len(schedules), lines.MAX_LINES
+    if not 1 <= count <= most:
+        raise ValueError(f"planned.schedulers must be 1 to {most}, got {count}")
+    epoch_steps = options.steps_per_epoch
+    total = options.epochs * epoch_steps
     steps = np.unique(np.linspace(0, total - 1, _MAX_POINTS).round().astype(int))
-    lines = {
-        label: Line(
-            x=(steps + 1) / steps_per_epoch,  # the end of the step, as in the rows of runs
-            mean=lr
-            * np.array(
-                [
-                    schedule(step, total_steps=total, steps_per_epoch=steps_per_epoch)
-                    for step in steps.tolist()
-                ]
-            ),
+    planned = {}
+    for label, schedule in schedules.items():
+        rate = functools.partial(schedule, total_steps=total, steps_per_epoch=epoch_steps)
+        planned[label] = lines.Line(
+            x=(steps + 1) / epoch_steps,  # the end of the step, as in the rows of runs
+            mean=options.lr * np.array([rate(step) for step in steps.tolist()]),
             std=np.zeros(len(steps)),
             num_seeds=np.ones(len(steps), dtype=int),
         )
-        for label, schedule in schedules.items()
-    }
-    return draw_panels(
-        {"": lines},
+    return lines.draw_panels(
+        {"": planned},
         name="planned_schedules",
         x_label="epoch",
         y_label="learning rate",
         line_keys=[],
-        limits=limits_from_zero,
+        limits=lines.limits_from_zero,
     )
 
 
@@ -143,13 +123,15 @@ def _draw(
     *,
     x: str,
     y: str,
-    read: ReadRow,
+    read: lines.ReadRow,
     name: str,
-    limits: Callable[[Sequence[Line]], Limits] = limits_from_zero,
+    limits: Callable[[Sequence[lines.Line]], lines.Limits] = lines.limits_from_zero,
 ) -> dict[str, Figure]:
-    """Draw what is read from rows over epochs or steps."""
-    panels = make_panels(models, *keys, lambda members: line_over_rows(members, x=x, read=read))
-    return draw_panels(panels, name=name, x_label=x, y_label=y, line_keys=keys[1], limits=limits)
+    make = functools.partial(lines.line_over_rows, x=x, read=read)
+    panels = lines.make_panels(models, *keys, make)
+    return lines.draw_panels(
+        panels, name=name, x_label=x, y_label=y, line_keys=keys[1], limits=limits
+    )
 
 
 def _main_curve(models: Sequence[ModelRecord]) -> str | None:

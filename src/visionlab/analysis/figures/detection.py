@@ -6,19 +6,24 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from visionlab.analysis.figures.legend import legend_below, legend_handles
-from visionlab.analysis.figures.style import LineStyle, line_styles, panel_grid
+from visionlab.analysis.figures.style import (
+    LineStyle,
+    legend_below,
+    legend_handles,
+    line_styles,
+    panel_grid,
+)
 from visionlab.analysis.groups import SeedGroup, best_average, setting_groups
 from visionlab.analysis.metrics import last_metric
 from visionlab.analysis.models import ModelRecord
 from visionlab.analysis.options import FigureOptions
-from visionlab.analysis.precision_recall import RECALLS, precision_at_recalls
 from visionlab.analysis.predictions import Array, load_last_predictions
 from visionlab.analysis.statistics import std
 
 TASK = "detection"
 MAX_NAMED = 12  # curves; if there are more classes, only the mean is named
 MEAN = "mean of classes"
+RECALLS: Array = np.linspace(0.0, 1.0, 101)  # at which COCO samples a curve
 _ARRAYS = ("scores", "labels", "outcomes", "num_objects")
 _HATCHES = ("", "////", "....", "xxxx")
 _BAR, _MARGIN, _MIN_HEIGHT = 0.11, 0.7, 2.0  # inches
@@ -76,8 +81,30 @@ def draw_class_precision(
         _draw_bars(axis, bars, styles)
         axis.set(title=title, xlim=(0, 1))
         axis.set_xlabel(f"AP (mean ± std, {num_seeds} seeds)" if num_seeds > 1 else "AP")
-    legend_below(figure, legend_handles(figure))
+    legend_below(figure)
     return {"class_precision": figure}
+
+
+def precision_at_recalls(scores: Array, outcomes: Array, *, num_objects: int) -> Array:
+    """Return the highest precision at or beyond each of `RECALLS`, 0 if out of reach, (101,).
+
+    This is COCO's interpolated curve, whose mean is AP at one IoU (pycocotools'
+    `COCOeval.accumulate`); detections with equal scores count in their order.
+
+    Args:
+        scores: of detections of one class in all images, (M,).
+        outcomes: 1 for true positives, 0 for false positives, -1 for ignored ones, (M,).
+        num_objects: number of objects, at least 1.
+    """
+    counted = outcomes >= 0
+    order = np.argsort(-scores[counted], kind="stable")
+    is_right = outcomes[counted][order] == 1
+    num_right = np.cumsum(is_right)
+    precision = num_right / np.arange(1, len(is_right) + 1)
+    best_from = np.maximum.accumulate(precision[::-1])[::-1]
+    places = np.searchsorted(num_right / num_objects, RECALLS, side="left")
+    found: Array = np.append(best_from, 0.0)[places]
+    return found
 
 
 def _curves(member: SeedGroup) -> dict[str, Array]:

@@ -1,16 +1,15 @@
 """Histograms of samples over the share of epochs misclassified, or predicted differently."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from visionlab.analysis.figures.legend import legend_below, legend_handles
-from visionlab.analysis.figures.style import LineStyle, line_styles, panel_grid, slug
-from visionlab.analysis.groups import SeedGroup, SettingGroup, setting_groups
+from visionlab.analysis.figures.style import LineStyle, legend_below, line_styles, panel_grid, slug
+from visionlab.analysis.groups import SettingGroup, setting_groups
 from visionlab.analysis.models import ModelRecord
 from visionlab.analysis.options import FigureOptions
 from visionlab.analysis.predictions import Array, at_common_epochs, load_correctness
@@ -20,19 +19,16 @@ TASK = "classification"
 MAX_BINS = 50
 _FILLED = "0.75"
 
-# tables (E, S) of each seed, from which a measure returns shares of epochs (S,)
-_Load = Callable[[SeedGroup, FigureOptions], list[tuple[Array, ...]]]
-_Measure = Callable[..., Array]
-
 
 class _Shares(NamedTuple):
-    """Shares of epochs of the samples of all seeds, (S,)."""
+    """Shares of epochs, (S,) for the samples of one or more seeds."""
 
     values: Array
     num_epochs: int
-    num_seeds: int
+    num_seeds: int = 1
 
 
+_Measure = Callable[[ModelRecord, FigureOptions], _Shares | None]  # of one seed
 _Panels = Mapping[str, Mapping[str, _Shares]]  # by title, then by model label
 
 
@@ -45,7 +41,7 @@ def draw_misclassification(
     others are left out.
     """
     label = "share of epochs misclassified"
-    return _draw(models, options, "misclassification", label, _load_correct, misclassification)
+    return _draw(models, options, "misclassification", label, _misclassified)
 
 
 def draw_mismatch(models: Sequence[ModelRecord], options: FigureOptions) -> Mapping[str, Figure]:
@@ -54,7 +50,7 @@ def draw_mismatch(models: Sequence[ModelRecord], options: FigureOptions) -> Mapp
     They differ if one is right and the other wrong. Otherwise as `draw_misclassification`.
     """
     label = "share of epochs in which the prediction\ndiffers from the raw model's"
-    return _draw(models, options, "mismatch", label, _load_pairs, mismatch)
+    return _draw(models, options, "mismatch", label, _mismatched)
 
 
 def bin_edges(num_epochs: int) -> Array:
@@ -69,20 +65,23 @@ def bin_edges(num_epochs: int) -> Array:
     return edges
 
 
-def _load_correct(member: SeedGroup, options: FigureOptions) -> list[tuple[Array, ...]]:
-    found = [load_correctness(m.run, m.name, options.epochs) for m in member.models]
-    return [(each.correct,) for each in found if each is not None]
+def _misclassified(model: ModelRecord, options: FigureOptions) -> _Shares | None:
+    found = load_correctness(model.run, model.name, options.epochs)
+    if found is None:
+        return None
+    return _Shares(misclassification(found.correct), len(found.epochs))
 
 
-def _load_pairs(member: SeedGroup, options: FigureOptions) -> list[tuple[Array, ...]]:
-    """Return the predictions of an average and of the raw model of the same run."""
-    pairs: list[tuple[Array, ...]] = []
-    for model in member.models if member.is_average else ():
-        average = load_correctness(model.run, model.name, options.epochs)
-        raw = load_correctness(model.run, "model", options.epochs)
-        if average is not None and raw is not None:
-            pairs.append(tuple(each.correct for each in at_common_epochs(average, raw)))
-    return pairs
+def _mismatched(model: ModelRecord, options: FigureOptions) -> _Shares | None:
+    """Return the mismatch of an average with the raw model of the same run."""
+    average = load_correctness(model.run, model.name, options.epochs)
+    raw = load_correctness(model.run, "model", options.epochs)
+    if model.is_raw or average is None or raw is None:
+        return None
+    average, raw = at_common_epochs(average, raw)
+    if not len(raw.epochs):
+        return None
+    return _Shares(mismatch(average.correct, raw.correct), len(raw.epochs))
 
 
 def _draw(
@@ -90,7 +89,6 @@ def _draw(
     options: FigureOptions,
     name: str,
     x_label: str,
-    load: _Load,
     measure: _Measure,
 ) -> Mapping[str, Figure]:
     """Return one figure; or one per setting if settings have several averages."""
@@ -98,7 +96,10 @@ def _draw(
     styles = line_styles(member.label for group in groups for member in group.members)
     by_setting: dict[str, _Panels] = {}
     for group in groups:
-        shares = {m.label: _shares(load(m, options), measure) for m in group.members}
+        shares = {
+            member.label: _together(filter(None, (measure(m, options) for m in member.models)))
+            for member in group.members
+        }
         panels = _panels(group, {label: each for label, each in shares.items() if each})
         if panels:
             by_setting[group.label] = panels
@@ -111,13 +112,12 @@ def _draw(
     return {name: _figure(every, styles, x_label)} if every else {}
 
 
-def _shares(tables: Sequence[tuple[Array, ...]], measure: _Measure) -> _Shares | None:
+def _together(seeds: Iterable[_Shares]) -> _Shares | None:
     """Return the shares of the seeds with the most epochs: those of others are not comparable."""
-    most = max((len(each[0]) for each in tables), default=0)
-    if most == 0:
-        return None
-    seeds = [measure(*each) for each in tables if len(each[0]) == most]
-    return _Shares(np.concatenate(seeds), most, len(seeds))
+    found = list(seeds)
+    most = max((each.num_epochs for each in found), default=0)
+    kept = [each.values for each in found if each.num_epochs == most]
+    return _Shares(np.concatenate(kept), most, len(kept)) if kept else None
 
 
 def _panels(group: SettingGroup, shares: Mapping[str, _Shares]) -> _Panels:
@@ -145,7 +145,7 @@ def _figure(panels: _Panels, styles: Mapping[str, LineStyle], x_label: str) -> F
         axis.set_ylim(min(low for low, _ in ends), max(high for _, high in ends))
         axis.yaxis.set_major_formatter("{x:g}")
     if not all(title.endswith(", ".join(shares)) for title, shares in panels.items()):
-        legend_below(figure, legend_handles(figure))
+        legend_below(figure)
     return figure
 
 

@@ -7,9 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from visionlab.analysis.figures.legend import legend_below, legend_handles
 from visionlab.analysis.figures.lines import Line, draw_line
-from visionlab.analysis.figures.style import LineStyle, line_styles, panel_grid
+from visionlab.analysis.figures.style import LineStyle, legend_below, line_styles, panel_grid
 from visionlab.analysis.groups import SeedGroup, setting_groups
 from visionlab.analysis.models import ModelRecord
 from visionlab.analysis.options import FigureOptions
@@ -43,7 +42,7 @@ def draw_keypoint_errors(
         axis.set(title=title, ylim=(0, None))
         axis.set_ylabel(f"error (% of {_normaliser(run)})\nmedian and quartiles")
         _name_keypoints(axis, run.labels)
-    legend_below(figure, legend_handles(figure))
+    legend_below(figure)
     return {"keypoint_errors": figure}
 
 
@@ -72,7 +71,7 @@ def draw_pck(models: Sequence[ModelRecord], options: FigureOptions) -> Mapping[s
     num_seeds = max(len(seeds) for _, _, errors in panels for seeds in errors.values())
     note = f"\n(mean ± std, {num_seeds} seeds)" if num_seeds > 1 else ""
     figure.axes[0].set_ylabel(f"share of keypoints with error < t{note}")
-    legend_below(figure, legend_handles(figure))
+    legend_below(figure)
     return {"pck": figure}
 
 

@@ -13,8 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from visionlab.analysis.figures.legend import legend_below
-from visionlab.analysis.figures.style import LineStyle, line_styles, panel_grid
+from visionlab.analysis.figures.style import LineStyle, legend_below, line_styles, panel_grid
 from visionlab.analysis.groups import group_by
 from visionlab.analysis.labels import shared_prefix
 from visionlab.analysis.metrics import epoch_metric
@@ -31,16 +30,9 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """Mean and standard deviation over seeds.
+    """Mean and standard deviation, 0 for a single seed, over seeds at each x, which increases."""
 
-    Attributes:
-        x: increasing, (N,).
-        mean: at each x, (N,).
-        std: at each x, 0 for a single seed, (N,).
-        num_seeds: at each x, (N,).
-    """
-
-    x: NDArray[np.float64]
+    x: NDArray[np.float64]  # (N,), as all others
     mean: NDArray[np.float64]
     std: NDArray[np.float64]
     num_seeds: NDArray[np.int64]
@@ -73,13 +65,7 @@ def line_over_seeds(points: Iterable[tuple[float, int, float]]) -> Line | None:
 
 
 def line_over_rows(models: Sequence[ModelRecord], *, x: str, read: ReadRow) -> Line | None:
-    """Return the line of a metric over the rows of runs, or None if no row has it.
-
-    Args:
-        models: that differ only in their seeds.
-        x: epoch or step.
-        read: returns the metric of a model in a row.
-    """
+    """Return the line of a metric over epoch or step, or None if no row of the runs has it."""
     return line_over_seeds(
         (float(row[x] or 0), model.run.seed, y)
         for model in models
@@ -119,11 +105,7 @@ def make_panels(
 ) -> Panels:
     """Return the lines of each panel, sorted; panels without lines are left out.
 
-    Args:
-        models: whose lines are made.
-        panel_keys: settings that distinguish panels.
-        line_keys: settings that distinguish lines.
-        make_line: makes the line of models that differ only in their seeds.
+    `panel_keys` and `line_keys` are the settings that distinguish panels and lines.
     """
     groups = group_by(models, line_keys)
     panels: dict[str, dict[str, Line]] = {}
@@ -176,16 +158,7 @@ def draw_panels(
 ) -> dict[str, Figure]:
     """Return a figure by its name; none if there are no lines or too many to be legible.
 
-    All panels have the same y axis.
-
-    Args:
-        panels: lines by panel title and label.
-        name: of the figure.
-        x_label: of all panels.
-        y_label: of all panels.
-        line_keys: settings that distinguish lines.
-        limits: returns the limits of the y axis.
-        draw: draws one line.
+    `limits` returns the limits of the y axis, which all panels share.
     """
     lines = [line for panel in panels.values() for line in panel.values()]
     styles = line_styles(label for panel in panels.values() for label in panel)
@@ -239,14 +212,9 @@ def add_legend(
     note: str | None,
     extra: Mapping[str, Line2D] | None = None,
 ) -> None:
-    """Add a legend below the panels; a single line without label needs none.
+    """Add a legend of lines and of `extra` entries; a single line without label needs none.
 
-    Args:
-        figure: made by `panel_grid`.
-        styles: of lines by label.
-        prefix: of all labels, moved to the title; or None.
-        note: in the title, or None.
-        extra: more entries by label, or None.
+    The prefix of all labels moves to the title, which has the note too.
     """
     title = "; ".join(filter(None, (prefix, note))) or None
     handles = {
@@ -254,8 +222,8 @@ def add_legend(
         for label, style in styles.items()
         if label
     }
-    if not handles and not extra:
-        if title is not None:
-            legend_below(figure, {title: Line2D([], [], **styles[""])})
-        return
-    legend_below(figure, {**handles, **(extra or {})}, title=title)
+    handles |= extra or {}
+    if handles:
+        legend_below(figure, handles, title=title)
+    elif title is not None:
+        legend_below(figure, {title: Line2D([], [], **styles[""])})

@@ -9,17 +9,7 @@ from typing import Any, NamedTuple
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from visionlab.analysis.figures.lines import (
-    Line,
-    add_legend,
-    draw_line,
-    is_illegible,
-    label_axes,
-    limits_after_start,
-    line_over_rows,
-    metric_reader,
-    seeds_note,
-)
+from visionlab.analysis.figures import lines
 from visionlab.analysis.figures.style import NUM_COLOURS, line_styles, panel_grid
 from visionlab.analysis.groups import by_task, group_by
 from visionlab.analysis.labels import shared_prefix
@@ -41,7 +31,7 @@ _CUT_MARK: dict[str, Any] = {
 class _Loss(NamedTuple):
     label: str
     split: str
-    line: Line
+    line: lines.Line
 
 
 def draw_losses(models: Sequence[ModelRecord], options: FigureOptions) -> Mapping[str, Figure]:
@@ -59,7 +49,7 @@ def draw_losses(models: Sequence[ModelRecord], options: FigureOptions) -> Mappin
         keys, _ = split_varying_settings(raw)
         losses = _losses(raw, keys, options.x)
         styles = line_styles(loss.label for loss in losses)
-        if losses and not is_illegible(name, num_panels=1, num_lines=len(styles)):
+        if losses and not lines.is_illegible(name, num_panels=1, num_lines=len(styles)):
             figures[name] = _draw(losses, keys, options)
     return figures
 
@@ -67,12 +57,12 @@ def draw_losses(models: Sequence[ModelRecord], options: FigureOptions) -> Mappin
 def _losses(models: Sequence[ModelRecord], keys: Sequence[str], x: str) -> list[_Loss]:
     groups = group_by(models, keys)
     splits = list(_METRICS)[: 2 if len(groups) <= NUM_COLOURS else 1]
-    make = functools.partial(line_over_rows, x=x)
+    make = functools.partial(lines.line_over_rows, x=x)
     return [
         _Loss(label, split, line)
         for label, members in groups
         for split in splits
-        if (line := make(members, read=metric_reader(_METRICS[split])))
+        if (line := make(members, read=lines.metric_reader(_METRICS[split])))
     ]
 
 
@@ -85,23 +75,22 @@ def _draw(losses: Sequence[_Loss], keys: Sequence[str], options: FigureOptions) 
     figure = _axes(losses, options.broken_axis)
     for axis, loss in itertools.product(figure.axes, losses):
         style = {**styles[loss.label], **dashes.get(loss.split, {})}
-        draw_line(axis, loss.line, style, loss.label)
+        lines.draw_line(axis, loss.line, style, loss.label)
     y_label = "loss" if dashes else f"{splits[0]} loss"
-    label_axes(figure.axes[-1], x=options.x, y=y_label)
+    lines.label_axes(figure.axes[-1], x=options.x, y=y_label)
     figure.axes[0].set_ylabel(y_label)
     figure.align_ylabels()
-    add_legend(
+    lines.add_legend(
         figure,
         styles,
         prefix=shared_prefix(keys),
-        note=seeds_note([loss.line for loss in losses]),
+        note=lines.seeds_note([loss.line for loss in losses]),
         extra={split: Line2D([], [], color="0.4", **dash) for split, dash in dashes.items()},
     )
     return figure
 
 
 def _axes(losses: Sequence[_Loss], ends: tuple[float, float] | None) -> Figure:
-    """Return axes with limits that fit the losses."""
     values = [float(y) for loss in losses for y in loss.line.mean]
     if ends is not None:
         return _broken_axes(values, ends)
@@ -110,7 +99,7 @@ def _axes(losses: Sequence[_Loss], ends: tuple[float, float] | None) -> Figure:
         figure.axes[0].set_yscale("log")
         figure.axes[0].set_ylim(min(values) / 1.3, max(values) * 1.3)
     else:
-        figure.axes[0].set_ylim(*limits_after_start([loss.line for loss in losses]))
+        figure.axes[0].set_ylim(*lines.limits_after_start([loss.line for loss in losses]))
     return figure
 
 

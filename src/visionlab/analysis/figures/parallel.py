@@ -14,8 +14,8 @@ from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from visionlab.analysis.figures.legend import legend_below
 from visionlab.analysis.figures.scales import Scale, scale_of
+from visionlab.analysis.figures.style import legend_below
 from visionlab.analysis.groups import by_task, group_by
 from visionlab.analysis.labels import metric_label, setting_label
 from visionlab.analysis.metrics import check_metric, final_metric, higher_is_better, main_metric

@@ -11,8 +11,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from visionlab.analysis.figures.legend import legend_below
-from visionlab.analysis.figures.style import line_styles, slug
+from visionlab.analysis.figures.style import legend_below, line_styles, slug
 from visionlab.analysis.groups import SettingGroup, setting_groups
 from visionlab.analysis.models import ModelRecord
 from visionlab.analysis.options import FigureOptions
@@ -32,21 +31,13 @@ _WIDTH, _ROW, _MARGIN, _IMAGE = 3.4, 0.26, 0.55, 0.45  # inches
 
 @dataclass(frozen=True, kw_only=True)
 class _BarCode:
-    """The least stable samples of one run.
-
-    Attributes:
-        run: that predicted them.
-        epochs: increasing, (E,).
-        wrong: (E, S) bool by model label, the raw model first.
-        keys: of the samples, the least stable first.
-        names: of the samples, with their class.
-    """
+    """The least stable samples of one run, the least stable first."""
 
     run: RunRecord
-    epochs: Array
-    wrong: Mapping[str, Array]
+    epochs: Array  # increasing, (E,)
+    wrong: Mapping[str, Array]  # (E, S) bool by model label, the raw model first
     keys: Sequence[int]
-    names: Sequence[str]
+    names: Sequence[str]  # of the samples, with their class
 
 
 def draw_persistence(
@@ -62,13 +53,12 @@ def draw_persistence(
         for group in setting_groups(models, task=TASK)
         if (bar_code := _bar_code(group, options)) is not None
     }
-    return {
-        f"persistence_{slug(label)}" if len(bar_codes) > 1 else "persistence": _figure(
-            bar_code,
-            None if load_images is None else load_images(bar_code.run.folder, bar_code.keys),
-        )
-        for label, bar_code in bar_codes.items()
-    }
+    figures = {}
+    for label, bar_code in bar_codes.items():
+        name = f"persistence_{slug(label)}" if len(bar_codes) > 1 else "persistence"
+        images = load_images and load_images(bar_code.run.folder, bar_code.keys)
+        figures[name] = _figure(bar_code, images)
+    return figures
 
 
 def _bar_code(group: SettingGroup, options: FigureOptions) -> _BarCode | None:
@@ -90,14 +80,14 @@ def _bar_code(group: SettingGroup, options: FigureOptions) -> _BarCode | None:
         count=options.num_samples,
     )
     keys, labels = raw.keys[columns].tolist(), raw.labels[columns].tolist()
-    names = model.run.labels
+    classes = model.run.labels
     return _BarCode(
         run=model.run,
         epochs=raw.epochs,
         wrong={label: ~each.correct[:, columns] for label, each in shown.items()},
         keys=keys,
         names=[
-            f"{names[label] if names else label} {key}"
+            f"{classes[label] if classes else label} {key}"
             for key, label in zip(keys, labels, strict=True)
         ],
     )
@@ -146,12 +136,7 @@ def _draw_bars(axis: Axes, bar_code: _BarCode) -> None:
 
 
 def spans(edges: Array, wrong: Array) -> list[tuple[float, float]]:
-    """Return start and width of each run of consecutive wrong epochs.
-
-    Args:
-        edges: of the epochs, (E + 1,).
-        wrong: (E,) bool.
-    """
+    """Return start and width of each run of wrong epochs, from edges (E + 1,) and wrong (E,)."""
     changes = np.diff(np.concatenate([[False], wrong, [False]]).astype(int))
     starts, ends = edges[changes == 1], edges[changes == -1]
     return [(float(low), float(high - low)) for low, high in zip(starts, ends, strict=True)]

@@ -21,15 +21,10 @@ _MIN_GAP = 0.08  # between labelled ticks, as a share of the axis
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    """The axis of a setting.
-
-    Attributes:
-        kind: of the axis; categories are evenly spaced.
-        values: distinct and sorted.
-    """
+    """The axis of a setting; categories are evenly spaced."""
 
     kind: Literal["linear", "log", "category"]
-    values: Sequence[Any]
+    values: Sequence[Any]  # distinct and sorted
 
     def place(self, value: Any) -> float:
         """Return the position of a value on the axis."""

@@ -8,9 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from visionlab.analysis.figures.legend import legend_below
 from visionlab.analysis.figures.lines import Line, draw_line, line_over_seeds
-from visionlab.analysis.figures.style import line_styles, panel_grid
+from visionlab.analysis.figures.style import legend_below, line_styles, panel_grid
 from visionlab.analysis.groups import SeedGroup, setting_groups
 from visionlab.analysis.models import ModelRecord
 from visionlab.analysis.options import FigureOptions

@@ -20,6 +20,7 @@ NUM_COLOURS = len(_COLOURS)
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 2, 1, 2)))
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _DPI = 200
+_LETTER, _HANDLE, _ROW, _MARGIN = 0.075, 0.65, 0.19, 0.06  # inches, of a legend
 _SETTINGS: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # ships with Matplotlib
     "font.size": 9,
@@ -60,14 +61,7 @@ def styled() -> Iterator[None]:
 
 
 def panel_grid(count: int, *, width: float = 3.4, height: float = 2.6, columns: int = 3) -> Figure:
-    """Return a figure with `count` axes in rows.
-
-    Args:
-        count: of axes.
-        width: of a panel in inches.
-        height: of a panel in inches.
-        columns: maximum number of panels in a row.
-    """
+    """Return a figure with `count` axes of `width` by `height` inches, at most `columns` a row."""
     num_columns = min(count, columns)
     num_rows = -(-count // num_columns)
     figure = Figure(figsize=(width * num_columns, height * num_rows), layout="constrained")
@@ -75,6 +69,41 @@ def panel_grid(count: int, *, width: float = 3.4, height: float = 2.6, columns: 
     for unused in list(axes)[count:]:
         unused.remove()
     return figure
+
+
+def legend_handles(figure: Figure) -> dict[str, Any]:
+    """Return one labelled artist or container for each label in the panels."""
+    return {
+        label: handle
+        for axis in figure.axes
+        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
+    }
+
+
+def legend_below(
+    figure: Figure, handles: Mapping[str, Any] | None = None, *, title: str | None = None
+) -> None:
+    """Add a legend below the panels, where it hides nothing; they keep their size.
+
+    The figure, which must have a constrained layout, grows. `handles` are artists or containers by
+    label; by default `legend_handles`.
+    """
+    handles = legend_handles(figure) if handles is None else handles
+    width, height = figure.get_size_inches()
+    widest = max(map(len, handles)) * _LETTER + _HANDLE
+    columns = max(1, min(len(handles), int(width / widest)))
+    rows = -(-len(handles) // columns)
+    figure.set_size_inches(width, height + (rows + (title is not None)) * _ROW + _MARGIN)
+    figure.legend(
+        handles=list(handles.values()),
+        labels=list(handles),
+        loc="outside lower center",
+        ncols=-(-len(handles) // rows),
+        title=title,
+        title_fontsize="medium",
+        handlelength=2.8,
+        columnspacing=1.2,
+    )
 
 
 def slug(label: str) -> str:

@@ -7,14 +7,7 @@ from dataclasses import replace
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from visionlab.analysis.figures.lines import (
-    Line,
-    Panels,
-    draw_panels,
-    line_over_seeds,
-    make_panels,
-    panel_and_line_keys,
-)
+from visionlab.analysis.figures import lines
 from visionlab.analysis.figures.scales import Scale, categories, scale_of, set_x_scale
 from visionlab.analysis.figures.style import LineStyle
 from visionlab.analysis.groups import by_task, group_by
@@ -64,15 +57,15 @@ def _draw_setting(
     scale = categories(values) if key == DECAY else scale_of(values)
     panel_keys, line_keys = _keys(shown, key, options.hue)
     make = functools.partial(_line, key=key, scale=scale, metric=metric, weights=options.weights)
-    panels = make_panels(shown, panel_keys, line_keys, make)
+    panels = lines.make_panels(shown, panel_keys, line_keys, make)
     draw = _draw_error_bars
     if all(len(line.x) == 1 for panel in panels.values() for line in panel.values()):
         if len(runs_of(shown)) <= len(panel_keys) + len(line_keys):
             return {}  # too few to show an effect
         line_keys = [each for each in line_keys if each.startswith("averaged.")]
-        panels = make_panels(shown, [], line_keys, make)
+        panels = lines.make_panels(shown, [], line_keys, make)
         draw = _draw_points
-    figures = draw_panels(
+    figures = lines.draw_panels(
         _side_by_side(panels) if scale.kind == "category" else panels,
         name=name,
         x_label=setting_label(key),
@@ -88,7 +81,7 @@ def _draw_setting(
 
 def _keys(models: Sequence[ModelRecord], key: str, hue: str | None) -> tuple[list[str], list[str]]:
     """Return the settings of panels and of lines, given the setting of the x axis."""
-    panel_keys, line_keys = panel_and_line_keys(models, None if hue == key else hue)
+    panel_keys, line_keys = lines.panel_and_line_keys(models, None if hue == key else hue)
     if key in line_keys:  # a setting of averages
         panel_keys, line_keys = [], [*panel_keys, *line_keys]
     return [each for each in panel_keys if each != key], [each for each in line_keys if each != key]
@@ -96,29 +89,29 @@ def _keys(models: Sequence[ModelRecord], key: str, hue: str | None) -> tuple[lis
 
 def _line(
     models: Sequence[ModelRecord], *, key: str, scale: Scale, metric: str, weights: Weights
-) -> Line | None:
-    return line_over_seeds(
+) -> lines.Line | None:
+    return lines.line_over_seeds(
         (scale.place(model.settings[key]), model.run.seed, y)
         for model in models
         if (y := final_metric(model, metric, weights=weights)) is not None
     )
 
 
-def _side_by_side(panels: Panels) -> Panels:
+def _side_by_side(panels: lines.Panels) -> lines.Panels:
     """Shift lines sideways a little so that their error bars do not overlap."""
     return {
         title: {
-            label: replace(line, x=line.x + _OFFSET * (number - (len(lines) - 1) / 2))
-            for number, (label, line) in enumerate(lines.items())
+            label: replace(line, x=line.x + _OFFSET * (number - (len(panel) - 1) / 2))
+            for number, (label, line) in enumerate(panel.items())
         }
-        for title, lines in panels.items()
+        for title, panel in panels.items()
     }
 
 
-def _draw_error_bars(axis: Axes, line: Line, style: LineStyle, label: str) -> None:
+def _draw_error_bars(axis: Axes, line: lines.Line, style: LineStyle, label: str) -> None:
     std = line.std if line.std.any() else None
     axis.errorbar(line.x, line.mean, yerr=std, label=label, capsize=2, elinewidth=0.8, **style)
 
 
-def _draw_points(axis: Axes, line: Line, style: LineStyle, label: str) -> None:
+def _draw_points(axis: Axes, line: lines.Line, style: LineStyle, label: str) -> None:
     axis.plot(line.x, line.mean, label=label, **{**style, "linestyle": "none"})

@@ -10,6 +10,7 @@ import yaml
 from visionlab.analysis.records import RunRecord
 from visionlab.files.run_folder import read_yaml
 
+_TRAIN = ("python", "train.py")
 # omitted, so that a reproduction gets its own folder
 _OF_FOLDERS = ("hydra.mode=", "hydra.sweep.dir=", "hydra.sweep.subdir=", "hydra.run.dir=")
 
@@ -33,11 +34,11 @@ def commands(runs: Sequence[RunRecord]) -> list[Command]:
     for folder, members in by_folder.items():
         overrides = _multirun_overrides(folder / "multirun.yaml")
         if overrides is not None:
-            found.append(Command(_line("--multirun", *overrides), members))
+            found.append(Command(shlex.join([*_TRAIN, "--multirun", *overrides]), members))
             continue
         for run in members:
             if "overrides" in run.info:
-                found.append(Command(_line(*run.info["overrides"]), [run]))
+                found.append(Command(shlex.join([*_TRAIN, *run.info["overrides"]]), [run]))
     return found
 
 
@@ -49,7 +50,3 @@ def _multirun_overrides(path: Path) -> list[str] | None:
         return [each for each in given if not each.startswith(_OF_FOLDERS)]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
         return None
-
-
-def _line(*arguments: str) -> str:
-    return shlex.join(["python", "train.py", *arguments])

@@ -8,17 +8,14 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from visionlab.analysis import table_formats
 from visionlab.analysis.metrics import higher_is_better
 from visionlab.analysis.models import ModelRecord, runs_of
 from visionlab.analysis.records import RunScan
+from visionlab.analysis.report import models as model_table
 from visionlab.analysis.report import summary
-from visionlab.analysis.report.captions import caption
 from visionlab.analysis.report.commands import commands
-from visionlab.analysis.report.images import image_attributes
-from visionlab.analysis.report.model_table import link, metric_text, shown_metrics, shown_settings
-from visionlab.analysis.report.settings import setting_text, settings_overview
-from visionlab.analysis.table_formats import caption as table_caption
-from visionlab.analysis.table_formats import describe
+from visionlab.analysis.report.figures import caption, image_attributes
 from visionlab.analysis.tables import Table
 from visionlab.files.atomic import write_text
 
@@ -34,15 +31,8 @@ def write_report(
 ) -> None:
     """Write an HTML page with the results of runs and the commands that reproduce them.
 
-    It is one file without any external resources.
-
-    Args:
-        path: of the page.
-        scan: that found the runs.
-        models: on the page; at least one.
-        tables: on the page.
-        figures: SVG or PNG files by name.
-        command: command line that makes the report.
+    It is one file without any external resources. There must be at least one model; `figures` are
+    SVG or PNG files by name, and `command` is the command line that makes the report.
 
     Raises:
         OSError: a figure cannot be read, or the page cannot be written.
@@ -55,30 +45,25 @@ def write_report(
         files(__package__).joinpath(name).read_text(encoding="utf-8")
         for name in ("report.css", "report.js")
     )
-    page = (
-        _environment()
-        .get_template("page.html.jinja")
-        .render(
-            title=summary.title(runs),
-            facts=summary.summarize(scan, runs),
-            warnings=summary.warnings(scan, runs),
-            tables=tables,
-            figures=[
-                (name, caption(name), image_attributes(file)) for name, file in figures.items()
-            ],
-            models=models,
-            keys=shown_settings(models),
-            metrics=shown_metrics(models, metrics),
-            settings=settings_overview(models),
-            commands=known,
-            num_without_command=len(runs) - sum(len(each.runs) for each in known),
-            command=command,
-            link=lambda target: link(target, folder),
-            style=style,
-            script=script,
-            style_hash=_sha256(style),
-            script_hash=_sha256(script),
-        )
+    template = _environment().get_template("page.html.jinja")
+    page = template.render(
+        title=summary.title(runs),
+        facts=summary.summarize(scan, runs),
+        warnings=summary.warnings(scan, runs),
+        tables=tables,
+        figures=[(name, caption(name), image_attributes(file)) for name, file in figures.items()],
+        models=models,
+        keys=model_table.shown_settings(models),
+        metrics=model_table.shown_metrics(models, metrics),
+        settings=model_table.settings_overview(models),
+        commands=known,
+        num_without_command=len(runs) - sum(len(each.runs) for each in known),
+        command=command,
+        link=lambda target: model_table.link(target, folder),
+        style=style,
+        script=script,
+        style_hash=_sha256(style),
+        script_hash=_sha256(script),
     )
     write_text(path, page)
 
@@ -93,11 +78,11 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "count": summary.count,
-        "describe": describe,
+        "describe": table_formats.describe,
         "duration": summary.duration,
-        "metric_text": metric_text,
-        "setting_text": setting_text,
-        "table_caption": table_caption,
+        "metric_text": model_table.metric_text,
+        "setting_text": model_table.setting_text,
+        "table_caption": table_formats.caption,
     }
     environment.tests["higher_better"] = higher_is_better
     return environment

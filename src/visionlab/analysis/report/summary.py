@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from visionlab.analysis.records import RunRecord, RunScan
+from visionlab.files.run_folder import count_states
 
 _COMMIT_LETTERS = 10
 
@@ -18,17 +19,12 @@ def title(runs: Sequence[RunRecord]) -> str:
 
 
 def summarize(scan: RunScan, runs: Sequence[RunRecord]) -> list[tuple[str, str]]:
-    """Return facts by name, without those that no run recorded.
-
-    Args:
-        scan: that found the runs.
-        runs: on the page.
-    """
+    """Return facts by name, without those that no run recorded."""
     facts = {
         "Task": _values(run.task for run in runs),
         "Dataset": _values(run.choices.get("dataset") for run in runs),
         "Model": _values(run.choices.get("model") for run in runs),
-        "Runs": f"{len(runs)}: {count_states(runs)}",
+        "Runs": f"{len(runs)}: {count_states(run.state for run in runs)}",
         "Trainings": _trainings(runs),
         "Seeds": ", ".join(map(str, sorted({run.seed for run in runs}))),
         "Dates": _dates(runs),
@@ -49,12 +45,6 @@ def warnings(scan: RunScan, runs: Sequence[RunRecord]) -> list[str]:
         found.append(f"{unfinished} of {count(len(runs), 'run')} did not finish (yet).")
     torn = [run.folder.name for run in runs if run.is_truncated]
     return [*found, *(f"The last row of {name} is incomplete and left out." for name in torn)]
-
-
-def count_states(runs: Sequence[RunRecord]) -> str:
-    """Return the number of runs in each state."""
-    counts = Counter(run.state for run in runs)
-    return ", ".join(f"{number} {state}" for state, number in counts.most_common())
 
 
 def count(number: int, noun: str) -> str:

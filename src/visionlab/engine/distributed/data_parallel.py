@@ -21,10 +21,7 @@ from visionlab.engine.hparams import Hparams
 
 @contextmanager
 def process_group(device: str) -> Iterator[None]:
-    """Join the process group of torchrun for the duration of a run.
-
-    Args:
-        device: as in the configuration; each process of a machine gets its own GPU.
+    """Join the process group of torchrun for a run; each process of a machine gets its own GPU.
 
     Raises:
         ValueError: there are fewer GPUs than processes, or a GPU is requested by number.
@@ -91,9 +88,8 @@ def check_divisible(hparams: Hparams, num_samples: int) -> None:
 def prepare_model(model: nn.Module, *, sync_batch_norm: bool) -> None:
     """Prepare a model for data-parallel training, with the weights of rank 0 on all ranks.
 
-    Args:
-        model: on its device; create averages and optimizers afterwards.
-        sync_batch_norm: whether batch norms use the statistics of the whole batch in training.
+    It must be on its device; create averages and optimizers afterwards. With `sync_batch_norm`,
+    batch norms use the statistics of the whole batch in training.
 
     Raises:
         ValueError: a batch norm of the model cannot be synchronised.

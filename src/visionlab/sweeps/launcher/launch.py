@@ -26,15 +26,9 @@ def launch(
     function: TaskFunction,
     config: DictConfig,
 ) -> list[JobReturn]:
-    """Run jobs in separate processes and return their results.
+    """Run jobs, given the overrides of each, in separate processes and return their results.
 
-    Args:
-        job_overrides: the overrides of each job.
-        first_number: number of the first job.
-        pool: how many jobs run at once, and on which devices.
-        context: Hydra's context.
-        function: the task function of a job.
-        config: configuration of the multirun.
+    `config` is the configuration of the multirun.
 
     Raises:
         Interrupted: a signal came; the jobs have saved their state.
@@ -57,7 +51,6 @@ def launch(
 
 
 def _run(packed: bytes) -> Any:
-    """Run a job in its process."""
     setup_globals()
     register()
     state, context, function, job = pickle.loads(packed)

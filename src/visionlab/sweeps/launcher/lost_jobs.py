@@ -15,28 +15,18 @@ from hydra.core.utils import JobReturn, JobStatus
 def lost_jobs_as_failures(launcher: str) -> Any:
     """Return a context in which the named Hydra launcher reports lost jobs as failed ones."""
     if launcher.startswith("submitit"):
-        return _submitit()
-    return _ray() if launcher == "ray" else nullcontext()
+        from submitit.core.core import Job
+        from submitit.core.utils import FailedJobError, UncompletedJobError
 
+        lost = (UncompletedJobError, FailedJobError)
+        results = _returning_failures(Job.results, lost, lambda failed: [failed])
+        return _replaced(Job, "results", results)
+    if launcher == "ray":
+        import ray
 
-@contextmanager
-def _submitit() -> Iterator[None]:
-    from submitit.core.core import Job
-    from submitit.core.utils import FailedJobError, UncompletedJobError
-
-    lost = (UncompletedJobError, FailedJobError)
-    results = _returning_failures(Job.results, lost, lambda failed: [failed])
-    with _replaced(Job, "results", results):
-        yield
-
-
-@contextmanager
-def _ray() -> Iterator[None]:
-    import ray
-
-    get = _returning_failures(ray.get, (ray.exceptions.RayError,), lambda failed: failed)
-    with _replaced(ray, "get", get):
-        yield
+        get = _returning_failures(ray.get, (ray.exceptions.RayError,), lambda failed: failed)
+        return _replaced(ray, "get", get)
+    return nullcontext()
 
 
 @contextmanager

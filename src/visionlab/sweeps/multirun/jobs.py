@@ -29,33 +29,20 @@ _EXPERIMENT = "experiment"
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One job of a multirun.
+    """One job of a multirun."""
 
-    Attributes:
-        number: position in the grid, from 0.
-        name: name of its folder in that of the multirun.
-        swept: overrides that not all jobs share, by key.
-        config: resolved configuration, as plain containers.
-        composition: how it was composed, see `Invocation.composition`.
-    """
-
-    number: int
-    name: str
-    swept: Mapping[str, str]
-    config: Mapping[str, Any]
-    composition: Mapping[str, Any]
+    number: int  # position in the grid, from 0
+    name: str  # of its folder in that of the multirun
+    swept: Mapping[str, str]  # overrides that not all jobs share, by key
+    config: Mapping[str, Any]  # resolved, as plain containers
+    composition: Mapping[str, Any]  # see `Invocation.composition`
 
 
 def compose_jobs(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) -> list[Job]:
-    """Return the jobs of a grid.
+    """Return the jobs of a grid; each value of a list in `arguments` makes one.
 
     An experiment may define its own grid in `hydra.sweeper.params`. Several experiments make
-    several grids, one after another.
-
-    Args:
-        loader: Hydra's config loader.
-        master: configuration of the multirun.
-        arguments: command-line overrides; each value of a list makes a job.
+    several grids, one after another. `master` is the configuration of the multirun.
 
     Raises:
         ValueError: a setting is unknown, missing, or lists a value twice.
@@ -73,12 +60,13 @@ def compose_jobs(loader: ConfigLoader, master: DictConfig, arguments: Sequence[s
     jobs = []
     for number, overrides in enumerate(grid):
         swept = [override for override in overrides if count[override] < len(grid)]
+        settings = [override.lstrip("+").partition("=") for override in swept]
         config, hydra = compose(parser.parse_overrides(overrides), number, swept)
         jobs.append(
             Job(
                 number=number,
                 name=str(hydra.sweep.subdir),
-                swept={_key(each): each.partition("=")[2] for each in swept},
+                swept={key: value for key, _, value in settings},
                 config=config,
                 composition={**invocation(hydra, Path()).composition, "overrides": overrides},
             )
@@ -183,7 +171,3 @@ def _check_values(override: Override) -> None:
         raise ValueError(
             f"{override.key_or_group} must list each value once, got {','.join(values)}"
         )
-
-
-def _key(override: str) -> str:
-    return override.partition("=")[0].lstrip("+")

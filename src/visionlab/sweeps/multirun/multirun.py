@@ -20,15 +20,15 @@ from visionlab.config.errors import explain
 from visionlab.core.interrupt import Interrupted
 from visionlab.core.processes import num_processes
 from visionlab.files.locks import locked
+from visionlab.files.run_folder import count_states
 from visionlab.sweeps.launcher.forkserver import call_in_process, start_forkserver
 from visionlab.sweeps.launcher.lost_jobs import lost_jobs_as_failures
 from visionlab.sweeps.launcher.processes import NOT_STARTED
-from visionlab.sweeps.multirun.job_status import job_status
 from visionlab.sweeps.multirun.jobs import Job, compose_jobs
 from visionlab.sweeps.multirun.plan_files import TrainingPlan, write_plan
 from visionlab.sweeps.multirun.table import (
     JobSummary,
-    count_states,
+    job_status,
     log_table,
     write_jobs,
     write_table,
@@ -37,19 +37,13 @@ from visionlab.sweeps.multirun.table import (
 _FOLDER = ".sweep"
 _LOCAL = ("basic", "process")
 _log = logging.getLogger(__name__)
-Launch = Callable[[Sequence[Sequence[str]]], Sequence[JobReturn]]
+Launch = Callable[[Sequence[Sequence[str]]], Sequence[JobReturn]]  # from each job's overrides
 
 
 def run_jobs(
     arguments: Sequence[str], *, config: DictConfig, loader: ConfigLoader, launch: Launch
 ) -> None:
-    """Run the unfinished jobs of a multirun.
-
-    Args:
-        arguments: command-line overrides; each value of a list makes a job.
-        config: configuration of the multirun.
-        loader: Hydra's config loader.
-        launch: launches jobs, given the overrides of each, and returns their results.
+    """Run the unfinished jobs of a multirun; each value of a list in `arguments` makes a job.
 
     Raises:
         ValueError: a setting of a job is wrong, or its folder holds another run; no job started.
@@ -63,9 +57,12 @@ def run_jobs(
         raise ValueError(f"{swept[0].partition('=')[0]} must be one value, got {swept[0]}")
     jobs = compose_jobs(loader, config, [each for each in arguments if not _is_sweep_setting(each)])
     pending = [job for job in jobs if not _is_finished(job, sweep)]
+    trainings: list[list[Job]] = []
     if pending:
         start_forkserver()
-    trainings = _plan(pending, sweep, config) if pending else []
+        is_local = config.hydra.runtime.choices["hydra/launcher"] in _LOCAL
+        plan = partial(_plan_trainings, pending, sweep, config.sweep.share, is_local)
+        trainings = call_in_process(plan)
     _log.info("%s", _announcement(len(jobs), len(pending), len(trainings)))
     folder = sweep / _FOLDER
     folder.mkdir(parents=True, exist_ok=True)
@@ -77,12 +74,11 @@ def run_jobs(
         try:
             reasons = _launch(trainings, config, folder, launch) if trainings else {}
         finally:
-            missing = {job.name for job in pending if not _is_finished(job, sweep)}
-            rows = write_table(
-                sweep, folder, {name: reasons.get(name, NOT_STARTED) for name in missing}
-            )
+            missing = [job.name for job in pending if not _is_finished(job, sweep)]
+            unfinished = {name: reasons.get(name, NOT_STARTED) for name in missing}
+            rows = write_table(sweep, folder, unfinished)
             log_table(rows)
-            _log.info("%s; %s", count_states(rows), sweep / "sweep.csv")
+            _log.info("%s; %s", count_states(row["state"] for row in rows), sweep / "sweep.csv")
             _log.info("next: python plots.py runs=%s", config.hydra.sweep.dir)
     if missing:
         raise Unfinished(
@@ -99,16 +95,8 @@ def _is_sweep_setting(argument: str) -> bool:
     return argument.lstrip("+").startswith("sweep.")
 
 
-def _plan(jobs: Sequence[Job], sweep: Path, config: DictConfig) -> list[list[Job]]:
-    """Check jobs, and group those that share a training."""
-    is_local = config.hydra.runtime.choices["hydra/launcher"] in _LOCAL
-    return call_in_process(
-        partial(_plan_trainings, jobs, sweep=sweep, share=config.sweep.share, reads_data=is_local)
-    )
-
-
 def _plan_trainings(
-    jobs: Sequence[Job], *, sweep: Path, share: bool, reads_data: bool
+    jobs: Sequence[Job], sweep: Path, share: bool, reads_data: bool
 ) -> list[list[Job]]:
     """Plan in another process, since this one imports no torch."""
     from visionlab.sweeps.workers.checks import plan_trainings

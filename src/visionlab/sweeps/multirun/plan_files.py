@@ -13,19 +13,12 @@ from visionlab.files.run_folder import read_yaml
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingPlan:
-    """The jobs of one launched training.
+    """The jobs of one launched training."""
 
-    Attributes:
-        begun: start time of the multirun, formatted as in run.json.
-        fail_fast: whether to skip the training if another job has failed since then.
-        jobs: settings of the jobs, by name.
-        compositions: how each job was composed, by name, see `Invocation.composition`.
-    """
-
-    begun: str
-    fail_fast: bool
-    jobs: Mapping[str, Mapping[str, Any]]
-    compositions: Mapping[str, Mapping[str, Any]]
+    begun: str  # start time of the multirun, formatted as in run.json
+    fail_fast: bool  # skip the training if another job has failed since then
+    jobs: Mapping[str, Mapping[str, Any]]  # settings by name
+    compositions: Mapping[str, Mapping[str, Any]]  # by name, see `Invocation.composition`
 
 
 def write_plan(path: Path, plan: TrainingPlan) -> None:

@@ -4,25 +4,24 @@ Whenever a job starts or ends, its process rewrites the file from the records of
 number of processes may do so.
 """
 
-import csv
-import io
 import json
 import logging
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from rich.console import Console
 from rich.table import Table
 
-from visionlab.files.atomic import write_text
+from visionlab.config.run_config import check_unchanged
+from visionlab.config.terminal import table_text
+from visionlab.files.atomic import csv_text, write_text
 from visionlab.files.locks import file_lock, is_held
-from visionlab.files.run_folder import read_record
+from visionlab.files.run_folder import read_config, read_record
 from visionlab.sweeps.launcher.processes import NOT_STARTED
 
 _JOBS = "jobs.json"
+JobStatus = Literal["new", "started", "finished"]
 _COLUMNS = ("job", "state", "seconds", "monitor", "value", "model", "reason", "log")
 _MAX_ROWS = 100
 _MAX_REASON = 60
@@ -31,19 +30,31 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class JobSummary:
-    """The data of a job that the table needs.
-
-    Attributes:
-        name: name of its folder in that of the multirun.
-        swept: overrides that not all jobs share, by key.
-        monitor: the metric that decides which weights are best.
-        mode: max or min.
-    """
+    """The data of a job that the table needs; see `Job`, and `config.schemas.Task`."""
 
     name: str
     swept: Mapping[str, str]
     monitor: str
     mode: str
+
+
+def job_status(folder: Path, config: Mapping[str, Any]) -> JobStatus:
+    """Return the status of the job in a folder.
+
+    A run that a stopping rule ended is unfinished if the rules of the requested `config` differ.
+
+    Raises:
+        ValueError: the folder holds a run with other settings.
+    """
+    if not (folder / "config.yaml").exists():
+        return "new"
+    saved = read_config(folder)
+    check_unchanged(config, saved, folder)
+    record = read_record(folder)
+    if record.get("status") != "finished":
+        return "started"
+    rules_changed = record.get("stopped") and saved["stop"] != config["stop"]
+    return "started" if rules_changed else "finished"
 
 
 def write_jobs(folder: Path, jobs: Sequence[JobSummary]) -> None:
@@ -59,13 +70,9 @@ def read_jobs(folder: Path) -> list[JobSummary]:
 def write_table(
     sweep: Path, folder: Path, reasons: Mapping[str, str] | None = None
 ) -> list[dict[str, Any]]:
-    """Write `sweep.csv` and return its rows.
+    """Write `sweep.csv` of a multirun, whose jobs `write_jobs` wrote to `folder`; return its rows.
 
-    Args:
-        sweep: folder of the multirun.
-        folder: the folder given to `write_jobs`.
-        reasons: why jobs did not finish, by name, according to the launcher; None while jobs are
-            running.
+    `reasons` are why jobs did not finish, by name, according to the launcher; None while they run.
     """
     jobs = read_jobs(folder)
     with file_lock(folder / "table.lock"):
@@ -77,12 +84,9 @@ def write_table(
 
 
 def _to_csv(rows: Sequence[Mapping[str, Any]], jobs: Sequence[JobSummary]) -> str:
-    swept = list(dict.fromkeys(key for job in jobs for key in job.swept))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [*_COLUMNS, *swept], restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({**row, **job.swept} for row, job in zip(rows, jobs, strict=True))
-    return text.getvalue()
+    columns = [*_COLUMNS, *dict.fromkeys(key for job in jobs for key in job.swept)]
+    full = [{**row, **job.swept} for row, job in zip(rows, jobs, strict=True)]
+    return csv_text([columns, *([row.get(column, "") for column in columns] for row in full)])
 
 
 def log_table(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -98,16 +102,7 @@ def log_table(rows: Sequence[Mapping[str, Any]]) -> None:
         value = f"{row['value']:.4f}" if row["value"] != "" else ""
         seconds = f"{row['seconds']:.1f}" if row["seconds"] != "" else ""
         table.add_row(row["job"], row["state"], seconds, value, row["model"], short)
-    console = Console(width=120, color_system=None)
-    with console.capture() as capture:
-        console.print(table)
-    _log.info("%s", capture.get().rstrip())
-
-
-def count_states(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return how many jobs are in each state, for example `3 finished, 1 failed`."""
-    counts = Counter(row["state"] for row in rows)
-    return ", ".join(f"{count} {state}" for state, count in counts.most_common())
+    _log.info("%s", table_text(table, width=120))
 
 
 def _final_row(row: Mapping[str, Any], folder: Path, reason: str | None) -> dict[str, Any]:
@@ -124,11 +119,8 @@ def _final_row(row: Mapping[str, Any], folder: Path, reason: str | None) -> dict
 
 def _row(job: JobSummary, folder: Path) -> dict[str, Any]:
     record = read_record(folder)
-    best = {
-        name: each["value"]
-        for name, each in record.get("best", {}).items()
-        if each["value"] is not None
-    }
+    values = {name: each["value"] for name, each in record.get("best", {}).items()}
+    best = {name: value for name, value in values.items() if value is not None}
     pick = max if job.mode == "max" else min
     model = pick(best, key=lambda name: best[name]) if best else ""
     return {

@@ -35,37 +35,21 @@ _MAY_DIFFER = (
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Plan of a tuning.
+    """Plan of a tuning."""
 
-    Attributes:
-        n_trials: trials to complete or prune, over all starts and processes.
-        n_jobs: trials launched at once.
-        max_failures: trials of this start that may fail.
-        url: URL of the study's storage.
-        study_name: name of the study in the storage.
-        direction: minimize or maximize.
-        sampler: settings of Optuna's sampler.
-        pruner: settings of Optuna's pruner.
-        seed: seed of the sampler, or None for a random one.
-        space: the search space.
-        fixed: overrides of every trial.
-        invariants: values that must not change, or trials of a study would not be comparable.
-        folder: folder of the sweep.
-    """
-
-    n_trials: int
-    n_jobs: int
-    max_failures: int
-    url: str
+    n_trials: int  # to complete or prune, over all starts and processes
+    n_jobs: int  # trials launched at once
+    max_failures: int  # trials of this start that may fail
+    url: str  # of the study's storage
     study_name: str
-    direction: str
-    sampler: Mapping[str, Any]
-    pruner: Mapping[str, Any]
-    seed: int | None
+    direction: str  # minimize or maximize
+    sampler: Mapping[str, Any]  # settings of Optuna's sampler
+    pruner: Mapping[str, Any]  # settings of Optuna's pruner
+    seed: int | None  # of the sampler, None for a random one
     space: Space
-    fixed: Sequence[str]
-    invariants: Mapping[str, Any]
-    folder: Path
+    fixed: Sequence[str]  # overrides of every trial
+    invariants: Mapping[str, Any]  # must not change, or trials would not be comparable
+    folder: Path  # of the sweep
 
     def __post_init__(self) -> None:
         for name, least in (("n_trials", 1), ("n_jobs", 1), ("max_failures", 0), ("seed", 0)):
@@ -87,10 +71,7 @@ def plan_study(
 ) -> tuple[Plan, list[dict[str, Any]]]:
     """Plan a tuning; also return test jobs at the extremes of its search space.
 
-    Args:
-        config: as Hydra composed it, without the search space.
-        arguments: command-line overrides.
-        loader: composes the configuration of a job.
+    `config` is as Hydra composed it, without the search space.
 
     Raises:
         ValueError: a setting is wrong.
@@ -108,6 +89,9 @@ def plan_study(
             raise ValueError(f"{key} must be a choice of the files in conf/{key}, got numbers")
     if config.trial is not None:
         raise ValueError(f"trial must be left to the sweeper, got {config.trial}")
+    # Optuna refuses other choices later; intervals may change
+    choices = {key: axis for key, axis in space.items() if isinstance(axis, Choices)}
+    settled = [as_override(*each) for each in fixed.items() if not each[0].startswith(_MAY_DIFFER)]
     plan = Plan(
         n_trials=sweeper.n_trials,
         n_jobs=sweeper.n_jobs,
@@ -121,20 +105,10 @@ def plan_study(
         space=space,
         fixed=[as_override(*each) for each in fixed.items()],
         invariants={
-            **{  # Optuna refuses other choices later; intervals may change
-                key: ",".join(axis.values)
-                for key, axis in space.items()
-                if isinstance(axis, Choices)
-            },
+            **{key: ",".join(choice.values) for key, choice in choices.items()},
             "objective": config.objective,
             "monitor": config.task.monitor,
-            "settings": " ".join(
-                sorted(
-                    as_override(*each)
-                    for each in fixed.items()
-                    if not each[0].startswith(_MAY_DIFFER)
-                )
-            ),
+            "settings": " ".join(sorted(settled)),
         },
         folder=Path(config.hydra.sweep.dir),
     )
@@ -168,10 +142,7 @@ def check_trial(config: Mapping[str, Any]) -> None:
 def job_overrides(plan: Plan, number: int, drawn: Sequence[str]) -> tuple[list[str], str]:
     """Return the overrides of a trial's job and the name of its folder.
 
-    Args:
-        plan: the plan of the tuning.
-        number: number of the trial.
-        drawn: overrides with the values drawn for the trial.
+    `drawn` are overrides with the values drawn for the trial.
     """
     folder = f"{number}_{folder_name('_'.join(map(_shorten, drawn)))}"
     folder = re.sub(r"[=,\[\]]+", "-", folder).rstrip("-")  # eval.py run=FOLDER needs no quotes

@@ -1,16 +1,15 @@
 """Results of a tuning: a table of trials, the best overrides, and log lines."""
 
-import csv
-import io
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from visionlab.config.schemas import TUNE_ONLY
-from visionlab.files.atomic import write_text
+from visionlab.files.atomic import csv_text, write_text
 from visionlab.files.locks import file_lock
 from visionlab.sweeps.tuning.study import Study
 
@@ -65,24 +64,13 @@ def summary(study: Study) -> str:
 
 def _table(trials: Sequence[FrozenTrial]) -> str:
     keys = sorted({key for trial in trials for key in trial.params})
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*_COLUMNS, *keys, "folder", "reason"])
+    rows: list[list[Any]] = [[*_COLUMNS, *keys, "folder", "reason"]]
     for trial in trials:
         seconds = None if trial.duration is None else round(trial.duration.total_seconds(), 1)
-        writer.writerow(
-            [
-                trial.number,
-                trial.state.name.lower(),
-                trial.value,
-                len(trial.intermediate_values),
-                seconds,
-                *(trial.params.get(key) for key in keys),
-                trial.user_attrs.get("folder"),
-                trial.user_attrs.get("reason"),
-            ]
-        )
-    return text.getvalue()
+        row = [trial.number, trial.state.name.lower(), trial.value, len(trial.intermediate_values)]
+        own = [trial.user_attrs.get("folder"), trial.user_attrs.get("reason")]
+        rows.append([*row, seconds, *(trial.params.get(key) for key in keys), *own])
+    return csv_text(rows)
 
 
 def _short(value: object) -> str:

@@ -6,24 +6,12 @@ This module imports neither Optuna nor torch, so that a wrong space is refused a
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 
-
-class Suggester(Protocol):
-    """The part of Optuna's `Trial` that draws values."""
-
-    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        """Draw one of several values."""
-
-    def suggest_int(self, name: str, low: int, high: int, step: int = 1, log: bool = False) -> int:
-        """Draw an integer."""
-
-    def suggest_float(
-        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
-    ) -> float:
-        """Draw a number."""
+if TYPE_CHECKING:
+    from optuna.trial import Trial
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +20,7 @@ class Choices:
 
     values: Sequence[str]
 
-    def suggest(self, trial: Suggester, key: str) -> str:
+    def suggest(self, trial: "Trial", key: str) -> str:
         """Draw a value, as written on the command line."""
         return str(trial.suggest_categorical(key, self.values))
 
@@ -43,21 +31,14 @@ class Choices:
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """Numbers from `low` to `high`, inclusive; integers if both bounds are integers.
-
-    Attributes:
-        low: lower bound.
-        high: upper bound.
-        step: distance between neighbours, or None for a continuous range.
-        log: whether to draw on a logarithmic scale.
-    """
+    """Numbers from `low` to `high`, inclusive; integers if both bounds are integers."""
 
     low: float
     high: float
-    step: float | None = None
-    log: bool = False
+    step: float | None = None  # distance between neighbours, None for a continuous range
+    log: bool = False  # draw on a logarithmic scale
 
-    def suggest(self, trial: Suggester, key: str) -> str:
+    def suggest(self, trial: "Trial", key: str) -> str:
         """Draw a value, as written on the command line."""
         if isinstance(self.low, int) and isinstance(self.high, int):
             step = 1 if self.step is None else int(self.step)

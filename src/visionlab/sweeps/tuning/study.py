@@ -25,15 +25,11 @@ optuna.logging.set_verbosity(logging.WARNING)  # the controller logs what happen
 
 
 class Study:
-    """A study, given by the URL of its storage and its name.
+    """A study, given by the URL of its database, in SQLAlchemy's format, and its name.
 
     Optuna caches finished trials, which is safe, and trials that it handed out itself, which is
     not, because a job in another process writes to them. So one Optuna study is used for reading
     only, and every write goes through a new one.
-
-    Args:
-        url: URL of a database, in SQLAlchemy's format.
-        name: name of the study in the database.
 
     Raises:
         ValueError: the database cannot be used.
@@ -49,9 +45,7 @@ class Study:
     def create(self, *, direction: str, invariants: Mapping[str, Any]) -> None:
         """Create the study unless it exists.
 
-        Args:
-            direction: minimize or maximize.
-            invariants: values that must not change, or trials would not be comparable.
+        If its invariants changed, trials would not be comparable.
 
         Raises:
             ValueError: the study exists with other invariants.
@@ -97,11 +91,7 @@ class Study:
     ) -> bool:
         """Finish a trial; return whether it was running.
 
-        Args:
-            number: number of the trial.
-            state: complete, pruned or failed.
-            value: the objective of a complete trial.
-            reason: reason for the state; ignored if the trial recorded one itself.
+        A complete one has a value, its objective. A reason that the trial recorded itself stays.
         """
         trial = self.trials()[number]
         if trial.state != TrialState.RUNNING:

@@ -29,13 +29,9 @@ def record_heartbeat(study: Study, controller: str) -> None:
 def ask(
     study: Study, sampler: Callable[[int], BaseSampler], *, n_trials: int, controller: str
 ) -> Trial | None:
-    """Take the next trial, requeued ones first; None if all are finished or running.
+    """Take the next trial for a controller, requeued ones first; None if all are taken.
 
-    Args:
-        study: the study.
-        sampler: makes a sampler that depends on the given trial number.
-        n_trials: trials to finish.
-        controller: name of the controller that takes the trial.
+    `sampler` makes a sampler that depends on the given trial number.
     """
     with study.lock():
         trials = study.trials()

@@ -9,6 +9,7 @@ import shlex
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import islice
 
 from hydra.core.utils import JobReturn, JobStatus
 from optuna.samplers import BaseSampler
@@ -17,24 +18,11 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from visionlab.config.errors import explain
 from visionlab.config.instantiate import instantiate_part
 from visionlab.core.interrupt import Interrupted
+from visionlab.sweeps.tuning import report, trial_queue
 from visionlab.sweeps.tuning.controllers import heartbeat, new_controller_name
 from visionlab.sweeps.tuning.plan import Plan, job_overrides
-from visionlab.sweeps.tuning.report import (
-    best_trial,
-    describe,
-    shell_overrides,
-    summary,
-    write_files,
-)
 from visionlab.sweeps.tuning.storage_url import mask_password
 from visionlab.sweeps.tuning.study import Study
-from visionlab.sweeps.tuning.trial_queue import (
-    ask,
-    num_finished,
-    record_heartbeat,
-    requeue,
-    requeue_lost,
-)
 
 Launch = Callable[[Sequence[Sequence[str]], int], Sequence[JobReturn]]
 POLL_SECONDS = 2.0  # while other processes run the last trials
@@ -42,14 +30,9 @@ _log = logging.getLogger(__name__)
 
 
 def tune(plan: Plan, launch: Launch) -> float | None:
-    """Run trials until `n_trials` are complete or pruned.
+    """Run trials until `n_trials` are complete or pruned; return the best objective.
 
-    Args:
-        plan: the plan of the tuning.
-        launch: runs jobs, given their overrides and the number of the first.
-
-    Returns:
-        The best objective.
+    `launch` runs jobs, given their overrides and the number of the first.
 
     Raises:
         ValueError: trials have no objective, too many have failed, or none is complete.
@@ -60,32 +43,27 @@ def tune(plan: Plan, launch: Launch) -> float | None:
     study.create(direction=plan.direction, invariants=plan.invariants)
     _log.info("watch it with: optuna-dashboard %s", shlex.quote(mask_password(plan.url)))
     controller, num_failed = new_controller_name(), 0
-    with heartbeat(partial(record_heartbeat, study, controller)):
-        while num_finished(study) < plan.n_trials:
-            for number in requeue_lost(study):
+    with heartbeat(partial(trial_queue.record_heartbeat, study, controller)):
+        while trial_queue.num_finished(study) < plan.n_trials:
+            for number in trial_queue.requeue_lost(study):
                 _log.info("trial %d: its controller died; requeued", number)
             trials = _ask(plan, study, controller)
             if not trials:  # other processes run the last trials, which may still fail
                 time.sleep(POLL_SECONDS)
                 continue
             finished = _run(plan, study, trials, launch)
-            write_files(study, plan.folder)
+            report.write_files(study, plan.folder)
             num_failed += sum(trial.state == TrialState.FAIL for trial in finished)
             _check_failures(plan, study, finished, num_failed)
-    write_files(study, plan.folder)
+    report.write_files(study, plan.folder)
     return _conclude(plan, study)
 
 
 def _ask(plan: Plan, study: Study, controller: str) -> list[Trial]:
     """Take up to `n_jobs` trials, fewer if not as many are left."""
-    sampler = partial(_sampler, plan)
-    trials: list[Trial] = []
-    for _ in range(plan.n_jobs):
-        trial = ask(study, sampler, n_trials=plan.n_trials, controller=controller)
-        if trial is None:
-            break
-        trials.append(trial)
-    return trials
+    sampler, most = partial(_sampler, plan), plan.n_trials
+    ask = partial(trial_queue.ask, study, sampler, n_trials=most, controller=controller)
+    return list(islice(iter(ask, None), plan.n_jobs))
 
 
 def _sampler(plan: Plan, number: int) -> BaseSampler:
@@ -96,18 +74,20 @@ def _sampler(plan: Plan, number: int) -> BaseSampler:
 
 
 def _run(plan: Plan, study: Study, trials: Sequence[Trial], launch: Launch) -> list[FrozenTrial]:
-    """Launch trials and return them when finished."""
     numbers = [trial.number for trial in trials]
     reason = "its job ended without a result, see run.log"
     reasons = [reason] * len(trials)
     try:
         batch = [_draw(plan, trial) for trial in trials]
         returns = launch(batch, numbers[0])
-        reasons = [_reason(each) or reason for each in returns]
+        reasons = [
+            (explain(each._return_value) if each.status == JobStatus.FAILED else "") or reason
+            for each in returns
+        ]
     except (Interrupted, KeyboardInterrupt, SystemExit):  # the user asked to stop
         for number in numbers:
-            requeue(study, number, "interrupted")
-        write_files(study, plan.folder)
+            trial_queue.requeue(study, number, "interrupted")
+        report.write_files(study, plan.folder)
         raise
     except Exception as error:  # a launcher that lost its workers must not end the study
         reasons = [f"launching failed: {type(error).__name__}: {error}"] * len(trials)
@@ -115,13 +95,8 @@ def _run(plan: Plan, study: Study, trials: Sequence[Trial], launch: Launch) -> l
         study.finish(number, TrialState.FAIL, reason=reason)
     finished = [study.trials()[number] for number in numbers]
     for trial in finished:
-        _log.info("%s", describe(trial))
+        _log.info("%s", report.describe(trial))
     return finished
-
-
-def _reason(result: JobReturn) -> str | None:
-    failed = result.status == JobStatus.FAILED
-    return explain(result._return_value) if failed else None
 
 
 def _draw(plan: Plan, trial: Trial) -> list[str]:
@@ -143,12 +118,12 @@ def _check_failures(
     """
     failed = [trial for trial in finished if trial.state == TrialState.FAIL]
     unmeasured = [trial for trial in failed if trial.user_attrs.get("unmeasured")]
-    if unmeasured and not num_finished(study):
+    if unmeasured and not trial_queue.num_finished(study):
         raise ValueError(unmeasured[0].user_attrs["reason"])
     if num_failed > plan.max_failures:
         raise ValueError(
             f"max_failures must be >= the trials that fail, got {plan.max_failures}; "
-            f"the last: {describe(failed[-1])}"
+            f"the last: {report.describe(failed[-1])}"
         )
 
 
@@ -158,10 +133,10 @@ def _conclude(plan: Plan, study: Study) -> float | None:
     Raises:
         ValueError: no trial is complete.
     """
-    best = best_trial(study)
+    best = report.best_trial(study)
     if best is None:
-        raise ValueError(f"a trial must be complete, got {summary(study)}")
-    _log.info("%s; best is %s", summary(study), describe(best))
-    _log.info("train with it: python train.py %s", shell_overrides(best))
+        raise ValueError(f"a trial must be complete, got {report.summary(study)}")
+    _log.info("%s; best is %s", report.summary(study), report.describe(best))
+    _log.info("train with it: python train.py %s", report.shell_overrides(best))
     _log.info("wrote %s", plan.folder / "trials.csv")
     return best.value

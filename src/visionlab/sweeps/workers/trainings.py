@@ -18,9 +18,8 @@ from visionlab.runs.build import build_experiment, without_initial_weights
 from visionlab.runs.experiment import training_invariant_keys
 from visionlab.runs.record import now
 from visionlab.runs.train import train_runs
-from visionlab.sweeps.multirun.job_status import job_status
 from visionlab.sweeps.multirun.plan_files import TrainingPlan, read_plan
-from visionlab.sweeps.multirun.table import read_jobs, write_table
+from visionlab.sweeps.multirun.table import job_status, read_jobs, write_table
 
 _WAIT_SECONDS = 60.0  # a job of a killed multirun may still be saving
 _MACHINE_KEYS = ("threads", "device")  # a resumed run keeps its own
@@ -29,8 +28,7 @@ _MACHINE_KEYS = ("threads", "device")  # a resumed run keeps its own
 def train_planned(path: Path) -> None:
     """Train the unfinished jobs of a plan, together if they can share a training.
 
-    Args:
-        path: the plan, in the folder `.sweep` of the multirun.
+    The plan lies in the folder `.sweep` of the multirun.
 
     Raises:
         ValueError: a job's folder holds another run, or is in use.
@@ -137,8 +135,7 @@ def _failed_since(plan: TrainingPlan, plans: Path) -> str | None:
         record = read_record(plans.parent / job.name)
         if job.name in plan.jobs or record.get("updated", "") < plan.begun:
             continue
-        if record["status"] == "failed":
-            return job.name
-        if record["status"] == "running" and not is_held(plans.parent / job.name):
+        is_killed = record["status"] == "running" and not is_held(plans.parent / job.name)
+        if record["status"] == "failed" or is_killed:
             return job.name
     return None

@@ -11,7 +11,6 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from optuna.trial import Trial, TrialState
-from torch import Tensor
 
 from visionlab.config.errors import explain
 from visionlab.config.instantiate import instantiate_part
@@ -19,7 +18,7 @@ from visionlab.config.run_config import Invocation
 from visionlab.config.schemas import TUNE_ONLY
 from visionlab.core.interrupt import Interrupted, Pruned
 from visionlab.engine.evaluation import Result
-from visionlab.engine.state import TrainState
+from visionlab.engine.observers import Observer
 from visionlab.files.run_folder import read_rows
 from visionlab.runs.train import train
 from visionlab.sweeps.tuning.plan import check_trial
@@ -30,7 +29,7 @@ class UnmeasuredError(ValueError):
     """A run ended without a finite objective."""
 
 
-class Objective:
+class Objective(Observer):
     """Observer that reports the objective after each epoch and keeps the best value.
 
     Args:
@@ -49,9 +48,6 @@ class Objective:
         self._trial = trial
         self._latest: float | None = None
         self._best: float | None = None
-
-    def on_step(self, state: TrainState, *, lr: float, loss: Tensor, num_samples: int) -> None:
-        """Do nothing."""
 
     def on_epoch(self, row: Mapping[str, float], results: Mapping[str, Result]) -> None:
         """Report the metric of a complete epoch.
@@ -72,9 +68,6 @@ class Objective:
             return
         self._best = self._pick(self._latest, self._latest if self._best is None else self._best)
         self._report(int(row["epoch"]), self._latest)
-
-    def close(self) -> None:
-        """Do nothing."""
 
     def restore(self, rows: Sequence[Mapping[str, float | None]]) -> None:
         """Restore the best value of a resumed job from its metrics rows."""
@@ -113,16 +106,9 @@ class Objective:
 
 
 def run_trial(config: Mapping[str, Any], invocation: Invocation) -> float | None:
-    """Train as a trial of a study, and record the outcome in the study.
+    """Train as a trial of a study, record it there, and return the objective, None if pruned.
 
     Under a sweeper without trials, only train and return the objective.
-
-    Args:
-        config: the configuration of `tune.py`, as plain containers.
-        invocation: how Hydra was called.
-
-    Returns:
-        The objective, or None if the trial was pruned.
 
     Raises:
         ValueError: the run has no finite objective.
@@ -138,17 +124,9 @@ def run_trial(config: Mapping[str, Any], invocation: Invocation) -> float | None
 
 
 def run_and_record(study: Study, trial: Trial, run: Callable[[], float]) -> float | None:
-    """Run a trial and record its outcome in the study.
+    """Run a trial, record its outcome in the study, and return the objective, None if pruned.
 
     A trial with non-finite losses counts as pruned, so that the sampler avoids its region.
-
-    Args:
-        study: the study of the trial.
-        trial: a running trial.
-        run: returns the objective.
-
-    Returns:
-        The objective, or None if the trial was pruned.
     """
     try:
         value = run()
