@@ -60,6 +60,29 @@ def test_a_run_with_outside_parts_is_evaluated_only_if_they_are_allowed_again(mi
     assert allowed.returncode == 0, allowed.stderr
 
 
+def test_help_lists_the_settings_of_an_outside_part(mine: Path) -> None:
+    (line,) = re.findall(r"`python train.py (--help .*)`", DOCS)
+    done = script("train.py", *shlex.split(line), folder=mine)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"dataset.num_images +400 +of the training", done.stdout)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["scheduler=sawtooth", "scheduler.period_epoch=1"], "mean scheduler.period_epochs[?]"),
+        (["observers.losses._target_=x.Y"], r"mean \+observers.losses._target_[?]"),
+    ],
+)
+def test_a_misspelt_setting_of_an_outside_part_is_guessed(
+    arguments: list[str], message: str, mine: Path
+) -> None:
+    own = ["--config-dir", "my_conf", "parts=[my_package]"]
+    done = script("train.py", *own, *arguments, folder=mine)
+    assert done.returncode == 2
+    assert re.search(message, done.stderr), done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

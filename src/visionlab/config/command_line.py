@@ -27,9 +27,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from visionlab.config.checking import check_parts
+from visionlab.config.checking import check_parts, unset_settings
 from visionlab.config.errors import USER_ERRORS, check_known, explain, is_users, refuse
-from visionlab.config.help import help_text
+from visionlab.config.help import help_text, search_path
 from visionlab.config.nonzero_ranks import nonzero_rank_folder, quiet_nonzero_ranks
 from visionlab.config.run_config import Invocation, current_invocation, plain
 from visionlab.config.schemas import SCHEMAS
@@ -176,7 +176,7 @@ def run(main: Callable[[], Any], *, script: str) -> None:
     os.environ[_FULL_ERROR] = "1"  # or Hydra prints several lines itself
     os.environ["VISIONLAB_TRACEBACK"] = "1" if traceback else ""
     sys.argv[1:] = _for_hydra(sys.argv[1:])
-    if any(each.startswith("parts=") for each in sys.argv):
+    if {"--help", "-h"} & set(sys.argv) or any(each.startswith("parts=") for each in sys.argv):
         sys.path.append(str(Path.cwd()))  # a package of one's own may lie where one works
     argparse.ArgumentParser.error = refuse  # type: ignore[assignment, method-assign]
     register()
@@ -213,9 +213,11 @@ def run(main: Callable[[], Any], *, script: str) -> None:
 
 
 def _print_help(script: str) -> None:
-    choices = [each for each in sys.argv[1:] if not each.startswith("-")]
-    own = [Path(each).absolute() for each in _option_values("--config-dir", "-cd")]
-    print(help_text(script, choices, folders=[Path(CONF), *own]))  # noqa: T201 - not a log
+    own = _option_values("--config-dir", "-cd")
+    choices = [each for each in sys.argv[1:] if not each.startswith(("-", "parts="))]
+    choices = [each for each in choices if each not in own]
+    folders = [Path(CONF), *(Path(each).absolute() for each in own)]
+    print(help_text(script, choices, folders=folders))  # noqa: T201 - not a log
 
 
 def _option_values(*names: str) -> list[str]:
@@ -226,19 +228,25 @@ def _option_values(*names: str) -> list[str]:
 
 
 def _known_settings(script: str) -> list[str]:
-    """Return the dotted names of a script's settings and groups, as chosen just now."""
+    """Return the dotted names of a script's settings and groups, as chosen just now.
+
+    One that a part has, but its YAML file does not, begins with a +.
+    """
     choices = [each for each in sys.argv[1:] if re.fullmatch(r"[\w/]+=\w+", each)]
+    folders = [Path(each).absolute() for each in _option_values("--config-dir", "-cd")]
     GlobalHydra.instance().clear()
     with initialize_config_dir(CONF, version_base="1.3"):
         for overrides in ([each for each in choices if "," not in each], []):
             try:
-                config = compose(script, overrides=overrides, return_hydra_config=True)
+                config = compose(
+                    script, overrides=[*search_path(folders), *overrides], return_hydra_config=True
+                )
             except (HydraException, OmegaConfBaseException):  # one of the choices may be wrong too
                 continue
             settings = OmegaConf.to_container(config, resolve=False)
             assert isinstance(settings, dict)
             named = {str(key): value for key, value in settings.items()}
-            return list(dict.fromkeys([*named, *flatten_config(named)]))
+            return list(dict.fromkeys([*named, *flatten_config(named), *unset_settings(named)]))
     return []
 
 

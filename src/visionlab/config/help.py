@@ -51,8 +51,9 @@ def help_text(script: str, choices: Sequence[str], *, folders: Sequence[Path]) -
     for choice in choices:
         if not re.fullmatch(r"[\w/]+=[\w.-]+", choice):
             raise ValueError(f"--help must be followed by group=file, got {choice}")
+    overrides = [*search_path(folders[1:]), *choices]
     with initialize_config_dir(str(folders[0]), version_base="1.3"):
-        composed = compose(script, overrides=list(choices), return_hydra_config=True)
+        composed = compose(script, overrides=overrides, return_hydra_config=True)
     groups = {str(each) for each in composed.hydra.runtime.choices}
     config: Any = OmegaConf.to_container(composed, resolve=False)
     del config["hydra"]
@@ -65,6 +66,12 @@ def help_text(script: str, choices: Sequence[str], *, folders: Sequence[Path]) -
     for path in _OPTIONS if script == "plots" else ():
         known |= _of_part(path)
     return "\n".join([*parts, *_settings(config, "", known)])
+
+
+def search_path(folders: Sequence[Path]) -> list[str]:
+    """Return the override with which Hydra looks in folders of the user's too."""
+    places = ",".join("'file://{}'".format(str(each).replace("'", "\\'")) for each in folders)
+    return [f"hydra.searchpath=[{places}]"] if places else []
 
 
 def _groups(folders: Sequence[Path], groups: set[str]) -> Iterator[str]:
@@ -100,12 +107,21 @@ def _settings(node: Mapping[str, Any], prefix: str, known: Mapping[str, str]) ->
             yield _line(f"  {key}", target.rpartition(".")[2], _summary(target))
             inner = {each: value[each] for each in value if each != "_target_"}
             yield from _settings(inner, f"{key}.", _of_part(target, f"{key}."))
+            yield from _unset(value, key)
         elif isinstance(value, Mapping) and value:
             if key in known:
                 yield _line(f"  {key}", "", known[key])
             yield from _settings(value, f"{key}.", known)
         else:
             yield _line(f"  {key}", _shown(value), known.get(key, ""))
+
+
+def _unset(node: Mapping[str, Any], key: str) -> Iterator[str]:
+    """Yield a line for each setting of a part that its file leaves at its default, as `+key`."""
+    with suppress(LookupError):
+        for name, each in read_signature(str(node["_target_"])).parameters.items():
+            if each.default is not None and name not in node:
+                yield _line(f"  +{key}.{name}", _shown(each.default), each.meaning)
 
 
 def _summary(target: str) -> str:
