@@ -254,13 +254,14 @@ def _for_hydra(arguments: Sequence[str]) -> list[str]:
     """Return arguments as Hydra takes them.
 
     A group that the defaults list is chosen without +, and habit has `experiment` with one; what
-    stands in `where` (of plots.py) is new each time and would need one. In a
-    multirun, Hydra would first set what all jobs have in common where no job has chosen yet, which
+    stands in `where` (of plots.py) is new each time and would need one. Only a ~ removes the group
+    `search`. In a multirun, Hydra would first set what all jobs have in common where no job has chosen yet, which
     fails for `dataset=cifar10,cifar100 dataset.root=DIR`; a choice of one is left to the jobs. The
     path of a job's folder would have to be quoted, for its = and commas.
     """
     arguments = [re.sub(r"^\+(?=experiment=)", "", _quoted_path(each)) for each in arguments]
     arguments = [re.sub(r"^(?=where\.)", "+", each) for each in arguments]
+    arguments = ["~search" if each == "search=null" else each for each in arguments]
     if not {"--multirun", "-m"} & set(arguments):
         return arguments
     return [_as_choice(each) if _is_of_a_part(each) else each for each in arguments]

@@ -41,16 +41,22 @@ class Invocation:
         folder: Hydra's output folder.
         choices: the file chosen for each group.
         overrides: as given on the command line.
+        options: `--config-dir`, if it was given.
     """
 
     folder: Path
     choices: Mapping[str, str]
     overrides: Sequence[str]
+    options: Sequence[str] = ()
 
     @property
     def composition(self) -> dict[str, Any]:
         """How the configuration was composed, for `run.json`."""
-        return {"choices": dict(self.choices), "overrides": list(self.overrides)}
+        return {
+            "choices": dict(self.choices),
+            "overrides": list(self.overrides),
+            "options": list(self.options),
+        }
 
 
 def invocation(hydra: Any, folder: Path) -> Invocation:
@@ -60,7 +66,18 @@ def invocation(hydra: Any, folder: Path) -> Invocation:
         for group, choice in hydra.runtime.choices.items()
         if choice is not None and not str(group).startswith(_HYDRA)
     }
-    return Invocation(folder=folder, choices=choices, overrides=list(hydra.overrides.task))
+    return Invocation(
+        folder=folder,
+        choices=choices,
+        overrides=list(hydra.overrides.task),
+        options=config_dir_options(hydra),
+    )
+
+
+def config_dir_options(hydra: Any) -> list[str]:
+    """Return the `--config-dir` of the command line, given Hydra's own settings; or nothing."""
+    sources = hydra.runtime.config_sources
+    return [f"--config-dir={each.path}" for each in sources if each.provider == "command-line"]
 
 
 def current_invocation() -> Invocation:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import yaml
 
 from visionlab.analysis.records import RunRecord
+from visionlab.config.schemas import is_tune_only
 from visionlab.files.run_folder import read_yaml
 
 # omitted, so that a reproduction gets its own folder
@@ -33,11 +34,13 @@ def commands(runs: Sequence[RunRecord]) -> list[Command]:
     for folder, members in by_folder.items():
         overrides = _multirun_overrides(folder / "multirun.yaml")
         if overrides is not None:
-            found.append(Command(_line("--multirun", *overrides), members))
+            options = next((run.info["options"] for run in members if "options" in run.info), [])
+            found.append(Command(_line(*options, "--multirun", *overrides), members))
             continue
         for run in members:
             if "overrides" in run.info:
-                found.append(Command(_line(*run.info["overrides"]), [run]))
+                own = [each for each in run.info["overrides"] if not is_tune_only(each)]
+                found.append(Command(_line(*run.info.get("options", []), *own), [run]))
     return found
 
 

@@ -15,7 +15,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, open_dict
 
 from visionlab.config.command_line import checked, folder_name, quoted
-from visionlab.config.run_config import plain
+from visionlab.config.run_config import config_dir_options, plain
 from visionlab.config.schemas import TUNE_ONLY
 from visionlab.sweeps.tuning.space import Choices, Interval, Space, as_override, split_overrides
 from visionlab.sweeps.tuning.storage_url import database_file
@@ -48,6 +48,7 @@ class Plan:
         pruner: settings of Optuna's pruner.
         seed: seed of the sampler, or None for a random one.
         space: the search space.
+        options: options of every trial, as `--config-dir`.
         fixed: overrides of every trial.
         invariants: values that must not change, or trials of a study would not be comparable.
         folder: folder of the sweep.
@@ -63,6 +64,7 @@ class Plan:
     pruner: Mapping[str, Any]
     seed: int | None
     space: Space
+    options: Sequence[str]
     fixed: Sequence[str]
     invariants: Mapping[str, Any]
     folder: Path
@@ -119,6 +121,7 @@ def plan_study(
         pruner=plain(config.pruner),
         seed=sweeper.seed,
         space=space,
+        options=config_dir_options(config.hydra),
         fixed=[as_override(*each) for each in fixed.items()],
         invariants={
             **{  # Optuna refuses other choices later; intervals may change
