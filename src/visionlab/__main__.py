@@ -71,9 +71,10 @@ def run(command: str) -> None:
 
 def main() -> None:
     """Run the command that `sys.argv` begins with."""
-    command = sys.argv.pop(1) if len(sys.argv) > 1 else "--help"
+    command = sys.argv.pop(1) if len(sys.argv) > 1 else "nothing"
     if command not in COMMANDS:
-        sys.exit(f"usage: visionlab {'|'.join(COMMANDS)} [key=value ...], got {command}")
+        usage = f"usage: visionlab {'|'.join(COMMANDS)} [key=value ...] [--help]"
+        sys.exit(usage if command in ("--help", "-h") else f"{usage}, got {command}")
     run(command)
 
 

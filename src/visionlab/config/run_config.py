@@ -125,6 +125,11 @@ def logged_hparams(config: Mapping[str, Any], choices: Mapping[str, str]) -> dic
     }
 
 
+def parts_override(config: Mapping[str, Any]) -> str:
+    """Return what a command line for a run needs to allow its outside parts, or nothing."""
+    return f' "parts=[{",".join(config["parts"])}]"' if config["parts"] else ""
+
+
 def override_saved_config(config: Mapping[str, Any], run: Invocation) -> dict[str, Any]:
     """Return the saved configuration of the run in a folder, with the overrides given now.
 
