@@ -20,10 +20,11 @@ _log = logging.getLogger("visionlab")
 @hydra.main(version_base="1.3", config_path=command_line.CONF, config_name="train")
 @command_line.job
 def _train(config: dict[str, Any], invocation: Invocation) -> float | None:
-    if config["sweep"]["training"]:
+    sweep = config.get("sweep", {"training": None})  # a run's config.yaml has none
+    if sweep["training"]:
         from visionlab.sweeps.workers.trainings import train_planned
 
-        train_planned(Path(config["sweep"]["training"]))
+        train_planned(Path(sweep["training"]))
         return None
     _log.info("run folder %s", invocation.folder)
     from visionlab.runs.train import train

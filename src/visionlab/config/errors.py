@@ -69,9 +69,9 @@ def _explain_hydra(message: str, known: Callable[[], Iterable[str]]) -> str:
         if key.partition(".")[0] == "observers":  # whose names are the user's
             return f"{key} must be a setting; did you mean +{key}?"
         return f"{key} must be a setting{similar_settings(key, list(known()))}"
-    if single := re.search(r"Error merging override (\w+)=(.*)", message):
-        if "is not a ListConfig" in message:
-            return f"{single[1]} must be a list, as {single[1]}=[{single[2]}], got {single[2]}"
+    single = re.search(r"Error merging override (\w+)=(.*)", message)
+    if single and "is not a ListConfig" in message:
+        return f"{single[1]} must be a list, as {single[1]}=[{single[2]}], got {single[2]}"
     if choice := re.search(r"Could not find '(?:.*/)?(.*)'", message):
         return text + nearest(choice[1], re.findall(r"^\t(\S+)$", message, re.MULTILINE))
     return text

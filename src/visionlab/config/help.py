@@ -14,11 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
+from visionlab.config.checking import unset_settings
 from visionlab.config.hints import is_part
 from visionlab.config.schemas import SCHEMAS
 from visionlab.config.signatures import meanings, read_signature
+from visionlab.files.run_folder import flatten_config
 
 _INITIAL_WEIGHTS = "visionlab.runs.experiment.InitialWeights"
 _MAX_VALUE = 24
@@ -51,7 +56,7 @@ def help_text(script: str, choices: Sequence[str], *, folders: Sequence[Path]) -
     for choice in choices:
         if not re.fullmatch(r"[\w/]+=[\w.-]+", choice):
             raise ValueError(f"--help must be followed by group=file, got {choice}")
-    overrides = [*search_path(folders[1:]), *choices]
+    overrides = [*_search_path(folders[1:]), *choices]
     with initialize_config_dir(str(folders[0]), version_base="1.3"):
         composed = compose(script, overrides=overrides, return_hydra_config=True)
     groups = {str(each) for each in composed.hydra.runtime.choices}
@@ -68,7 +73,30 @@ def help_text(script: str, choices: Sequence[str], *, folders: Sequence[Path]) -
     return "\n".join([*parts, *_settings(config, "", known)])
 
 
-def search_path(folders: Sequence[Path]) -> list[str]:
+def known_settings(script: str, choices: Sequence[str], *, folders: Sequence[Path]) -> list[str]:
+    """Return the dotted names of a script's settings and groups, with some files chosen.
+
+    One that a part has, but its YAML file does not, begins with a +.
+
+    Args:
+        script: train, eval, tune or plots.
+        choices: files, as `dataset=coco`; one may be wrong.
+        folders: of configurations: visionlab's `conf` and the user's own.
+    """
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(folders[0]), version_base="1.3"):
+        for chosen in (choices, ()):
+            overrides = [*_search_path(folders[1:]), *chosen]
+            try:
+                config = compose(script, overrides=overrides, return_hydra_config=True)
+            except (HydraException, OmegaConfBaseException):
+                continue
+            settings: Any = OmegaConf.to_container(config, resolve=False)
+            return [*{**settings, **flatten_config(settings)}, *unset_settings(settings)]
+    return []
+
+
+def _search_path(folders: Sequence[Path]) -> list[str]:
     """Return the override with which Hydra looks in folders of the user's too."""
     places = ",".join("'file://{}'".format(str(each).replace("'", "\\'")) for each in folders)
     return [f"hydra.searchpath=[{places}]"] if places else []

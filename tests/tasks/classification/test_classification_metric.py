@@ -140,7 +140,7 @@ def test_names_are_those_of_the_numbers() -> None:
 
 def test_a_model_with_more_outputs_than_classes_is_refused() -> None:
     metric = Accuracy(class_names=["a", "b"], top_k=[1])
-    with pytest.raises(ValueError, match="model must return 2 logits.* got 3"):
+    with pytest.raises(ValueError, match=r"model must return 2 logits.* got 3"):
         metric.update(torch.tensor([[0.1, 0.8, 0.1]]), torch.tensor([0]))
 
 

@@ -34,7 +34,9 @@ def commands(runs: Sequence[RunRecord]) -> list[Command]:
     for folder, members in by_folder.items():
         overrides = _multirun_overrides(folder / "multirun.yaml")
         if overrides is not None:
-            options = next((run.info["options"] for run in members if "options" in run.info), [])
+            options: list[str] = next(
+                (run.info["options"] for run in members if "options" in run.info), []
+            )
             found.append(Command(_line(*options, "--multirun", *overrides), members))
             continue
         for run in members:

@@ -22,7 +22,6 @@ _ATTEMPTS, _WAIT_SECONDS = 12, 0.25
 _LOCK_SECONDS = 100
 
 optuna.logging.set_verbosity(logging.WARNING)  # the controller logs what happens
-logging.getLogger("alembic").setLevel(logging.WARNING)  # it lists its plugins
 
 
 class Study:
