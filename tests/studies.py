@@ -35,6 +35,7 @@ def plan(folder: Path, **changes: Any) -> Plan:
         "pruner": OmegaConf.create({"_target_": "optuna.pruners.NopPruner"}),
         "seed": 0,
         "space": {"optimizer.lr": Interval(low=0.001, high=1.0, log=True)},
+        "options": ["--config-dir=mine"],
         "fixed": ["model.depth=8"],
         "invariants": {"objective": "raw", "monitor": "top1", "settings": "model.depth=8"},
         "folder": folder,

@@ -176,6 +176,15 @@ def test_a_resumed_run_keeps_its_settings(finished: Path, tmp_path: Path) -> Non
     assert re.fullmatch("error: .*change on resume: .*, got optimizer.lr=1\n", done.stderr)
 
 
+def test_a_run_is_repeated_from_its_configuration(finished: Path, tmp_path: Path) -> None:
+    saved = ["--config-dir", str(finished), "--config-name", "config"]
+    done = script("train.py", *saved, "stop.max_steps=11", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    run = only_run(tmp_path)
+    assert [len(read_rows(each / "metrics.jsonl")) for each in (run, finished)] == [1, 2]
+    assert read_rows(run / "metrics.jsonl")[0] == read_rows(finished / "metrics.jsonl")[0]
+
+
 def test_a_folder_that_holds_a_run_is_not_written_over(finished: Path, tmp_path: Path) -> None:
     before = (finished / "config.yaml").read_text()
     done = script("train.py", f"hydra.run.dir={finished}", "optimizer.lr=1", folder=tmp_path)

@@ -49,15 +49,42 @@ def test_a_command_of_the_docs_trains(command: str, mine: Path) -> None:
         assert (run / "losses.txt").is_file()
 
 
-def test_a_run_with_outside_parts_is_evaluated_only_if_they_are_allowed_again(mine: Path) -> None:
+def test_outside_parts_of_a_run_are_used_only_if_they_are_allowed_again(mine: Path) -> None:
     arguments = ["--config-dir", "my_conf", "parts=[my_package]", "model=mlp"]
-    assert script("train.py", *arguments, *SHORT, folder=mine).returncode == 0
+    done = script("train.py", *arguments, *SHORT, folder=mine)
+    assert done.returncode == 0, done.stderr
     run = only_run(mine)
-    refused = script("eval.py", f"run={run}", folder=mine)
-    assert refused.returncode == 1
-    assert "model._target_ must be in visionlab or a package named in parts" in refused.stderr
-    allowed = script("eval.py", f"run={run}", "parts=[my_package]", folder=mine)
-    assert allowed.returncode == 0, allowed.stderr
+    assert f'python eval.py run={run} "parts=[my_package]",' in done.stdout
+    for again in (["eval.py", f"run={run}"], ["train.py", f"resume={run}"]):
+        refused = script(*again, folder=mine)
+        assert refused.returncode == 1
+        assert "model._target_ must be in visionlab or a package named in parts" in refused.stderr
+        allowed = script(*again, "parts=[my_package]", folder=mine)
+        assert allowed.returncode == 0, allowed.stderr
+
+
+def test_help_lists_the_settings_of_an_outside_part(mine: Path) -> None:
+    (line,) = re.findall(r"`python train.py (--help .*)`", DOCS)
+    done = script("train.py", *shlex.split(line), folder=mine)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"dataset.num_images +400 +of the training", done.stdout)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["scheduler=sawtooth", "scheduler.period_epoch=1"], "mean scheduler.period_epochs[?]"),
+        (["observers.losses._target_=x.Y"], r"mean \+observers.losses._target_[?]"),
+        (["parts=my_package"], r"parts must be a list, as parts=\[my_package\], got my_package"),
+    ],
+)
+def test_a_misspelt_setting_of_an_outside_part_is_guessed(
+    arguments: list[str], message: str, mine: Path
+) -> None:
+    own = ["--config-dir", "my_conf", "parts=[my_package]"]
+    done = script("train.py", *own, *arguments, folder=mine)
+    assert done.returncode == 2
+    assert re.search(message, done.stderr), done.stderr
 
 
 @pytest.mark.parametrize(

@@ -20,10 +20,11 @@ _log = logging.getLogger("visionlab")
 @hydra.main(version_base="1.3", config_path=command_line.CONF, config_name="train")
 @command_line.job
 def _train(config: dict[str, Any], invocation: Invocation) -> float | None:
-    if config["sweep"]["training"]:
+    sweep = config.get("sweep", {"training": None})  # a run's config.yaml has none
+    if sweep["training"]:
         from visionlab.sweeps.workers.trainings import train_planned
 
-        train_planned(Path(config["sweep"]["training"]))
+        train_planned(Path(sweep["training"]))
         return None
     _log.info("run folder %s", invocation.folder)
     from visionlab.runs.train import train
@@ -71,9 +72,10 @@ def run(command: str) -> None:
 
 def main() -> None:
     """Run the command that `sys.argv` begins with."""
-    command = sys.argv.pop(1) if len(sys.argv) > 1 else "--help"
+    command = sys.argv.pop(1) if len(sys.argv) > 1 else "nothing"
     if command not in COMMANDS:
-        sys.exit(f"usage: visionlab {'|'.join(COMMANDS)} [key=value ...], got {command}")
+        usage = f"usage: visionlab {'|'.join(COMMANDS)} [key=value ...] [--help]"
+        sys.exit(usage if command in ("--help", "-h") else f"{usage}, got {command}")
     run(command)
 
 

@@ -246,6 +246,16 @@ def test_other_runs_are_repeated_one_by_one(tmp_path: Path) -> None:
     assert "1 run did not record the command" in page.text
 
 
+def test_a_trial_is_repeated_by_train_with_the_users_own_files(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "tune")
+    record = json.loads((run / "run.json").read_text())
+    record["options"] = ["--config-dir=/mine"]
+    record["overrides"] = ["n_trials=3", "~search", "pruner.n=1", "trial=0", "scheduler=cosine"]
+    (run / "run.json").write_text(json.dumps(record))
+    first, _ = [each["text"] for each in report(run, at=tmp_path).all("code")]
+    assert first == "python train.py --config-dir=/mine scheduler=cosine"
+
+
 @pytest.mark.parametrize("suffix", [".svg", ".png"])
 def test_a_figure_is_in_the_page_as_large_as_on_paper(suffix: str, tmp_path: Path) -> None:
     path = next(each for each in draw(tmp_path) if each.suffix == suffix)

@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import logging.config
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
@@ -319,3 +320,14 @@ def test_long_folder_names_are_cut_and_stay_different() -> None:
     names = {command_line.folder_name("x" * 300 + end) for end in "ab"}
     assert len(names) == 2
     assert max(map(len, names)) < 150
+
+
+@pytest.mark.parametrize(
+    "name", ["job_logging/visionlab", "job_logging/terminal", "hydra_logging/visionlab"]
+)
+def test_libraries_do_not_talk_into_the_log(name: str) -> None:
+    content = OmegaConf.to_container(OmegaConf.load(CONF / "hydra" / f"{name}.yaml"), resolve=False)
+    assert isinstance(content, dict)
+    loggers = {"version": 1, "incremental": True, "loggers": content["loggers"]}
+    logging.config.dictConfig(loggers)
+    assert not logging.getLogger("alembic.runtime.plugins").isEnabledFor(logging.INFO)

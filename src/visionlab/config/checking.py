@@ -4,7 +4,8 @@ Nothing is imported, so a wrong command line is answered at once, and a configur
 sent builds nothing but visionlab's parts and those of packages that the user names.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from visionlab.config.hints import describe, is_part, matches
@@ -57,6 +58,19 @@ def check_parts(value: Any, key: str = "", *, parts: Sequence[str]) -> None:
             _check_part(value, key, _allowed_signature(value, key, parts))
         for name, entry in value.items():
             check_parts(entry, _join(key, name), parts=parts)
+
+
+def unset_settings(config: Mapping[str, Any], key: str = "") -> Iterator[str]:
+    """Yield the settings that parts have but a configuration does not, as `+scheduler.factor`."""
+    for name, value in config.items():
+        full = _join(key, name)
+        if is_part(value):
+            with suppress(LookupError):
+                for each, parameter in read_signature(str(value["_target_"])).parameters.items():
+                    if parameter.default is not None and each not in value:
+                        yield f"+{full}.{each}"
+        if isinstance(value, Mapping):
+            yield from unset_settings(value, full)
 
 
 def _allowed_signature(node: Mapping[str, Any], key: str, parts: Sequence[str]) -> Signature:

@@ -17,9 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, InstantiationException
@@ -29,12 +27,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from visionlab.config.checking import check_parts
 from visionlab.config.errors import USER_ERRORS, check_known, explain, is_users, refuse
-from visionlab.config.help import help_text
+from visionlab.config.help import help_text, known_settings
 from visionlab.config.nonzero_ranks import nonzero_rank_folder, quiet_nonzero_ranks
 from visionlab.config.run_config import Invocation, current_invocation, plain
 from visionlab.config.schemas import SCHEMAS
 from visionlab.core.interrupt import Interrupted
-from visionlab.files.run_folder import flatten_config
 
 # what Hydra 1.4 says at each start, of what 1.3 needs
 for _old in (
@@ -47,6 +44,13 @@ for _old in (
 # in a checkout beside src/, in a wheel within the package
 _FOLDERS = (Path(__file__).parents[3] / "conf", Path(__file__).parents[1] / "conf")
 CONF = str(next((each for each in _FOLDERS if (each / "train.yaml").is_file()), _FOLDERS[-1]))
+_OF_SAVED = (  # what a run's config.yaml leaves open; who sent it may not allow parts
+    "parts=[]",
+    "hydra/job_logging=visionlab",
+    "hydra/hydra_logging=visionlab",
+    "hydra.output_subdir=null",
+    "hydra.run.dir='${run_folder:${resume},${task.name}}'",
+)
 _FULL_ERROR = "HYDRA_FULL_ERROR"
 _MAX_FOLDER_NAME = 120
 _made: list[Path] = []  # folders of runs and studies that this process made
@@ -171,7 +175,7 @@ def run(main: Callable[[], Any], *, script: str) -> None:
     os.environ[_FULL_ERROR] = "1"  # or Hydra prints several lines itself
     os.environ["VISIONLAB_TRACEBACK"] = "1" if traceback else ""
     sys.argv[1:] = _for_hydra(sys.argv[1:])
-    if any(each.startswith("parts=") for each in sys.argv):
+    if {"--help", "-h"} & set(sys.argv) or any(each.startswith("parts=") for each in sys.argv):
         sys.path.append(str(Path.cwd()))  # a package of one's own may lie where one works
     argparse.ArgumentParser.error = refuse  # type: ignore[assignment, method-assign]
     register()
@@ -192,7 +196,8 @@ def run(main: Callable[[], Any], *, script: str) -> None:
     except (HydraException, OmegaConfBaseException, Unfinished, Interrupted, *USER_ERRORS) as error:
         if traceback:
             raise
-        known = functools.partial(_known_settings, script)
+        choices = [each for each in sys.argv[1:] if re.fullmatch(r"[\w/]+=\w+", each)]
+        known = functools.partial(known_settings, script, choices, folders=_folders())
         print(f"error: {explain(error, known=known)}", file=sys.stderr)  # noqa: T201 - logging may not be set up
         _discard_unused()
         is_refused = isinstance(error, HydraException) and type(error) is not InstantiationException
@@ -200,9 +205,16 @@ def run(main: Callable[[], Any], *, script: str) -> None:
 
 
 def _print_help(script: str) -> None:
-    choices = [each for each in sys.argv[1:] if not each.startswith("-")]
-    own = [Path(each).absolute() for each in _option_values("--config-dir", "-cd")]
-    print(help_text(script, choices, folders=[Path(CONF), *own]))  # noqa: T201 - not a log
+    own = _option_values("--config-dir", "-cd")
+    choices = [each for each in sys.argv[1:] if not each.startswith(("-", "parts="))]
+    choices = [each for each in choices if each not in own]
+    print(help_text(script, choices, folders=_folders()))  # noqa: T201 - not a log
+
+
+def _folders() -> list[Path]:
+    """Return the folders of configurations: visionlab's own and the user's."""
+    own = _option_values("--config-dir", "-cd")
+    return [Path(CONF), *(Path(each).absolute() for each in own)]
 
 
 def _option_values(*names: str) -> list[str]:
@@ -212,31 +224,21 @@ def _option_values(*names: str) -> list[str]:
     return joined + [value for name, value in following if name in names]
 
 
-def _known_settings(script: str) -> list[str]:
-    """Return the dotted names of a script's settings and groups, as chosen just now."""
-    choices = [each for each in sys.argv[1:] if re.fullmatch(r"[\w/]+=\w+", each)]
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(CONF, version_base="1.3"):
-        for overrides in ([each for each in choices if "," not in each], []):
-            try:
-                config = compose(script, overrides=overrides, return_hydra_config=True)
-            except (HydraException, OmegaConfBaseException):  # one of the choices may be wrong too
-                continue
-            settings: Any = OmegaConf.to_container(config, resolve=False)
-            return list(dict.fromkeys([*settings, *flatten_config(settings)]))
-    return []
-
-
 def _for_hydra(arguments: Sequence[str]) -> list[str]:
     """Return arguments as Hydra takes them.
 
     `+experiment=` loses its +, since the defaults list has the group; keys of `where` (plots.py)
-    get one, since they are new. Paths are quoted for their = and commas. In a multirun, Hydra
-    applies the overrides that all jobs share before any job selects its groups, which fails for
-    `dataset=cifar10,cifar100 dataset.root=DIR`, so a single value becomes a choice of one.
+    get one, since they are new. Only a ~ removes the group `search`. Paths are quoted for their =
+    and commas. In a multirun, Hydra applies the overrides that all jobs share before any job
+    selects its groups, which fails for `dataset=cifar10,cifar100 dataset.root=DIR`, so a single
+    value becomes a choice of one.
     """
     arguments = [re.sub(r"^\+(?=experiment=)", "", _quoted_path(each)) for each in arguments]
     arguments = [re.sub(r"^(?=where\.)", "+", each) for each in arguments]
+    arguments = ["~search" if each == "search=null" else each for each in arguments]
+    given = {each.partition("=")[0] for each in arguments}
+    if {"--config-name", "-cn"} & given:
+        arguments += [each for each in _OF_SAVED if each.partition("=")[0] not in given]
     if not {"--multirun", "-m"} & set(arguments):
         return arguments
     return [_as_choice(each) if _is_of_a_part(each) else each for each in arguments]

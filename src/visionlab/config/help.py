@@ -14,11 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
+from visionlab.config.checking import unset_settings
 from visionlab.config.hints import is_part
 from visionlab.config.schemas import SCHEMAS
 from visionlab.config.signatures import meanings, read_signature
+from visionlab.files.run_folder import flatten_config
 
 _INITIAL_WEIGHTS = "visionlab.runs.experiment.InitialWeights"
 _MAX_VALUE = 24
@@ -48,8 +53,9 @@ def help_text(script: str, choices: Sequence[str], *, folders: Sequence[Path]) -
     for choice in choices:
         if not re.fullmatch(r"[\w/]+=[\w.-]+", choice):
             raise ValueError(f"--help must be followed by group=file, got {choice}")
+    overrides = [*_search_path(folders[1:]), *choices]
     with initialize_config_dir(str(folders[0]), version_base="1.3"):
-        composed = compose(script, overrides=list(choices), return_hydra_config=True)
+        composed = compose(script, overrides=overrides, return_hydra_config=True)
     groups = {str(each) for each in composed.hydra.runtime.choices}
     config: Any = OmegaConf.to_container(composed, resolve=False)
     del config["hydra"]
@@ -62,6 +68,35 @@ def help_text(script: str, choices: Sequence[str], *, folders: Sequence[Path]) -
     for path in _OPTIONS if script == "plots" else ():
         known |= _of_part(path)
     return "\n".join([*parts, *_settings(config, "", known)])
+
+
+def known_settings(script: str, choices: Sequence[str], *, folders: Sequence[Path]) -> list[str]:
+    """Return the dotted names of a script's settings and groups, with some files chosen.
+
+    One that a part has, but its YAML file does not, begins with a +.
+
+    Args:
+        script: train, eval, tune or plots.
+        choices: files, as `dataset=coco`; one may be wrong.
+        folders: of configurations: visionlab's `conf` and the user's own.
+    """
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(folders[0]), version_base="1.3"):
+        for chosen in (choices, ()):
+            overrides = [*_search_path(folders[1:]), *chosen]
+            try:
+                config = compose(script, overrides=overrides, return_hydra_config=True)
+            except (HydraException, OmegaConfBaseException):
+                continue
+            settings: Any = OmegaConf.to_container(config, resolve=False)
+            return [*{**settings, **flatten_config(settings)}, *unset_settings(settings)]
+    return []
+
+
+def _search_path(folders: Sequence[Path]) -> list[str]:
+    """Return the override with which Hydra looks in folders of the user's too."""
+    places = ",".join("'file://{}'".format(str(each).replace("'", "\\'")) for each in folders)
+    return [f"hydra.searchpath=[{places}]"] if places else []
 
 
 def _groups(folders: Sequence[Path], groups: set[str]) -> Iterator[str]:
@@ -97,12 +132,21 @@ def _settings(node: Mapping[str, Any], prefix: str, known: Mapping[str, str]) ->
             yield _line(f"  {key}", target.rpartition(".")[2], _summary(target))
             inner = {each: value[each] for each in value if each != "_target_"}
             yield from _settings(inner, f"{key}.", _of_part(target, f"{key}."))
+            yield from _unset(value, key)
         elif isinstance(value, Mapping) and value:
             if key in known:
                 yield _line(f"  {key}", "", known[key])
             yield from _settings(value, f"{key}.", known)
         else:
             yield _line(f"  {key}", _shown(value), known.get(key, ""))
+
+
+def _unset(node: Mapping[str, Any], key: str) -> Iterator[str]:
+    """Yield a line for each setting of a part that its file leaves at its default, as `+key`."""
+    with suppress(LookupError):
+        for name, each in read_signature(str(node["_target_"])).parameters.items():
+            if each.default is not None and name not in node:
+                yield _line(f"  +{key}.{name}", _shown(each.default), each.meaning)
 
 
 def _summary(target: str) -> str:

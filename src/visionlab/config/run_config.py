@@ -40,11 +40,16 @@ class Invocation:
     folder: Path  # Hydra's output folder
     choices: Mapping[str, str]  # the file chosen for each group
     overrides: Sequence[str]  # as given on the command line
+    options: Sequence[str] = ()  # `--config-dir`, if it was given
 
     @property
     def composition(self) -> dict[str, Any]:
         """How the configuration was composed, for `run.json`."""
-        return {"choices": dict(self.choices), "overrides": list(self.overrides)}
+        return {
+            "choices": dict(self.choices),
+            "overrides": list(self.overrides),
+            "options": list(self.options),
+        }
 
 
 def invocation(hydra: Any, folder: Path) -> Invocation:
@@ -54,7 +59,18 @@ def invocation(hydra: Any, folder: Path) -> Invocation:
         for group, choice in hydra.runtime.choices.items()
         if choice is not None and not str(group).startswith(_HYDRA)
     }
-    return Invocation(folder=folder, choices=choices, overrides=list(hydra.overrides.task))
+    return Invocation(
+        folder=folder,
+        choices=choices,
+        overrides=list(hydra.overrides.task),
+        options=config_dir_options(hydra),
+    )
+
+
+def config_dir_options(hydra: Any) -> list[str]:
+    """Return the `--config-dir` of the command line, given Hydra's own settings; or nothing."""
+    sources = hydra.runtime.config_sources
+    return [f"--config-dir={each.path}" for each in sources if each.provider == "command-line"]
 
 
 def current_invocation() -> Invocation:
@@ -97,6 +113,11 @@ def logged_hparams(config: Mapping[str, Any], choices: Mapping[str, str]) -> dic
         key: value if type(value) in (int, float, str) else json.dumps(value)
         for key, value in settings.items()
     }
+
+
+def parts_override(config: Mapping[str, Any]) -> str:
+    """Return what a command line for a run needs to allow its outside parts, or nothing."""
+    return f' "parts=[{",".join(config["parts"])}]"' if config["parts"] else ""
 
 
 def override_saved_config(config: Mapping[str, Any], run: Invocation) -> dict[str, Any]:

@@ -23,10 +23,11 @@ def similar_settings(key: str, known: Sequence[str]) -> str:
     The last parts of the keys are compared, as `lr`: users forget the group more often than they
     misspell a name. Settings of the key's own group come before others.
     """
-    known = [name for name in known if name.startswith("hydra.") == key.startswith("hydra.")]
+    is_hydras = key.startswith("hydra.")
+    known = [name for name in known if name.startswith("hydra.") == is_hydras and name != key]
     group, _, last = key.rpartition(".")
     last = _SYNONYMS.get(last, last)
-    own = [name for name in known if name.startswith(f"{group}.")] if group else []
+    own = [name for name in known if name.lstrip("+").startswith(f"{group}.")] if group else []
     for names in (own, known):
         lasts = {name: name.rpartition(".")[2] for name in names}
         close = difflib.get_close_matches(last, list(lasts.values()), n=2)

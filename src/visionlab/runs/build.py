@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from visionlab.backbones.weights import backbone_of, freeze, load_exactly, load_matching
+from visionlab.config.hints import is_part
 from visionlab.config.instantiate import bind_part, call_with_key, instantiate_part
 from visionlab.core import seeding
 from visionlab.engine.loop import steps_per_epoch
@@ -29,6 +30,7 @@ _PARTS = (
     *("hparams", "stop", "evaluation", "scheduler", "averaged"),  # quick ones first
     *("optimizer", "augment", "loss", "dataset"),
 )
+_OBSERVER_METHODS = ("on_step", "on_epoch", "close")
 _WEIGHT_KEYS = ("checkpoint", "init_from", "freeze")
 _log = logging.getLogger(__name__)
 
@@ -56,7 +58,7 @@ def build_experiment(config: Mapping[str, Any]) -> Experiment:
         tensorboard=config["tensorboard"],
         save_predictions=config["save_predictions"],
         observers={
-            name: bind_part(settings, key=f"observers.{name}")
+            name: _observer(settings, key=f"observers.{name}")
             for name, settings in config["observers"].items()
         },
         **parts,
@@ -98,6 +100,24 @@ def _model(settings: Mapping[str, Any]) -> Callable[..., nn.Module]:
     part = bind_part(settings, key="model")
     is_settings = inspect.isclass(part.func) and not issubclass(part.func, nn.Module)
     return call_with_key(part, key="model") if is_settings else part
+
+
+def _observer(settings: Any, *, key: str) -> functools.partial[Any]:
+    """Return what makes an observer when called with the run's folder.
+
+    Raises:
+        ValueError: its class lacks a method of `Observer`.
+    """
+    if not is_part(settings):
+        raise ValueError(f"{key} must be a part with _target_, got {settings!r}")
+    part = bind_part(settings, key=key)
+    missing = [name for name in _OBSERVER_METHODS if not hasattr(part.func, name)]
+    if inspect.isclass(part.func) and missing:
+        raise ValueError(
+            f"{key} must have the methods {', '.join(_OBSERVER_METHODS)}, "
+            f"got {part.func.__name__} without {', '.join(missing)}"
+        )
+    return part
 
 
 def _check_hard_examples(experiment: Experiment) -> None:
@@ -185,13 +205,29 @@ def _exporter(part: functools.partial[Any], class_ids: Sequence[int]) -> Callabl
 def _build_model(experiment: Experiment, data: Data) -> nn.Module:
     weights = experiment.initial_weights
     seeding.seed_everything(seeding.derive(experiment.seed, "model"))
-    model = experiment.model(**data.sizes)
+    model = _call_model(experiment.model, data.sizes)
     if weights.checkpoint:
         load_exactly(model, Path(weights.checkpoint).expanduser())
     if weights.init_from:
         left = load_matching(model, Path(weights.init_from).expanduser())
         _log.info("model.init_from: took what fits; not taken: %s", "; ".join(left) or "nothing")
     freeze(model, weights.freeze)
+    return model
+
+
+def _call_model(make: Callable[..., Any], sizes: Mapping[str, int]) -> nn.Module:
+    """Make a model for data of some sizes.
+
+    Raises:
+        ValueError: it does not take the sizes, or is no `nn.Module`.
+    """
+    try:
+        inspect.signature(make).bind(**sizes)
+    except TypeError as error:
+        raise ValueError(f"model must take the data's {', '.join(sizes)}: {error}") from error
+    model = make(**sizes)
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"model must return an nn.Module, got {type(model).__name__}")
     return model
 
 

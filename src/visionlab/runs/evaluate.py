@@ -78,7 +78,8 @@ def evaluation_options(config: Mapping[str, Any]) -> EvaluationOptions:
         run = newest_run(Path())
         if run is None:
             raise ValueError(
-                "run must be a run folder, got none below outputs/; start with: python train.py"
+                "run must be a run folder, got none below outputs/; start with: python train.py, "
+                "or give run=FOLDER with a job of multirun/ or tune/"
             )
         _log.info("run=%s, the newest", run)
     views = config["views"] and {

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from visionlab.config.run_config import logged_hparams, to_yaml
+from visionlab.config.run_config import logged_hparams, parts_override, to_yaml
 from visionlab.core.interrupt import Interrupted, Pruned
 from visionlab.engine.checkpoints import best_name
 from visionlab.engine.evaluation import MetricsTable
@@ -100,7 +100,8 @@ def recorded(
         for run, record in zip(training.runs, records, strict=True):
             record.update(status=status, error=str(error), **_progress(run, training))
             if status == "interrupted":
-                _log.info("resume with: python train.py resume=%s", run.folder)
+                allowed = parts_override(run.experiment.config)
+                _log.info("resume with: python train.py resume=%s%s", run.folder, allowed)
         raise
     for run, record in zip(training.runs, records, strict=True):
         record.update(status="finished", error=None, **_progress(run, training))

@@ -6,10 +6,12 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from visionlab.config.checking import check_parts
 from visionlab.config.command_line import run_folder
 from visionlab.config.run_config import (
     Invocation,
     override_saved_config,
+    parts_override,
     resolve_config,
     resume_config,
 )
@@ -52,7 +54,8 @@ def train(
             position=position,
             observers=observers,
         )
-    _log.info("next: python eval.py run=%s, python plots.py runs=%s", folder, folder)
+    allowed = parts_override(settings)
+    _log.info("next: python eval.py run=%s%s, python plots.py runs=%s", folder, allowed, folder)
     return best
 
 
@@ -71,6 +74,7 @@ def _start(
         raise ValueError(f"resume must be one run, not part of a multirun, got {config['resume']}")
     else:
         settings = override_saved_config(config, invocation)
+        check_parts(settings, parts=config["parts"])
     ((position, _),) = common_resume_points([folder / "checkpoints"])
     return settings, position
 

@@ -52,6 +52,13 @@ def test_one_seed_has_no_band(tmp_path: Path) -> None:
     assert legend(figure) == ("", ["raw model", "EMA 0.9"])
 
 
+def test_epochs_are_whole_numbers_even_if_there_is_one(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", epochs=1)
+    (axis,) = draw_curves(*inputs(tmp_path))["curves"].axes
+    low, high = axis.get_xlim()
+    assert [tick for tick in axis.get_xticks() if low <= tick <= high] == [1]
+
+
 def test_a_hue_is_a_line_for_each_value_and_averages_are_panels(tmp_path: Path) -> None:
     write_grid(tmp_path)
     figure = draw_curves(*inputs(tmp_path, hue="scheduler", y="val/loss"))["curves"]

@@ -178,6 +178,8 @@ def test_a_multirun_that_is_terminated_says_so_and_goes_on(
     assert send(process, signal.SIGTERM) == 128 + signal.SIGTERM
     states = [row["state"] for row in rows_of(tmp_path).values()]
     assert sorted(states) == ["interrupted"] * 2 + ["waiting"] * 6
+    reasons = {row["reason"] for row in rows_of(tmp_path).values() if row["state"] != "waiting"}
+    assert reasons == {"stopped by SIGTERM"}
     assert sweep(*GRID, folder=tmp_path).returncode == 0
     assert_same_runs(tmp_path, alone)
 

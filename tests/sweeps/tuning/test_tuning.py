@@ -233,7 +233,9 @@ def test_the_table_and_the_best_overrides_are_written_after_every_trial(tmp_path
     assert rows[1]["folder"] == f"1_optimizer.lr-{launcher.rates[1]:.4g}"
     rate = max(launcher.rates, key=lambda lr: good(lr, EPOCHS))
     assert best == good(rate, EPOCHS)
-    assert (tmp_path / "best_overrides.txt").read_text() == f"model.depth=8 optimizer.lr={rate}\n"
+    assert (tmp_path / "best_overrides.txt").read_text() == (
+        f"--config-dir=mine model.depth=8 optimizer.lr={rate}\n"
+    )
 
 
 def test_another_tuning_needs_another_name(tmp_path: Path) -> None:

@@ -43,6 +43,12 @@ def test_a_shipped_setting_gives_way_to_what_is_said_of_it_or_its_group(tmp_path
     assert plan.space == {"optimizer": Choices(values=["adamw", "momentum"])}
 
 
+def test_the_shipped_space_can_be_removed(tmp_path: Path) -> None:
+    (removal,) = command_line._for_hydra(["search=null"])
+    plan = planned(removal, "scheduler=cosine,constant", folder=tmp_path)
+    assert plan.space == {"scheduler": Choices(values=["cosine", "constant"])}
+
+
 def test_an_axis_of_the_user_joins_the_shipped_one(tmp_path: Path) -> None:
     plan = planned("scheduler=cosine,constant", folder=tmp_path)
     assert plan.space == {**SHIPPED, "scheduler": Choices(values=["cosine", "constant"])}

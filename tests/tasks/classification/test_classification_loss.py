@@ -169,3 +169,16 @@ def test_a_wrong_number_of_weights_is_refused() -> None:
     message = r"loss\.class_weights must have one weight .*3.*, got 2"
     with pytest.raises(ValueError, match=message):
         loss_of(torch.zeros(1, 3), torch.tensor([0]), weights=[1.0, 2.0])
+
+
+@pytest.mark.parametrize(
+    ("outputs", "got"),
+    [
+        (torch.zeros(4, 2), "num_classes logits, got 2"),
+        (torch.zeros(4, 3, 8, 8), r"got \(4, 3, 8, 8\)"),
+        ((torch.zeros(4, 3),), "got tuple"),
+    ],
+)
+def test_outputs_that_are_no_logits_of_the_classes_are_refused(outputs: Tensor, got: str) -> None:
+    with pytest.raises(ValueError, match=f"model must return .*{got}"):
+        losses_of(outputs, torch.tensor([0, 1, 2, 0]))

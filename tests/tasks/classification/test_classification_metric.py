@@ -29,8 +29,12 @@ def naive_top_k(predictions: Tensor, labels: Tensor, k: int) -> float:
     return hits / len(labels)
 
 
+def names_of(predictions: Tensor) -> list[str]:
+    return [str(label) for label in range(predictions.shape[1])]
+
+
 def accuracy_of(predictions: Tensor, labels: Tensor, *top_k: int) -> dict[str, float]:
-    metric = Accuracy(class_names=[], top_k=top_k)
+    metric = Accuracy(class_names=names_of(predictions), top_k=top_k)
     metric.update(predictions, labels)
     return metric.compute()
 
@@ -54,7 +58,7 @@ def test_neither_batching_nor_order_changes_a_number(
 ) -> None:
     predictions, labels = problem
     order = torch.tensor(data.draw(st.permutations(range(len(labels)))))
-    metric = Accuracy(class_names=[], top_k=[1, 5])
+    metric = Accuracy(class_names=names_of(predictions), top_k=[1, 5])
     for rows in order.split(data.draw(st.integers(1, 40))):
         metric.update(predictions[rows], labels[rows])
     assert metric.compute() == accuracy_of(predictions, labels, 1, 5)
@@ -82,7 +86,7 @@ def test_with_fewer_classes_than_k_every_sample_counts() -> None:
 
 
 def test_samples_come_in_the_order_of_the_updates() -> None:
-    metric = Accuracy(class_names=[], top_k=[2])
+    metric = Accuracy(class_names=["a", "b", "c"], top_k=[2])
     metric.update(torch.tensor([[0.9, 0.1, 0.0], [0.2, 0.3, 0.5]]), torch.tensor([0, 1]))
     metric.update(torch.tensor([[0.2, 0.7, 0.1]]), torch.tensor([1]))
     samples = metric.samples()
@@ -98,14 +102,14 @@ def test_samples_come_in_the_order_of_the_updates() -> None:
 
 @given(problem=PROBLEMS)
 def test_the_share_of_correct_samples_is_top1(problem: tuple[Tensor, Tensor]) -> None:
-    metric = Accuracy(class_names=[], top_k=[3, 1])
+    metric = Accuracy(class_names=names_of(problem[0]), top_k=[3, 1])
     metric.update(*problem)
     share = metric.samples()["correct"].double().mean().item()
     assert share == pytest.approx(metric.compute()["top1"])
 
 
 def test_reset_forgets_everything() -> None:
-    metric = Accuracy(class_names=[], top_k=[1])
+    metric = Accuracy(class_names=["a", "b"], top_k=[1])
     metric.update(torch.tensor([[0.1, 0.9]]), torch.tensor([0]))
     metric.reset()
     with pytest.raises(ValueError, match="an accuracy needs at least one sample, got 0"):
@@ -116,7 +120,7 @@ def test_reset_forgets_everything() -> None:
 
 
 def test_computing_does_not_end_the_counting() -> None:
-    metric = Accuracy(class_names=[], top_k=[1])
+    metric = Accuracy(class_names=["a", "b"], top_k=[1])
     metric.update(torch.tensor([[0.1, 0.9]]), torch.tensor([0]))
     assert metric.compute() == metric.compute() == {"top1": 0.0}
     metric.update(torch.tensor([[0.9, 0.1]]), torch.tensor([0]))
@@ -125,13 +129,19 @@ def test_computing_does_not_end_the_counting() -> None:
 
 def test_a_metric_without_samples_is_refused() -> None:
     with pytest.raises(ValueError, match="an accuracy needs at least one sample, got 0"):
-        Accuracy(class_names=[], top_k=[1]).compute()
+        Accuracy(class_names=["a", "b"], top_k=[1]).compute()
 
 
 def test_names_are_those_of_the_numbers() -> None:
-    metric = Accuracy(class_names=[], top_k=[1, 5])
+    metric = Accuracy(class_names=["a", "b"], top_k=[1, 5])
     metric.update(torch.tensor([[0.1, 0.9]]), torch.tensor([0]))
     assert list(metric.names) == list(metric.compute()) == ["top1", "top5"]
+
+
+def test_a_model_with_more_outputs_than_classes_is_refused() -> None:
+    metric = Accuracy(class_names=["a", "b"], top_k=[1])
+    with pytest.raises(ValueError, match=r"model must return 2 logits.* got 3"):
+        metric.update(torch.tensor([[0.1, 0.8, 0.1]]), torch.tensor([0]))
 
 
 @pytest.mark.parametrize("top_k", [[], [0], [5, 0], [-1]])

@@ -192,7 +192,7 @@ def label_axes(axis: Axes, *, x: str, y: str) -> None:
     """Label the axes of a panel with whole numbers on its x axis."""
     axis.set_xlabel(x)
     axis.set_ylabel(textwrap.fill(y, 28))
-    axis.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    axis.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
 
 
 def seeds_note(lines: Sequence[Line]) -> str | None:

@@ -43,7 +43,7 @@ def draw_stability(models: Sequence[ModelRecord], options: FigureOptions) -> Map
             draw_line(axis, stability, style, label)
             draw_line(axis, accuracy, {**style, "linestyle": "--", "mfc": "white"}, label)
         axis.set(title=title, xlabel="epoch")
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     num_seeds = max(len(member.models) for group in groups for member in group.members)
     note = f"\n(mean ± std, {num_seeds} seeds)" if num_seeds > 1 else ""
     figure.axes[0].set_ylabel(f"share of validation samples{note}")

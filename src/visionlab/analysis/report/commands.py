@@ -8,6 +8,7 @@ from typing import NamedTuple
 import yaml
 
 from visionlab.analysis.records import RunRecord
+from visionlab.config.schemas import is_tune_only
 from visionlab.files.run_folder import read_yaml
 
 _TRAIN = ("python", "train.py")
@@ -34,11 +35,15 @@ def commands(runs: Sequence[RunRecord]) -> list[Command]:
     for folder, members in by_folder.items():
         overrides = _multirun_overrides(folder / "multirun.yaml")
         if overrides is not None:
-            found.append(Command(shlex.join([*_TRAIN, "--multirun", *overrides]), members))
+            options = members[0].info.get("options", [])  # those of all jobs
+            line = shlex.join([*_TRAIN, *options, "--multirun", *overrides])
+            found.append(Command(line, members))
             continue
         for run in members:
             if "overrides" in run.info:
-                found.append(Command(shlex.join([*_TRAIN, *run.info["overrides"]]), [run]))
+                own = [each for each in run.info["overrides"] if not is_tune_only(each)]
+                line = shlex.join([*_TRAIN, *run.info.get("options", []), *own])
+                found.append(Command(line, [run]))
     return found
 
 

@@ -113,7 +113,7 @@ def _final_row(row: Mapping[str, Any], folder: Path, reason: str | None) -> dict
     was_lost = reason not in (None, NOT_STARTED)
     if was_lost and state in ("waiting", "finished"):  # finished, but with other stopping rules
         state = "failed"
-    own_reason = row["reason"] if state == "failed" else ""
+    own_reason = row["reason"] if state in ("failed", "interrupted") else ""
     return {**row, "state": state, "reason": own_reason or reason or row["reason"]}
 
 

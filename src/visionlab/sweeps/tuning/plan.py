@@ -15,7 +15,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, open_dict
 
 from visionlab.config.command_line import checked, folder_name, quoted
-from visionlab.config.run_config import plain
+from visionlab.config.run_config import config_dir_options, plain
 from visionlab.config.schemas import TUNE_ONLY
 from visionlab.sweeps.tuning.space import Choices, Interval, Space, as_override, split_overrides
 from visionlab.sweeps.tuning.storage_url import database_file
@@ -47,6 +47,7 @@ class Plan:
     pruner: Mapping[str, Any]  # settings of Optuna's pruner
     seed: int | None  # of the sampler, None for a random one
     space: Space
+    options: Sequence[str]  # of every trial, as `--config-dir`
     fixed: Sequence[str]  # overrides of every trial
     invariants: Mapping[str, Any]  # must not change, or trials would not be comparable
     folder: Path  # of the sweep
@@ -103,6 +104,7 @@ def plan_study(
         pruner=plain(config.pruner),
         seed=sweeper.seed,
         space=space,
+        options=config_dir_options(config.hydra),
         fixed=[as_override(*each) for each in fixed.items()],
         invariants={
             **{key: ",".join(choice.values) for key, choice in choices.items()},

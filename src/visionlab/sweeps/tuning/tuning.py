@@ -104,7 +104,7 @@ def _draw(plan: Plan, trial: Trial) -> list[str]:
     drawn = [f"{key}={axis.suggest(trial, key)}" for key, axis in plan.space.items()]
     overrides, folder = job_overrides(plan, trial.number, drawn)
     trial.set_user_attr("folder", folder)
-    trial.set_user_attr("overrides", [*plan.fixed, *drawn])
+    trial.set_user_attr("overrides", [*plan.options, *plan.fixed, *drawn])
     return overrides
 
 

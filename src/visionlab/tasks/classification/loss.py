@@ -11,6 +11,19 @@ from torch.nn import functional as F
 from visionlab.core.checks import check_range
 
 
+def check_logits(logits: Tensor, labels: Tensor) -> None:
+    """Check that a model returned (B, C) logits; on a CPU, also that no label is C or more.
+
+    Raises:
+        ValueError: it returned something else.
+    """
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(labels):
+        got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise ValueError(f"model must return logits ({len(labels)}, num_classes), got {got}")
+    if labels.device.type == "cpu" and labels.max() >= logits.shape[1]:  # CUDA asserts by itself
+        raise ValueError(f"model must return num_classes logits, got {logits.shape[1]}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class CrossEntropy:
     """Cross-entropy of each sample in float32, with label smoothing (arXiv 1512.00567, section 7).
@@ -39,8 +52,9 @@ class CrossEntropy:
         """Return `cross_entropy`, (B,), for logits (B, C) and labels (B,) int64.
 
         Raises:
-            ValueError: the number of class weights is not C.
+            ValueError: the logits do not fit the labels, or the number of class weights is not C.
         """
+        check_logits(logits, labels)
         weights, scale = None, torch.ones((), device=logits.device)
         if self.class_weights is not None:
             if len(self.class_weights) != logits.shape[1]:

@@ -36,6 +36,7 @@ class Accuracy:
         if not top_k or min(top_k) < 1:
             raise ValueError(f"top_k must be numbers >= 1, got {list(top_k)}")
         self._top_k = tuple(top_k)
+        self._num_classes = len(class_names)
         self.names = [f"top{k}" for k in top_k]
         self.reset()
 
@@ -46,7 +47,16 @@ class Accuracy:
         self._labels: list[Tensor] = []
 
     def update(self, predictions: Tensor, targets: Tensor) -> None:
-        """Add probabilities (B, C) and labels (B,)."""
+        """Add probabilities (B, C) and labels (B,).
+
+        Raises:
+            ValueError: C is not the number of classes.
+        """
+        if predictions.shape[1] != self._num_classes:
+            raise ValueError(
+                f"model must return {self._num_classes} logits, one a class, "
+                f"got {predictions.shape[1]}"
+            )
         k = min(max(self._top_k), predictions.shape[1])
         self._ranked.append(predictions.topk(k, dim=1).indices)
         self._label_probs.append(predictions.gather(1, targets[:, None])[:, 0])

@@ -1,0 +1,44 @@
+"""`--help` with the files and parts of a user."""
+
+from pathlib import Path
+
+import pytest
+
+from visionlab.config.command_line import CONF, register
+from visionlab.config.help import help_text
+
+PARTS = '''
+class Stairs:
+    """Halves the rate.
+
+    Args:
+        num_stairs: of the run.
+        factor: of the rate.
+    """
+
+    def __init__(self, *, num_stairs: int, factor: float = 0.5) -> None: ...
+'''
+
+
+@pytest.fixture(autouse=True)
+def schemas() -> None:
+    register()
+
+
+def test_a_file_of_the_users_own_is_explained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "stairs_part.py").write_text(PARTS)
+    own = tmp_path / "it's mine, too"
+    (own / "scheduler").mkdir(parents=True)
+    (own / "scheduler" / "stairs.yaml").write_text("_target_: stairs_part.Stairs\nnum_stairs: 3\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    lines = help_text("train", ["scheduler=stairs"], folders=[Path(CONF), own]).splitlines()
+    assert [line.split() for line in lines[2:]] == [
+        ["scheduler.num_stairs", "3", "of", "the", "run."],
+        ["+scheduler.factor", "0.5", "of", "the", "rate."],
+    ]
+
+
+def test_files_of_visionlab_set_everything() -> None:
+    assert "  +" not in help_text("train", [], folders=[Path(CONF)])
