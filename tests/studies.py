@@ -31,6 +31,7 @@ def plan(folder: Path, **changes: Any) -> Plan:
         "url": f"sqlite:///{folder / 'study.db'}",
         "study_name": "tune",
         "direction": "maximize",
+        "objective": "val/top1",
         "sampler": OmegaConf.create({"_target_": "optuna.samplers.TPESampler"}),
         "pruner": OmegaConf.create({"_target_": "optuna.pruners.NopPruner"}),
         "seed": 0,
@@ -105,7 +106,9 @@ def silent(batch: Sequence[Sequence[str]], first: int) -> list[JobReturn]:
 def started(tuning: Plan, *, controller: str) -> int:
     """Take a trial without launching it, and return its number."""
     study = study_of(tuning)
-    study.create(direction=tuning.direction, invariants=tuning.invariants)
+    study.create(
+        direction=tuning.direction, objective=tuning.objective, invariants=tuning.invariants
+    )
     trial = ask(study, RandomSampler, n_trials=tuning.n_trials, controller=controller)
     assert trial is not None
     for key, axis in tuning.space.items():

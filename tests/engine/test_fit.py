@@ -420,4 +420,4 @@ def test_settings_name_what_is_out_of_range() -> None:
     with pytest.raises(ValueError, match="max_steps must be > 0, got 0"):
         Stop(patience_epochs=None, max_steps=0, max_minutes=None)
     with pytest.raises(ValueError, match="train must be one of none, plain, augmented, got 'x'"):
-        Evaluation(every_epochs=1, batch_size=1, train="x")  # type: ignore[arg-type]
+        Evaluation(every_epochs=1, batch_size=1, test=True, train="x")  # type: ignore[arg-type]

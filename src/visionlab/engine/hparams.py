@@ -1,10 +1,10 @@
 """Settings for training, evaluation and early stopping; they check themselves, without torch."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
-from visionlab.core.checks import check_choice
+from visionlab.core.checks import check_at_least, check_choice, check_positive
 
 TrainEvaluation = Literal["none", "plain", "augmented"]
 
@@ -36,7 +36,10 @@ class Hparams:
     freeze_backbone_epochs: int
 
     def __post_init__(self) -> None:
-        _check_positive(self, may_be_zero=("freeze_backbone_epochs",))
+        check_positive(self, "epochs", "batch_size", "accumulate_steps")
+        check_at_least(self, 0, "freeze_backbone_epochs")
+        if self.grad_clip_max_norm is not None:
+            check_positive(self, "grad_clip_max_norm")
         if self.freeze_backbone_epochs > self.epochs:
             raise ValueError(
                 f"freeze_backbone_epochs must be <= epochs {self.epochs}, "
@@ -70,7 +73,8 @@ class Stop:
     max_minutes: float | None
 
     def __post_init__(self) -> None:
-        _check_positive(self)
+        rules = ("patience_epochs", "max_steps", "max_minutes")
+        check_positive(self, *(name for name in rules if getattr(self, name) is not None))
 
     def reason(self, *, step: int, seconds: float, epochs_without_improvement: int) -> str | None:
         """Return why training should stop here, or None."""
@@ -93,29 +97,20 @@ class Evaluation:
     Attributes:
         every_epochs: epochs between validations; the last epoch always has one.
         batch_size: samples per forward pass.
+        test: evaluate the saved models on the test split at the end, if there is one.
         train: how to evaluate the training split at the end: `none`, `plain` or `augmented`.
     """
 
-    training_invariant: ClassVar[Sequence[str]] = ("train",)  # measured after training
+    training_invariant: ClassVar[Sequence[str]] = ("test", "train")  # measured after training
     every_epochs: int
     batch_size: int
+    test: bool
     train: TrainEvaluation
 
     def __post_init__(self) -> None:
-        _check_positive(self)
+        check_positive(self, "every_epochs", "batch_size")
         check_choice(self, get_args(TrainEvaluation), "train")
 
     def is_due(self, epoch: float, *, epochs: int) -> bool:
         """Return whether to validate after this epoch: at the interval and at the end."""
         return epoch % self.every_epochs == 0 or epoch == epochs
-
-
-def _check_positive(settings: object, *, may_be_zero: Sequence[str] = ()) -> None:
-    """Refuse numbers that are not positive; those in `may_be_zero` may also be 0."""
-    for field in fields(settings):  # type: ignore[arg-type]
-        value = getattr(settings, field.name)
-        if not isinstance(value, int | float) or value > 0:
-            continue
-        if field.name not in may_be_zero or value != 0:
-            rule = ">= 0" if field.name in may_be_zero else "> 0"
-            raise ValueError(f"{field.name} must be {rule}, got {value}")

@@ -67,8 +67,9 @@ def chosen(
 
 
 def _asked_splits(run: Run, training: Training) -> list[str]:
-    test_splits = ["test"] if "test" in training.data.splits else []
-    return test_splits + _TRAIN_SPLITS[run.experiment.evaluation.train]
+    evaluation = run.experiment.evaluation
+    test_splits = ["test"] if evaluation.test and "test" in training.data.splits else []
+    return test_splits + _TRAIN_SPLITS[evaluation.train]
 
 
 def _evaluate(

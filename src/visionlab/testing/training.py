@@ -37,7 +37,7 @@ PLAN = Hparams(
     hard_examples=None,
     freeze_backbone_epochs=0,
 )
-EACH_EPOCH = Evaluation(every_epochs=1, batch_size=8, train="none")
+EACH_EPOCH = Evaluation(every_epochs=1, batch_size=8, test=True, train="none")
 NO_PLATEAU = Constant(warmup_steps=0, warmup_epochs=0)
 
 

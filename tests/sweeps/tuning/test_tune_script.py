@@ -50,6 +50,8 @@ def test_a_tuning_leaves_a_run_for_each_trial_and_its_table(tuned: Path) -> None
 
 def test_what_tune_says(tuned: Path) -> None:
     said = (tuned.parents[1] / "stdout.txt").read_text()
+    assert len(re.findall(r"\b[123]/3: optimizer\.lr [\d.e-]+, ", said)) == 3
+    assert "alembic" not in said
     assert f"watch it with: optuna-dashboard sqlite:///{tuned / 'study.db'}\n" in said
     best = (tuned / "best_overrides.txt").read_text()
     assert re.fullmatch(
@@ -63,10 +65,10 @@ def test_the_run_of_a_trial_is_like_any_other(tuned: Path, tmp_path: Path) -> No
     run = tuned / rows(tuned)[0]["folder"]
     config = OmegaConf.load(run / "config.yaml")
     assert not {"n_trials", "study", "objective", "pruner", "trial", "max_failures"} & set(config)
+    assert "test" not in json.loads((run / "run.json").read_text())["results"]
     done = script("eval.py", f"run={run}", folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    written = json.loads((run / "evaluation_test.json").read_text())
-    assert written == json.loads((run / "run.json").read_text())["results"]["test"]
+    assert json.loads((run / "evaluation_test.json").read_text())["model"]["top1"] > 0
 
 
 def test_a_study_that_is_done_trains_nothing(tuned: Path) -> None:

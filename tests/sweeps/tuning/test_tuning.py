@@ -1,7 +1,9 @@
 """The controller: totals, restarts, failures, and what it leaves."""
 
 import csv
+import logging
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -72,6 +74,37 @@ def test_pruned_trials_are_pruned_and_count(pruner: MedianPruner, tmp_path: Path
         assert (trial.state == TrialState.COMPLETE) == (len(reported) == EPOCHS)
 
 
+def test_each_trial_is_a_line_with_its_values_and_the_best_so_far(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tuning = plan(tmp_path, n_trials=3)
+    caplog.set_level(logging.INFO)
+
+    def curve(lr: float, epoch: int) -> float:
+        if len(launcher.rates) == 2:
+            raise OSError("the disk is full")
+        return [0.5, 0.0, 0.25, 0.75][len(launcher.rates) - 1]
+
+    launcher = Launcher(tuning, curve)
+    tune(tuning, launcher)
+    lines = [line for line in caplog.messages if re.match(r"\d/3: ", line)]
+    rates = [f"{rate:.4g}" for rate in launcher.rates]
+    assert lines == [
+        f"1/3: optimizer.lr {rates[0]}, val/top1 0.5000, best 0.5000",
+        f"1/3: optimizer.lr {rates[1]}, failed: the disk is full, best 0.5000",
+        f"2/3: optimizer.lr {rates[2]}, val/top1 0.2500, best 0.5000",
+        f"3/3: optimizer.lr {rates[3]}, val/top1 0.7500, best 0.7500",
+    ]
+
+
+def test_a_dashboard_shows_the_name_of_the_objective(tmp_path: Path) -> None:
+    tuning = plan(tmp_path, n_trials=1)
+    tune(tuning, Launcher(tuning))
+    attributes = study_of(tuning).load().system_attrs
+    names = attributes.get("dashboard:objective_names", attributes.get("study:metric_names"))
+    assert names == ["val/top1"]
+
+
 def test_a_trial_that_fails_says_why_and_the_study_goes_on(tmp_path: Path) -> None:
     tuning = plan(tmp_path, n_trials=3)
 
@@ -89,7 +122,7 @@ def test_a_trial_that_fails_says_why_and_the_study_goes_on(tmp_path: Path) -> No
 def test_a_job_that_died_without_a_word_has_failed(tmp_path: Path) -> None:
     tuning = plan(tmp_path, max_failures=0)
     with pytest.raises(
-        ValueError, match=r"^max_failures must be .* got 0; the last: trial 0: fail"
+        ValueError, match=r"^max_failures must be .* got 0; the last: optimizer.lr .*, failed"
     ):
         tune(tuning, silent)
     assert states(tuning) == ["FAIL"]

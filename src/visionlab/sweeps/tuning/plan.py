@@ -43,6 +43,7 @@ class Plan:
     url: str  # of the study's storage
     study_name: str
     direction: str  # minimize or maximize
+    objective: str  # its name, `val/top1`
     sampler: Mapping[str, Any]  # settings of Optuna's sampler
     pruner: Mapping[str, Any]  # settings of Optuna's pruner
     seed: int | None  # of the sampler, None for a random one
@@ -100,6 +101,7 @@ def plan_study(
         url=sweeper.storage,
         study_name=sweeper.study_name,
         direction=sweeper.direction,
+        objective=_objective_name(config),
         sampler=plain(sweeper.sampler),
         pruner=plain(config.pruner),
         seed=sweeper.seed,
@@ -116,6 +118,11 @@ def plan_study(
     )
     jobs = [loader.load_sweep_config(config, [*plan.fixed, *drawn]) for drawn in _extremes(space)]
     return plan, [_checked_trial(job) for job in jobs]
+
+
+def _objective_name(config: DictConfig) -> str:
+    name = f"val/{config.task.monitor}"
+    return name if config.objective == "raw" else f"{name} of averages"
 
 
 def _checked_trial(job: DictConfig) -> dict[str, Any]:

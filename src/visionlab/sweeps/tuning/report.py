@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 from visionlab.config.schemas import is_tune_only
 from visionlab.files.atomic import csv_text, write_text
 from visionlab.files.locks import file_lock
-from visionlab.sweeps.tuning.study import Study
+from visionlab.sweeps.tuning.study import FINISHED, Study
 
 _COLUMNS = ["number", "state", "value", "epochs", "seconds"]
 
@@ -43,16 +43,30 @@ def shell_overrides(trial: FrozenTrial) -> str:
     return " ".join(map(shlex.quote, overrides))
 
 
-def describe(trial: FrozenTrial) -> str:
+def progress(study: Study, numbers: Sequence[int], *, objective: str, n_trials: int) -> list[str]:
+    """Return a line for each trial of a batch, as `3/20: optimizer.lr 0.03, val/top1 0.96`."""
+    trials, best = study.trials(), best_trial(study)
+    record = f", best {best.value:.4f}" if best else ""
+    finished = [trial for trial in trials if trial.state in FINISHED]
+    last = len(finished) - sum(trial.number in numbers for trial in finished)
+    lines = []
+    for number in numbers:
+        last += trials[number].state in FINISHED
+        lines.append(f"{last}/{n_trials}: {describe(trials[number], objective=objective)}{record}")
+    return lines
+
+
+def describe(trial: FrozenTrial, *, objective: str) -> str:
     """Describe a finished trial in one line."""
-    line = f"trial {trial.number}: {trial.state.name.lower()}"
-    if trial.value is not None:
-        line += f", {trial.value:.4f}"
+    values = ", ".join(f"{key} {_short(value)}" for key, value in trial.params.items())
+    line = f"{values or f'trial {trial.number}'}, "
+    if trial.state == TrialState.COMPLETE:
+        return f"{line}{objective} {trial.value:.4f}"
+    line += "pruned" if trial.state == TrialState.PRUNED else "failed"
     if trial.state == TrialState.PRUNED and trial.intermediate_values:
         line += f" after epoch {max(trial.intermediate_values)}"
-    line += "".join(f", {key} {_short(value)}" for key, value in trial.params.items())
     reason = trial.user_attrs.get("reason")
-    return f"{line}; {reason}" if reason and trial.state != TrialState.COMPLETE else line
+    return f"{line}: {reason}" if reason else line
 
 
 def summary(study: Study) -> str:

@@ -2,11 +2,13 @@
 
 import logging
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import optuna
+from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.storages import RDBStorage
@@ -17,6 +19,7 @@ from sqlalchemy.pool import NullPool
 from visionlab.files.locks import file_lock
 from visionlab.sweeps.tuning.storage_url import database_file, mask_password
 
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 _INVARIANTS = "about"  # the key in the storage
 _ATTEMPTS, _WAIT_SECONDS = 12, 0.25
 _LOCK_SECONDS = 100
@@ -42,8 +45,8 @@ class Study:
             self._storage = _open_with_retries(lambda: _open(url), url)
         self._reader: optuna.Study | None = None
 
-    def create(self, *, direction: str, invariants: Mapping[str, Any]) -> None:
-        """Create the study unless it exists.
+    def create(self, *, direction: str, objective: str, invariants: Mapping[str, Any]) -> None:
+        """Create the study unless it exists; dashboards show the name of the objective.
 
         If its invariants changed, trials would not be comparable.
 
@@ -61,6 +64,7 @@ class Study:
             known = study.user_attrs.get(_INVARIANTS)
             if known is None:
                 study.set_user_attr(_INVARIANTS, invariants)
+                _name_objective(study, objective)
                 known = invariants
         for key in sorted(known.keys() | invariants.keys()):
             if known.get(key) != invariants.get(key):
@@ -115,6 +119,15 @@ class Study:
         if self._file is None:
             return nullcontext()
         return file_lock(self._file.with_name(f"{self._file.name}.lock"))
+
+
+def _name_objective(study: optuna.Study, name: str) -> None:
+    if hasattr(study, "set_metric_names"):  # from Optuna 3.2 on
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            study.set_metric_names([name])
+    else:  # as optuna_dashboard.set_objective_names does
+        study.set_system_attr("dashboard:objective_names", [name])
 
 
 def _open(url: str) -> RDBStorage:

@@ -10,9 +10,8 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from visionlab.sweeps.tuning.controllers import DEAD_AFTER_SECONDS, describe_process, is_alive
-from visionlab.sweeps.tuning.study import Study
+from visionlab.sweeps.tuning.study import FINISHED, Study
 
-FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 _FINISHED_OR_RUNNING = (*FINISHED, TrialState.RUNNING)
 
 

@@ -40,7 +40,7 @@ def tune(plan: Plan, launch: Launch) -> float | None:
     instantiate_part(plan.pruner, key="pruner")  # a check: only jobs use the pruner
     plan.folder.mkdir(parents=True, exist_ok=True)
     study = Study(plan.url, plan.study_name)
-    study.create(direction=plan.direction, invariants=plan.invariants)
+    study.create(direction=plan.direction, objective=plan.objective, invariants=plan.invariants)
     _log.info("watch it with: optuna-dashboard %s", shlex.quote(mask_password(plan.url)))
     controller, num_failed = new_controller_name(), 0
     with heartbeat(partial(trial_queue.record_heartbeat, study, controller)):
@@ -94,8 +94,8 @@ def _run(plan: Plan, study: Study, trials: Sequence[Trial], launch: Launch) -> l
     for number, reason in zip(numbers, reasons, strict=True):
         study.finish(number, TrialState.FAIL, reason=reason)
     finished = [study.trials()[number] for number in numbers]
-    for trial in finished:
-        _log.info("%s", report.describe(trial))
+    for line in report.progress(study, numbers, objective=plan.objective, n_trials=plan.n_trials):
+        _log.info("%s", line)
     return finished
 
 
@@ -123,7 +123,7 @@ def _check_failures(
     if num_failed > plan.max_failures:
         raise ValueError(
             f"max_failures must be >= the trials that fail, got {plan.max_failures}; "
-            f"the last: {report.describe(failed[-1])}"
+            f"the last: {report.describe(failed[-1], objective=plan.objective)}"
         )
 
 
@@ -136,7 +136,8 @@ def _conclude(plan: Plan, study: Study) -> float | None:
     best = report.best_trial(study)
     if best is None:
         raise ValueError(f"a trial must be complete, got {report.summary(study)}")
-    _log.info("%s; best is %s", report.summary(study), report.describe(best))
+    line = report.describe(best, objective=plan.objective)
+    _log.info("%s; best is trial %d: %s", report.summary(study), best.number, line)
     _log.info("train with it: python train.py %s", report.shell_overrides(best))
     _log.info("wrote %s", plan.folder / "trials.csv")
     return best.value
