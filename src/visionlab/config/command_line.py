@@ -44,8 +44,9 @@ for _old in (
 # in a checkout beside src/, in a wheel within the package
 _FOLDERS = (Path(__file__).parents[3] / "conf", Path(__file__).parents[1] / "conf")
 CONF = str(next((each for each in _FOLDERS if (each / "train.yaml").is_file()), _FOLDERS[-1]))
-_OF_SAVED = (  # what a run's config.yaml leaves open; who sent it may not allow parts
+_OF_SAVED = (  # for a run's config.yaml as primary configuration; it may have been sent, or resumed
     "parts=[]",
+    "resume=null",
     "hydra/job_logging=visionlab",
     "hydra/hydra_logging=visionlab",
     "hydra.output_subdir=null",
