@@ -5,7 +5,7 @@ import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from PIL import Image
+from visionlab.images.pixels import Header, UnsupportedImageError, open_image, read_header
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 
@@ -52,17 +52,27 @@ def by_stem(folder: Path, suffixes: Collection[str]) -> dict[str, str]:
 
 
 def header_size(path: Path) -> tuple[int, int]:
-    """Return width and height of an image in pixels, without decoding it.
+    """Return width and height of an upright image in pixels, without decoding it.
 
     Raises:
-        ValueError: the file is not an image.
+        ValueError: the file is not an image, or is too large.
+    """
+    return image_header(path).size_px
+
+
+def image_header(path: Path) -> Header:
+    """Return size and orientation of an image, without decoding it.
+
+    Raises:
+        ValueError: the file is not an image, or is too large.
     """
     try:
-        with Image.open(path) as image:
-            width, height = image.size
+        with path.open("rb") as file:
+            return read_header(open_image(file))
+    except UnsupportedImageError as error:
+        raise ValueError(f"{path} {error}") from error
     except Exception as error:  # damaged files make decoders raise all kinds of errors
         raise ValueError(f"{path} must be an image, got a file that cannot be read") from error
-    return width, height
 
 
 def file_names(folder: Path) -> set[str]:
