@@ -18,6 +18,7 @@ from visionlab.images.paths import image_header
 from visionlab.images.pixels import Header
 from visionlab.task import Data
 from visionlab.tasks.detection.augment import BoxAugment
+from visionlab.tasks.detection.datasets.orientation import upright_corners
 from visionlab.tasks.detection.records import Annotated
 from visionlab.tasks.detection.splits import DetectionFiles, from_annotations
 
@@ -157,7 +158,7 @@ def upright(images: Sequence[RawImage], *, part: Path) -> list[RawImage]:
         if image.size_px not in (UNSIZED, header.size_px):
             if image.size_px != header.stored_px:
                 raise ValueError(_other_size(image, header))
-            boxes = [box._replace(corners=_turned(box.corners, header)) for box in boxes]
+            boxes = [box._replace(corners=upright_corners(box.corners, header)) for box in boxes]
             turned.append(image.path)
         found.append(image._replace(size_px=header.size_px, boxes=boxes))
     if turned:
@@ -176,19 +177,6 @@ def _other_size(image: RawImage, header: Header) -> str:
     )
     exif = f" (EXIF orientation {header.orientation} of {stored})" if got != stored else ""
     return f"{image.path} must be {annotated} as annotated, got {got}{exif}"
-
-
-def _turned(
-    corners: tuple[float, float, float, float], header: Header
-) -> tuple[float, float, float, float]:
-    """Turn corners on stored pixels as orientations 5 to 8 do, which swap width and height."""
-    x1, y1, x2, y2 = corners
-    width, height = header.stored_px
-    if header.orientation in (7, 8):
-        x1, x2 = width - x2, width - x1
-    if header.orientation in (6, 7):
-        y1, y2 = height - y2, height - y1
-    return y1, x1, y2, x2
 
 
 def _fault(box: RawBox, size_px: tuple[int, int]) -> str:
