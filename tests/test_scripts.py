@@ -214,6 +214,7 @@ def test_a_run_goes_on_where_its_images_were_moved_to(tmp_path: Path) -> None:
     settings = ["dataset.size_px=16", "augment=none", "hparams.batch_size=8", "model.depth=8"]
     root = f"dataset.root={tmp_path / 'before'}"
     more = ["stop.max_steps=1", "tensorboard=false", "device=cpu", "hparams.epochs=1"]
+    more += ["model=resnet20"]
     done = script("train.py", "dataset=imagefolder", root, *settings, *more, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     (tmp_path / "before").rename(tmp_path / "after")

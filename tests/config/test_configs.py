@@ -298,6 +298,22 @@ def test_a_setting_without_value_must_be_given() -> None:
         composed("dataset=imagefolder")
 
 
+def test_a_folder_of_photographs_has_defaults_of_its_own() -> None:
+    config = of_new_run("dataset=imagefolder", "dataset.root=images")
+    assert config["model"]["name"] == "resnet18"
+    assert config["model"]["pretrained"] == "if_available"
+    assert (config["optimizer"]["lr"], config["optimizer"]["betas"]) == (0.0003, [0.9, 0.999])
+    assert (config["hparams"]["epochs"], config["hparams"]["batch_size"]) == (20, 16)
+    assert config["dataset"]["size_px"] == 8 * config["augment"]["pad_px"]
+    assert (config["averaged"]["warmup_power"], config["evaluation"]["batch_size"]) == (0.6667, 64)
+    chosen = ["model=resnet20", "optimizer=momentum", "hparams=quick", "augment=none"]
+    config = of_new_run("dataset=imagefolder", "dataset.root=images", *chosen)
+    assert config["model"]["depth"] == 20
+    assert config["optimizer"]["lr"] == 0.1
+    assert config["hparams"]["batch_size"] == 128
+    assert config["augment"]["pad_px"] == 0
+
+
 def test_a_saved_configuration_builds_the_same() -> None:
     config = of_new_run("dataset=cifar10", "scheduler=multistep_he", "optimizer=adamw")
     saved = OmegaConf.to_container(OmegaConf.create(to_yaml(config)))

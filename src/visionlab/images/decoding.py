@@ -14,15 +14,23 @@ from PIL import Image, ImageFile
 from torch import Tensor
 
 from visionlab.core import geometry
+from visionlab.images.pixels import UnsupportedImageError, decode_rgb, open_image
 from visionlab.images.sources import TarMember, read_bytes
 from visionlab.images.workers import Workers
 
 Source = Path | TarMember | Tensor  # an image's file, its place in a tar, or (3, H, W) uint8
 Factor = Callable[[int, int], int]  # maps width and height to an integer reduction factor
-# numbers (row, factor, width and height of the original), pixels, and an error message or ""
-_Decoded = tuple[tuple[int, int, int, int], Tensor, str]
-_Packed = tuple[Tensor, Tensor, list[torch.Size], list[str]]
 _log = logging.getLogger(__name__)
+
+
+class _Problem(NamedTuple):
+    message: str
+    may_skip: bool  # the file is missing or damaged
+
+
+# numbers (row, factor, width and height of the original), pixels, and a problem
+_Decoded = tuple[tuple[int, int, int, int], Tensor, _Problem | None]
+_Packed = tuple[Tensor, Tensor, list[torch.Size], list[_Problem]]
 
 
 class Stack(NamedTuple):
@@ -59,7 +67,7 @@ class Images:
         sources: the images.
         factor: maps width and height to the factor by which an image is reduced.
         num_workers: decoding processes; 0 decodes in this one.
-        hint: end of the message about an image that cannot be decoded.
+        hint: end of the message about an image that is missing or damaged.
 
     Raises:
         ValueError: `num_workers` is below 0.
@@ -75,11 +83,12 @@ class Images:
         """Yield the images of each batch of rows, (B,) int64 each.
 
         Raises:
-            ValueError: a file cannot be decoded.
+            ValueError: a file cannot be decoded, or not faithfully.
         """
         for numbers, flat, shapes, problems in self._workers.batches(rows):
             if problems:
-                raise ValueError(problems[0] + self._hint)
+                hint = self._hint if problems[0].may_skip else ""
+                raise ValueError(problems[0].message + hint)
             yield Stack(numbers[:, 0], _unflatten(flat, shapes), numbers[:, 1], numbers[:, 2:])
 
 
@@ -105,18 +114,22 @@ class KeptImages:
 
 
 def find_readable(sources: Sequence[Source], *, num_workers: int) -> tuple[list[int], list[str]]:
-    """Return the rows of images that can be decoded, and the sources of the others.
+    """Return the rows of images that can be decoded, and the sources that are missing or damaged.
 
-    Reads every image once and logs a warning for each one that cannot be decoded.
+    Reads every image once and logs a warning for each one that is left out.
+
+    Raises:
+        ValueError: an image is not damaged, but too large or not to be shown faithfully.
     """
     workers = _workers(sources, min, num_workers)
     readable: list[int] = []
-    for numbers, *_ in workers.batches(torch.split(torch.arange(len(sources)), 64)):
+    for numbers, _, _, problems in workers.batches(torch.split(torch.arange(len(sources)), 64)):
+        for problem in problems:
+            if not problem.may_skip:
+                raise ValueError(problem.message)
+            _log.warning("skipped an image: %s", problem.message)
         readable += numbers[numbers[:, 2] > 0, 0].tolist()
-    dropped = [str(sources[row]) for row in sorted({*range(len(sources))} - {*readable})]
-    for name in dropped:
-        _log.warning("skipped %s: it is missing or not an image", name)
-    return readable, dropped
+    return readable, [str(sources[row]) for row in sorted({*range(len(sources))} - {*readable})]
 
 
 def _workers(sources: Sequence[Source], factor: Factor, num_workers: int) -> Workers[_Packed]:
@@ -139,16 +152,32 @@ def _decode(source: Source, factor: Factor, row: int) -> _Decoded:
         times = factor(width, height)
         if times > 1:
             source = _reduced(Image.fromarray(source.permute(1, 2, 0).numpy()), times)
-        return (row, times, width, height), source, ""
-    ImageFile.LOAD_TRUNCATED_IMAGES = False
+        return (row, times, width, height), source, None
     try:
-        with Image.open(io.BytesIO(read_bytes(source))) as image:
-            decoded = image.convert("RGB")
-    except Exception:  # damaged files make decoders raise all kinds of errors
-        problem = f"{source} must be an image, got a file that cannot be decoded"
-        return (row, 1, 0, 0), torch.zeros(3, 0, 0, dtype=torch.uint8), problem
+        decoded = _read_rgb(source)
+    except Exception as error:  # damaged files make decoders raise all kinds of errors
+        return (row, 1, 0, 0), torch.zeros(3, 0, 0, dtype=torch.uint8), _problem(source, error)
     times = factor(*decoded.size)
-    return (row, times, *decoded.size), _reduced(decoded, times), ""
+    return (row, times, *decoded.size), _reduced(decoded, times), None
+
+
+def _read_rgb(source: Path | TarMember) -> Image.Image:
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
+    return decode_rgb(open_image(io.BytesIO(read_bytes(source))))
+
+
+def _problem(source: Path | TarMember, error: Exception) -> _Problem:
+    """Tell a file that is missing or damaged from one that is whole, but cannot be used now."""
+    if isinstance(error, UnsupportedImageError):
+        return _Problem(f"{source} {error}", may_skip=False)
+    if isinstance(error, MemoryError):
+        return _Problem(
+            f"{source} must fit into memory, got an image that does not", may_skip=False
+        )
+    if isinstance(error, OSError) and error.errno:  # of the file system; decoders set no number
+        message = f"{source} must be an image, got a file that cannot be read ({error.strerror})"
+        return _Problem(message, may_skip=isinstance(error, FileNotFoundError | PermissionError))
+    return _Problem(f"{source} must be an image, got a file that cannot be decoded", may_skip=True)
 
 
 def _reduced(image: Image.Image, factor: int) -> Tensor:

@@ -3,7 +3,14 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from visionlab.images.paths import subfolders
+
 _SPLITS = ("train", "val", "test")
+_FOLDERS = {  # names of a part's folder, the usual one first
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation"),
+    "test": ("test", "testing"),
+}
 
 
 def configured(splits: Mapping[str, str | None], *, setting: str) -> dict[str, str]:
@@ -60,3 +67,25 @@ def root_folder(root: str) -> Path:
     if not folder.is_dir():
         raise FileNotFoundError(f"dataset.root must be a folder, looked for {folder}")
     return folder
+
+
+def part_folders(root: Path) -> dict[str, str]:
+    """Return the names of the folders of the parts in a folder, train first.
+
+    Capitals make no difference, and `valid`, `validation`, `training` and `testing` are recognised;
+    the usual name goes before them.
+
+    Raises:
+        ValueError: two folders may be meant.
+    """
+    found = dict[str, str]()
+    for part, names in _FOLDERS.items():
+        candidates = [name for name in subfolders(root) if name.lower() in names]
+        usual = [name for name in candidates if name == part]
+        if len(candidates) > 1 and not usual:
+            raise ValueError(
+                f"{root} must hold one folder for {part}, got {' and '.join(candidates)}"
+            )
+        if candidates:
+            found[part] = (usual or candidates)[0]
+    return found

@@ -1,13 +1,61 @@
-"""Image files: stable keys, existence and size."""
+"""Files and folders of images: stable keys, existence, size, and those that are left out."""
 
 import hashlib
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
-from PIL import Image
+from visionlab.images.pixels import Header, UnsupportedImageError, open_image, read_header
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+
+_STRAY = {"__macosx", "__pycache__", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir"}
+_STRAY |= {"$recycle.bin", "system volume information"}
+
+
+def is_stray(name: str) -> bool:
+    """Return whether a file or folder was made by a system or tool and belongs to no data set.
+
+    These are hidden ones, such as `._a.jpg` and `.ipynb_checkpoints`, and those of macOS, Windows
+    and network storage.
+    """
+    return name.startswith(".") or name.lower() in _STRAY
+
+
+def subfolders(folder: Path) -> list[str]:
+    """Return the names of a folder's folders, sorted; stray ones are left out."""
+    with os.scandir(folder) as entries:
+        return sorted(
+            entry.name for entry in entries if entry.is_dir() and not is_stray(entry.name)
+        )
+
+
+def walk_files(folder: Path) -> Iterator[Path]:
+    """Yield the files at any depth below a folder, sorted by folder and name, stray ones too.
+
+    Stray folders are left out, links to folders are followed.
+
+    Raises:
+        ValueError: a folder cannot be read.
+    """
+    found = []
+    for parent, folders, names in os.walk(folder, onerror=_refuse, followlinks=True):
+        folders[:] = [name for name in folders if not is_stray(name) and not _is_loop(parent, name)]
+        found.append((parent, sorted(names)))
+    for parent, names in sorted(found):
+        yield from (Path(parent, name) for name in names)
+
+
+def _is_loop(parent: str, name: str) -> bool:
+    """Return whether a folder is a link to one that contains it."""
+    path = os.path.join(parent, name)  # noqa: PTH118, faster than a Path for each
+    if not os.path.islink(path):  # noqa: PTH114
+        return False
+    return Path(parent).resolve().is_relative_to(Path(path).resolve())
+
+
+def _refuse(error: OSError) -> None:
+    raise ValueError(f"{error.filename} must be a readable folder, got: {error.strerror}")
 
 
 def path_key(path: Path) -> int:
@@ -33,7 +81,7 @@ def require_files(paths: Sequence[Path], *, source: Path) -> None:
 
 
 def by_stem(folder: Path, suffixes: Collection[str]) -> dict[str, str]:
-    """Return the names of a folder's files by their stems; hidden files are left out.
+    """Return the names of a folder's files by their stems; stray files are left out.
 
     A missing folder counts as empty. Suffixes are in lower case, for example ".png".
 
@@ -43,7 +91,7 @@ def by_stem(folder: Path, suffixes: Collection[str]) -> dict[str, str]:
     found = dict[str, str]()
     for name in sorted(file_names(folder)):
         stem, suffix = os.path.splitext(name)  # noqa: PTH122, faster than a Path for each
-        if name.startswith(".") or suffix.lower() not in suffixes:
+        if is_stray(name) or suffix.lower() not in suffixes:
             continue
         if stem in found:
             raise ValueError(f"{folder} must hold one file a name, got {found[stem]} and {name}")
@@ -52,17 +100,27 @@ def by_stem(folder: Path, suffixes: Collection[str]) -> dict[str, str]:
 
 
 def header_size(path: Path) -> tuple[int, int]:
-    """Return width and height of an image in pixels, without decoding it.
+    """Return width and height of an upright image in pixels, without decoding it.
 
     Raises:
-        ValueError: the file is not an image.
+        ValueError: the file is not an image, or is too large.
+    """
+    return image_header(path).size_px
+
+
+def image_header(path: Path) -> Header:
+    """Return size and orientation of an image, without decoding it.
+
+    Raises:
+        ValueError: the file is not an image, or is too large.
     """
     try:
-        with Image.open(path) as image:
-            width, height = image.size
+        with path.open("rb") as file:
+            return read_header(open_image(file))
+    except UnsupportedImageError as error:
+        raise ValueError(f"{path} {error}") from error
     except Exception as error:  # damaged files make decoders raise all kinds of errors
         raise ValueError(f"{path} must be an image, got a file that cannot be read") from error
-    return width, height
 
 
 def file_names(folder: Path) -> set[str]:

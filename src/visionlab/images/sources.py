@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from visionlab.images.paths import file_names
+from visionlab.images.paths import file_names, is_stray
 
 _COMPRESSED = {
     b"\x1f\x8b": "gzip",
@@ -45,7 +45,8 @@ def find_images(source: Path, names: Sequence[str]) -> list[Source | None]:
     """Return the images with some names, None for each one that is missing.
 
     Names are paths relative to `source`, a folder or an uncompressed tar. A member of a tar is
-    found by its path, by its path below the only top-level folder, or else by its file name.
+    found by its path, by its path below the only top-level folder, or else by its file name; stray
+    members (see `paths.is_stray`) only by their path.
 
     Raises:
         FileNotFoundError: `source` does not exist.
@@ -86,14 +87,15 @@ def _find_files(folder: Path, names: Sequence[str]) -> list[Source | None]:
 
 
 def _find_members(archive: Path, names: Sequence[str]) -> list[Source | None]:
-    members = _members(archive)
-    tops = {posixpath.normpath(member.name).split("/")[0] for member in members}
+    members = [(posixpath.normpath(member.name), member) for member in _members(archive)]
+    is_plain = {path: not any(map(is_stray, path.split("/"))) for path, _ in members}
+    tops = {path.split("/")[0] for path, _ in members if is_plain[path]}
     paths, bases = defaultdict[str, list[TarMember]](list), defaultdict[str, list[TarMember]](list)
-    for member in members:
-        path = posixpath.normpath(member.name)
+    for path, member in members:
         for spelling in {path, path.partition("/")[2] if len(tops) == 1 else path}:
             paths[spelling].append(member)
-        bases[posixpath.basename(path)].append(member)
+        if is_plain[path]:
+            bases[posixpath.basename(path)].append(member)
     found: list[Source | None] = []
     for name in names:
         wanted = posixpath.normpath(name)
@@ -122,8 +124,7 @@ def _members(archive: Path) -> list[TarMember]:
                 else:
                     continue
                 files[info.name] = member
-                if not posixpath.basename(info.name).startswith("._"):  # metadata of macOS
-                    found.append(member)
+                found.append(member)
             _require_end(archive, tar.offset)
     except tarfile.TarError as error:
         raise ValueError(f"{archive} must be a whole tar, got {error}") from error

@@ -1,3 +1,4 @@
+import logging
 from typing import Any, NoReturn
 
 import pytest
@@ -65,3 +66,33 @@ def test_an_unknown_tag_is_not_blamed_on_pretrained_weights_that_nobody_asked_fo
     with pytest.raises(ValueError, match="nonsense") as caught:
         TimmModel(name="test_resnet.nonsense", pretrained=False)(num_classes=3)
     assert "pretrained=true" not in str(caught.value)
+
+
+def test_weights_that_cannot_be_had_are_done_without_and_said(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    create_model = timm.create_model
+    can_load = False
+
+    def create(*values: Any, pretrained: bool, **named: Any) -> Any:
+        if pretrained and not can_load:
+            raise OSError("no network")
+        return create_model(*values, pretrained=False, **named)
+
+    monkeypatch.setattr(timm, "create_model", create)
+    model = TimmModel(name="test_resnet", pretrained="if_available")
+    with caplog.at_level(logging.INFO):
+        assert model(num_classes=3)(torch.zeros(2, 3, 64, 64)).shape == (2, 3)
+    assert "training from scratch" in caplog.text
+    assert "no network" in caplog.text
+    caplog.clear()
+    can_load = True
+    with caplog.at_level(logging.INFO):
+        model(num_classes=3)
+    assert "model starts from the pretrained weights of test_resnet" in caplog.text
+    assert "scratch" not in caplog.text
+
+
+def test_a_word_that_is_no_choice_of_weights_is_refused() -> None:
+    with pytest.raises(ValueError, match="pretrained must be true, false or if_available, got 'x'"):
+        TimmModel(name="resnet18", pretrained="x")  # type: ignore[arg-type]

@@ -1,6 +1,8 @@
 """Classifiers: residual networks for small images, and any model of timm."""
 
+import logging
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -8,6 +10,7 @@ from torch.nn import functional as F
 from visionlab.backbones.timm_models import check_name, create
 
 WIDTHS = (16, 32, 64)
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,19 +136,35 @@ class TimmModel:
 
     Attributes:
         name: a name of `timm.list_models()`, with or without a tag (`resnet50.a1_in1k`).
-        pretrained: whether to load timm's weights, which takes a network or timm's cache.
+        pretrained: whether to load timm's weights, which takes a network or timm's cache;
+            `if_available` trains from scratch, with a warning, where they cannot be had.
     """
 
     name: str
-    pretrained: bool
+    pretrained: bool | Literal["if_available"]
 
     def __post_init__(self) -> None:
         check_name(self.name)
+        if self.pretrained not in (True, False, "if_available"):
+            raise ValueError(
+                f"pretrained must be true, false or if_available, got {self.pretrained!r}"
+            )
 
     def __call__(self, *, num_classes: int) -> nn.Module:
         """Return the network.
 
         Raises:
-            ValueError: the pretrained weights cannot be had.
+            ValueError: `pretrained` is true and the weights cannot be had.
         """
-        return create(self.name, pretrained=self.pretrained, key="model", num_classes=num_classes)
+        if self.pretrained != "if_available":
+            return self._create(num_classes, pretrained=self.pretrained)
+        try:
+            model = self._create(num_classes, pretrained=True)
+        except ValueError as error:
+            _log.warning("training from scratch, which takes more images and epochs: %s", error)
+            return self._create(num_classes, pretrained=False)
+        _log.info("model starts from the pretrained weights of %s", self.name)
+        return model
+
+    def _create(self, num_classes: int, *, pretrained: bool) -> nn.Module:
+        return create(self.name, pretrained=pretrained, key="model", num_classes=num_classes)

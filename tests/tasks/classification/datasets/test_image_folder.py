@@ -1,5 +1,5 @@
 import hashlib
-import shutil
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ def write_classes(root: Path, counts: dict[str, int], prefix: str = "") -> None:
 def build(root: Path, *, val: float = 0.25, test: float = 0.2, **changes: Any) -> Data:
     settings: dict[str, Any] = {
         "root": str(root),
+        "class_names": None,
         "size_px": 6,
         "num_workers": 0,
         "skip_unreadable": False,
@@ -113,12 +114,27 @@ def test_the_test_share_is_drawn_first_so_that_val_does_not_move_it(tmp_path: Pa
     assert (len(few.splits["val"]), len(many.splits["val"])) == (1, 8)
 
 
-def test_a_missing_val_or_test_folder_becomes_a_share_of_train(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("folders", "expected"),
+    [
+        (["val", "test"], {"train": 20, "val": 3, "test": 3}),
+        (["val"], {"train": 20, "val": 3}),  # whoever made two parts has no third in mind
+        (["test"], {"train": 15, "val": 5, "test": 3}),
+        ([], {"train": 12, "val": 4, "test": 4}),
+    ],
+)
+def test_parts_without_a_folder_are_shares_and_said(
+    tmp_path: Path, folders: list[str], expected: dict[str, int], caplog: pytest.LogCaptureFixture
+) -> None:
     write_classes(tmp_path / "train", {"cat": 12, "dog": 8})
-    write_classes(tmp_path / "val", {"cat": 3})
-    assert sizes(build(tmp_path)) == {"train": 16, "train_plain": 16, "val": 3, "test": 4}
-    shutil.rmtree(tmp_path / "val")
-    assert sizes(build(tmp_path)) == {"train": 12, "train_plain": 12, "val": 4, "test": 4}
+    for name in folders:
+        write_classes(tmp_path / name, {"cat": 3})
+    with caplog.at_level(logging.INFO):
+        found = sizes(build(tmp_path))
+    assert found == expected | {"train_plain": expected["train"]}
+    said = {name for name in ("val", "test") if f"{name} is a share of train" in caplog.text}
+    assert said == {*expected} - {*folders, "train"}
+    assert ("no test split" in caplog.text) == (folders == ["val"])
 
 
 def test_shares_of_zero_are_no_splits(tmp_path: Path) -> None:
@@ -142,7 +158,7 @@ def test_a_new_file_changes_neither_key_nor_image_nor_label_of_the_others(
 
 def test_keys_follow_from_the_path_below_the_root(tmp_path: Path) -> None:
     for place in ("here", "there/and/elsewhere"):
-        write_classes(tmp_path / place, {"cat": 3})
+        write_classes(tmp_path / place, {"cat": 3, "dog": 1})
     here, there = build(tmp_path / "here"), build(tmp_path / "there/and/elsewhere")
     assert by_key(here).keys() == by_key(there).keys()
     assert key_of("cat/cat_0.png") == 3509182829601383039
@@ -153,12 +169,13 @@ def test_images_in_folders_below_a_class_and_upper_case_suffixes_count(tmp_path:
     write_image(tmp_path / "cat" / "deep" / "one.png")
     write_image(tmp_path / "cat" / "TWO.JPEG")
     (tmp_path / "cat" / "notes.txt").write_text("no image")
+    (tmp_path / "dog").mkdir()
     data = build(tmp_path, val=0.0, test=0.0)
     assert sorted(by_key(data)) == sorted([key_of("cat/deep/one.png"), key_of("cat/TWO.JPEG")])
 
 
 def test_pixels_are_normalised_with_mean_and_std(tmp_path: Path) -> None:
-    write_classes(tmp_path, {"cat": 2})
+    write_classes(tmp_path, {"cat": 2, "dog": 0})
     plain = build(tmp_path, val=0.0, test=0.0)
     mean, std = [0.1, 0.2, 0.3], [0.5, 2.0, 4.0]
     normalised = build(tmp_path, val=0.0, test=0.0, mean=mean, std=std)
@@ -181,7 +198,7 @@ def test_workers_change_nothing(tmp_path: Path, num_workers: int) -> None:
 
 
 def test_skipped_files_of_all_splits_are_listed_once(tmp_path: Path) -> None:
-    write_classes(tmp_path / "train", {"cat": 4})
+    write_classes(tmp_path / "train", {"cat": 4, "dog": 0})
     write_classes(tmp_path / "val", {"cat": 2})
     damaged = [tmp_path / "train" / "cat" / "cat_2.png", tmp_path / "val" / "cat" / "cat_0.png"]
     for path in damaged:
@@ -193,7 +210,7 @@ def test_skipped_files_of_all_splits_are_listed_once(tmp_path: Path) -> None:
 
 
 def test_a_missing_root_is_named(tmp_path: Path) -> None:
-    message = f"dataset.root must be a folder of images, looked for {tmp_path / 'nowhere'}"
+    message = f"dataset.root must be a folder, looked for {tmp_path / 'nowhere'}"
     with pytest.raises(FileNotFoundError, match=message):
         build(tmp_path / "nowhere")
 
@@ -201,7 +218,7 @@ def test_a_missing_root_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("folder", ["", "train", "val"])
 def test_a_folder_without_classes_is_named(tmp_path: Path, folder: str) -> None:
     if folder == "val":
-        write_classes(tmp_path / "train", {"cat": 2})
+        write_classes(tmp_path / "train", {"cat": 2, "dog": 0})
     write_image(tmp_path / folder / "lonely.png")
     message = f"one folder of images a class, found none in {tmp_path / folder}$"
     with pytest.raises(FileNotFoundError, match=message):
@@ -241,6 +258,13 @@ def test_a_class_that_train_has_not_is_refused(tmp_path: Path, part: str) -> Non
     ],
 )
 def test_wrong_settings_are_named(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
-    write_classes(tmp_path, {"cat": 2})
+    write_classes(tmp_path, {"cat": 2, "dog": 0})
     with pytest.raises(ValueError, match=message):
         build(tmp_path, **changes)
+
+
+def test_readable_class_names(tmp_path: Path) -> None:
+    write_classes(tmp_path / "train", {"n01": 2, "n02": 1})
+    (tmp_path / "names.txt").write_text("n02 wild dog\nn01 cat\n")
+    data = build(tmp_path, class_names="names.txt")
+    assert list(data.class_names) == ["cat", "wild dog"]

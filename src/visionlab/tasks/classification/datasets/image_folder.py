@@ -1,6 +1,6 @@
 """Folders of images, one folder per class."""
 
-from collections.abc import Sequence
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,28 +9,43 @@ import torch
 from visionlab.core.checks import check_at_least
 from visionlab.images.decoding import find_readable
 from visionlab.images.holdout import Holdout
-from visionlab.images.paths import path_key
+from visionlab.images.parts import root_folder
 from visionlab.task import Data
 from visionlab.tasks.classification.augment import Augment
+from visionlab.tasks.classification.datasets.class_folders import (
+    class_folders,
+    find_parts,
+    find_samples,
+    readable_names,
+)
 from visionlab.tasks.classification.records import LabelledFiles
 from visionlab.tasks.classification.splits import ClassificationDataset, in_files
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageFolder(ClassificationDataset):
     """`root/{train,val,test}/<class>/<image>`, or `root/<class>/<image>` and shares of it.
 
+    Folders may also be named `training`, `valid`, `validation` or `testing`. Hidden files and
+    folders are left out.
+
     Attributes:
         root: the folder. Without a `train` folder in it, its own folders are the classes.
+        class_names: a file below `root` with readable names of the class folders, a line each, or
+            None to take the names of the folders.
         size_px: side of the square inputs, which show the centre of an image.
         num_workers: decoding processes for each part.
         skip_unreadable: read every file once at the start, and leave out and list those that cannot
             be decoded; otherwise the first such file ends the run.
         val: the share held out for validation, if there is no `val` folder.
-        test: the share held out for testing, if there is no `test` folder; drawn first.
+        test: the share held out for testing, if there is neither a `val` nor a `test` folder; drawn
+            first.
     """
 
     root: str
+    class_names: str | None
     size_px: int
     num_workers: int
     skip_unreadable: bool
@@ -44,12 +59,15 @@ class ImageFolder(ClassificationDataset):
 
         Raises:
             FileNotFoundError: the folder, its classes or their images are missing.
-            ValueError: `val` or `test` has a class that `train` does not have.
+            ValueError: a folder may be a class or a part, a class is missing in `train`, or no
+                image is readable.
         """
-        root = Path(self.root).expanduser()
-        train_root = root / "train" if (root / "train").is_dir() else root
-        class_names = _class_names(train_root)
-        parts = self._divide(root, train_root, class_names)
+        root = root_folder(self.root)
+        folders = find_parts(root)
+        class_names = class_folders(folders["train"])
+        parts = self._with_shares(find_samples(root, folders, class_names))
+        if self.class_names is not None:
+            class_names = readable_names(root / Path(self.class_names).expanduser(), class_names)
         unreadable = []
         if self.skip_unreadable:
             for name, samples in parts.items():
@@ -71,48 +89,20 @@ class ImageFolder(ClassificationDataset):
             device=device,
         )
 
-    def _divide(
-        self, root: Path, train_root: Path, class_names: Sequence[str]
-    ) -> dict[str, LabelledFiles]:
-        parts = {"train": _find_samples(root, train_root, class_names)}
-        for name, holdout in (("test", self.test), ("val", self.val)):
-            if train_root != root and (root / name).is_dir():
-                parts[name] = _find_samples(root, root / name, class_names)
-            else:
-                train = parts["train"]
-                # in the order on disk, so that evaluation reads files in order
-                kept, held_out = (rows.sort().values for rows in holdout.rows(len(train)))
-                parts["train"] = train.take(kept.tolist())
-                parts[name] = train.take(held_out.tolist())
+    def _with_shares(self, found: dict[str, LabelledFiles]) -> dict[str, LabelledFiles]:
+        """Return the parts, with shares of `train` for those that have no folder."""
+        parts = dict(found)
+        shares = [("val", self.val)] if "val" not in found else []
+        if not {"val", "test"} & set(found):
+            shares.insert(0, ("test", self.test))
+        for name, holdout in shares:
+            train = parts["train"]
+            # in the order on disk, so that evaluation reads files in order
+            kept, held_out = (rows.sort().values.tolist() for rows in holdout.rows(len(train)))
+            parts["train"], parts[name] = train.take(kept), train.take(held_out)
+            if holdout.split:
+                counts = len(held_out), len(train)
+                _log.info("%s is a share of train, %d of %d images", name, *counts)
+        if "test" not in parts:
+            _log.info("no test split: there is a folder for val, and none for test")
         return parts
-
-
-def _class_names(folder: Path) -> list[str]:
-    from torchvision.datasets.folder import find_classes
-
-    if not folder.is_dir():
-        raise FileNotFoundError(f"dataset.root must be a folder of images, looked for {folder}")
-    try:
-        return [name for name in find_classes(folder)[0] if not name.startswith(".")]
-    except FileNotFoundError as error:
-        raise FileNotFoundError(
-            f"dataset.root must hold one folder of images a class, found none in {folder}"
-        ) from error
-
-
-def _find_samples(root: Path, folder: Path, class_names: Sequence[str]) -> LabelledFiles:
-    from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
-
-    unknown = sorted(set(_class_names(folder)) - set(class_names))
-    if unknown:
-        raise ValueError(f"{folder} must hold classes of train only, got {', '.join(unknown)}")
-    numbers = {name: label for label, name in enumerate(class_names)}
-    samples = make_dataset(folder, numbers, extensions=IMG_EXTENSIONS, allow_empty=True)
-    if not samples:
-        raise FileNotFoundError(f"dataset.root must hold images, found none in {folder}")
-    paths = [Path(path) for path, _ in samples]
-    return LabelledFiles(
-        sources=paths,
-        labels=torch.tensor([label for _, label in samples]),
-        keys=torch.tensor([path_key(path.relative_to(root)) for path in paths]),
-    )

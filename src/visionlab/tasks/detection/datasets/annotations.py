@@ -7,17 +7,22 @@ import functools
 import logging
 import math
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
 from visionlab.images.holdout import Holdout
+from visionlab.images.paths import image_header
+from visionlab.images.pixels import Header
 from visionlab.task import Data
 from visionlab.tasks.detection.augment import BoxAugment
+from visionlab.tasks.detection.datasets.orientation import upright_corners
 from visionlab.tasks.detection.records import Annotated
 from visionlab.tasks.detection.splits import DetectionFiles, from_annotations
 
+UNSIZED = (0, 0)  # of an image without an annotated size
 _log = logging.getLogger(__name__)
 
 
@@ -45,7 +50,7 @@ class RawImage(NamedTuple):
     Attributes:
         key: as in `Annotated`.
         path: the image file.
-        size_px: width and height.
+        size_px: width and height as annotated or `UNSIZED`; after `upright` those of the image.
         source: the file with its boxes.
         boxes: in the order of that file.
     """
@@ -78,7 +83,10 @@ def from_raw(
     check = functools.partial(
         annotate, labels=labels, known=known, noun=noun, drop_invalid=dataset.drop_invalid
     )
-    samples = {split: check(images, part=paths[split]) for split, images in parts.items()}
+    samples = {
+        split: check(upright(images, part=paths[split]), part=paths[split])
+        for split, images in parts.items()
+    }
     return from_annotations(
         with_val(samples, val=dataset.val, source=paths["train"]),
         class_names=list(classes),
@@ -132,6 +140,45 @@ def annotate(
     return records
 
 
+def upright(images: Sequence[RawImage], *, part: Path) -> list[RawImage]:
+    """Return images with the size of the upright image, and boxes in its pixels.
+
+    Where EXIF's orientation swaps width and height, the annotated size says to which image the
+    boxes belong: to the upright one, or to the pixels as stored; the latter are turned, with a
+    warning. Otherwise boxes belong to the upright image.
+
+    Raises:
+        ValueError: an image is of neither size, or its header cannot be read.
+    """
+    with ThreadPoolExecutor(8) as pool:  # most of the time is spent waiting for files
+        headers = list(pool.map(image_header, [image.path for image in images]))
+    found, turned = [], list[Path]()
+    for image, header in zip(images, headers, strict=True):
+        boxes = image.boxes
+        if image.size_px not in (UNSIZED, header.size_px):
+            if image.size_px != header.stored_px:
+                raise ValueError(_other_size(image, header))
+            boxes = [box._replace(corners=upright_corners(box.corners, header)) for box in boxes]
+            turned.append(image.path)
+        found.append(image._replace(size_px=header.size_px, boxes=boxes))
+    if turned:
+        _log.warning(
+            "%s: %d images are annotated with their size before EXIF's orientation; images and "
+            "boxes were turned, the first: %s",
+            *(part, len(turned), turned[0]),
+        )
+    return found
+
+
+def _other_size(image: RawImage, header: Header) -> str:
+    annotated, got, stored = (
+        f"{width}x{height} px"
+        for width, height in (image.size_px, header.size_px, header.stored_px)
+    )
+    exif = f" (EXIF orientation {header.orientation} of {stored})" if got != stored else ""
+    return f"{image.path} must be {annotated} as annotated, got {got}{exif}"
+
+
 def _fault(box: RawBox, size_px: tuple[int, int]) -> str:
     """Return the rule that a box violates and the box, or an empty string."""
     x1, y1, x2, y2 = box.corners
@@ -149,11 +196,12 @@ def _fault(box: RawBox, size_px: tuple[int, int]) -> str:
 
 
 def _record(image: RawImage, boxes: Sequence[RawBox], labels: Mapping[str, int]) -> Annotated:
+    width_px, height_px = image.size_px
     return Annotated(
         key=image.key,
         image=image.path,
-        width_px=image.size_px[0],
-        height_px=image.size_px[1],
+        width_px=width_px,
+        height_px=height_px,
         boxes=torch.tensor([box.corners for box in boxes], dtype=torch.float64).view(-1, 4),
         labels=torch.tensor([labels[str(box.category)] for box in boxes], dtype=torch.int64),
         crowd=torch.tensor([box.crowd for box in boxes], dtype=torch.bool),

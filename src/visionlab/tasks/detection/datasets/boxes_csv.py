@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 
 from visionlab.images.parts import configured, part_paths
-from visionlab.images.paths import header_size, path_key, require_files
+from visionlab.images.paths import path_key, require_files
 from visionlab.task import Data
 from visionlab.tasks.detection.augment import BoxAugment
-from visionlab.tasks.detection.datasets.annotations import RawBox, RawImage, from_raw
+from visionlab.tasks.detection.datasets.annotations import UNSIZED, RawBox, RawImage, from_raw
 from visionlab.tasks.detection.splits import DetectionFiles
 
 
@@ -93,8 +93,7 @@ def read_boxes_csv(root: Path, path: Path) -> list[RawImage]:
             of_image.append(_box(number, fields, where))
     require_files(list(boxes), source=path)
     return [
-        RawImage(_key(image, root), image, header_size(image), path, found)
-        for image, found in boxes.items()
+        RawImage(_key(image, root), image, UNSIZED, path, found) for image, found in boxes.items()
     ]
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 
 from visionlab.images.parts import configured, existing, part_paths
-from visionlab.images.paths import header_size, require_files
+from visionlab.images.paths import require_files
 from visionlab.task import Data
 from visionlab.tasks.detection.augment import BoxAugment
 from visionlab.tasks.detection.datasets import coco_json
-from visionlab.tasks.detection.datasets.annotations import RawBox, RawImage, from_raw
+from visionlab.tasks.detection.datasets.annotations import UNSIZED, RawBox, RawImage, from_raw
 from visionlab.tasks.detection.splits import DetectionFiles
 
 
@@ -83,7 +83,7 @@ def read_coco(
     paths = [image_folder / entry["file_name"] for entry in images]
     require_files(paths, source=json_path)
     found = [
-        RawImage(entry["id"], path, _size(entry, path), json_path, boxes[entry["id"]])
+        RawImage(entry["id"], path, _size(entry), json_path, boxes[entry["id"]])
         for entry, path in zip(images, paths, strict=True)
     ]
     return found, categories
@@ -102,9 +102,9 @@ def _require_same(
         )
 
 
-def _size(entry: coco_json.Entry, path: Path) -> tuple[int, int]:
+def _size(entry: coco_json.Entry) -> tuple[int, int]:
     if entry.get("width") is None or entry.get("height") is None:
-        return header_size(path)
+        return UNSIZED
     return int(entry["width"]), int(entry["height"])
 
 

@@ -9,10 +9,10 @@ import torch
 import yaml
 
 from visionlab.images.parts import configured, part_paths
-from visionlab.images.paths import by_stem, header_size, path_key, require_files
+from visionlab.images.paths import by_stem, path_key, require_files
 from visionlab.task import Data
 from visionlab.tasks.detection.augment import BoxAugment
-from visionlab.tasks.detection.datasets.annotations import RawBox, RawImage, from_raw
+from visionlab.tasks.detection.datasets.annotations import UNSIZED, RawBox, RawImage, from_raw
 from visionlab.tasks.detection.datasets.coco_json import is_number
 from visionlab.tasks.detection.splits import DetectionFiles
 
@@ -98,7 +98,7 @@ def _read(root: Path, path: Path, source: Path) -> RawImage:
         if not isinstance(name, str):
             raise ValueError(f"{source}: label {number} must be a name in quotes, got {name!r}")
         boxes.append(RawBox(number, name, _corners(bbox, f"{source}: box {number}")))
-    return RawImage(path_key(path.relative_to(root)), path, header_size(path), source, boxes)
+    return RawImage(path_key(path.relative_to(root)), path, UNSIZED, source, boxes)
 
 
 def _load(source: Path) -> dict[str, Any]:

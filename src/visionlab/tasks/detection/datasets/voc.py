@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 
 from visionlab.images.parts import configured, part_paths
-from visionlab.images.paths import SUFFIXES, by_stem, header_size, path_key, require_files
+from visionlab.images.paths import SUFFIXES, by_stem, path_key, require_files
 from visionlab.task import Data
 from visionlab.tasks.detection.augment import BoxAugment
-from visionlab.tasks.detection.datasets.annotations import RawBox, RawImage, from_raw
+from visionlab.tasks.detection.datasets.annotations import UNSIZED, RawBox, RawImage, from_raw
 from visionlab.tasks.detection.splits import DetectionFiles
 
 _DIFFICULT = ("crowd", "keep", "drop")
@@ -121,17 +121,17 @@ def _read(source: Path, path: Path, root: Path, *, one_based: bool) -> RawImage:
         for number, element in enumerate(content.findall("object"), start=1)
     ]
     key = path_key(path.relative_to(root))
-    return RawImage(key, path, _size(content, source) or header_size(path), source, boxes)
+    return RawImage(key, path, _size(content, source), source, boxes)
 
 
-def _size(content: ET.Element, source: Path) -> tuple[int, int] | None:
-    """Return width and height, or None if they are missing or 0."""
+def _size(content: ET.Element, source: Path) -> tuple[int, int]:
+    """Return width and height, unless they are missing or 0."""
     sides = [content.findtext(f"size/{name}") for name in ("width", "height")]
     if None in sides:
-        return None
+        return UNSIZED
     width, height = (_number(side, f"{source}: size") for side in sides)
     if not (1 <= width < math.inf and 1 <= height < math.inf):
-        return None
+        return UNSIZED
     return int(width), int(height)
 
 
