@@ -232,6 +232,13 @@ def _report_views(
         }
         log_metrics({f"{metric} of {model} on {split}": rows})
         _log.info("%s", result.describe_gain(metric))
+        worse = result.worse_alone(metric, mode=task.mode) if metric == task.monitor else {}
+        for name, value in worse.items():
+            _log.warning(
+                "view %s alone has %s %.4f: it may show what such images never look like; "
+                "without it: views.%s.weight=0",
+                *(name, metric, value, name),
+            )
     content = {
         model: {"alone": each.alone, "running": each.running} for model, each in results.items()
     }
