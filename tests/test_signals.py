@@ -1,0 +1,90 @@
+"""Signals to the scripts, as terminals and schedulers send them."""
+
+import contextlib
+import fcntl
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import termios
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from processes import ENVIRONMENT, ROOT, SMALL, only_run
+
+pytestmark = pytest.mark.integration
+COMMAND = [sys.executable, str(ROOT / "train.py"), *SMALL, "hparams.epochs=1000"]
+
+
+def wait_for_last(folder: Path, process: subprocess.Popen[bytes]) -> None:
+    while not list(folder.glob("outputs/*/*/checkpoints/last.pt")):
+        assert process.poll() is None, "the run ended before its first checkpoint"
+        time.sleep(0.1)
+
+
+def read_all(terminal: int) -> None:
+    with contextlib.suppress(OSError):  # the terminal is closed
+        while os.read(terminal, 1000):
+            pass
+
+
+def test_a_run_whose_terminal_is_closed_saves_its_state(tmp_path: Path) -> None:
+    shown, terminal = pty.openpty()
+    process = subprocess.Popen(
+        COMMAND,
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    os.close(terminal)
+    reader = threading.Thread(target=read_all, args=(os.dup(shown),), daemon=True)
+    reader.start()
+    wait_for_last(tmp_path, process)
+    os.kill(process.pid, signal.SIGSTOP)  # so that it writes first, and is then told
+    os.kill(process.pid, signal.SIGHUP)
+    os.kill(process.pid, signal.SIGCONT)
+    assert process.wait(120) == 128 + signal.SIGHUP
+    record = json.loads((only_run(tmp_path) / "run.json").read_text())
+    assert (record["status"], record["error"]) == ("interrupted", "stopped by SIGHUP")
+    os.close(shown)
+
+
+def test_nohup_keeps_a_run_alive(tmp_path: Path) -> None:
+    command = ["nohup", *COMMAND]
+    with subprocess.Popen(command, cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.DEVNULL) as run:
+        wait_for_last(tmp_path, run)
+        run.send_signal(signal.SIGHUP)
+        time.sleep(2)
+        assert run.poll() is None
+        run.send_signal(signal.SIGTERM)
+        assert run.wait(120) == 128 + signal.SIGTERM
+
+
+@pytest.mark.parametrize("sign", ["", "run folder"])
+def test_ctrl_c_at_the_start_says_so_and_leaves_nothing(tmp_path: Path, sign: str) -> None:
+    process = subprocess.Popen(
+        COMMAND,
+        cwd=tmp_path,
+        env={**ENVIRONMENT, "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    if sign:
+        assert process.stdout.readline().startswith(sign)
+    else:
+        time.sleep(2)  # within the imports, or soon after
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 128 + signal.SIGINT
+    assert errors == "stopped before the run began\n"
+    assert not list(tmp_path.iterdir())
