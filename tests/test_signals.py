@@ -1,10 +1,10 @@
 """Signals to the scripts, as terminals and schedulers send them."""
 
-import contextlib
 import fcntl
 import json
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
@@ -26,10 +26,10 @@ def wait_for_last(folder: Path, process: subprocess.Popen[bytes]) -> None:
         time.sleep(0.1)
 
 
-def read_all(terminal: int) -> None:
-    with contextlib.suppress(OSError):  # the terminal is closed
-        while os.read(terminal, 1000):
-            pass
+def read_until(done: threading.Event, terminal: int) -> None:
+    while not done.is_set():
+        if select.select([terminal], [], [], 0.1)[0]:
+            os.read(terminal, 1000)
 
 
 def test_a_run_whose_terminal_is_closed_saves_its_state(tmp_path: Path) -> None:
@@ -45,16 +45,18 @@ def test_a_run_whose_terminal_is_closed_saves_its_state(tmp_path: Path) -> None:
         preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
     )
     os.close(terminal)
-    reader = threading.Thread(target=read_all, args=(os.dup(shown),), daemon=True)
+    done = threading.Event()
+    reader = threading.Thread(target=read_until, args=(done, shown))
     reader.start()
-    wait_for_last(tmp_path, process)
-    os.kill(process.pid, signal.SIGSTOP)  # so that it writes first, and is then told
-    os.kill(process.pid, signal.SIGHUP)
-    os.kill(process.pid, signal.SIGCONT)
+    try:
+        wait_for_last(tmp_path, process)
+    finally:
+        done.set()
+        reader.join()
+        os.close(shown)  # the system sends SIGHUP
     assert process.wait(120) == 128 + signal.SIGHUP
     record = json.loads((only_run(tmp_path) / "run.json").read_text())
     assert (record["status"], record["error"]) == ("interrupted", "stopped by SIGHUP")
-    os.close(shown)
 
 
 def test_nohup_keeps_a_run_alive(tmp_path: Path) -> None:
