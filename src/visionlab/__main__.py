@@ -4,15 +4,28 @@ What imports torch is imported in the functions, so that a wrong command line ne
 """
 
 import logging
+import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import hydra
 
-from visionlab.config import command_line
-from visionlab.config.run_config import Invocation
+def _stop(*_: object) -> None:
+    os.write(2, b"stopped before the run began\n")
+    os._exit(128 + signal.SIGINT)
+
+
+if (
+    signal.getsignal(signal.SIGINT) is signal.default_int_handler
+):  # imports would end in a traceback
+    signal.signal(signal.SIGINT, _stop)
+
+import hydra  # noqa: E402
+
+from visionlab.config import command_line  # noqa: E402
+from visionlab.config.run_config import Invocation  # noqa: E402
 
 _log = logging.getLogger("visionlab")
 

@@ -187,6 +187,18 @@ def test_the_gain_is_told() -> None:
     assert result.describe_gain("nme") == "nme is 0.1000 in view plain and 0.0900 in all (-10.00%)"
 
 
+def test_a_view_that_is_much_worse_alone_is_named() -> None:
+    def worse(mode: str, **alone: float) -> dict[str, float]:
+        metrics = {name: {"value": value} for name, value in alone.items()}
+        result = ViewResult(alone=metrics, running=metrics, samples={})
+        return result.worse_alone("value", mode=mode)
+
+    assert worse("max", plain=0.7, mirrored=0.4, turned=0.65) == {"mirrored": 0.4}
+    assert worse("min", plain=0.1, mirrored=0.4, turned=0.11) == {"mirrored": 0.4}
+    assert worse("max", plain=0.7, zoomed=0.9) == worse("min", plain=0.1, zoomed=0.05) == {}
+    assert worse("max", plain=float("nan"), mirrored=0.5) == {}
+
+
 @pytest.mark.parametrize(
     ("views", "message"),
     [

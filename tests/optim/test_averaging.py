@@ -516,3 +516,26 @@ def test_recomputing_leaves_batch_norms_alone_that_stay_in_eval_mode() -> None:
     assert model.fixed.running_mean.tolist() == [5.0] * 3
     assert model.trained.running_mean.abs().max() < 1.0
     assert not model.training
+
+
+@pytest.mark.parametrize(
+    ("settings", "num_steps", "named"),
+    [
+        ({}, 20, ["ema_0.99 averages about 100 updates and the run has 20"]),
+        ({}, 100, []),
+        ({"decay": [0.5, 0.999]}, 20, ["ema_0.999 averages about 1000 updates"]),
+        ({"interval_steps": 10}, 100, ["has 10"]),
+        ({"start_step": 500}, 100, ["has 0"]),
+        ({"warmup_power": 0.6667}, 20, []),
+        ({"decay": [], "uniform": True}, 20, []),
+        ({"decay": 0.0}, 1, []),
+    ],
+)
+def test_averages_over_more_than_the_run_are_named(
+    settings: dict[str, Any], num_steps: int, named: list[str]
+) -> None:
+    defaults: dict[str, Any] = {"decay": 0.99, "uniform": False, "start_step": 0}
+    defaults |= {"interval_steps": 1, "warmup_power": None, "buffers": "averaged"}
+    found = Averages(**{**defaults, **settings}).windows_beyond(num_steps)
+    assert len(found) == len(named)
+    assert all(part in line for part, line in zip(named, found, strict=True))

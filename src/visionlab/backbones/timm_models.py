@@ -1,9 +1,16 @@
 """timm models by name."""
 
 import difflib
+import logging
+import os
+import socket
 from typing import Any
+from urllib.parse import urlsplit
 
 from torch import nn
+
+_CONNECT_SECONDS = 5.0
+_log = logging.getLogger(__name__)
 
 
 def check_name(name: str) -> None:
@@ -28,6 +35,9 @@ def create(name: str, *, pretrained: bool, key: str, **settings: Any) -> nn.Modu
     """
     import timm
 
+    if pretrained:
+        _stay_offline_without_network()
+        _log.info("weights of %s: timm's, from its cache or the network", name)
     try:
         model: nn.Module = timm.create_model(name, pretrained=pretrained, **settings)
     except (OSError, RuntimeError) as error:
@@ -35,7 +45,25 @@ def create(name: str, *, pretrained: bool, key: str, **settings: Any) -> nn.Modu
         if not pretrained:
             raise ValueError(f"{key}.name must be a model of timm, {reason}") from error
         raise ValueError(
-            f"{key}.pretrained=true needs weights of {name!r} from the network or a "
-            f"cache; give a file instead ({reason})"
+            f"{key}.pretrained must be false without weights of {name!r} in the network or a "
+            f"cache, got true ({reason}); {key}.pretrained=false trains from scratch, "
+            f"{key}.init_from=FILE takes a file"
         ) from error
     return model
+
+
+def _stay_offline_without_network() -> None:
+    """Let the hub's client look only into its cache if its server does not answer.
+
+    It would try again and again, for minutes.
+    """
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE or os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy"):
+        return
+    server = urlsplit(constants.ENDPOINT)
+    try:
+        address = (server.hostname or "", server.port or 443)
+        socket.create_connection(address, timeout=_CONNECT_SECONDS).close()
+    except OSError:
+        constants.HF_HUB_OFFLINE = True

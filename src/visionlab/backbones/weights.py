@@ -1,6 +1,8 @@
 """Loading weights from files, and freezing parameters."""
 
 import fnmatch
+import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,44 +13,50 @@ from torch import Tensor, nn
 from visionlab.files.tensors import read_tensors
 
 _MAX_NAMED = 5
-_PREFIXES = ("module.", "_orig_mod.")  # of data-parallel training, of torch.compile
+_MODEL_KEYS = ("model", "state_dict", "model_state_dict")
+_COUNTER = "num_batches_tracked"  # of a batch norm; torch loads weights without it
+_log = logging.getLogger(__name__)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Return a state dictionary from a file.
+    """Return a state dictionary from a file, its names without the `_orig_mod.` of `torch.compile`.
 
     Reads visionlab's checkpoints, `.safetensors`, and files of `torch.save` that hold a state
-    dictionary or one under `model`, `state_dict` or `model_state_dict`. A prefix `module.` (from
-    data-parallel training) or `_orig_mod.` (from `torch.compile`) is removed.
+    dictionary, or one under `model`, `state_dict`, `model_state_dict` or any key if it is the only
+    one.
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: the file is damaged or holds no weights.
+        ValueError: the file is damaged, or holds no weights or those of several models.
     """
     content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
     weights = {name: value for name, value in content.items() if isinstance(value, Tensor)}
     if not weights:
         raise ValueError(f"{path} must hold weights, got the keys {sorted(map(str, content))[:10]}")
-    # a wrapper's prefix is that of every name; a submodule may have the same name
-    while common := [each for each in _PREFIXES if all(name.startswith(each) for name in weights)]:
-        weights = {name.removeprefix(common[0]): value for name, value in weights.items()}
-    return weights
+    return {name.replace("_orig_mod.", ""): value for name, value in weights.items()}
 
 
 def load_exactly(model: nn.Module, path: Path) -> None:
     """Load the weights of a file whose names and shapes match the model's exactly.
 
+    The names may have a prefix; what has another one is not loaded.
+
     Raises:
         ValueError: names or shapes differ; the model is unchanged.
     """
-    weights = read_weights(path)
+    weights = _without_prefix(read_weights(path), model.state_dict(), path)
     if differences := _differences(model, weights):
-        raise ValueError(f"{path} holds weights of another model: {_format(differences)}")
+        raise ValueError(
+            f"{path} holds weights of another model: {_format(differences)}; "
+            "model.init_from takes what fits"
+        )
     model.load_state_dict(weights)
 
 
 def load_matching(model: nn.Module, path: Path) -> list[str]:
     """Load the tensors of a file that match name and shape of a tensor of the model.
+
+    The names may have a prefix, as in `load_exactly`.
 
     Returns:
         Descriptions of the tensors of the file and of the model that do not match.
@@ -56,7 +64,8 @@ def load_matching(model: nn.Module, path: Path) -> list[str]:
     Raises:
         ValueError: no tensor matches.
     """
-    weights, ours = read_weights(path), model.state_dict()
+    ours = model.state_dict()
+    weights = _without_prefix(read_weights(path), ours, path)
     differences = _differences(model, weights)
     fitting = {
         name: value
@@ -120,6 +129,47 @@ def _all_but(module: nn.Module, heads: Sequence[nn.Module]) -> list[nn.Module]:
     return parts + [part for child in module.children() for part in _all_but(child, heads)]
 
 
+def _without_prefix(
+    weights: Mapping[str, Tensor], ours: Mapping[str, Tensor], path: Path
+) -> dict[str, Tensor]:
+    """Return the weights under the prefix with which most names are those of a model.
+
+    A wrapper puts it before all names (`module.` of data-parallel training and of weight averages,
+    `model.`, `net.` or `encoder.` of a trainer) and may have tensors of its own. A prefix counts
+    only if at least half of the model's tensors are found under it.
+
+    Raises:
+        ValueError: several models are found, with different weights.
+    """
+    found = Counter(
+        prefix
+        for name in weights
+        for prefix in _prefixes(name)
+        if name.removeprefix(prefix) in ours
+    )
+    most = max(found.values(), default=0)
+    best = [prefix for prefix, count in found.items() if count == most and 2 * most >= len(ours)]
+    if not best or "" in best:
+        return dict(weights)
+    if len(best) > 1:
+        raise ValueError(
+            f"{path} must hold the weights of one model, got those under {', '.join(best)}; "
+            "save one of them alone"
+        )
+    _log.info("weights of %s: taken without the prefix %s", path, best[0])
+    return {
+        name.removeprefix(best[0]): value
+        for name, value in weights.items()
+        if name.startswith(best[0])
+    }
+
+
+def _prefixes(name: str) -> list[str]:
+    """Return what may be a wrapper's part of a dotted name, from nothing on."""
+    parts = name.split(".")
+    return ["".join(f"{part}." for part in parts[:count]) for count in range(len(parts))]
+
+
 def _differences(model: nn.Module, weights: Mapping[str, Tensor]) -> list[str]:
     ours = model.state_dict()
     shapes = [
@@ -128,7 +178,11 @@ def _differences(model: nn.Module, weights: Mapping[str, Tensor]) -> list[str]:
         for name in ours
         if name in weights and weights[name].shape != ours[name].shape
     ]
-    missing = [f"{name} is not in the file" for name in ours if name not in weights]
+    missing = [
+        f"{name} is not in the file"
+        for name in ours
+        if name not in weights and not name.endswith(_COUNTER)
+    ]
     unknown = [f"{name} is not in the model" for name in weights if name not in ours]
     return shapes + missing + unknown
 
@@ -149,5 +203,18 @@ def _read_safetensors(path: Path) -> Mapping[str, object]:
 
 def _read_torch(path: Path) -> Mapping[str, object]:
     content = read_tensors(path, require_checksum=False)
-    inner = (content.get(key) for key in ("model", "state_dict", "model_state_dict"))
-    return next((each for each in inner if isinstance(each, Mapping)), content)
+    nested = {key: each for key, each in content.items() if _has_tensors(each)}
+    if chosen := [key for key in _MODEL_KEYS if key in nested]:
+        return nested[chosen[0]]
+    if not nested or any(isinstance(e, Tensor) and e.ndim for e in content.values()):
+        return content
+    if len(nested) > 1:
+        raise ValueError(
+            f"{path} must hold the weights of one model, got {', '.join(map(str, nested))}; "
+            "save one of them alone"
+        )
+    return next(iter(nested.values()))
+
+
+def _has_tensors(content: object) -> bool:
+    return isinstance(content, Mapping) and any(isinstance(e, Tensor) for e in content.values())

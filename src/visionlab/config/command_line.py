@@ -14,6 +14,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,20 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from visionlab.config.checking import check_parts
-from visionlab.config.errors import USER_ERRORS, check_known, explain, is_users, refuse
+from visionlab.config.errors import (
+    MACHINE_ERRORS,
+    USER_ERRORS,
+    check_known,
+    explain,
+    is_users,
+    refuse,
+)
 from visionlab.config.help import help_text, known_settings
 from visionlab.config.nonzero_ranks import nonzero_rank_folder, quiet_nonzero_ranks
 from visionlab.config.run_config import Invocation, current_invocation, plain
 from visionlab.config.schemas import SCHEMAS
-from visionlab.core.interrupt import Interrupted
+from visionlab.config.terminal import outlive_terminal
+from visionlab.core.interrupt import Interrupted, remember_interrupts
 
 # what Hydra 1.4 says at each start, of what 1.3 needs
 for _old in (
@@ -62,6 +71,9 @@ class Unfinished(Exception):  # noqa: N818 - others finished
     """Some jobs of a multirun did not finish."""
 
 
+_ENDINGS = (HydraException, OmegaConfBaseException, Unfinished, Interrupted)
+
+
 def register() -> None:
     """Tell Hydra the names and types of settings, and how run folders are named."""
     for name, schema in SCHEMAS.items():
@@ -84,7 +96,7 @@ def run_folder(resume: str | None, task: str) -> str:
             raise FileNotFoundError(f"resume must be the folder of a run, got {resume}")
         return str(Path(resume).expanduser())
     parent = Path("outputs", task)
-    parent.mkdir(parents=True, exist_ok=True)
+    _make(parent)
     stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
     folder, number = parent / stamp, 1
     while True:
@@ -96,6 +108,12 @@ def run_folder(resume: str | None, task: str) -> str:
         else:
             _made.append(folder)
             return str(folder)
+
+
+def _make(folder: Path) -> None:
+    """Make a folder, and remember what is new of it."""
+    _made.extend(each for each in reversed([folder, *folder.parents]) if not each.exists())
+    folder.mkdir(parents=True, exist_ok=True)
 
 
 def folder_name(overrides: str) -> str:
@@ -121,9 +139,7 @@ def study_url(study: str | None, folder: str) -> str:
     """
     if study:
         return study
-    if not Path(folder).exists():
-        Path(folder).mkdir(parents=True)
-        _made.append(Path(folder))
+    _make(Path(folder))
     return f"sqlite:///{Path(folder).absolute() / 'study.db'}"
 
 
@@ -155,7 +171,7 @@ def job(function: Callable[[dict[str, Any], Invocation], Any]) -> Callable[[Dict
         try:
             with quiet_nonzero_ranks():
                 return function(checked(config), current_invocation())
-        except (*USER_ERRORS, Interrupted, RuntimeError) as error:
+        except (*USER_ERRORS, *MACHINE_ERRORS, Interrupted) as error:
             if _wants_traceback() or not is_users(error):
                 raise
             if isinstance(error, Interrupted):
@@ -180,6 +196,8 @@ def run(main: Callable[[], Any], *, script: str) -> None:
         sys.path.append(str(Path.cwd()))  # a package of one's own may lie where one works
     argparse.ArgumentParser.error = refuse  # type: ignore[assignment, method-assign]
     register()
+    outlive_terminal()
+    remember_interrupts()
     logging.raiseExceptions = False  # a full disk is reported once, not at every line of a log
     try:
         if {"--help", "-h"} & set(sys.argv):
@@ -194,8 +212,8 @@ def run(main: Callable[[], Any], *, script: str) -> None:
         print("stopped before the run began", file=sys.stderr)  # noqa: T201 - as below
         _discard_unused()
         sys.exit(128 + signal.SIGINT)
-    except (HydraException, OmegaConfBaseException, Unfinished, Interrupted, *USER_ERRORS) as error:
-        if traceback:
+    except (*_ENDINGS, *USER_ERRORS, *MACHINE_ERRORS) as error:
+        if traceback or not (isinstance(error, _ENDINGS) or is_users(error)):
             raise
         choices = [each for each in sys.argv[1:] if re.fullmatch(r"[\w/]+=\w+", each)]
         known = functools.partial(known_settings, script, choices, folders=_folders())
@@ -268,10 +286,11 @@ def _as_choice(argument: str) -> str:
 
 def _discard_unused() -> None:
     """Remove the new folder of what never began, so that mistakes leave nothing behind."""
-    for folder in _made:
+    for folder in reversed(_made):
         if folder.is_dir() and {path.name for path in folder.iterdir()} <= {"run.log"}:
             (folder / "run.log").unlink(missing_ok=True)
-            folder.rmdir()
+            with suppress(OSError):  # another run may begin in it
+                folder.rmdir()
 
 
 def _wants_traceback() -> bool:

@@ -10,11 +10,13 @@ from hydra.errors import HydraException, InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from visionlab.config.limits import explain_limit
 from visionlab.config.suggestions import nearest, similar_settings
 from visionlab.core.interrupt import Interrupted
 
 _NOISE = ("To append to your config", "full_key:", "object_type=", "reference_type=", "See https")
 USER_ERRORS = (ValueError, OSError, FloatingPointError, InstantiationException)
+MACHINE_ERRORS = (RuntimeError, MemoryError, ImportError)  # some of which users can mend
 
 
 def check_known(config: DictConfig) -> None:
@@ -38,6 +40,8 @@ def explain(error: BaseException, *, known: Callable[[], Iterable[str]] = tuple)
         return _prefixed(error, "\n".join(notes))
     if type(error).__name__ == "OutOfMemoryError":
         return "the device's memory must hold a batch; raise hparams.accumulate_steps"
+    if limit := explain_limit(error):
+        return limit
     if isinstance(error, HydraException | OmegaConfBaseException):
         causes = [error.__cause__] if isinstance(error.__cause__, OmegaConfBaseException) else []
         return _explain_hydra("\n".join(str(part) for part in (error, *causes)), known)
@@ -88,7 +92,7 @@ def is_users(error: BaseException) -> bool:
     """Return whether an error is one that a user can mend, not a fault of the program."""
     if isinstance(error, InstantiationException):
         return isinstance(error.__cause__, USER_ERRORS)
-    named = type(error).__name__ == "OutOfMemoryError"
+    named = type(error).__name__ == "OutOfMemoryError" or explain_limit(error) is not None
     return named or isinstance(error, (*USER_ERRORS, Interrupted))
 
 

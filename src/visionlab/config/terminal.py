@@ -1,8 +1,11 @@
 """Where log lines go on a terminal. Imports no torch: logging is set up before a run is."""
 
+import errno
 import logging
+import os
 import sys
-from typing import TextIO
+from collections.abc import Callable
+from typing import Any, TextIO
 
 
 class StandardOutput(logging.StreamHandler[TextIO]):
@@ -19,6 +22,41 @@ class StandardOutput(logging.StreamHandler[TextIO]):
         """Write a record."""
         self.stream = sys.stdout
         super().emit(record)
+
+
+class LastingTerminal:
+    """A stream to a terminal; once that is closed, what is written goes nowhere."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write text."""
+        return self._attempt(lambda: self._stream.write(text)) or 0
+
+    def flush(self) -> None:
+        """Write what is still buffered."""
+        self._attempt(self._stream.flush)
+
+    def _attempt(self, write: Callable[[], int | None]) -> int | None:
+        try:
+            return write()
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+            return None
+
+
+def outlive_terminal() -> None:
+    """Let a run save its state after its terminal was closed."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is not None and stream.isatty():
+            setattr(sys, name, LastingTerminal(stream))
 
 
 def table_text(table: object, *, width: int) -> str:

@@ -5,16 +5,20 @@ After a signal the run finishes the step in progress, saves its state and ends.
 
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Self
 
 from visionlab.core.processes import num_processes
 
-_HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
+HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)
+_active: list["Signals"] = []
+_is_waiting = False
+_was_interrupted = False
 
 
-class Interrupted(Exception):  # noqa: N818 - not an error
+class Interrupted(BaseException):  # `except Exception` must let it pass
     """A signal asked the run to end."""
 
     def __init__(self, number: int) -> None:
@@ -27,12 +31,25 @@ class Pruned(Exception):  # noqa: N818 - not an error
     """An observer ended the run after an epoch; the checkpoints written so far stay."""
 
 
-class Signals:
-    """Context manager that defers SIGINT, SIGTERM and SIGUSR2 until the loop calls `check`.
+def remember_interrupts() -> None:
+    """Let `Signals` raise the KeyboardInterrupt that a library swallowed while a run began."""
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+        signal.signal(signal.SIGINT, _remember_interrupt)
 
-    A second signal takes effect at once, as without this class. Slurm announces a preemption with
-    SIGUSR2. If another handler is installed for it (submitit requeues the job there), that handler
-    runs on exit, once the state is saved.
+
+def _remember_interrupt(number: int, frame: FrameType | None) -> None:
+    global _was_interrupted
+    _was_interrupted = True
+    raise KeyboardInterrupt
+
+
+class Signals:
+    """Context manager that defers SIGINT, SIGTERM, SIGHUP and SIGUSR2 until the loop calls `check`.
+
+    A second signal takes effect at once, as without this class; so does the first one in a wait,
+    see `interruptible`. A SIGHUP that is ignored, by nohup, stays so. Slurm announces a preemption
+    with SIGUSR2. If another handler is installed for it (submitit requeues the job there), that
+    handler runs on exit, once the state is saved.
 
     If several processes share a run, a signal to one of them is raised in all, at the same step.
     There, further signals are only recorded, because both torchrun and a scheduler may send one.
@@ -48,12 +65,22 @@ class Signals:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            self._previous = {number: signal.signal(number, self._handle) for number in _HANDLED}
+            if _was_interrupted:
+                raise KeyboardInterrupt
+            is_nohup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+            self._previous = {
+                number: signal.signal(number, self._handle)
+                for number in HANDLED
+                if not (is_nohup and number == signal.SIGHUP)
+            }
+            _active.append(self)
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         previous = self._previous.get(signal.SIGUSR2)
         self._restore_handlers()
+        if self in _active:
+            _active.remove(self)
         if isinstance(error, Interrupted) and error.number == signal.SIGUSR2 and callable(previous):
             # the SIGTERM of a preemption must not kill the command that requeues the job
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -68,7 +95,36 @@ class Signals:
         self._number = number
         if num_processes() == 1:
             self._restore_handlers()
+            if _is_waiting:
+                raise Interrupted(number)
+
+    def check_in_wait(self) -> None:
+        """Raise `Interrupted` if this process received a signal and shares its run with none."""
+        if self._number and num_processes() == 1:
+            raise Interrupted(self._number)
 
     def _restore_handlers(self) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let a signal that `Signals` would defer end what is a wait and may last for ever.
+
+    Of several processes that share a run none ends alone.
+
+    Raises:
+        Interrupted: a signal came, now or before.
+    """
+    global _is_waiting
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before, _is_waiting = _is_waiting, True
+    try:
+        for signals in _active:
+            signals.check_in_wait()
+        yield
+    finally:
+        _is_waiting = before

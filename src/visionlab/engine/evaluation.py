@@ -2,6 +2,7 @@
 
 import logging
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,10 @@ from torch import Tensor, nn
 from visionlab.core.processes import num_processes, rank, shard_batches
 from visionlab.engine.distributed.collectives import broadcast_object, gather_objects
 from visionlab.engine.reduction import loss_per_sample, reduce_losses
+from visionlab.engine.speed import describe_speed
 from visionlab.task import Autocast, Split, Task
 
+_SILENT_SECONDS = 60.0
 _log = logging.getLogger(__name__)
 MetricsTable = dict[str, dict[str, dict[str, float]]]  # by split, model, metric
 
@@ -98,11 +101,17 @@ def _evaluate_batches(
     """Yield the result of each batch of this rank, with the model in eval mode."""
     was_training = model.training
     model.eval()
+    started = logged = time.monotonic()
+    num_done = 0
     num_rounds = math.ceil(split.num_batches(batch_size) / num_processes())
     batches = split.batches(batch_size=batch_size, epoch=epoch, first_batch=0, shard=shard_batches)
     for batch in batches:
         check()
         num_rounds -= 1
+        if (now := time.monotonic()) - logged >= _SILENT_SECONDS:
+            logged, speed = now, describe_speed(num_done, now - started)
+            _log.info("evaluating: %d of %d images  %s", num_done, len(split), speed)
+        num_done += len(batch.keys) * num_processes()
         with autocast():
             outputs = model(batch.inputs)
         named = task.loss(outputs, batch.targets)
@@ -143,23 +152,35 @@ def evaluate_saved(
     by model name; see `evaluate` for the other arguments.
     """
     results: dict[str, Result] = {}
+    same_as = equal_models(models)
     for name, weights in models.items():
         task.model.load_state_dict(weights)
-        equal = [other for other in results if _are_equal(models[other], weights)]
-        results[name] = (
-            results[equal[0]]
-            if equal
-            else evaluate(
-                task,
-                task.model,
-                task.splits[split],
-                batch_size=batch_size,
-                autocast=autocast,
-                check=check,
-                epoch=epoch,
-            )
+        if name in same_as:
+            results[name] = results[same_as[name]]
+            continue
+        results[name] = evaluate(
+            task,
+            task.model,
+            task.splits[split],
+            batch_size=batch_size,
+            autocast=autocast,
+            check=check,
+            epoch=epoch,
         )
     return results
+
+
+def equal_models(models: Mapping[str, Mapping[str, Tensor]]) -> dict[str, str]:
+    """Return the models whose weights are those of one before, each with the name of that one."""
+    same_as: dict[str, str] = {}
+    for name, weights in models.items():
+        for other in models:
+            if other == name:
+                break
+            if other not in same_as and _are_equal(models[other], weights):
+                same_as[name] = other
+                break
+    return same_as
 
 
 def _are_equal(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:

@@ -4,6 +4,7 @@ import logging
 import sys
 import time
 from collections.abc import Mapping
+from datetime import timedelta
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -13,8 +14,10 @@ from torch import Tensor
 from visionlab.config.terminal import table_text
 from visionlab.core.processes import rank
 from visionlab.engine.evaluation import Result
+from visionlab.engine.speed import describe_speed
 from visionlab.engine.state import TrainState
 
+_SILENT_SECONDS = 60.0  # at most between lines without a terminal
 _MAX_COLUMNS = 7  # of metrics, in a table 100 characters wide
 _log = logging.getLogger(__name__)
 
@@ -22,6 +25,7 @@ _log = logging.getLogger(__name__)
 class Terminal:
     """Logs one line per epoch; on a terminal, shows a bar with loss, rate, speed and time left.
 
+    Without a terminal, long epochs have a line a minute with the same.
     The line has the validation metric `monitor` of each model. Steps and epochs are those of the
     whole run, which starts, or resumes, at `state`.
     """
@@ -29,9 +33,10 @@ class Terminal:
     def __init__(self, state: TrainState, *, total_steps: int, epochs: int, monitor: str) -> None:
         self._epochs = epochs
         self._monitor = monitor
+        self._first_step, self._total_steps = state.step, total_steps
         self._loss: float | None = None
         self._num_samples = 0
-        self._stepped = self._epoch_started = self._started = time.monotonic()
+        self._stepped = self._epoch_started = self._started = self._logged = time.monotonic()
         self._total_samples = 0
         self._progress = Progress(
             TextColumn("{task.description}"),
@@ -48,38 +53,51 @@ class Terminal:
         self._progress.start()
 
     def on_step(self, state: TrainState, *, lr: float, loss: Tensor, num_samples: int) -> None:
-        """Advance the bar."""
+        """Advance the bar, or log a line if there was none for a minute."""
         self._stepped = time.monotonic()
         self._num_samples += num_samples
         self._total_samples += num_samples
+        is_due = self._stepped - self._logged >= _SILENT_SECONDS
+        if self._progress.disable and not is_due:
+            return
+        place = f"epoch {state.epoch + 1}/{self._epochs}"
+        speed = describe_speed(self._total_samples, self._stepped - self._started)
         if self._progress.disable:
+            self._log_step(
+                f"{place}  step {state.step}/{self._total_steps}", state, lr, loss, speed
+            )
             return
         self._loss = state.means.latest.get("loss", self._loss)
         shown = "" if self._loss is None else f"loss {self._loss:.3f}  "
-        speed = self._total_samples / (self._stepped - self._started)
         self._progress.update(
             self._bar,
             completed=state.step,
-            description=f"epoch {state.epoch + 1}/{self._epochs}  {shown}lr {lr:.3g}",
-            speed=f"{speed:,.0f} images/s",
+            description=f"{place}  {shown}lr {lr:.3g}",
+            speed=speed,
         )
+
+    def _log_step(self, place: str, state: TrainState, lr: float, loss: Tensor, speed: str) -> None:
+        self._logged = self._stepped
+        step_seconds = (self._stepped - self._started) / (state.step - self._first_step)
+        left = timedelta(seconds=round(step_seconds * (self._total_steps - state.step)))
+        _log.info("%s  loss %.4f  lr %.3g  %s  %s left", place, loss.item(), lr, speed, left)
 
     def on_epoch(self, row: Mapping[str, float], results: Mapping[str, Result]) -> None:
         """Log one line; images/s covers training only, the seconds the whole epoch."""
         train = [name for name in dict.fromkeys(("loss", self._monitor)) if f"train/{name}" in row]
         val = [f"{name} {each.metrics[self._monitor]:.4f}" for name, each in results.items()]
         now = time.monotonic()
-        speed = self._num_samples / max(self._stepped - self._epoch_started, 1e-9)
+        speed = describe_speed(self._num_samples, self._stepped - self._epoch_started)
         parts = [
             f"epoch {row['epoch']:.4g}/{self._epochs}",
             f"lr {row['lr']:.3g}",
             *[f"train {name} {row[f'train/{name}']:.4f}" for name in train],
             *([f"val {self._monitor}:", *val] if val else []),
             f"{now - self._epoch_started:.1f} s",
-            f"{speed:,.0f} images/s",
+            speed,
         ]
         _log.info("%s", "  ".join(parts))
-        self._num_samples, self._epoch_started = 0, now
+        self._num_samples, self._epoch_started, self._logged = 0, now, now
 
     def close(self) -> None:
         """Remove the bar."""

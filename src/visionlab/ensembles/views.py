@@ -21,6 +21,8 @@ from visionlab.files.atomic import write_text
 from visionlab.images.views import View
 from visionlab.task import Autocast, Batch, Task
 
+_MUCH_WORSE = 0.8  # times the better metric
+
 
 class MultiViewSplit(Protocol):
     """A split that yields several views of each image, which it decodes once."""
@@ -42,6 +44,13 @@ class ViewResult:
     alone: dict[str, dict[str, float]]
     running: dict[str, dict[str, float]]
     samples: dict[str, Tensor]
+
+    def worse_alone(self, metric: str, *, mode: str) -> dict[str, float]:
+        """Return the values of views that alone are much worse than the first one, by name."""
+        first, *others = ((name, metrics[metric]) for name, metrics in self.alone.items())
+        if mode == "max":
+            return {name: value for name, value in others if value < _MUCH_WORSE * first[1]}
+        return {name: value for name, value in others if _MUCH_WORSE * value > first[1]}
 
     def describe_gain(self, metric: str) -> str:
         """Return a sentence that compares all views with the first one alone."""

@@ -8,6 +8,7 @@ executes no code.
 import hashlib
 import os
 import pickle
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,6 +20,10 @@ from visionlab.files.atomic import fsync_folder, replace_with_hard_link, staged_
 _PREFIX = b"sha256:"
 _COMMENT_LENGTH = len(_PREFIX) + 64
 _CHUNK = 1 << 20
+_SAVE_STATE = (
+    "if you trust it, load it yourself with {} and save its state only: "
+    "torch.save(model.state_dict(), NEW_FILE)"
+)
 
 
 def write_tensors(path: Path, content: Mapping[str, Any], *, backup: Path | None = None) -> None:
@@ -52,11 +57,18 @@ def read_tensors(path: Path, *, require_checksum: bool) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        named = re.search(r"GLOBAL ([\w.]+)", str(error))
         raise ValueError(
-            f"{path} must hold tensors and plain containers only; it holds other objects, or is "
-            "not a checkpoint, and was not run"
+            f"{path} must hold tensors and plain containers only; it holds "
+            f"{named[1] if named else 'other objects, or is not a checkpoint'}, and was not run; "
+            f"{_SAVE_STATE.format('torch.load(FILE, weights_only=False)')}"
         ) from error
     except Exception as error:  # a damaged file may raise anything
+        if "TorchScript" in str(error):
+            raise ValueError(
+                f"{path} must hold tensors and plain containers only, got a TorchScript program; "
+                f"{_SAVE_STATE.format('torch.jit.load(FILE)')}"
+            ) from error
         raise ValueError(f"{path} is not a whole checkpoint file") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} must hold a dictionary, got {type(content).__name__}")

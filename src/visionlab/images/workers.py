@@ -1,27 +1,36 @@
 """Worker processes that read samples; they are started once and reused in every epoch."""
 
+import functools
+import logging
 import multiprocessing
 import os
 import signal
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, get_worker_info
+from torch.utils.data._utils import signal_handling
+
+from visionlab.core.interrupt import HANDLED, interruptible
 
 Read = TypeVar("Read")
+_WARN_SECONDS = 60.0
+_log = logging.getLogger(__name__)
 
 
 class Workers(Generic[Read]):
     """Reader of batches of rows; results do not depend on the number of workers.
 
     Args:
-        read: reads the rows of a batch into few large tensors, since each tensor that leaves a
-            worker takes a file descriptor; must be deterministic.
+        read: reads the rows of a batch into a tuple of few large tensors, since each tensor that
+            leaves a worker takes a file descriptor, and of other things; must be deterministic.
         num_workers: processes; 0 reads in this one.
     """
 
@@ -31,7 +40,7 @@ class Workers(Generic[Read]):
             range(sys.maxsize),  # type: ignore[arg-type]  # the rows, which `read` gets as a list
             batch_sampler=self._order,
             num_workers=num_workers,
-            collate_fn=read,
+            collate_fn=functools.partial(_read_shared, read),
             persistent_workers=num_workers > 0,
             worker_init_fn=_follow_the_parent,
             # draws the workers' base seed from here, not from the generator of the training run
@@ -40,9 +49,23 @@ class Workers(Generic[Read]):
         weakref.finalize(self, _stop, self._loader)
 
     def batches(self, rows: Iterable[Tensor]) -> Iterator[Read]:
-        """Yield the content of each batch of rows, (B,) int64 each."""
+        """Yield the content of each batch of rows, (B,) int64 each.
+
+        Raises:
+            OSError: a worker lacks shared memory.
+            Interrupted: a signal came while a batch was waited for.
+        """
         self._order.rows = [batch.tolist() for batch in rows if len(batch)]
-        yield from self._loader
+        with _waiting() if self._loader._iterator is not None else nullcontext():
+            iterator = iter(self._loader)
+        while True:
+            with _waiting():
+                content = next(iterator, None)
+            if content is None:
+                return
+            if isinstance(content, OSError):
+                raise content
+            yield content
 
 
 class _Order:
@@ -55,10 +78,73 @@ class _Order:
         return iter(self.rows)
 
 
+class _Watch:
+    """A thread that says every minute that data is waited for, on a mount that is gone, say."""
+
+    def __init__(self) -> None:
+        self.since: float | None = None
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        warned = 0.0
+        while True:
+            time.sleep(1.0)
+            since, now = self.since, time.monotonic()
+            if since is not None and now - max(since, warned) >= _WARN_SECONDS:
+                warned = now
+                _log.warning(
+                    "waiting for images since %.0f s: is their disk or mount there?", now - since
+                )
+
+
+@functools.cache
+def _watch(process: int) -> _Watch:
+    """Return the watch of a process: a fork has no threads."""
+    return _Watch()
+
+
+@contextmanager
+def _waiting() -> Iterator[None]:
+    """Wait for data, not silently, and not when a signal came."""
+    watch = _watch(os.getpid())
+    watch.since = time.monotonic()
+    try:
+        with interruptible():
+            yield
+    finally:
+        watch.since = None
+
+
+def _read_shared(read: Callable[[list[int]], Any], rows: list[int]) -> Any:
+    """Read rows; in a worker, move the tensors to shared memory, or return why that fails.
+
+    The thread that sends them would only print the reason, and leave the run waiting.
+    """
+    content = read(rows)
+    if get_worker_info() is None:
+        return content
+    try:
+        for tensor in content:
+            if isinstance(tensor, Tensor) and tensor.numel():
+                tensor.share_memory_()  # type: ignore[no-untyped-call]
+    except (RuntimeError, OSError) as error:
+        return OSError(
+            "dataset.num_workers must be 0 where shared memory, /dev/shm, cannot hold a batch "
+            f"for each worker, got {str(error).splitlines()[0]}"
+        )
+    return content
+
+
 def _stop(loader: DataLoader[Any]) -> None:
-    """End a loader's workers before Python sends them a SIGTERM, which they ignore."""
-    if loader._iterator is not None:
-        loader._iterator._shutdown_workers()  # type: ignore[attr-defined]
+    """End a loader's workers at once: they hold nothing, and one may hang on a dead mount."""
+    iterator: Any = loader._iterator
+    if iterator is not None:
+        if iterator._worker_pids_set:  # or torch reports that they were killed
+            signal_handling._remove_worker_pids(id(iterator))
+            iterator._worker_pids_set = False
+        for worker in iterator._workers:
+            worker.kill()
+        iterator._shutdown_workers()
 
 
 def _follow_the_parent(worker: int) -> None:
@@ -67,8 +153,8 @@ def _follow_the_parent(worker: int) -> None:
     torch checks only the process that started the worker, which may be a fork server that lives as
     long as its workers.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in HANDLED:
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

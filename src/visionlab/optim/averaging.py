@@ -164,6 +164,16 @@ class Averages:
             for name, decay_at in decays.items()
         ]
 
+    def windows_beyond(self, num_steps: int) -> list[str]:
+        """Describe the exponential averages whose window is longer than a run of so many steps."""
+        num_updates = max(0, num_steps - self.start_step) // self.interval_steps
+        return [
+            f"ema_{decay} averages about {1 / (1 - decay):.0f} updates and the run has "
+            f"{num_updates}: it stays near its first weights; lower averaged.decay"
+            for decay in self._decays()
+            if self.warmup_power is None and num_updates < round(1 / (1 - decay), 6) - 1
+        ]
+
     def _decays(self) -> Sequence[float]:
         is_list = isinstance(self.decay, Sequence) and not isinstance(self.decay, str)
         return self.decay if is_list else [self.decay]  # type: ignore[return-value, list-item]

@@ -16,7 +16,12 @@ from visionlab.core.interrupt import Signals
 from visionlab.core.processes import num_processes
 from visionlab.engine.checkpoints import saved_models
 from visionlab.engine.device import choose_device, make_autocast, make_deterministic, set_threads
-from visionlab.engine.evaluation import evaluate_saved, export_predictions, split_label
+from visionlab.engine.evaluation import (
+    equal_models,
+    evaluate_saved,
+    export_predictions,
+    split_label,
+)
 from visionlab.engine.progress import log_metrics
 from visionlab.ensembles.views import ViewResult, check_views, evaluate_views
 from visionlab.files.atomic import write_json
@@ -183,8 +188,10 @@ def _evaluate(options: EvaluationOptions, saved: _Saved, ready: _Ready, signals:
     log_metrics({label: metrics})
     if run:
         write_json(run / f"evaluation_{label}.json", metrics)
-        for name, result in results.items():
-            task.draw(run / "pictures" / label / name, result.samples, task.splits[split])
+        for name, other in equal_models(saved.models).items():
+            _log.info("%s has the weights of %s, whose pictures are its own", name, other)
+        for name in results.keys() - equal_models(saved.models).keys():
+            task.draw(run / "pictures" / label / name, results[name].samples, task.splits[split])
         export_predictions(task, results, run, split)
 
 
@@ -196,10 +203,11 @@ def _evaluate_views(
     assert options.views is not None
     task, split, folder = ready.task, split_label(options.split), options.run / "predictions"
     dataset, precision = saved.config["dataset"], ready.precision
-    results = {}
+    results: dict[str, ViewResult] = {}
+    same_as = equal_models(saved.models)
     for model, weights in saved.models.items():
         task.model.load_state_dict(weights)
-        results[model] = evaluate_views(
+        results[model] = results.get(same_as.get(model, "")) or evaluate_views(
             task,
             task.model,
             task.splits[options.split],  # type: ignore[arg-type]
@@ -233,6 +241,13 @@ def _report_views(
         }
         log_metrics({f"{metric} of {model} on {split}": rows})
         _log.info("%s", result.describe_gain(metric))
+        worse = result.worse_alone(metric, mode=task.mode) if metric == task.monitor else {}
+        for name, value in worse.items():
+            _log.warning(
+                "view %s alone has %s %.4f: it may show what such images never look like; "
+                "without it: views.%s.weight=0",
+                *(name, metric, value, name),
+            )
     content = {
         model: {"alone": each.alone, "running": each.running} for model, each in results.items()
     }

@@ -3,6 +3,7 @@
 import functools
 import itertools
 import logging
+import math
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -59,6 +60,10 @@ def describe_start(training: Training) -> None:
     trained = sum(each.numel() for each in model.parameters() if each.requires_grad)
     frozen = "" if trained == total else f", {trained:,} of them trained"
     _log.info("model: %s, %s parameters%s", type(model).__name__, f"{total:,}", frozen)
+    num_steps = min(training.total_steps, training.experiment.stop.max_steps or math.inf)
+    averaged = [run.experiment.averaged.windows_beyond(int(num_steps)) for run in training.runs]
+    for line in dict.fromkeys(itertools.chain.from_iterable(averaged)):
+        _log.warning("%s", line)
     machine = training.experiment.machine
     _log.info("%s on %s, %s", training.task.name, training.device, machine.precision)
 

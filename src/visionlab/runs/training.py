@@ -27,6 +27,7 @@ from visionlab.runs.build import (
 )
 from visionlab.runs.combinations import check_combinations
 from visionlab.runs.experiment import Experiment, Machine
+from visionlab.runs.first_batch import check_first_batch
 from visionlab.task import Autocast, Data, Task
 
 
@@ -156,6 +157,7 @@ def build_components(
     """
     first = experiments[0]
     task = build_task(first, data, device)
+    check_first_batch(task, first.hparams, sync_batch_norm=first.machine.sync_batch_norm)
     prepare_model(task.model, sync_batch_norm=first.machine.sync_batch_norm)
     schedule, plateau = bind_schedule(first, task)
     optimizer = first.optimizer(task.model)

@@ -182,3 +182,16 @@ def test_a_wrong_number_of_weights_is_refused() -> None:
 def test_outputs_that_are_no_logits_of_the_classes_are_refused(outputs: Tensor, got: str) -> None:
     with pytest.raises(ValueError, match=f"model must return .*{got}"):
         losses_of(outputs, torch.tensor([0, 1, 2, 0]))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_a_batch_of_samples_without_weight_costs_nothing(smoothing: float) -> None:
+    logits = torch.randn(4, 2, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    loss = CrossEntropy(label_smoothing=smoothing, class_weights=[0, 1])
+    losses = loss(logits, torch.zeros(4, dtype=torch.int64))["cross_entropy"]
+    losses.mean().backward()
+    assert torch.equal(losses, torch.zeros(4))
+    assert torch.equal(logits.grad, torch.zeros(4, 2))
+    some = loss(logits.detach(), torch.tensor([0, 0, 0, 1]))["cross_entropy"]
+    assert some.isfinite().all()
+    assert some.sum() > 0

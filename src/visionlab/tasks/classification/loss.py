@@ -32,7 +32,7 @@ class CrossEntropy:
         label_smoothing: share of the target spread evenly over all classes, in [0, 1).
         class_weights: one weight per class, or None. The loss of a sample is then multiplied by B
             over the sum of the batch's weights: the mean over a batch is a weighted mean, which
-            depends on the batch.
+            depends on the batch. A batch of samples without weight costs nothing.
     """
 
     is_per_sample: ClassVar[bool] = True
@@ -63,7 +63,8 @@ class CrossEntropy:
                     f"got {len(self.class_weights)}"
                 )
             weights = torch.tensor(self.class_weights, dtype=torch.float32, device=logits.device)
-            scale = len(labels) / weights[labels].sum()
+            total = weights[labels].sum()
+            scale = torch.where(total > 0, len(labels) / total, 0.0)
         losses = F.cross_entropy(
             logits.float(), labels, weights, reduction="none", label_smoothing=self.label_smoothing
         )
