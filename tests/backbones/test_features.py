@@ -117,7 +117,7 @@ def test_a_message_of_timm_names_the_key(
         create("resnet18", pretrained=pretrained, key=key)
     expected = (
         f"{key}.pretrained=true needs weights of 'resnet18' from the network or a cache; "
-        "give a file instead (no weights)"
+        f"{key}.pretrained=false trains without, {key}.init_from=FILE with a file (no weights)"
         if pretrained
         else f"{key}.name must be a model of timm, no weights"
     )

@@ -20,7 +20,7 @@ from visionlab.images import workers
 from visionlab.images.workers import Workers
 
 pytestmark = pytest.mark.integration
-ROWS = torch.arange(400).split(4)
+ROWS = torch.split(torch.arange(400), 4)
 WITHOUT_SHARED_MEMORY = """
 import torch
 from visionlab.images.workers import Workers

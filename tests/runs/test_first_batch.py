@@ -1,6 +1,7 @@
 """The trial of the model before training."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import timm
@@ -16,7 +17,8 @@ NUM_IMAGES = len(classification().splits["train"])
 
 
 def check(task: Task, **changes: int) -> None:
-    hparams = replace(PLAN, **{"batch_size": 10, **changes})
+    settings: dict[str, Any] = {"batch_size": 10, **changes}
+    hparams = replace(PLAN, **settings)
     check_first_batch(task, hparams, sync_batch_norm=True)
 
 
@@ -53,7 +55,7 @@ def test_a_last_batch_of_one_is_refused_where_a_batch_norm_sees_one_value(
 
 def test_a_batch_of_one_is_taken_where_all_batch_norms_are_frozen() -> None:
     task = over_one_value()
-    task.model[2].requires_grad_(False)
+    task.model.get_submodule("2").requires_grad_(False)
     check(task, batch_size=1)
     frozen = replace(over_one_value(), backbone=[task.model])
     with pytest.raises(ValueError, match=r"hparams\.batch_size must"):

@@ -45,9 +45,8 @@ def create(name: str, *, pretrained: bool, key: str, **settings: Any) -> nn.Modu
         if not pretrained:
             raise ValueError(f"{key}.name must be a model of timm, {reason}") from error
         raise ValueError(
-            f"{key}.pretrained must be false without weights of {name!r} in the network or a "
-            f"cache, got true ({reason}); {key}.pretrained=false trains from scratch, "
-            f"{key}.init_from=FILE takes a file"
+            f"{key}.pretrained=true needs weights of {name!r} from the network or a cache; "
+            f"{key}.pretrained=false trains without, {key}.init_from=FILE with a file ({reason})"
         ) from error
     return model
 

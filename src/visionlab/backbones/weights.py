@@ -203,7 +203,9 @@ def _read_safetensors(path: Path) -> Mapping[str, object]:
 
 def _read_torch(path: Path) -> Mapping[str, object]:
     content = read_tensors(path, require_checksum=False)
-    nested = {key: each for key, each in content.items() if _has_tensors(each)}
+    nested: dict[str, Mapping[str, object]] = {
+        key: each for key, each in content.items() if _has_tensors(each)
+    }
     if chosen := [key for key in _MODEL_KEYS if key in nested]:
         return nested[chosen[0]]
     if not nested or any(isinstance(e, Tensor) and e.ndim for e in content.values()):

@@ -140,7 +140,7 @@ def _stop(loader: DataLoader[Any]) -> None:
     iterator: Any = loader._iterator
     if iterator is not None:
         if iterator._worker_pids_set:  # or torch reports that they were killed
-            signal_handling._remove_worker_pids(id(iterator))
+            signal_handling._remove_worker_pids(id(iterator))  # type: ignore[attr-defined]
             iterator._worker_pids_set = False
         for worker in iterator._workers:
             worker.kill()

@@ -68,5 +68,5 @@ def _forward(model: nn.Module, batch: Batch) -> None:
 
 
 def _size(batch: Batch) -> str:
-    shape = getattr(batch.inputs, "shape", ())
+    shape: tuple[int, ...] = getattr(batch.inputs, "shape", ())
     return f"{shape[-1]}x{shape[-2]}" if len(shape) == 4 else "the data set's size"
