@@ -72,6 +72,7 @@ def draw_targets(
     labels = (draws[..., 4] * num_classes).long()
     annotated = [
         Annotated(
+            name="",
             key=key,
             image=torch.zeros(3, 1, 1, dtype=torch.uint8),
             width_px=width,

@@ -167,6 +167,7 @@ def keypoints() -> Task:
         dataset=KeypointDataset(
             size_px=32, mirror=[0, 1], eyes=[[0], [1]], mean=[0.2] * 3, std=[0.1] * 3
         ),
+        read_counts={},
         reading=Reading(num_workers=0, in_memory=False, skip_unreadable=False),
         augmentation=PointAugment(
             choose="each",

@@ -39,7 +39,7 @@ GROUPS = [
 ]
 FILES = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
 DETECTION_EXPERIMENTS = ["bccd", "retinanet_depths", "retinanet_lr", "retinanet_study"]
-BOX_FILES = ["boxes_csv", "coco", "numbered_yaml", "voc"]
+BOX_FILES = ["boxes_csv", "coco", "numbered_yaml", "voc", "yolo"]
 BOX_AUGMENTS = [path.stem for path in (CONF / "augment").glob("boxes_*.yaml")]
 POINT_FILES = ["landmarks_csv", "points_csv"]
 KEYPOINT_EXPERIMENTS = ["faces68"]
@@ -119,6 +119,7 @@ def test_every_file_composes_and_builds(group: str, name: str) -> None:
             class_counts={},
             to_pixels=torch.sigmoid,
             unreadable=[],
+            read_counts={},
         )
         task = build_task(experiment, data, torch.device("cpu"))
         outputs = task.model(torch.zeros(2, 3, 32, 32))

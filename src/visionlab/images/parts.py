@@ -27,11 +27,14 @@ def existing(path: Path, *, setting: str, split: str) -> Path:
         FileNotFoundError: there is no such file or folder.
     """
     if not path.exists():
-        hint = {"train": "", "val": "; null takes a share of train", "test": "; null leaves it out"}
-        raise FileNotFoundError(
-            f"dataset.{setting}.{split} must exist, looked for {path}{hint[split]}"
-        )
+        hint = "" if split == "train" else f"; {split_hint(split)}"
+        raise FileNotFoundError(f"dataset.{setting}.{split} must exist, looked for {path}{hint}")
     return path
+
+
+def split_hint(split: str) -> str:
+    """Return the effect of null for `val` or `test`, for messages."""
+    return "null takes a share of train" if split == "val" else "null leaves it out"
 
 
 def part_paths(
@@ -60,3 +63,16 @@ def root_folder(root: str) -> Path:
     if not folder.is_dir():
         raise FileNotFoundError(f"dataset.root must be a folder, looked for {folder}")
     return folder
+
+
+def existing_folder(path: Path, *, setting: str) -> Path:
+    """Return a folder named by `dataset.<setting>`.
+
+    Raises:
+        FileNotFoundError: there is no such folder; the message lists those beside it.
+    """
+    if not path.is_dir():
+        others = sorted(each.name for each in path.parent.glob("*/") if each.name[0] != ".")
+        beside = f"; {path.parent} holds {', '.join(others[:8])}" if others else ""
+        raise FileNotFoundError(f"dataset.{setting} must be a folder, looked for {path}{beside}")
+    return path

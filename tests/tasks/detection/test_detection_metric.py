@@ -39,6 +39,7 @@ def annotated(
     corners = torch.tensor([list(box) for box in boxes], dtype=torch.float64).view(-1, 4)
     sides = corners[:, 2:] - corners[:, :2]
     return Annotated(
+        name="a.jpg",
         key=key,
         image=torch.zeros(3, 1, 1, dtype=torch.uint8),
         width_px=300,

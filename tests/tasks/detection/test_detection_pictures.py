@@ -25,6 +25,7 @@ CLASSES = ["ant", "bee"]
 def annotated(key: int, num_boxes: int) -> Annotated:
     """Return an image of 60 x 40 pixels; of two boxes the second is a crowd."""
     return Annotated(
+        name="a.jpg",
         key=key,
         image=torch.zeros(3, 40, 60, dtype=torch.uint8),
         width_px=60,

@@ -23,6 +23,7 @@ FLIPPED = BoxAugment(
 def scene(key: int) -> Annotated:
     pixels = np.random.default_rng(key).integers(0, 256, (3, 32, 32), np.uint8)
     return Annotated(
+        name="a.jpg",
         key=key,
         image=torch.from_numpy(pixels),
         width_px=32,
@@ -53,6 +54,7 @@ def build(**changes: Any) -> Data:
         "class_names": ["cat", "dog"],
         "class_ids": [17, 3],
         "num_workers": 0,
+        "read_counts": {},
         "dataset": DetectionDataset(**fields),
         "augmentation": FLIPPED,
         "seed": 7,

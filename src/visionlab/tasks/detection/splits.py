@@ -41,7 +41,8 @@ class DetectionFiles(DetectionDataset):
 
     Attributes:
         root: the folder of the data set.
-        drop_invalid: drop invalid boxes with a warning; otherwise the first one ends the run.
+        drop_invalid: drop invalid images and boxes with a warning; otherwise the first one ends the
+            run.
         num_workers: decoding processes for each split.
         val: share of the training images held out for validation, if there is no `val` part.
     """
@@ -58,6 +59,7 @@ def from_annotations(
     class_names: Sequence[str],
     class_ids: Sequence[int],
     num_workers: int,
+    read_counts: Mapping[str, Mapping[str, int]],
     dataset: DetectionDataset,
     augmentation: BoxAugment,
     seed: int,
@@ -66,7 +68,8 @@ def from_annotations(
     """Return the splits of annotated images: `train` and, if there are any, `val` and `test`.
 
     There is one class name per label, and one id, that in the data set's own files. Each split is
-    decoded by `num_workers` processes. The seed is that of order and augmentation.
+    decoded by `num_workers` processes. `read_counts` are those of `Data`. The seed is that of order
+    and augmentation.
 
     Raises:
         ValueError: the augmentation is not one for boxes, or a number is out of range.
@@ -94,6 +97,7 @@ def from_annotations(
         },
         to_pixels=functools.partial(to_pixels, normalisation=normalisation),
         unreadable=[],
+        read_counts=read_counts,
     )
 
 

@@ -77,13 +77,15 @@ def from_points(
     point_names: Sequence[str],
     dataset: KeypointDataset,
     reading: Reading,
+    read_counts: Mapping[str, Mapping[str, int]],
     augmentation: PointAugment,
     seed: int,
     device: torch.device,
 ) -> Data:
     """Return the splits of images with points: `train` and, if there are any, `val` and `test`.
 
-    There is one name per point. The seed is that of order and augmentation.
+    There is one name per point. `read_counts` are those of `Data`. The seed is that of order and
+    augmentation.
 
     Raises:
         ValueError: a number is out of range, `mirror` is not its own inverse or is missing though
@@ -136,6 +138,7 @@ def from_points(
         class_counts={},
         to_pixels=functools.partial(to_pixels, normalisation=normalisation),
         unreadable=unreadable,
+        read_counts=read_counts,
     )
 
 
