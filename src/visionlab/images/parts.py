@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from visionlab.files.data_paths import existing, root_folder
+
 _SPLITS = ("train", "val", "test")
 
 
@@ -20,23 +22,6 @@ def configured(splits: Mapping[str, str | None], *, setting: str) -> dict[str, s
     return {name: value for name in _SPLITS if (value := splits.get(name)) is not None}
 
 
-def existing(path: Path, *, setting: str, split: str) -> Path:
-    """Return a path named by `dataset.<setting>.<split>`.
-
-    Raises:
-        FileNotFoundError: there is no such file or folder.
-    """
-    if not path.exists():
-        hint = "" if split == "train" else f"; {split_hint(split)}"
-        raise FileNotFoundError(f"dataset.{setting}.{split} must exist, looked for {path}{hint}")
-    return path
-
-
-def split_hint(split: str) -> str:
-    """Return the effect of null for `val` or `test`, for messages."""
-    return "null takes a share of train" if split == "val" else "null leaves it out"
-
-
 def part_paths(
     root: str, names: Mapping[str, str | None], *, setting: str
 ) -> tuple[Path, dict[str, Path]]:
@@ -51,18 +36,6 @@ def part_paths(
         split: existing(folder / name, setting=setting, split=split)
         for split, name in configured(names, setting=setting).items()
     }
-
-
-def root_folder(root: str) -> Path:
-    """Return the folder of a data set.
-
-    Raises:
-        FileNotFoundError: there is no such folder.
-    """
-    folder = Path(root).expanduser()
-    if not folder.is_dir():
-        raise FileNotFoundError(f"dataset.root must be a folder, looked for {folder}")
-    return folder
 
 
 def existing_folder(path: Path, *, setting: str) -> Path:

@@ -10,8 +10,9 @@ import pytest
 import torch
 from box_files import SIZE, common, read, voc_object, voc_xml, write, write_coco, write_image
 
+from visionlab.files.data_paths import existing
 from visionlab.images.holdout import Holdout
-from visionlab.images.parts import configured, existing
+from visionlab.images.parts import configured
 from visionlab.images.paths import by_stem, header_size, missing_files, path_key
 from visionlab.tasks.detection.datasets.annotations import Wording, annotate, with_val
 from visionlab.tasks.detection.datasets.boxes_csv import BoxesCsv

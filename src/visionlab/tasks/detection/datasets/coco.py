@@ -6,7 +6,8 @@ from pathlib import Path
 
 import torch
 
-from visionlab.images.parts import configured, existing, part_paths
+from visionlab.files.data_paths import existing
+from visionlab.images.parts import configured, part_paths
 from visionlab.task import Data
 from visionlab.tasks.detection.augment import BoxAugment
 from visionlab.tasks.detection.datasets import coco_json

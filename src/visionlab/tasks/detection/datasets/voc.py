@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 
 from visionlab.core.checks import check_choice
-from visionlab.images.parts import configured, existing_folder, root_folder, split_hint
+from visionlab.files.data_paths import root_folder, split_hint
+from visionlab.images.parts import configured, existing_folder
 from visionlab.images.paths import SUFFIXES, by_stem, path_key
 from visionlab.task import Data
 from visionlab.tasks.detection.augment import BoxAugment

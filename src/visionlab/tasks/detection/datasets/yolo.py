@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 
-from visionlab.images.parts import configured, root_folder, split_hint
+from visionlab.files.data_paths import root_folder, split_hint
+from visionlab.images.parts import configured
 from visionlab.images.paths import SUFFIXES, path_key
 from visionlab.task import Data
 from visionlab.tasks.detection.augment import BoxAugment

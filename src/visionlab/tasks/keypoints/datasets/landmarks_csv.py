@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from visionlab.images.parts import root_folder
+from visionlab.files.data_paths import root_folder
 from visionlab.task import Data
 from visionlab.tasks.keypoints.augment import PointAugment
 from visionlab.tasks.keypoints.datasets.listed_images import (

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import torch
 
-from visionlab.images.parts import existing, part_paths
+from visionlab.files.data_paths import existing
+from visionlab.images.parts import part_paths
 from visionlab.task import Data
 from visionlab.tasks.keypoints.augment import PointAugment
 from visionlab.tasks.keypoints.datasets.listed_images import (
