@@ -247,7 +247,7 @@ def measure_evaluation(num_images: int, num_classes: int, num_found: int) -> Non
     first: dict[str, float] = {}
     for backend in ("pycocotools", "faster_coco_eval"):
         metric = AveragePrecision(
-            class_names=[str(n) for n in range(num_classes)], min_score=0.5, backend=backend
+            class_names=[str(n) for n in range(num_classes)], backend=backend
         )
         started = time.perf_counter()
         metric.update(found, targets)

@@ -115,7 +115,7 @@ def test_every_file_composes_and_builds(group: str, name: str) -> None:
             splits={"train": None},  # type: ignore[dict-item]
             sizes=POINTS if is_keypoints else {"num_classes": 7},
             class_names=[str(number) for number in range(68)],
-            class_ids=[],
+            class_ids=range(68),
             class_counts={},
             to_pixels=torch.sigmoid,
             unreadable=[],

@@ -455,10 +455,10 @@ def test_json_has_null_where_a_number_is_not_finite(tmp_path: Path) -> None:
     }
 
 
-def data_settings(root: Path, **changes: Any) -> dict[str, Any]:
+def data_settings(folder: Path, **changes: Any) -> dict[str, Any]:
     names = {"train": "train.json", "val": None}
     target = "visionlab.tasks.detection.Coco"
-    return {"_target_": target, "root": str(root), "annotations": names} | changes
+    return {"_target_": target, "root": str(folder), "annotations": names} | changes
 
 
 def test_wrong_paths_of_a_data_set_are_named_before_torch_is_imported(tmp_path: Path) -> None:

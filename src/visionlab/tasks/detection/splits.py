@@ -1,6 +1,7 @@
 """Splits of annotated images: one matrix per image moves pixels and boxes."""
 
 import functools
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from visionlab.task import Batch, Data
 from visionlab.tasks.detection.augment import BoxAugment, keep_visible
 from visionlab.tasks.detection.records import Annotated, BoxTargets
 
+_MAX_CPU_PX = 512  # long side from which training on a CPU is advised against
+_log = logging.getLogger(__name__)
 PAD_MULTIPLE_PX = 32  # the stride of a backbone's last stage
 
 
@@ -76,6 +79,13 @@ def from_annotations(
     """
     if not isinstance(augmentation, BoxAugment):
         raise ValueError(f"augment must be one for boxes, got {type(augmentation).__name__}")
+    if device.type == "cpu" and dataset.resize.long_px > _MAX_CPU_PX:
+        _log.info(
+            "inputs of up to %d px take long on a CPU; for small data try model=retinanet_small "
+            "dataset.resize.short_px=240 dataset.resize.long_px=320 hparams.epochs=60 "
+            "averaged.decay=0.995",
+            dataset.resize.long_px,
+        )
     normalisation = normalisation_tensor(dataset, num_channels=3).to(device)
     make = functools.partial(
         box_split, resize=dataset.resize, normalisation=normalisation, num_workers=num_workers

@@ -1,6 +1,7 @@
 """Splits of images with points: one matrix per image moves pixels and points."""
 
 import functools
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,8 @@ from visionlab.tasks.keypoints.augment import PointAugment
 from visionlab.tasks.keypoints.datasets.name_holdout import NameHoldout
 from visionlab.tasks.keypoints.records import KeypointSamples, PointTargets
 
+_MAX_CPU_PX = 160  # side from which training on a CPU is advised against
+_log = logging.getLogger(__name__)
 _NUM_FOR_MEAN = 256  # images from which the mean points are computed
 
 
@@ -101,6 +104,12 @@ def from_points(
     if size_px < 1:
         raise ValueError(f"dataset.size_px must be >= 1, got {size_px}")
     _check_blur(augmentation, size_px=size_px)
+    if device.type == "cpu" and size_px > _MAX_CPU_PX:
+        _log.info(
+            "inputs of %d px take long on a CPU; for small data try model=keypoints_small "
+            "dataset.size_px=64 hparams.epochs=60",
+            size_px,
+        )
     make = functools.partial(
         point_split, size_px=size_px, normalisation=normalisation, mirror=mirror
     )
