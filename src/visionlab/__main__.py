@@ -13,6 +13,7 @@ import hydra
 
 from visionlab.config import command_line
 from visionlab.config.run_config import Invocation
+from visionlab.files.data_paths import check_data_paths
 
 _log = logging.getLogger("visionlab")
 
@@ -27,6 +28,8 @@ def _train(config: dict[str, Any], invocation: Invocation) -> float | None:
         train_planned(Path(sweep["training"]))
         return None
     _log.info("run folder %s", invocation.folder)
+    if not config["resume"]:
+        check_data_paths(config["dataset"])
     from visionlab.runs.train import train
 
     return train(config, invocation)
@@ -44,6 +47,7 @@ def _eval(config: dict[str, Any], invocation: Invocation) -> None:
 @hydra.main(version_base="1.3", config_path=command_line.CONF, config_name="tune")
 @command_line.job
 def _tune(config: dict[str, Any], invocation: Invocation) -> float | None:
+    check_data_paths(config["dataset"])
     from visionlab.sweeps.workers.trial import run_trial
 
     return run_trial(config, invocation)
