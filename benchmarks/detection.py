@@ -72,6 +72,7 @@ def draw_targets(
     labels = (draws[..., 4] * num_classes).long()
     annotated = [
         Annotated(
+            name="",
             key=key,
             image=torch.zeros(3, 1, 1, dtype=torch.uint8),
             width_px=width,
@@ -245,9 +246,7 @@ def measure_evaluation(num_images: int, num_classes: int, num_found: int) -> Non
     )
     first: dict[str, float] = {}
     for backend in ("pycocotools", "faster_coco_eval"):
-        metric = AveragePrecision(
-            class_names=[str(n) for n in range(num_classes)], min_score=0.5, backend=backend
-        )
+        metric = AveragePrecision(class_names=[str(n) for n in range(num_classes)], backend=backend)
         started = time.perf_counter()
         metric.update(found, targets)
         metrics = metric.compute()

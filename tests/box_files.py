@@ -28,6 +28,7 @@ class Read:
     parts: Mapping[str, Sequence[Annotated]]
     class_names: list[str]
     class_ids: list[int]
+    read_counts: Mapping[str, Mapping[str, int]]
 
 
 def common(root: Path, *, val: float = 0.25) -> dict[str, Any]:
@@ -50,7 +51,10 @@ def read(recipe: Callable[..., Any]) -> Read:
     (parts,), rest = found.call_args
     assert rest["seed"] == 3
     return Read(
-        parts=parts, class_names=list(rest["class_names"]), class_ids=list(rest["class_ids"])
+        parts=parts,
+        class_names=list(rest["class_names"]),
+        class_ids=list(rest["class_ids"]),
+        read_counts=rest["read_counts"],
     )
 
 

@@ -136,9 +136,7 @@ def detection() -> Task:
         predict=Detect(
             score_threshold=0.01, candidates_per_level=50, nms_iou=0.5, max_detections=20
         ),
-        metric=AveragePrecision(
-            class_names=data.class_names, min_score=0.5, backend="faster_coco_eval"
-        ),
+        metric=AveragePrecision(class_names=data.class_names, backend="faster_coco_eval"),
         monitor="AP",
         mode="max",
         draw=draw_nothing,
@@ -167,6 +165,7 @@ def keypoints() -> Task:
         dataset=KeypointDataset(
             size_px=32, mirror=[0, 1], eyes=[[0], [1]], mean=[0.2] * 3, std=[0.1] * 3
         ),
+        read_counts={},
         reading=Reading(num_workers=0, in_memory=False, skip_unreadable=False),
         augmentation=PointAugment(
             choose="each",

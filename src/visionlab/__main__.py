@@ -17,15 +17,15 @@ def _stop(*_: object) -> None:
     os._exit(128 + signal.SIGINT)
 
 
-if (
-    signal.getsignal(signal.SIGINT) is signal.default_int_handler
-):  # imports would end in a traceback
+# imports would end in a traceback
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, _stop)
 
 import hydra  # noqa: E402
 
 from visionlab.config import command_line  # noqa: E402
 from visionlab.config.run_config import Invocation  # noqa: E402
+from visionlab.files.data_paths import check_data_paths  # noqa: E402
 
 _log = logging.getLogger("visionlab")
 
@@ -40,6 +40,8 @@ def _train(config: dict[str, Any], invocation: Invocation) -> float | None:
         train_planned(Path(sweep["training"]))
         return None
     _log.info("run folder %s", invocation.folder)
+    if not config["resume"]:
+        check_data_paths(config["dataset"])
     from visionlab.runs.train import train
 
     return train(config, invocation)
@@ -57,6 +59,7 @@ def _eval(config: dict[str, Any], invocation: Invocation) -> None:
 @hydra.main(version_base="1.3", config_path=command_line.CONF, config_name="tune")
 @command_line.job
 def _tune(config: dict[str, Any], invocation: Invocation) -> float | None:
+    check_data_paths(config["dataset"])
     from visionlab.sweeps.workers.trial import run_trial
 
     return run_trial(config, invocation)

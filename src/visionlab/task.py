@@ -94,6 +94,8 @@ class Data:
             the order of the labels; empty for data without classes.
         to_pixels: maps input images (B, C, H, W) to pixels in [0, 1], for pictures.
         unreadable: paths of unreadable files, which are left out.
+        read_counts: how much was read and dropped, for each file or folder of annotations, by name
+            and reason.
     """
 
     splits: Mapping[str, Split]
@@ -103,6 +105,7 @@ class Data:
     class_counts: Mapping[str, Sequence[int]]
     to_pixels: Callable[[Tensor], Tensor]
     unreadable: list[str]
+    read_counts: Mapping[str, Mapping[str, int]]
 
 
 @dataclass(frozen=True, kw_only=True)

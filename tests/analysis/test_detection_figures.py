@@ -46,9 +46,12 @@ def arrays(seed: int, num_classes: int) -> dict[str, Array]:
     }
 
 
-def write_detector(folder: Path, *, seed: int = 1, names: list[str] = CLASSES) -> Path:
+def write_detector(
+    folder: Path, *, seed: int = 1, names: list[str] = CLASSES, **changes: Any
+) -> Path:
     """Write a run of a detector and its two averages."""
-    write_run(folder, decay=[0.9, 0.99], seed=seed, epochs=EPOCHS, changes={"task": TASK})
+    changes = {"task": TASK, **changes}
+    write_run(folder, decay=[0.9, 0.99], seed=seed, epochs=EPOCHS, changes=changes)
     about = json.loads((folder / "run.json").read_text())
     (folder / "run.json").write_text(json.dumps({**about, "labels": names}))
     models = ["model", "ema_0.9", "ema_0.99"]
@@ -139,6 +142,22 @@ def test_bars_are_means_over_seeds_of_the_last_row(tmp_path: Path) -> None:
         assert spreads == pytest.approx(ends)
         for place, patch in enumerate(bars[label].patches):
             assert place - 0.5 < patch.get_y() < place + 0.5 - patch.get_height()
+
+
+def test_bars_of_many_classes_and_of_one_are_equally_high(tmp_path: Path) -> None:
+    many = [f"class {number}" for number in range(80)]
+    write_detector(tmp_path / "many", names=many, optimizer={"lr": 0.1})
+    write_detector(tmp_path / "one", names=["only", "nowhere"], optimizer={"lr": 0.2})
+    (figure,) = draw_class_precision(*inputs(tmp_path)).values()
+    figure.draw_without_rendering()
+    heights = [
+        patch.get_window_extent().height
+        for axis in figure.axes
+        for bars in axis.containers
+        for patch in bars.patches
+    ]
+    assert len(figure.axes) == 2
+    assert heights == pytest.approx([heights[0]] * (3 * 79 + 3), rel=0.02)
 
 
 def test_of_one_seed_there_are_no_whiskers(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ GROUPS = [
 ]
 FILES = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
 DETECTION_EXPERIMENTS = ["bccd", "retinanet_depths", "retinanet_lr", "retinanet_study"]
-BOX_FILES = ["boxes_csv", "coco", "numbered_yaml", "voc"]
+BOX_FILES = ["boxes_csv", "coco", "numbered_yaml", "voc", "yolo"]
 BOX_AUGMENTS = [path.stem for path in (CONF / "augment").glob("boxes_*.yaml")]
 POINT_FILES = ["landmarks_csv", "points_csv"]
 KEYPOINT_EXPERIMENTS = ["faces68"]
@@ -116,10 +116,11 @@ def test_every_file_composes_and_builds(group: str, name: str) -> None:
             splits={"train": None},  # type: ignore[dict-item]
             sizes=POINTS if is_keypoints else {"num_classes": 7},
             class_names=[str(number) for number in range(68)],
-            class_ids=[],
+            class_ids=range(68),
             class_counts={},
             to_pixels=torch.sigmoid,
             unreadable=[],
+            read_counts={},
         )
         task = build_task(experiment, data, torch.device("cpu"))
         outputs = task.model(torch.zeros(2, 3, 32, 32))

@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from visionlab.files.atomic import write_json, write_text
+from visionlab.files.data_paths import check_data_paths
 from visionlab.files.tensors import read_tensors, write_tensors
 
 CONTENT = {
@@ -36,6 +37,7 @@ import json, resource, signal, sys
 from pathlib import Path
 import torch
 from visionlab.files.atomic import write_text
+from visionlab.files.data_paths import check_data_paths
 from visionlab.files.tensors import write_tensors
 
 folder = Path(sys.argv[1])
@@ -62,6 +64,7 @@ KILLED_WRITERS = """
 import json, os, random, signal, sys, time
 from pathlib import Path
 import torch
+from visionlab.files.data_paths import check_data_paths
 from visionlab.files.tensors import read_tensors, write_tensors
 
 folder = Path(sys.argv[1])
@@ -450,3 +453,20 @@ def test_json_has_null_where_a_number_is_not_finite(tmp_path: Path) -> None:
         "b": {"c": None, "d": None},
         "e": "nan",
     }
+
+
+def data_settings(folder: Path, **changes: Any) -> dict[str, Any]:
+    names = {"train": "train.json", "val": None}
+    target = "visionlab.tasks.detection.Coco"
+    return {"_target_": target, "root": str(folder), "annotations": names} | changes
+
+
+def test_wrong_paths_of_a_data_set_are_named_before_torch_is_imported(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"^dataset.annotations.train must exist, looked f"):
+        check_data_paths(data_settings(tmp_path))
+    (tmp_path / "train.json").touch()
+    check_data_paths(data_settings(tmp_path))
+    with pytest.raises(FileNotFoundError, match=r"^dataset.root must be a folder, looked for"):
+        check_data_paths(data_settings(tmp_path / "nowhere"))
+    for other in ({"download": True}, {"_target_": "mine.Data"}, {"root": None}):
+        check_data_paths(data_settings(tmp_path / "nowhere", **other))

@@ -29,7 +29,7 @@ _SUPPLIED: Mapping[str, Collection[str]] = {
     "model": ("num_classes",),
     "task.metric": ("class_names",),
     "task.draw": ("class_names", "to_pixels"),
-    "task.export": ("class_ids",),
+    "task.export": ("categories",),
     "observers": ("folder",),
 }
 # settings that stand beside those of a part and belong to the run

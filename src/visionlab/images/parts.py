@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from visionlab.files.data_paths import existing, root_folder
 from visionlab.images.paths import subfolders
 
 _SPLITS = ("train", "val", "test")
@@ -27,20 +28,6 @@ def configured(splits: Mapping[str, str | None], *, setting: str) -> dict[str, s
     return {name: value for name in _SPLITS if (value := splits.get(name)) is not None}
 
 
-def existing(path: Path, *, setting: str, split: str) -> Path:
-    """Return a path named by `dataset.<setting>.<split>`.
-
-    Raises:
-        FileNotFoundError: there is no such file or folder.
-    """
-    if not path.exists():
-        hint = {"train": "", "val": "; null takes a share of train", "test": "; null leaves it out"}
-        raise FileNotFoundError(
-            f"dataset.{setting}.{split} must exist, looked for {path}{hint[split]}"
-        )
-    return path
-
-
 def part_paths(
     root: str, names: Mapping[str, str | None], *, setting: str
 ) -> tuple[Path, dict[str, Path]]:
@@ -57,16 +44,17 @@ def part_paths(
     }
 
 
-def root_folder(root: str) -> Path:
-    """Return the folder of a data set.
+def existing_folder(path: Path, *, setting: str) -> Path:
+    """Return a folder named by `dataset.<setting>`.
 
     Raises:
-        FileNotFoundError: there is no such folder.
+        FileNotFoundError: there is no such folder; the message lists those beside it.
     """
-    folder = Path(root).expanduser()
-    if not folder.is_dir():
-        raise FileNotFoundError(f"dataset.root must be a folder, looked for {folder}")
-    return folder
+    if not path.is_dir():
+        others = subfolders(path.parent) if path.parent.is_dir() else []
+        beside = f"; {path.parent} holds {', '.join(others[:8])}" if others else ""
+        raise FileNotFoundError(f"dataset.{setting} must be a folder, looked for {path}{beside}")
+    return path
 
 
 def part_folders(root: Path) -> dict[str, str]:

@@ -59,25 +59,19 @@ def _refuse(error: OSError) -> None:
 
 
 def path_key(path: Path) -> int:
-    """Return a key in [0, 2^63), a hash of a path that is the same on every machine."""
-    digest = hashlib.blake2b(path.as_posix().encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") >> 1
+    """Return a key in [0, 2^53), a hash of a path that is the same on every machine.
 
-
-def require_files(paths: Sequence[Path], *, source: Path) -> None:
-    """Check that the files named by `source` exist, with one listing per folder.
-
-    Raises:
-        FileNotFoundError: some do not exist.
+    JavaScript and pandas hold integers below 2^53 exactly.
     """
+    digest = hashlib.blake2b(path.as_posix().encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 11
+
+
+def missing_files(paths: Sequence[Path]) -> list[Path]:
+    """Return the files that do not exist, with one listing per folder."""
     names = {folder: file_names(folder) for folder in {path.parent for path in paths}}
     # a file system may list a name in another spelling than it accepts
-    missing = [path for path in paths if path.name not in names[path.parent] and not path.exists()]
-    if missing:
-        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise FileNotFoundError(
-            f"{source} names files that must exist, looked for {missing[0]}{more}"
-        )
+    return [path for path in paths if path.name not in names[path.parent] and not path.exists()]
 
 
 def by_stem(folder: Path, suffixes: Collection[str]) -> dict[str, str]:

@@ -192,14 +192,15 @@ def build_task(experiment: Experiment, data: Data, device: torch.device) -> Task
         monitor=parts.monitor,
         mode=parts.mode,
         draw=functools.partial(parts.draw, class_names=names, to_pixels=data.to_pixels),
-        export=parts.export and _exporter(parts.export, data.class_ids),
+        export=parts.export and _exporter(parts.export, data),
     )
 
 
-def _exporter(part: functools.partial[Any], class_ids: Sequence[int]) -> Callable[..., Path]:
+def _exporter(part: functools.partial[Any], data: Data) -> Callable[..., Path]:
+    categories = dict(zip(data.class_ids, data.class_names, strict=True))
     if inspect.isclass(part.func):
-        return call_with_key(part, key="task.export", class_ids=class_ids)  # type: ignore[no-any-return]
-    return functools.partial(part, class_ids=class_ids)
+        return call_with_key(part, key="task.export", categories=categories)  # type: ignore[no-any-return]
+    return functools.partial(part, categories=categories)
 
 
 def _build_model(experiment: Experiment, data: Data) -> nn.Module:

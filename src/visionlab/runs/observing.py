@@ -39,6 +39,7 @@ def start_record(run: Run, training: Training, composition: Mapping[str, Any]) -
         composition=composition,
         parts=run.experiment.config["parts"],
     )
+    record.update(read=training.data.read_counts)
     others = [str(other.folder) for other in training.runs if other is not run]
     if others:
         record.update(shares_training_with=others)
@@ -51,7 +52,12 @@ def describe_start(training: Training) -> None:
     sizes = [f"{name} {value}" for name, value in data.sizes.items() if isinstance(value, int)]
     root = training.experiment.config["dataset"].get("root")
     _log.info("data: %s", ", ".join(filter(None, [root, *sizes])))
-    for part in [name for name in ("train", "val", "test") if name in data.splits]:
+    for source, found in data.read_counts.items():
+        _log.info("  read %s: %s", source, _describe_read(found))
+    for part in ("train", "val", "test"):
+        if part not in data.splits:
+            _log.info("  no %s split", part)
+            continue
         counts = _describe_counts(data.class_names, data.class_counts.get(part, []))
         _log.info("  %s: %s images%s", part, f"{len(data.splits[part]):,}", counts)
     if data.unreadable:
@@ -75,6 +81,10 @@ def _describe_counts(class_names: Sequence[str], counts: Sequence[int]) -> str:
         by_count = sorted(range(len(counts)), key=counts.__getitem__)
         named = [f"from {named[by_count[0]]} to {named[by_count[-1]]}"]
     return f" ({', '.join(named)})" if named else ""
+
+
+def _describe_read(found: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} {name}" for name, count in found.items())
 
 
 def describe_best(training: Training) -> None:

@@ -35,6 +35,7 @@ def batch_of(num_images: int, *, scale: float = 0.5, size: tuple[int, int] = SIZ
     none = torch.zeros(0, 4, dtype=torch.float64)
     annotated = [
         Annotated(
+            name="a.jpg",
             key=key,
             image=torch.zeros(3, 1, 1, dtype=torch.uint8),
             width_px=size[0],

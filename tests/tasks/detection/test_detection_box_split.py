@@ -54,6 +54,7 @@ def annotated(
 ) -> Annotated:
     corners = torch.tensor(boxes, dtype=torch.float64).view(-1, 4)
     return Annotated(
+        name="a.jpg",
         key=key,
         image=image,
         width_px=size[0],

@@ -1,5 +1,5 @@
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from visionlab.images.pictures import find
 from visionlab.task import Batch
 from visionlab.tasks.detection import pictures as detection
 from visionlab.tasks.detection.metric import AveragePrecision
-from visionlab.tasks.detection.pictures import draw_detections
+from visionlab.tasks.detection.pictures import count_errors, draw_detections
 from visionlab.tasks.detection.records import Annotated, BoxTargets, Detections
 
 BOX = [4.0, 4.0, 24.0, 20.0]
@@ -25,6 +25,7 @@ CLASSES = ["ant", "bee"]
 def annotated(key: int, num_boxes: int) -> Annotated:
     """Return an image of 60 x 40 pixels; of two boxes the second is a crowd."""
     return Annotated(
+        name=f"{key}.jpg",
         key=key,
         image=torch.zeros(3, 40, 60, dtype=torch.uint8),
         width_px=60,
@@ -67,7 +68,7 @@ def found(*scores: float) -> Detections:
 
 
 def samples_of(split: TinySplit, detections: Sequence[Detections]) -> dict[str, Tensor]:
-    metric = AveragePrecision(class_names=CLASSES, min_score=0.5, backend="faster_coco_eval")
+    metric = AveragePrecision(class_names=CLASSES, backend="faster_coco_eval")
     metric.update(detections, BoxTargets(torch.zeros(0), torch.zeros(0), split.samples))
     keys = torch.tensor([sample.key for sample in split.samples])
     return {**metric.samples(), "keys": keys}
@@ -88,13 +89,18 @@ def axes(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Axes]]:
 
 
 def draw(
-    folder: Path, split: TinySplit, detections: Sequence[Detections], *, num_images: int
+    folder: Path,
+    split: TinySplit,
+    detections: Sequence[Detections],
+    *,
+    num_images: int,
+    class_names: Sequence[str] = CLASSES,
 ) -> None:
     draw_detections(
         folder,
         samples_of(split, detections),
         split,
-        class_names=CLASSES,
+        class_names=class_names,
         to_pixels=lambda images: images,
         num_images=num_images,
         min_score=0.3,
@@ -121,14 +127,14 @@ def test_the_worst_images_come_first_and_the_fixed_ones_are_spread_evenly(
     detections = [found(), found(0.9), found(0.9, 0.8, 0.7), found(0.9), found(0.2, 0.2, 0.2)]
     draw(tmp_path / "pictures", split, detections, num_images=3)
     assert titles(axes["worst"]) == [
-        "20: 1 missed, 3 false",
-        "40: 1 missed, 1 false",
-        "50: 1 missed, 1 false",
+        "20.jpg\n1 missed, 3 false",
+        "40.jpg\n1 missed, 1 false",
+        "50.jpg\n1 missed, 1 false",
     ]
     assert titles(axes["fixed"]) == [
-        "10: 1 missed, 0 false",
-        "20: 1 missed, 3 false",
-        "30: 1 missed, 0 false",
+        "10.jpg\n1 missed, 0 false",
+        "20.jpg\n1 missed, 3 false",
+        "30.jpg\n1 missed, 0 false",
     ]
     files = sorted((tmp_path / "pictures").iterdir())
     assert [file.name for file in files] == ["fixed.png", "worst.png"]
@@ -160,7 +166,7 @@ def test_each_image_has_its_own_detections(tmp_path: Path, axes: dict[str, list[
     draw(tmp_path, split, [found(*[0.9] * count) for count in counts], num_images=12)
     assert [len(rectangles(axis)) for axis in axes["fixed"]] == counts
     assert [len(rectangles(axis)) for axis in axes["worst"]] == sorted(counts, reverse=True)
-    assert titles(axes["worst"])[:2] == ["11: 0 missed, 5 false", "7: 0 missed, 4 false"]
+    assert titles(axes["worst"])[:2] == ["11.jpg\n0 missed, 5 false", "7.jpg\n0 missed, 4 false"]
 
 
 @pytest.mark.parametrize("num_samples", [1, 2, 5])
@@ -169,7 +175,7 @@ def test_fewer_images_than_asked_for_are_all_drawn(
 ) -> None:
     split = TinySplit([annotated(key, 1) for key in range(num_samples)])
     draw(tmp_path, split, [found()] * num_samples, num_images=12)
-    expected = [f"{key}: 1 missed, 0 false" for key in range(num_samples)]
+    expected = [f"{key}.jpg\n1 missed, 0 false" for key in range(num_samples)]
     assert titles(axes["fixed"]) == titles(axes["worst"]) == expected
 
 
@@ -199,3 +205,59 @@ def test_nothing_is_read_once_all_samples_are_found() -> None:
     split = Counting([annotated(key, 0) for key in range(6)])
     assert len(list(find(split, [0, 2], batch_size=2))) == 2
     assert read == [[0, 1], [2, 3]]
+
+
+def test_one_threshold_draws_and_counts() -> None:
+    split = TinySplit([annotated(1, 0)])
+    samples = samples_of(split, [found(0.9, 0.3, 0.2)])
+    for min_score, num_false in ((0.0, 3), (0.3, 2), (0.95, 0)):
+        missed, false = count_errors(samples, min_score=min_score)
+        assert (missed.tolist(), false.tolist()) == ([0], [num_false])
+
+
+@pytest.mark.parametrize("min_score", [-0.1, 1.1, float("nan")])
+def test_a_score_outside_its_range_is_refused(tmp_path: Path, min_score: float) -> None:
+    split = TinySplit([annotated(1, 0)])
+    with pytest.raises(ValueError, match=rf"min_score must be in \[0, 1\], got {min_score}"):
+        draw_detections(
+            tmp_path,
+            samples_of(split, [found()]),
+            split,
+            class_names=CLASSES,
+            to_pixels=lambda images: images,
+            num_images=1,
+            min_score=min_score,
+        )
+
+
+@pytest.mark.parametrize("x", [0.0, 30.0, 56.0])
+@pytest.mark.parametrize("y", [0.0, 20.0, 37.0])
+def test_texts_stay_inside_their_image(
+    tmp_path: Path, axes: dict[str, list[Axes]], x: float, y: float
+) -> None:
+    corner = torch.tensor([[x, y, x + 4.0, y + 3.0]])
+    split = TinySplit([replace(annotated(1, 1), boxes=corner.double())])
+    at_corner = Detections(corner, torch.tensor([0.9]), torch.tensor([0]))
+    draw(tmp_path, split, [at_corner], num_images=1, class_names=["a rather long name", "bee"])
+    (axis,) = axes["fixed"]
+    frame = axis.get_window_extent()
+    assert len(axis.texts) == 2
+    for text in axis.texts:
+        box = text.get_window_extent()
+        assert frame.x0 - 0.1 <= box.x0 < box.x1 <= frame.x1 + 0.1
+        assert frame.y0 - 0.1 <= box.y0 < box.y1 <= frame.y1 + 0.1
+
+
+def test_hundreds_of_boxes_have_no_texts_and_a_legend_says_so(
+    tmp_path: Path, axes: dict[str, list[Axes]]
+) -> None:
+    split = TinySplit([annotated(1, 1)])
+    draw(tmp_path, split, [found(*[0.9] * 300)], num_images=1)
+    (axis,) = axes["fixed"]
+    assert len(rectangles(axis)) == 301
+    assert not axis.texts
+    (legend,) = axis.figure.legends
+    assert "40" in legend.get_title().get_text()
+    labels = [text.get_text() for text in legend.get_texts()]
+    assert labels[0] == "annotated"
+    assert "0.3" in labels[-1]

@@ -1,3 +1,4 @@
+import logging
 from dataclasses import replace
 from typing import Any
 
@@ -23,6 +24,7 @@ FLIPPED = BoxAugment(
 def scene(key: int) -> Annotated:
     pixels = np.random.default_rng(key).integers(0, 256, (3, 32, 32), np.uint8)
     return Annotated(
+        name="a.jpg",
         key=key,
         image=torch.from_numpy(pixels),
         width_px=32,
@@ -53,6 +55,7 @@ def build(**changes: Any) -> Data:
         "class_names": ["cat", "dog"],
         "class_ids": [17, 3],
         "num_workers": 0,
+        "read_counts": {},
         "dataset": DetectionDataset(**fields),
         "augmentation": FLIPPED,
         "seed": 7,
@@ -143,6 +146,16 @@ def test_a_data_set_says_its_classes() -> None:
 def test_wrong_settings_are_named(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build(**changes)
+
+
+def test_large_inputs_on_a_cpu_are_advised_against(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        build(resize=Resize(short_px=240, long_px=320))
+        assert not caplog.records
+        build(resize=Resize(short_px=608, long_px=1024))
+    (record,) = caplog.records
+    assert "1024 px" in record.getMessage()
+    assert "model=retinanet_small" in record.getMessage()
 
 
 def test_boxes_are_counted_per_class_without_crowds() -> None:

@@ -2,6 +2,7 @@ import contextlib
 import io
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,9 +13,10 @@ from pycocotools.cocoeval import COCOeval
 from torch import Tensor
 
 from visionlab.tasks.detection.check_submission import check
+from visionlab.tasks.detection.records import Annotated
 from visionlab.tasks.detection.submission import write_results
 
-NO_SPLIT: Any = None  # it is not read
+SPLIT: Any = SimpleNamespace(samples=[])
 
 
 def samples(**changes: Any) -> dict[str, Tensor]:
@@ -30,7 +32,8 @@ def samples(**changes: Any) -> dict[str, Tensor]:
 
 def written(path: Path, found: dict[str, Tensor], class_ids: list[int]) -> list[dict[str, Any]]:
     label = path.name.split("_")[0]
-    assert write_results(path.parent, label, found, NO_SPLIT, class_ids=class_ids) == path
+    categories = {number: f"class {number}" for number in class_ids}
+    assert write_results(path.parent, label, found, SPLIT, categories=categories) == path
     content = json.loads(path.read_text())
     assert isinstance(content, list)
     return content
@@ -72,7 +75,8 @@ def test_nothing_found_is_an_empty_list_and_no_stale_file(tmp_path: Path) -> Non
         labels=torch.zeros(0, dtype=torch.int64),
     )
     assert written(path, nothing, [4, 9]) == []
-    assert [each.name for each in tmp_path.iterdir()] == ["test_bbox_results.json"]
+    names = sorted(each.name for each in tmp_path.iterdir())
+    assert names == ["test_annotations.json", "test_bbox_results.json"]
 
 
 def test_coco_tools_and_the_checker_read_what_was_written(tmp_path: Path) -> None:
@@ -118,5 +122,40 @@ def test_what_does_not_fit_is_named(
 ) -> None:
     path = tmp_path / "test_bbox_results.json"
     with pytest.raises(ValueError, match=message):
-        write_results(tmp_path, "test", samples(**changes), NO_SPLIT, class_ids=[4, 9])
+        write_results(tmp_path, "test", samples(**changes), SPLIT, categories={4: "a", 9: "b"})
     assert not path.exists()
+
+
+def test_the_images_of_the_results_are_named_in_a_file_for_pycocotools(tmp_path: Path) -> None:
+    image = Annotated(
+        key=2**53 - 1,
+        name="deep/a.jpg",
+        image=torch.zeros(3, 8, 16, dtype=torch.uint8),
+        width_px=16,
+        height_px=8,
+        boxes=torch.tensor([[1.0, 2.0, 4.0, 6.0], [0.0, 0.0, 8.0, 8.0]], dtype=torch.float64),
+        labels=torch.tensor([1, 0]),
+        crowd=torch.tensor([False, True]),
+        areas=torch.tensor([12.0, 64.0], dtype=torch.float64),
+    )
+    found = samples(
+        keys=torch.tensor([image.key]),
+        num_detections=torch.tensor([1]),
+        boxes=torch.tensor([[1.0, 2.0, 4.0, 6.0]]),
+        scores=torch.tensor([0.5]),
+        labels=torch.tensor([1]),
+    )
+    split: Any = SimpleNamespace(samples=[image])
+    results = write_results(tmp_path, "val", found, split, categories={4: "ant", 9: "bee"})
+    content = json.loads((tmp_path / "val_annotations.json").read_text())
+    assert content["images"] == [
+        {"id": 2**53 - 1, "file_name": "deep/a.jpg", "width": 16, "height": 8}
+    ]
+    assert content["categories"] == [{"id": 4, "name": "ant"}, {"id": 9, "name": "bee"}]
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCO(tmp_path / "val_annotations.json")
+        evaluation = COCOeval(coco, coco.loadRes(str(results)), "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    assert evaluation.stats[0] == pytest.approx(1.0)

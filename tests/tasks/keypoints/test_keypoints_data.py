@@ -82,7 +82,13 @@ def data_of(parts: Mapping[str, KeypointSamples], **changes: Any) -> Data:
     """Return the data of parts; changes are settings of the data set, its reading or the rest."""
     settings = COMMON | {"eyes": None} | changes
     names = {kind: {each.name for each in fields(kind)} for kind in (KeypointDataset, Reading)}
-    rest = {"point_names": ["left", "right"], "augmentation": OFF, "seed": 1, "device": CPU}
+    rest = {
+        "point_names": ["left", "right"],
+        "read_counts": {},
+        "augmentation": OFF,
+        "seed": 1,
+        "device": CPU,
+    }
     return from_points(
         parts,
         dataset=KeypointDataset(**{key: settings[key] for key in names[KeypointDataset]}),

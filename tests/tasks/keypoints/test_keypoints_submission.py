@@ -55,7 +55,7 @@ def written(
     rounding: Literal["nearest", "truncated"] = "nearest",
     num_points: int = 3,
 ) -> str:
-    path = PointsSubmission(class_ids=range(num_points), rounding=rounding)(
+    path = PointsSubmission(categories=dict.fromkeys(range(num_points), ""), rounding=rounding)(
         folder, "test", found, split
     )
     assert path == folder / "test_submission.csv"
@@ -240,4 +240,4 @@ def test_images_of_one_key_cannot_be_told_apart(tmp_path: Path) -> None:
 def test_an_unknown_rounding_is_named(tmp_path: Path) -> None:
     rounding: Any = "up"
     with pytest.raises(ValueError, match=r"^rounding must be one of nearest, truncated, got 'up'$"):
-        PointsSubmission(class_ids=range(3), rounding=rounding)
+        PointsSubmission(categories=dict.fromkeys(range(3), ""), rounding=rounding)

@@ -78,7 +78,7 @@ def draw_class_precision(
     height = max(_MIN_HEIGHT, _BAR * (len(styles) + 1) * max(map(len, every)) + _MARGIN)
     figure = panel_grid(len(panels), height=height)
     for axis, (title, bars) in zip(figure.axes, panels.items(), strict=True):
-        _draw_bars(axis, bars, styles)
+        _draw_bars(axis, bars, styles, num_rows=max(map(len, every)))
         axis.set(title=title, xlim=(0, 1))
         axis.set_xlabel(f"AP (mean ± std, {num_seeds} seeds)" if num_seeds > 1 else "AP")
     legend_below(figure)
@@ -149,8 +149,13 @@ def _precision(member: SeedGroup) -> _Seeds:
     return found
 
 
-def _draw_bars(axis: Axes, bars: Mapping[str, _Seeds], styles: Mapping[str, LineStyle]) -> None:
-    """Draw a group of bars per class, the first class on top, with one bar per model."""
+def _draw_bars(
+    axis: Axes, bars: Mapping[str, _Seeds], styles: Mapping[str, LineStyle], *, num_rows: int
+) -> None:
+    """Draw a group of bars per class, the first class on top, with one bar per model.
+
+    Panels with fewer classes than `num_rows` have room below, so that all bars are equally high.
+    """
     names = list(dict.fromkeys(name for seeds in bars.values() for name in seeds))
     thickness = _GROUP / len(styles)
     for number, (label, style) in enumerate(styles.items()):
@@ -170,6 +175,6 @@ def _draw_bars(axis: Axes, bars: Mapping[str, _Seeds], styles: Mapping[str, Line
             label=label if seeds else None,
         )
     axis.set_yticks(range(len(names)), names, parse_math=False)
-    axis.set_ylim(len(names) - 0.5, -0.5)
+    axis.set_ylim(num_rows - 0.5, -0.5)
     axis.grid(visible=False, axis="y")
     axis.set_axisbelow(True)

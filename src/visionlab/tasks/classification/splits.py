@@ -239,4 +239,5 @@ def _data(
         },
         to_pixels=functools.partial(to_pixels, normalisation=normalisation),
         unreadable=unreadable,
+        read_counts={},
     )

@@ -6,6 +6,7 @@ from visionlab.tasks.detection.datasets.coco import Coco
 from visionlab.tasks.detection.datasets.digit_scenes import DigitScenes
 from visionlab.tasks.detection.datasets.numbered_yaml import NumberedYaml
 from visionlab.tasks.detection.datasets.voc import Voc
+from visionlab.tasks.detection.datasets.yolo import Yolo
 from visionlab.tasks.detection.loss.retinanet import RetinaNetLoss, boxes_per_image
 from visionlab.tasks.detection.metric import AveragePrecision
 from visionlab.tasks.detection.model.anchors import Anchors
@@ -28,6 +29,7 @@ __all__ = [
     "RetinaNet",
     "RetinaNetLoss",
     "Voc",
+    "Yolo",
     "boxes_per_image",
     "draw_detections",
     "write_results",

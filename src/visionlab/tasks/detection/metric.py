@@ -2,17 +2,17 @@
 
 import contextlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torchvision.ops import box_convert
 
 from visionlab.core.boxes import areas, intersections
 from visionlab.tasks.detection.records import Annotated, BoxTargets, Detections
-from visionlab.tasks.detection.submission import coco_results
+from visionlab.tasks.detection.submission import coco_annotations, coco_results
 
 NAMES = (
     *("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large"),
@@ -33,23 +33,19 @@ class AveragePrecision:
 
     Args:
         class_names: in the order of the labels.
-        min_score: minimum score of detections that `num_missed` and `num_false` count.
         backend: the package that computes the metric; both give the same, pycocotools slower.
 
     Raises:
-        ValueError: `min_score` is outside [0, 1], or there is no such backend.
+        ValueError: there is no such backend.
     """
 
-    def __init__(self, *, class_names: Sequence[str], min_score: float, backend: Backend) -> None:
-        if not 0.0 <= min_score <= 1.0:
-            raise ValueError(f"min_score must be in [0, 1], got {min_score}")
+    def __init__(self, *, class_names: Sequence[str], backend: Backend) -> None:
         if backend not in get_args(Backend):
             raise ValueError(
                 f"backend must be one of {', '.join(get_args(Backend))}, got {backend!r}"
             )
         self.names = [*NAMES, *(f"AP/{name}" for name in class_names)]
         self._num_classes = len(class_names)
-        self._min_score = min_score
         self._evaluate = _evaluate_fast if backend == "faster_coco_eval" else _evaluate_reference
         self.reset()
 
@@ -83,27 +79,19 @@ class AveragePrecision:
     def samples(self) -> dict[str, Tensor]:
         """Return detections with their outcomes, and counts for each image.
 
-        `num_detections`, `num_missed` and `num_false` are (N,) int32, and `num_objects` (N, C)
-        int16 is the number of annotated objects of each class without crowds. `boxes` (M, 4)
-        float32 in original pixels, `scores` (M,) float32, `labels` (M,) int16 and `outcomes` (M,)
-        int8 hold the detections of all images in order; an outcome is `RIGHT`, `WRONG` or
-        `IGNORED`.
+        `num_detections` is (N,) int32, and `num_objects` (N, C) int16 is the number of annotated
+        objects of each class without crowds. `boxes` (M, 4) float32 in original pixels, `scores`
+        (M,) float32, `labels` (M,) int16 and `outcomes` (M,) int8 hold the detections of all images
+        in order; an outcome is `RIGHT`, `WRONG` or `IGNORED`.
         """
         pairs = list(zip(self._found, self._annotated, strict=True))
         matched = [_outcomes(found, annotated) for found, annotated in pairs]
         objects = [annotated.labels[~annotated.crowd] for annotated in self._annotated]
         counts = [labels.bincount(minlength=self._num_classes) for labels in objects]
         num_objects = torch.stack(counts).short()
-        counted = [
-            outcomes[(found.scores >= self._min_score).numpy()]
-            for (found, _), outcomes in zip(pairs, matched, strict=True)
-        ]
-        num_found = torch.tensor([(outcomes == RIGHT).sum() for outcomes in counted]).int()
         boxes, scores, labels = (torch.cat(parts) for parts in zip(*self._found, strict=True))
         return {
             "num_detections": torch.tensor([len(found.scores) for found in self._found]).int(),
-            "num_missed": num_objects.sum(dim=1).int() - num_found,
-            "num_false": torch.tensor([(outcomes == WRONG).sum() for outcomes in counted]).int(),
             "num_objects": num_objects,
             "boxes": boxes,
             "scores": scores,
@@ -142,23 +130,8 @@ def _evaluate_reference(truth: dict[str, Any], results: Sequence[Mapping[str, An
 
 def _truth(annotated: Sequence[Annotated], *, num_classes: int) -> dict[str, Any]:
     """Return the annotations in COCO's format; images are numbered in order."""
-    names = ("image_id", "category_id", "bbox", "area", "iscrowd")
-    entries: list[dict[str, Any]] = []
-    for image, sample in enumerate(annotated):
-        bboxes = box_convert(sample.boxes, "xyxy", "xywh")
-        columns = (sample.labels, bboxes, sample.areas, sample.crowd.int())
-        for row in zip(*(column.tolist() for column in columns), strict=True):
-            # from 1: 0 means "no match" in the evaluator
-            entries.append({"id": len(entries) + 1, **dict(zip(names, (image, *row), strict=True))})
-    return {
-        "info": {},
-        "images": [
-            {"id": image, "width": sample.width_px, "height": sample.height_px}
-            for image, sample in enumerate(annotated)
-        ],
-        "categories": [{"id": label, "name": str(label)} for label in range(num_classes)],
-        "annotations": entries,
-    }
+    numbered = [replace(sample, key=number) for number, sample in enumerate(annotated)]
+    return coco_annotations(numbered, {label: str(label) for label in range(num_classes)})
 
 
 def _results(found: Sequence[Detections]) -> list[dict[str, Any]]:

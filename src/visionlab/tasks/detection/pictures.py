@@ -10,14 +10,20 @@ from torch import Tensor
 from visionlab.core.geometry import transform_boxes
 from visionlab.images.pictures import find, image_grid, save_png
 from visionlab.task import Batch, Split
+from visionlab.tasks.detection.metric import RIGHT, WRONG
 from visionlab.tasks.detection.records import Annotated, Detections
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 COLUMNS = 4
-TRUTH = {"edgecolor": "#0072b2", "linestyle": "--", "linewidth": 1.6}  # Okabe and Ito's blue
-FOUND = {"edgecolor": "#e69f00", "linestyle": "-", "linewidth": 1.2}  # and their orange
+_Style = dict[str, Any]
+TRUTH: _Style = {"edgecolor": "#0072b2", "linestyle": "--", "linewidth": 1.6}  # Okabe and Ito's
+CROWD: _Style = {**TRUTH, "linestyle": ":"}
+FOUND: _Style = {"edgecolor": "#e69f00", "linestyle": "-", "linewidth": 1.2}
+MAX_LABELLED = 40  # boxes of an image; with more, boxes are thin and without text
+_MAX_NAME, _MAX_CLASS = 44, 24  # characters
 
 
 def draw_detections(
@@ -41,37 +47,63 @@ def draw_detections(
         class_names: in the order of the labels.
         to_pixels: maps inputs (B, 3, H, W) to pixels in [0, 1].
         num_images: maximum number of images in each picture.
-        min_score: minimum score of detections that are drawn.
+        min_score: minimum score of detections that are drawn and counted.
+
+    Raises:
+        ValueError: `num_images` is below 1, or `min_score` outside [0, 1].
     """
     if num_images < 1:
         raise ValueError(f"task.draw.num_images must be >= 1, got {num_images}")
-    errors = samples["num_missed"] + samples["num_false"]
-    count = min(num_images, len(errors))
+    if not 0.0 <= min_score <= 1.0:
+        raise ValueError(f"task.draw.min_score must be in [0, 1], got {min_score}")
+    missed, false = count_errors(samples, min_score=min_score)
+    count = min(num_images, len(missed))
     pictures = {
-        "fixed": torch.linspace(0, len(errors) - 1, count).long().tolist(),
-        "worst": errors.argsort(descending=True, stable=True)[:count].tolist(),
+        "fixed": torch.linspace(0, len(missed) - 1, count).long().tolist(),
+        "worst": (missed + false).argsort(descending=True, stable=True)[:count].tolist(),
     }
     keys = samples["keys"].tolist()
     places: dict[int, list[Axes]] = {}
     figures = {}
     for name, rows in pictures.items():
-        figures[name], axes = image_grid(count, num_columns=COLUMNS, width_in=4.0, height_in=3.4)
+        figures[name], axes = image_grid(count, num_columns=COLUMNS, width_in=4.0, height_in=3.6)
         for axis, row in zip(axes, rows, strict=False):
             places.setdefault(keys[row], []).append(axis)
     ends = samples["num_detections"].cumsum(0).tolist()
     for batch, number in find(split, list(places), batch_size=8):
-        key = int(batch.keys[number])
-        row = keys.index(key)
+        row = keys.index(int(batch.keys[number]))
         found = slice(ends[row] - int(samples["num_detections"][row]), ends[row])
         chosen = samples["scores"][found] >= min_score
         detections = Detections(*(samples[part][found][chosen] for part in Detections._fields))
-        missed, false = int(samples["num_missed"][row]), int(samples["num_false"][row])
-        for axis in places[key]:
-            axis.set_title(f"{key}: {missed} missed, {false} false", fontsize=9)
+        name = batch.targets.annotated[number].name
+        title = f"{_end(name)}\n{missed[row]} missed, {false[row]} false"
+        for axis in places[keys[row]]:
+            axis.set_title(title, fontsize=9, parse_math=False)
             _draw(axis, batch, number, detections, class_names=class_names, to_pixels=to_pixels)
     folder.mkdir(parents=True, exist_ok=True)
     for name, figure in figures.items():
+        _legend(figure, min_score)
+        _keep_texts_inside(figure)
         save_png(figure, folder / f"{name}.png")
+
+
+def count_errors(samples: dict[str, Tensor], *, min_score: float) -> tuple[Tensor, Tensor]:
+    """Return how many objects of each image are missed and how many detections are false, (N,).
+
+    Detections count from a score of `min_score` on; `samples` are those of `AveragePrecision`.
+    """
+    num_images = len(samples["num_detections"])
+    images = torch.arange(num_images).repeat_interleave(samples["num_detections"])
+    is_counted = samples["scores"] >= min_score
+    right, false = (
+        images[is_counted & (samples["outcomes"] == outcome)].bincount(minlength=num_images)
+        for outcome in (RIGHT, WRONG)
+    )
+    return samples["num_objects"].sum(dim=1) - right, false
+
+
+def _end(name: str) -> str:
+    return name if len(name) <= _MAX_NAME else f"…{name[1 - _MAX_NAME :]}"
 
 
 def _draw(
@@ -91,14 +123,18 @@ def _draw(
     whole = torch.tensor([[0.0, 0.0, sample.width_px, sample.height_px]])
     ((_, _, right, bottom),) = _moved(whole, matrix)
     axis.set(xlim=(-0.5, right - 0.5), ylim=(bottom - 0.5, -0.5))  # without the canvas around it
+    names = [
+        name if len(name) <= _MAX_CLASS else f"{name[: _MAX_CLASS - 1]}…" for name in class_names
+    ]
+    is_labelled = len(sample.boxes) + len(found.boxes) <= MAX_LABELLED
+    draw = _labelled_box if is_labelled else _thin_box
     boxes = _moved(sample.boxes, matrix)
     rows = zip(boxes, sample.labels.tolist(), sample.crowd.tolist(), strict=True)
     for box, label, is_crowd in rows:
-        style = {**TRUTH, "linestyle": ":"} if is_crowd else TRUTH
-        _box(axis, box, class_names[label], style, va="top")
+        draw(axis, box, names[label], CROWD if is_crowd else TRUTH, va="top")
     boxes = _moved(found.boxes, matrix)
     for box, score, label in zip(boxes, found.scores.tolist(), found.labels.tolist(), strict=True):
-        _box(axis, box, f"{class_names[label]} {score:.2f}", FOUND, va="bottom")
+        draw(axis, box, f"{names[label]} {score:.2f}", FOUND, va="bottom")
 
 
 def _moved(boxes: Tensor, matrix: Tensor) -> list[list[float]]:
@@ -107,12 +143,22 @@ def _moved(boxes: Tensor, matrix: Tensor) -> list[list[float]]:
     return moved
 
 
-def _box(axis: "Axes", box: Sequence[float], text: str, style: dict[str, Any], *, va: str) -> None:
-    """Draw a box with a text under it (`top`), or over it (`bottom`)."""
+def _thin_box(axis: "Axes", box: Sequence[float], text: str, style: _Style, *, va: str) -> None:
+    """Draw a box without its text, annotated ones on top."""
     from matplotlib.patches import Rectangle
 
     x1, y1, x2, y2 = box
     # imshow puts the centre of the first pixel at 0; our coordinates have its corner there
+    place = (x1 - 0.5, y1 - 0.5)
+    thin = {**style, "linewidth": style["linewidth"] / 2, "zorder": 3 if va == "top" else 2}
+    axis.add_patch(Rectangle(place, x2 - x1, y2 - y1, fill=False, **thin))
+
+
+def _labelled_box(axis: "Axes", box: Sequence[float], text: str, style: _Style, *, va: str) -> None:
+    """Draw a box with a text under it (`top`), or over it (`bottom`)."""
+    from matplotlib.patches import Rectangle
+
+    x1, y1, x2, y2 = box
     axis.add_patch(Rectangle((x1 - 0.5, y1 - 0.5), x2 - x1, y2 - y1, fill=False, **style))
     axis.text(
         x1,
@@ -125,3 +171,38 @@ def _box(axis: "Axes", box: Sequence[float], text: str, style: dict[str, Any], *
         parse_math=False,
         bbox={"facecolor": style["edgecolor"], "edgecolor": "none", "pad": 0.6, "alpha": 0.85},
     )
+
+
+def _legend(figure: "Figure", min_score: float) -> None:
+    from matplotlib.patches import Patch
+
+    styles: dict[str, _Style] = {
+        "annotated": TRUTH,
+        "annotated crowd or difficult": CROWD,
+        f"detected, score >= {min_score:g}": FOUND,
+    }
+    handles = [Patch(fill=False, label=label, **style) for label, style in styles.items()]
+    figure.legend(
+        handles=handles,
+        loc="outside lower center",
+        ncols=len(handles),
+        title=f"class names are left out in images with more than {MAX_LABELLED} boxes",
+        title_fontsize=8,
+        fontsize=9,
+        frameon=False,
+    )
+
+
+def _keep_texts_inside(figure: "Figure") -> None:
+    """Move texts that a border of their image would cut."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # the places are final
+    for axis in figure.axes:
+        frame, to_data = axis.get_window_extent(), axis.transData.inverted()
+        for text in axis.texts:
+            box = text.get_window_extent()
+            right = max(min(frame.x1 - box.x1, 0.0), frame.x0 - box.x0)
+            up = max(min(frame.y1 - box.y1, 0.0), frame.y0 - box.y0)
+            x, y = axis.transData.transform(text.get_position())
+            x, y = to_data.transform((x + right, y + up))
+            text.set_position((x, y))

@@ -16,6 +16,7 @@ class Annotated:
 
     Attributes:
         key: a stable id, the same in every run and split.
+        name: the file below the folder of the data set or of its images, for people.
         image: its file, or its pixels, (3, H, W) uint8.
         width_px: of the original image.
         height_px: likewise.
@@ -27,6 +28,7 @@ class Annotated:
     """
 
     key: int
+    name: str
     image: Path | Tensor
     width_px: int
     height_px: int

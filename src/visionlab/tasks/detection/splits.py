@@ -1,6 +1,7 @@
 """Splits of annotated images: one matrix per image moves pixels and boxes."""
 
 import functools
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from visionlab.task import Batch, Data
 from visionlab.tasks.detection.augment import BoxAugment, keep_visible
 from visionlab.tasks.detection.records import Annotated, BoxTargets
 
+_MAX_CPU_PX = 512  # long side from which training on a CPU is advised against
+_log = logging.getLogger(__name__)
 PAD_MULTIPLE_PX = 32  # the stride of a backbone's last stage
 
 
@@ -41,7 +44,8 @@ class DetectionFiles(DetectionDataset):
 
     Attributes:
         root: the folder of the data set.
-        drop_invalid: drop invalid boxes with a warning; otherwise the first one ends the run.
+        drop_invalid: drop invalid images and boxes with a warning; otherwise the first one ends the
+            run.
         num_workers: decoding processes for each split.
         val: share of the training images held out for validation, if there is no `val` part.
     """
@@ -58,6 +62,7 @@ def from_annotations(
     class_names: Sequence[str],
     class_ids: Sequence[int],
     num_workers: int,
+    read_counts: Mapping[str, Mapping[str, int]],
     dataset: DetectionDataset,
     augmentation: BoxAugment,
     seed: int,
@@ -66,13 +71,21 @@ def from_annotations(
     """Return the splits of annotated images: `train` and, if there are any, `val` and `test`.
 
     There is one class name per label, and one id, that in the data set's own files. Each split is
-    decoded by `num_workers` processes. The seed is that of order and augmentation.
+    decoded by `num_workers` processes. `read_counts` are those of `Data`. The seed is that of order
+    and augmentation.
 
     Raises:
         ValueError: the augmentation is not one for boxes, or a number is out of range.
     """
     if not isinstance(augmentation, BoxAugment):
         raise ValueError(f"augment must be one for boxes, got {type(augmentation).__name__}")
+    if device.type == "cpu" and dataset.resize.long_px > _MAX_CPU_PX:
+        _log.info(
+            "inputs of up to %d px take long on a CPU; for small data try model=retinanet_small "
+            "dataset.resize.short_px=240 dataset.resize.long_px=320 hparams.epochs=60 "
+            "averaged.decay=0.995",
+            dataset.resize.long_px,
+        )
     normalisation = normalisation_tensor(dataset, num_channels=3).to(device)
     make = functools.partial(
         box_split, resize=dataset.resize, normalisation=normalisation, num_workers=num_workers
@@ -94,6 +107,7 @@ def from_annotations(
         },
         to_pixels=functools.partial(to_pixels, normalisation=normalisation),
         unreadable=[],
+        read_counts=read_counts,
     )
 
 

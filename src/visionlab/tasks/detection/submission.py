@@ -9,22 +9,24 @@ from torch import Tensor
 from torchvision.ops import box_convert
 
 from visionlab.files import atomic as storage
-from visionlab.task import Split
-from visionlab.tasks.detection.records import Detections
+from visionlab.images.splits import ImageSplit
+from visionlab.tasks.detection.records import Annotated, Detections
 
 
 def write_results(
     folder: Path,
     split_label: str,
     samples: Mapping[str, Tensor],
-    split: Split,
+    split: ImageSplit[Any],
     *,
-    class_ids: Sequence[int],
+    categories: Mapping[int, str],
 ) -> Path:
     """Write detections as `<split_label>_bbox_results.json`, atomically, and return the file.
 
-    Without detections, it holds an empty list. Numbers keep the precision of float32: x + width,
-    rounded to it, is x2.
+    `<split_label>_annotations.json` beside it has file names, sizes and boxes of the images under
+    the ids of the results, in COCO's format, as pycocotools needs them. Without detections, the
+    results are an empty list. Numbers keep the precision of float32: x + width, rounded to it, is
+    x2.
 
     Args:
         folder: the folder of the file; created if missing.
@@ -32,8 +34,8 @@ def write_results(
         samples: `keys` (N,) and `num_detections` (N,) integers of the images; of all detections
             (M,), image after image, `boxes` (M, 4) float32 as x1, y1, x2, y2 in pixels of the
             original image, `scores` (M,) float32 and `labels` (M,) integers.
-        split: not used.
-        class_ids: category ids, one per label.
+        split: the images; its `samples` are `Annotated`.
+        categories: names by id, one per label.
 
     Raises:
         ValueError: the lengths do not match, a label is unknown, or a number is not finite.
@@ -45,17 +47,50 @@ def write_results(
     if not int(counts.sum()) == len(boxes) == len(scores) == len(labels):
         lengths = f"{len(boxes)} boxes, {len(scores)} scores, {len(labels)} labels"
         raise ValueError(f"{path} must get {counts.sum()} detections as counted, got {lengths}")
-    unknown = labels[(labels < 0) | (labels >= len(class_ids))]
+    ids = list(categories)
+    unknown = labels[(labels < 0) | (labels >= len(ids))]
     if len(unknown):
-        raise ValueError(f"labels must be in [0, {len(class_ids)}), got {unknown[0]}")
+        raise ValueError(f"labels must be in [0, {len(ids)}), got {unknown[0]}")
     if not (boxes.isfinite().all() and scores.isfinite().all()):
         raise ValueError(f"{path} must get finite boxes and scores, got others")
     images = samples["keys"].cpu().repeat_interleave(counts)
-    categories = [class_ids[label] for label in labels.tolist()]
-    entries = coco_results(images.tolist(), categories, boxes, scores)
+    found = [ids[label] for label in labels.tolist()]
+    entries = coco_results(images.tolist(), found, boxes, scores)
     folder.mkdir(parents=True, exist_ok=True)
+    truth = coco_annotations(split.samples, categories)
+    storage.write_text(folder / f"{split_label}_annotations.json", json.dumps(truth) + "\n")
     storage.write_text(path, json.dumps(entries) + "\n")
     return path
+
+
+def coco_annotations(samples: Sequence[Annotated], categories: Mapping[int, str]) -> dict[str, Any]:
+    """Return images, their boxes and the categories, names by id, in COCO's format."""
+    ids, annotations = list(categories), list[dict[str, Any]]()
+    for sample in samples:
+        bboxes = box_convert(sample.boxes, "xyxy", "xywh").tolist()
+        columns = (sample.labels.tolist(), bboxes, sample.areas.tolist(), sample.crowd.tolist())
+        for label, bbox, area, is_crowd in zip(*columns, strict=True):
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": sample.key,
+                    "category_id": ids[label],
+                    "bbox": bbox,
+                    "area": area,
+                    "iscrowd": int(is_crowd),
+                }
+            )
+    images = [
+        {
+            "id": sample.key,
+            "file_name": sample.name,
+            "width": sample.width_px,
+            "height": sample.height_px,
+        }
+        for sample in samples
+    ]
+    named = [{"id": number, "name": name} for number, name in categories.items()]
+    return {"info": {}, "images": images, "annotations": annotations, "categories": named}
 
 
 def coco_results(

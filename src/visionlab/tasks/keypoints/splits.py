@@ -1,6 +1,7 @@
 """Splits of images with points: one matrix per image moves pixels and points."""
 
 import functools
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,8 @@ from visionlab.tasks.keypoints.augment import PointAugment
 from visionlab.tasks.keypoints.datasets.name_holdout import NameHoldout
 from visionlab.tasks.keypoints.records import KeypointSamples, PointTargets
 
+_MAX_CPU_PX = 160  # side from which training on a CPU is advised against
+_log = logging.getLogger(__name__)
 _NUM_FOR_MEAN = 256  # images from which the mean points are computed
 
 
@@ -77,13 +80,15 @@ def from_points(
     point_names: Sequence[str],
     dataset: KeypointDataset,
     reading: Reading,
+    read_counts: Mapping[str, Mapping[str, int]],
     augmentation: PointAugment,
     seed: int,
     device: torch.device,
 ) -> Data:
     """Return the splits of images with points: `train` and, if there are any, `val` and `test`.
 
-    There is one name per point. The seed is that of order and augmentation.
+    There is one name per point. `read_counts` are those of `Data`. The seed is that of order and
+    augmentation.
 
     Raises:
         ValueError: a number is out of range, `mirror` is not its own inverse or is missing though
@@ -99,6 +104,12 @@ def from_points(
     if size_px < 1:
         raise ValueError(f"dataset.size_px must be >= 1, got {size_px}")
     _check_blur(augmentation, size_px=size_px)
+    if device.type == "cpu" and size_px > _MAX_CPU_PX:
+        _log.info(
+            "inputs of %d px take long on a CPU; for small data try model=keypoints_small "
+            "dataset.size_px=64 hparams.epochs=60",
+            size_px,
+        )
     make = functools.partial(
         point_split, size_px=size_px, normalisation=normalisation, mirror=mirror
     )
@@ -136,6 +147,7 @@ def from_points(
         class_counts={},
         to_pixels=functools.partial(to_pixels, normalisation=normalisation),
         unreadable=unreadable,
+        read_counts=read_counts,
     )
 
 

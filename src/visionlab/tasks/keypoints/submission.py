@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -27,12 +27,12 @@ class PointsSubmission:
     """Writer of points in the contest's CSV format.
 
     Attributes:
-        class_ids: one per point, K of them.
+        categories: the names of the K points by number.
         rounding: `nearest` (half to even), or `truncated` towards 0, which is half a pixel off on
             average.
     """
 
-    class_ids: Sequence[int]
+    categories: Mapping[int, str]
     rounding: Rounding
 
     def __post_init__(self) -> None:
@@ -60,7 +60,7 @@ class PointsSubmission:
         """
         path = folder / f"{split_name}_submission.csv"
         points = samples["points"].cpu().numpy()
-        shape = (len(samples["keys"]), len(self.class_ids), 2)
+        shape = (len(samples["keys"]), len(self.categories), 2)
         if points.shape != shape:
             raise ValueError(f"{path} must get points of shape {shape}, got {points.shape}")
         rows = _rows(samples["keys"], split.samples.keys, path)

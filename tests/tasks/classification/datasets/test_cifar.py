@@ -155,6 +155,14 @@ def test_class_names_may_be_byte_strings(tmp_path: Path) -> None:
     assert list(read(tmp_path).class_names) == ["cat"] * 10
 
 
+def test_keys_may_be_byte_strings(tmp_path: Path) -> None:
+    folder = write_cifar10(tmp_path)
+    labels = {b"labels": [3], b"data": np.full((1, 3072), 7, dtype=np.uint8)}
+    write_newest_pickle(folder / "test_batch", labels)
+    write_newest_pickle(folder / "batches.meta", {b"label_names": [b"cat"] * 10})
+    assert ordered(whole(read(tmp_path), "test"))[1].tolist() == [3]
+
+
 def test_other_copies_are_refused_unless_told_otherwise(tmp_path: Path) -> None:
     write_cifar10(tmp_path)
     message = "batches.meta must be the official file with md5 5ff9c542.*set dataset.verify=false"

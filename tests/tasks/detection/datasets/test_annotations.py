@@ -10,14 +10,17 @@ import pytest
 import torch
 from box_files import SIZE, common, read, voc_object, voc_xml, write, write_coco, write_image
 
+from visionlab.files.data_paths import existing
 from visionlab.images.holdout import Holdout
-from visionlab.images.parts import configured, existing
-from visionlab.images.paths import by_stem, header_size, path_key, require_files
-from visionlab.tasks.detection.datasets.annotations import RawBox, RawImage, annotate, with_val
+from visionlab.images.parts import configured
+from visionlab.images.paths import by_stem, header_size, missing_files, path_key
+from visionlab.tasks.detection.datasets.annotations import Wording, annotate, with_val
 from visionlab.tasks.detection.datasets.boxes_csv import BoxesCsv
 from visionlab.tasks.detection.datasets.coco import Coco
 from visionlab.tasks.detection.datasets.numbered_yaml import NumberedYaml
+from visionlab.tasks.detection.datasets.raw_boxes import RawBox, RawImage
 from visionlab.tasks.detection.datasets.voc import Voc
+from visionlab.tasks.detection.datasets.yolo import Yolo
 from visionlab.tasks.detection.records import Annotated
 
 # partly outside on each side, touching the border, not a whole number of pixels
@@ -33,18 +36,33 @@ def raw(*corners: tuple[float, ...], key: int = 1, **changes: Any) -> RawImage:
         RawBox(number, "cat", each, **changes)  # type: ignore[arg-type]
         for number, each in enumerate(corners, start=1)
     ]
-    return RawImage(key, Path(f"{key}.png"), SIZE, Path(f"{key}.xml"), boxes)
+    path = Path(f"{key}.png")
+    return RawImage(key, path.name, path, SIZE, Path(f"{key}.xml"), boxes)
 
 
-def records(*images: RawImage, drop_invalid: bool = False) -> list[Annotated]:
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cwd").mkdir()
+    monkeypatch.chdir(tmp_path / "cwd")
+
+
+def checked(
+    *images: RawImage, drop_invalid: bool = False
+) -> tuple[list[Annotated], dict[str, int]]:
     return annotate(
         images,
         part=Path("part.txt"),
         labels={"dog": 0, "cat": 1},
-        known="a class of train",
-        noun="object",
+        wording=Wording("a class of train", "object", "other numbers?"),
         drop_invalid=drop_invalid,
     )
+
+
+def records(*images: RawImage, drop_invalid: bool = False) -> list[Annotated]:
+    for image in images:
+        assert image.path is not None
+        write_image(image.path)
+    return checked(*images, drop_invalid=drop_invalid)[0]
 
 
 def test_a_record_is_what_was_annotated() -> None:
@@ -100,7 +118,7 @@ def test_an_invalid_box_is_refused(corners: tuple[float, ...], rule: str, got: s
 
 def test_all_invalid_boxes_of_a_part_are_counted() -> None:
     images = [raw((0, 0, 1, 1)), raw((3, 3, 3, 4), (1, 1, 2, 2), key=7), raw((0, 0, 0, 0), key=8)]
-    message = r"^7.xml: object 1 .* in 20x10 px, and 1 more such boxes in part.txt; dataset.drop"
+    message = r"^7.xml: object 1 .* in 20x10 px, and 1 more invalid .*; other numbers.; "
     with pytest.raises(ValueError, match=message):
         records(*images)
 
@@ -112,8 +130,8 @@ def test_invalid_boxes_are_dropped_with_one_warning(caplog: pytest.LogCaptureFix
     assert [sample.boxes.tolist() for sample in found] == [[[0, 0, 1, 1]], [[1, 1, 2, 2]], []]
     (record,) = caplog.records
     assert record.getMessage() == (
-        "dropped 2 invalid boxes of part.txt, the first: 7.xml: object 1 must have a width and a "
-        "height above 0, got x1, y1, x2, y2 = 3, 3, 3, 4 in 20x10 px"
+        "dropped 2 invalid images or boxes of part.txt, the first: 7.xml: object 1 must have a "
+        "width and a height above 0, got x1, y1, x2, y2 = 3, 3, 3, 4 in 20x10 px; other numbers?"
     )
 
 
@@ -123,7 +141,7 @@ def test_valid_boxes_are_no_warning(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_an_unknown_class_is_refused() -> None:
-    image = RawImage(1, Path("1.png"), SIZE, Path("1.xml"), [RawBox(4, "emu", (0, 0, 1, 1))])
+    image = raw()._replace(boxes=[RawBox(4, "emu", (0, 0, 1, 1))])
     with pytest.raises(
         ValueError, match=r"^1.xml: object 4 must be of a class of train, got 'emu'"
     ):
@@ -194,18 +212,14 @@ def test_a_missing_file_of_a_split_is_named(tmp_path: Path, split: str, hint: st
         existing(path, setting="splits", split=split)
 
 
-def test_missing_images_are_counted_and_the_first_is_named(tmp_path: Path) -> None:
+def test_files_that_are_missing(tmp_path: Path) -> None:
     there, nested = (
         write_image(tmp_path / "a" / "1.png"),
         write_image(tmp_path / "b" / "c" / "1.png"),
     )
-    require_files([there, nested, tmp_path / "a" / ".." / "b" / "c" / "1.png"], source=tmp_path)
+    assert missing_files([there, nested, tmp_path / "a" / ".." / "b" / "c" / "1.png"]) == []
     missing = [tmp_path / "a" / "2.png", tmp_path / "nowhere" / "1.png", tmp_path / "b" / "1.png"]
-    message = f"^{tmp_path} names files that must exist, looked for {missing[0]} and 2 more$"
-    with pytest.raises(FileNotFoundError, match=message):
-        require_files([there, *missing], source=tmp_path)
-    with pytest.raises(FileNotFoundError, match=f"looked for {missing[0]}$"):
-        require_files([there, missing[0]], source=tmp_path)
+    assert missing_files([there, *missing]) == missing
 
 
 def test_files_by_stem(tmp_path: Path) -> None:
@@ -227,7 +241,7 @@ def test_the_size_is_read_from_the_header(tmp_path: Path) -> None:
 
 def test_a_key_follows_from_the_path() -> None:
     digest = hashlib.blake2b(b"a/b.png", digest_size=8).digest()
-    assert path_key(Path("a/b.png")) == int.from_bytes(digest, "big") >> 1 < 2**63
+    assert path_key(Path("a/b.png")) == int.from_bytes(digest, "big") >> 11 < 2**53
 
 
 def coco(root: Path) -> Coco:
@@ -250,7 +264,8 @@ def voc(root: Path) -> Voc:
         write_image(root / "JPEGImages" / f"{image}.jpg")
     write(root / "ImageSets" / "Main" / "train.txt", "1\n2\n3\n")
     settings = {"splits": {"train": "train"}, "difficult": "crowd", "one_based": True}
-    return Voc(**common(root, val=0.0) | settings)
+    folders = {"annotations": "Annotations", "images": "JPEGImages"}
+    return Voc(**common(root, val=0.0) | settings | folders)
 
 
 def numbered_yaml(root: Path) -> NumberedYaml:
@@ -270,13 +285,26 @@ def boxes_csv(root: Path) -> BoxesCsv:
     write(root / "train.csv", "\n".join(lines))
     write(root / "classes.csv", "dog,1\ncat,0\n")
     settings = {"annotations": {"train": "train.csv"}, "classes": "classes.csv"}
-    return BoxesCsv(**common(root, val=0.0) | settings)
+    columns = {"images": ".", "columns": {}, "box": "xyxy"}
+    return BoxesCsv(**common(root, val=0.0) | settings | columns)
+
+
+def yolo(root: Path) -> Yolo:
+    write(root / "data.yaml", "train: images\nnames: [cat, dog]\n")
+    for image, boxes in BOXES.items():
+        lines = []
+        for name, (x1, y1, x2, y2) in boxes:
+            sides = ((x1 + x2) / 40, (y1 + y2) / 20, (x2 - x1) / 20, (y2 - y1) / 10)
+            lines.append(f"{('cat', 'dog').index(name)} {' '.join(map(repr, sides))}")
+        write(root / "labels" / f"{image}.txt", "\n".join(lines))
+        write_image(root / "images" / f"{image}.png")
+    return Yolo(**common(root, val=0.0), file="data.yaml", splits={"train": "train"})
 
 
 @pytest.mark.parametrize(
     ("make", "class_ids"),
-    [(coco, [3, 7]), (voc, [1, 2]), (numbered_yaml, [0, 1]), (boxes_csv, [0, 1])],
-    ids=["coco", "voc", "numbered_yaml", "boxes_csv"],
+    [(coco, [3, 7]), (voc, [1, 2]), (numbered_yaml, [0, 1]), (boxes_csv, [0, 1]), (yolo, [0, 1])],
+    ids=["coco", "voc", "numbered_yaml", "boxes_csv", "yolo"],
 )
 def test_one_set_of_boxes_is_the_same_in_every_format(
     tmp_path: Path, make: Any, class_ids: list[int]
@@ -288,14 +316,14 @@ def test_one_set_of_boxes_is_the_same_in_every_format(
     for sample, boxes in zip(found.parts["train"], BOXES.values(), strict=True):
         assert isinstance(sample.image, Path)
         assert header_size(sample.image) == (sample.width_px, sample.height_px) == SIZE
-        assert sample.boxes.tolist() == [list(box) for _, box in boxes]
+        assert sample.boxes.tolist() == [pytest.approx(box, abs=1e-12) for _, box in boxes]
         assert sample.labels.tolist() == [("cat", "dog").index(name) for name, _ in boxes]
         assert sample.crowd.tolist() == [False] * len(boxes)
         areas = [(x2 - x1) * (y2 - y1) for _, (x1, y1, x2, y2) in boxes]
-        assert sample.areas.tolist() == areas
+        assert sample.areas.tolist() == pytest.approx(areas, rel=1e-12)
 
 
-@pytest.mark.parametrize("make", [coco, voc, numbered_yaml, boxes_csv])
+@pytest.mark.parametrize("make", [coco, voc, numbered_yaml, boxes_csv, yolo])
 def test_a_missing_root_is_named(tmp_path: Path, make: Any) -> None:
     recipe = make(tmp_path)
     nowhere = type(recipe)(**vars(recipe) | {"root": str(tmp_path / "nowhere")})

@@ -7,8 +7,9 @@ import pytest
 import torch
 from box_files import AUGMENTATION, SIZE, common, read, rows, write, write_coco, write_image
 
-from visionlab.tasks.detection.datasets.annotations import annotate, upright
+from visionlab.tasks.detection.datasets.annotations import Wording, annotate
 from visionlab.tasks.detection.datasets.coco import Coco, read_coco
+from visionlab.tasks.detection.datasets.raw_boxes import RawImage
 from visionlab.tasks.detection.records import Annotated
 
 NAMES = {9: "dog", 4: "cat"}
@@ -36,15 +37,18 @@ def part(
     path = write_coco(root / "a.json", boxes, **{"names": NAMES} | changes)
     for number in boxes:
         write_image(root / f"{number}.png")
-    images, names = read_coco(path, root, annotations_optional=optional)
+    images, _ = read_coco(path, root, annotations_optional=optional)
+    return checked(images, path)
+
+
+def checked(images: list[RawImage], path: Path) -> list[Annotated]:
     return annotate(
-        upright(images, part=path),
+        images,
         part=path,
-        labels={name: label for label, name in enumerate(names.values())},
-        known="a category of the file",
-        noun="annotation",
+        labels={"cat": 0, "dog": 1},
+        wording=Wording("a category of the file", "annotation", "corners?"),
         drop_invalid=False,
-    )
+    )[0]
 
 
 def annotation(**changes: Any) -> list[dict[str, Any]]:
@@ -95,6 +99,7 @@ def test_a_size_that_is_not_in_the_file_is_read_from_the_image(tmp_path: Path) -
     (sample,) = part(tmp_path, images=[{"id": 1, "file_name": "1.png"}])
     assert (sample.width_px, sample.height_px) == SIZE
     (sample,) = part(tmp_path, images=image(width=20.0, height=10))
+    assert (sample.width_px, sample.height_px) == SIZE
     assert type(sample.width_px) is int
 
 
@@ -146,12 +151,12 @@ def test_a_test_part_may_lack_annotations(tmp_path: Path) -> None:
         ),
         (
             {"annotations": annotation(bbox=[1, 2, 3])},
-            ": annotations[0].bbox must be 4 numbers x, y, width, height, got [1, 2, 3]",
+            ": annotations[0].bbox must be 4 numbers x, y, width, height, or empty, got ",
         ),
         ({"annotations": annotation(bbox=[1, 2, 3, "4"])}, "got [1, 2, 3, '4']"),
         ({"annotations": annotation(bbox=[1, 2, 3, True])}, "got [1, 2, 3, True]"),
         ({"annotations": annotation(bbox=[1, 2, 3, 10**400])}, "must be 4 numbers"),
-        ({"annotations": annotation(bbox=None)}, "must be 4 numbers x, y, width, height, got None"),
+        ({"annotations": annotation(bbox=None)}, "annotation 5 must have a box, got none"),
         ({"annotations": annotation(area=-1)}, ".area must be a finite number >= 0, got -1"),
         ({"annotations": annotation(area=float("nan"))}, ".area must be a finite number >= 0"),
         ({"annotations": annotation(iscrowd=2)}, ".iscrowd must be 0 or 1, got 2"),
@@ -185,9 +190,10 @@ def test_a_file_that_is_no_json_object_is_named(tmp_path: Path, text: str) -> No
 def test_missing_images_are_named(tmp_path: Path) -> None:
     path = write_coco(tmp_path / "a.json", {1: [], 2: [], 3: []}, names=NAMES)
     write_image(tmp_path / "1.png")
-    message = f"^{path} names files that must exist, looked for {tmp_path / '2.png'} and 1 more$"
+    message = f"^{path} names files that must exist, looked for {tmp_path / '2.png'}, and 1 more "
+    images, _ = read_coco(path, tmp_path, annotations_optional=False)
     with pytest.raises(FileNotFoundError, match=message):
-        read_coco(path, tmp_path, annotations_optional=False)
+        checked(images, path)
 
 
 def test_the_recipe_reads_every_split(tmp_path: Path) -> None:
@@ -262,7 +268,7 @@ def test_invalid_boxes_are_dropped_on_demand(
     write_split(tmp_path, "train", 1, annotations=bad)
     found = read(make(tmp_path, drop_invalid=True))
     assert rows(found.parts["train"][0]) == [(0, [1, 2, 4, 6])]
-    assert "dropped 1 invalid boxes of" in caplog.text
+    assert "dropped 1 invalid images or boxes of" in caplog.text
     assert json.loads((tmp_path / "train.json").read_text())["annotations"] == bad
 
 

@@ -87,8 +87,8 @@ def test_yaml_as_people_write_it(tmp_path: Path) -> None:
     [
         ("a: [", " must be YAML, got while parsing"),
         ("a: !!python/name:os.system", " must be YAML, got could not determine a constructor"),
-        ("", " must have bboxes and labels, got None"),
-        ("[1, 2]", " must have bboxes and labels, got [1, 2]"),
+        ("", " must be a YAML mapping, got None"),
+        ("[1, 2]", " must be a YAML mapping, got [1, 2]"),
         ("{labels: []}", " must have bboxes, got labels"),
         ("{bboxes: []}", " must have labels, got bboxes"),
         ("{bboxes: 3, labels: []}", ": bboxes must be a list, got 3"),
@@ -116,12 +116,12 @@ def test_images_and_labels_must_be_pairs(tmp_path: Path) -> None:
     write_split(tmp_path, "train", {1: [DOG], 2: [], 3: []})
     split = tmp_path / "train"
     (split / "labels" / "2.yml").unlink()
-    message = f"^{split}/images names files that must exist, looked for {split}/labels/2.yml$"
+    message = f"^{split} names files that must exist, looked for {split}/labels/2.yml;"
     with pytest.raises(FileNotFoundError, match=message):
         read(make(tmp_path))
     (split / "images" / "2.JPEG").unlink()
     (split / "images" / "3.JPEG").unlink()
-    message = f"^{split}/labels names files that must exist, looked for {split}/images/3.JPEG$"
+    message = f"^{split}/labels/3.yml names files .*, looked for {split}/images/3.JPEG;"
     with pytest.raises(FileNotFoundError, match=message):
         read(make(tmp_path))
 

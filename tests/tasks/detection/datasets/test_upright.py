@@ -13,8 +13,10 @@ from box_files import common, read, voc_object, voc_xml, write
 from PIL import Image
 
 from visionlab.images.decoding import Images
+from visionlab.tasks.detection.datasets.boxes_csv import BoxesCsv
 from visionlab.tasks.detection.datasets.coco import Coco
 from visionlab.tasks.detection.datasets.voc import Voc
+from visionlab.tasks.detection.datasets.yolo import Yolo
 from visionlab.tasks.detection.records import Annotated
 
 STORED = (12, 8)  # width and height
@@ -59,8 +61,23 @@ def voc(root: Path, box: list[float], size: tuple[int, int] | None) -> Any:
     xml = voc_xml([voc_object("white", tuple(box))], size=size)
     write(root / "Annotations" / "1.xml", xml)
     write(root / "ImageSets" / "Main" / "train.txt", "1\n")
-    settings = {"splits": {"train": "train"}, "difficult": "crowd", "one_based": False}
+    settings = {
+        "splits": {"train": "train"},
+        "annotations": "Annotations",
+        "images": "JPEGImages",
+        "difficult": "crowd",
+        "one_based": False,
+    }
     return Voc(**common(root, val=0.0) | settings)
+
+
+def boxes_csv(root: Path, box: list[float], size: tuple[int, int] | None) -> Any:
+    header, sides = ("", "") if size is None else (",width,height", f",{size[0]},{size[1]}")
+    corners = ",".join(map(str, box))
+    lines = [f"filename,xmin,ymin,xmax,ymax,class{header}", f"1.png,{corners},white{sides}"]
+    write(root / "train.csv", "\n".join(lines))
+    settings = {"annotations": {"train": "train.csv"}, "classes": None, "images": "JPEGImages"}
+    return BoxesCsv(**common(root, val=0.0) | settings | {"columns": {}, "box": "xyxy"})
 
 
 def only(recipe: Any) -> Annotated:
@@ -68,7 +85,7 @@ def only(recipe: Any) -> Annotated:
     return sample
 
 
-@pytest.mark.parametrize("make", [coco, voc])
+@pytest.mark.parametrize("make", [coco, voc, boxes_csv])
 @pytest.mark.parametrize("annotated", ["upright", "stored", "unsized"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_box_is_where_the_picture_shows_it(
@@ -91,15 +108,29 @@ def test_a_box_is_where_the_picture_shows_it(
     assert ("EXIF" in caplog.text) == is_stored
 
 
-@pytest.mark.parametrize("make", [coco, voc])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_shares_are_those_of_the_upright_image(tmp_path: Path, orientation: int) -> None:
+    seen = white_box(turned(tmp_path / "images" / "1.png", orientation))
+    width, height = STORED[::-1] if orientation >= 5 else STORED
+    x1, y1, x2, y2 = seen
+    shares = ((x1 + x2) / 2 / width, (y1 + y2) / 2 / height, (x2 - x1) / width, (y2 - y1) / height)
+    write(tmp_path / "labels" / "1.txt", f"0 {' '.join(map(str, shares))}")
+    write(tmp_path / "data.yaml", "train: images\nnames: [white]\n")
+    settings = {"file": "data.yaml", "splits": {"train": "train"}}
+    sample = only(Yolo(**common(tmp_path, val=0.0) | settings))
+    assert (sample.width_px, sample.height_px) == (width, height)
+    assert sample.boxes[0].tolist() == pytest.approx(seen)
+
+
+@pytest.mark.parametrize("make", [coco, voc, boxes_csv])
 def test_another_size_is_refused_before_training(tmp_path: Path, make: Any) -> None:
     path = turned(tmp_path / "JPEGImages" / "1.png", 6)
-    message = r"must be 13x8 px as annotated, got 8x12 px \(EXIF orientation 6 of 12x8 px\)$"
+    message = r"must be 13x8 px as annotated, got 8x12 px \(EXIF orientation 6 of 12x8 px\); "
     with pytest.raises(ValueError, match=f"^{re.escape(str(path))} {message}"):
         read(make(tmp_path, [1.0, 1.0, 2.0, 2.0], (13, 8)))
 
 
-@pytest.mark.parametrize("make", [coco, voc])
+@pytest.mark.parametrize("make", [coco, voc, boxes_csv])
 def test_a_box_without_area_stays_invalid_when_turned(tmp_path: Path, make: Any) -> None:
     turned(tmp_path / "JPEGImages" / "1.png", 7)
     with pytest.raises(ValueError, match="must have a width and a height above 0"):

@@ -147,4 +147,5 @@ def _unpickle(path: Path, *, md5: str, verify: bool) -> dict[str, Any]:
         raise ValueError(f"{path} is not a batch of images, {error}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} must hold a dictionary, got {type(content).__name__}")
-    return content
+    # copies written by Python 3 may have keys of bytes
+    return {key.decode() if isinstance(key, bytes) else key: each for key, each in content.items()}

@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 
 from visionlab.core.checks import check_at_least
+from visionlab.files.data_paths import root_folder
 from visionlab.images.decoding import find_readable
 from visionlab.images.holdout import Holdout
-from visionlab.images.parts import root_folder
 from visionlab.task import Data
 from visionlab.tasks.classification.augment import Augment
 from visionlab.tasks.classification.datasets.class_folders import (

@@ -1,65 +1,47 @@
-"""Raw boxes from files, and their conversion into checked records.
+"""Conversion of raw boxes into checked records, for every reader of files."""
 
-Every reader of files yields `RawImage`s; `annotate` decides which boxes are valid.
-"""
-
-import functools
 import logging
-import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
 from visionlab.images.holdout import Holdout
-from visionlab.images.paths import image_header
 from visionlab.images.pixels import Header
 from visionlab.task import Data
 from visionlab.tasks.detection.augment import BoxAugment
-from visionlab.tasks.detection.datasets.orientation import upright_corners
+from visionlab.tasks.detection.datasets.faults import (
+    Fault,
+    box_fault,
+    image_faults,
+    report,
+    unlisted_fault,
+)
+from visionlab.tasks.detection.datasets.orientation import is_annotated_as_stored, upright_boxes
+from visionlab.tasks.detection.datasets.raw_boxes import RawBox, RawImage
 from visionlab.tasks.detection.records import Annotated
 from visionlab.tasks.detection.splits import DetectionFiles, from_annotations
 
-UNSIZED = (0, 0)  # of an image without an annotated size
 _log = logging.getLogger(__name__)
+_MANY = 0.1  # share of boxes outside of their images that suggests another format
+_Size = tuple[int, int]
 
 
-class RawBox(NamedTuple):
-    """A box as read from a file.
-
-    Attributes:
-        number: id, position or line in the file, for messages.
-        category: name of the class, or an unknown id.
-        corners: x1, y1, x2, y2 in pixels of the original image.
-        crowd: whether evaluation ignores the box, which is around many objects or difficult.
-        area: in square pixels, or None for that of the box.
-    """
-
-    number: int
-    category: int | str
-    corners: tuple[float, float, float, float]
-    crowd: bool = False
-    area: float | None = None
-
-
-class RawImage(NamedTuple):
-    """An image and its unchecked boxes.
+class Wording(NamedTuple):
+    """Words of a reader's messages.
 
     Attributes:
-        key: as in `Annotated`.
-        path: the image file.
-        size_px: width and height as annotated or `UNSIZED`; after `upright` those of the image.
-        source: the file with its boxes.
-        boxes: in the order of that file.
+        known: the categories, such as "a class of train".
+        noun: a box, such as "line".
+        mistake: the question to ask where many boxes lie outside of their images.
     """
 
-    key: int
-    path: Path
-    size_px: tuple[int, int]
-    source: Path
-    boxes: Sequence[RawBox]
+    known: str
+    noun: str
+    mistake: str
 
 
 def from_raw(
@@ -67,8 +49,7 @@ def from_raw(
     paths: Mapping[str, Path],
     *,
     classes: Mapping[str, int],
-    known: str,
-    noun: str,
+    wording: Wording,
     dataset: DetectionFiles,
     augmentation: BoxAugment,
     seed: int,
@@ -80,18 +61,22 @@ def from_raw(
     `annotate` and `from_annotations`. Raises as these and `with_val` do.
     """
     labels = {name: label for label, name in enumerate(classes)}
-    check = functools.partial(
-        annotate, labels=labels, known=known, noun=noun, drop_invalid=dataset.drop_invalid
-    )
-    samples = {
-        split: check(upright(images, part=paths[split]), part=paths[split])
-        for split, images in parts.items()
-    }
+    samples, counts = dict[str, list[Annotated]](), dict[str, dict[str, int]]()
+    for split, images in parts.items():
+        samples[split], counts[str(paths[split])] = annotate(
+            images,
+            part=paths[split],
+            labels=labels,
+            wording=wording,
+            drop_invalid=dataset.drop_invalid,
+        )
+    _warn_of_shared_images(samples)
     return from_annotations(
         with_val(samples, val=dataset.val, source=paths["train"]),
         class_names=list(classes),
         class_ids=list(classes.values()),
         num_workers=dataset.num_workers,
+        read_counts=counts,
         dataset=dataset,
         augmentation=augmentation,
         seed=seed,
@@ -104,105 +89,123 @@ def annotate(
     *,
     part: Path,
     labels: Mapping[str, int],
-    known: str,
-    noun: str,
+    wording: Wording,
     drop_invalid: bool,
-) -> list[Annotated]:
-    """Return the records of all images of a part, a file or folder.
+) -> tuple[list[Annotated], dict[str, int]]:
+    """Return the records of all images of a part, a file or folder, and counts by name.
 
-    A box partly outside of its image is kept as it is; one that is not finite, has no area or lies
-    completely outside is invalid, and either dropped with a warning or an error. Messages describe
-    the categories as `known`, such as "a class of train", and a box as `noun`, such as "line".
-
-    Raises:
-        ValueError: there is no image, a category is unknown, or a box is invalid.
-    """
-    if not images:
-        raise ValueError(f"{part} must list images, got none")
-    records, faults = [], list[str]()
-    for image in images:
-        valid = []
-        for box in image.boxes:
-            if box.category not in labels:
-                raise ValueError(
-                    f"{image.source}: {noun} {box.number} must be of {known}, got {box.category!r}"
-                )
-            if fault := _fault(box, image.size_px):
-                faults.append(f"{image.source}: {noun} {box.number} {fault}")
-            else:
-                valid.append(box)
-        records.append(_record(image, valid, labels))
-    if faults and not drop_invalid:
-        others = f", and {len(faults) - 1} more such boxes in {part}" if len(faults) > 1 else ""
-        raise ValueError(f"{faults[0]}{others}; dataset.drop_invalid=true drops them")
-    if faults:
-        _log.warning("dropped %d invalid boxes of %s, the first: %s", len(faults), part, faults[0])
-    return records
-
-
-def upright(images: Sequence[RawImage], *, part: Path) -> list[RawImage]:
-    """Return images with the size of the upright image, and boxes in its pixels.
+    An image is invalid if its file is absent or unreadable, has another size than annotated, or is
+    listed again. A box is invalid if its image is, or if it is empty, not finite, without area or
+    completely outside of its image. What is invalid ends the run, or is dropped with a warning. A
+    box partly outside and one that repeats another are kept as they are.
 
     Where EXIF's orientation swaps width and height, the annotated size says to which image the
     boxes belong: to the upright one, or to the pixels as stored; the latter are turned, with a
     warning. Otherwise boxes belong to the upright image.
 
     Raises:
-        ValueError: an image is of neither size, or its header cannot be read.
+        FileNotFoundError: an image is absent.
+        ValueError: there is no image, a category is unknown, or something else is invalid.
     """
-    with ThreadPoolExecutor(8) as pool:  # most of the time is spent waiting for files
-        headers = list(pool.map(image_header, [image.path for image in images]))
-    found, turned = [], list[Path]()
+    if not images:
+        raise ValueError(f"{part} must list images, got none")
+    headers, faults = image_faults(images, part=part)
+    _warn_of_turned(images, headers, part)
+    counts, records = Counter(images=0, boxes=0), list[Annotated]()
     for image, header in zip(images, headers, strict=True):
-        boxes = image.boxes
-        if image.size_px not in (UNSIZED, header.size_px):
-            if image.size_px != header.stored_px:
-                raise ValueError(_other_size(image, header))
-            boxes = [box._replace(corners=upright_corners(box.corners, header)) for box in boxes]
-            turned.append(image.path)
-        found.append(image._replace(size_px=header.size_px, boxes=boxes))
+        _check_categories(image, labels, wording)
+        if image.path is None:
+            faults += [unlisted_fault(box, image, wording.noun) for box in image.boxes or ()]
+        elif header is None:
+            counts["dropped boxes, of dropped images"] += len(image.boxes or ())
+        else:
+            boxes, found = _valid_boxes(image, header, noun=wording.noun)
+            faults += found
+            records.append(_record(image, image.path, header.size_px, boxes, labels))
+            counts["repeated boxes"] += len(boxes) - len({box[1:3] for box in boxes})
+            counts["boxes partly outside"] += sum(_is_outside(box, header.size_px) for box in boxes)
+    counts["images"] = len(records)
+    counts["boxes"] = sum(len(sample.boxes) for sample in records)
+    counts["images without boxes"] = sum(not len(sample.boxes) for sample in records)
+    counts.update(f"dropped {fault.kind}" for fault in faults)
+    _report(faults, counts, part=part, wording=wording, drop_invalid=drop_invalid)
+    if not records:
+        raise ValueError(f"{part} must have valid images, got {len(images)} invalid ones")
+    return records, {name: count for name, count in counts.items() if count}
+
+
+def _report(
+    faults: Sequence[Fault],
+    counts: Mapping[str, int],
+    *,
+    part: Path,
+    wording: Wording,
+    drop_invalid: bool,
+) -> None:
+    """Refuse or warn of what is invalid, and warn of what is odd."""
+    num_outside, num_boxes = counts["boxes partly outside"], counts["boxes"]
+    num_odd = num_outside + sum(fault.kind.startswith("boxes") for fault in faults)
+    is_usual = num_odd < max(2, _MANY * (num_boxes + len(faults)))
+    mistake = "" if is_usual else f"; {wording.mistake}"
+    report(faults, part=part, drop_invalid=drop_invalid, mistake=mistake)
+    if mistake and num_outside:
+        message = "%d of %d boxes of %s extend beyond their images%s"
+        _log.warning(message, num_outside, num_boxes, part, mistake)
+    if count := counts["repeated boxes"]:
+        _log.warning("%d boxes of %s repeat a box of the same image; they are kept", count, part)
+
+
+def _warn_of_turned(
+    images: Sequence[RawImage], headers: Sequence[Header | None], part: Path
+) -> None:
+    turned = [
+        image.path
+        for image, header in zip(images, headers, strict=True)
+        if header is not None and is_annotated_as_stored(image, header)
+    ]
     if turned:
         _log.warning(
             "%s: %d images are annotated with their size before EXIF's orientation; images and "
             "boxes were turned, the first: %s",
             *(part, len(turned), turned[0]),
         )
-    return found
 
 
-def _other_size(image: RawImage, header: Header) -> str:
-    annotated, got, stored = (
-        f"{width}x{height} px"
-        for width, height in (image.size_px, header.size_px, header.stored_px)
-    )
-    exif = f" (EXIF orientation {header.orientation} of {stored})" if got != stored else ""
-    return f"{image.path} must be {annotated} as annotated, got {got}{exif}"
+def _check_categories(image: RawImage, labels: Mapping[str, int], wording: Wording) -> None:
+    for box in image.boxes or ():
+        if box.category not in labels:
+            where = f"{image.source}: {wording.noun} {box.number}"
+            raise ValueError(f"{where} must be of {wording.known}, got {box.category!r}")
 
 
-def _fault(box: RawBox, size_px: tuple[int, int]) -> str:
-    """Return the rule that a box violates and the box, or an empty string."""
+def _valid_boxes(image: RawImage, header: Header, *, noun: str) -> tuple[list[RawBox], list[Fault]]:
+    valid, faults = list[RawBox](), list[Fault]()
+    for box in upright_boxes(image, header):
+        if fault := box_fault(box, image, header.size_px, noun=noun):
+            faults.append(fault)
+        else:
+            valid.append(box)
+    return valid, faults
+
+
+def _is_outside(box: RawBox, size_px: _Size) -> bool:
+    """Return whether a box extends beyond its image by more than a pixel, as rounding may."""
+    assert box.corners is not None
     x1, y1, x2, y2 = box.corners
-    width, height = size_px
-    if not all(map(math.isfinite, box.corners)):
-        rule = "must be finite"
-    elif x2 <= x1 or y2 <= y1:
-        rule = "must have a width and a height above 0"
-    elif x2 <= 0 or y2 <= 0 or x1 >= width or y1 >= height:
-        rule = "must overlap its image"
-    else:
-        return ""
-    got = ", ".join(f"{value:g}" for value in box.corners)
-    return f"{rule}, got x1, y1, x2, y2 = {got} in {width}x{height} px"
+    return min(x1, y1) < -1 or x2 > size_px[0] + 1 or y2 > size_px[1] + 1
 
 
-def _record(image: RawImage, boxes: Sequence[RawBox], labels: Mapping[str, int]) -> Annotated:
-    width_px, height_px = image.size_px
+def _record(
+    image: RawImage, path: Path, size_px: _Size, boxes: Sequence[RawBox], labels: Mapping[str, int]
+) -> Annotated:
+    corners = [box.corners for box in boxes]
     return Annotated(
         key=image.key,
-        image=image.path,
-        width_px=width_px,
-        height_px=height_px,
-        boxes=torch.tensor([box.corners for box in boxes], dtype=torch.float64).view(-1, 4),
+        name=image.name,
+        image=path,
+        width_px=size_px[0],
+        height_px=size_px[1],
+        boxes=torch.tensor(corners, dtype=torch.float64).view(-1, 4),
         labels=torch.tensor([labels[str(box.category)] for box in boxes], dtype=torch.int64),
         crowd=torch.tensor([box.crowd for box in boxes], dtype=torch.bool),
         areas=torch.tensor([_area(box) for box in boxes], dtype=torch.float64),
@@ -210,10 +213,19 @@ def _record(image: RawImage, boxes: Sequence[RawBox], labels: Mapping[str, int])
 
 
 def _area(box: RawBox) -> float:
+    assert box.corners is not None
     if box.area is not None:
         return box.area
     x1, y1, x2, y2 = box.corners
     return (x2 - x1) * (y2 - y1)
+
+
+def _warn_of_shared_images(samples: Mapping[str, Sequence[Annotated]]) -> None:
+    for one, other in combinations(samples, 2):
+        shared = {each.image for each in samples[one]} & {each.image for each in samples[other]}
+        if shared:
+            message = "%d images of %s are in %s too, the first: %s"
+            _log.warning(message, len(shared), other, one, min(map(str, shared)))
 
 
 def with_val(

@@ -1,57 +1,94 @@
-"""Boxes in CSV files, one line per box."""
+"""Boxes in CSV files: the reader's settings, its classes and its images."""
 
-import csv
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 
-from visionlab.images.parts import configured, part_paths
-from visionlab.images.paths import path_key, require_files
+from visionlab.core.checks import check_choice
+from visionlab.images.parts import configured, existing_folder, part_paths
+from visionlab.images.paths import SUFFIXES, by_stem, missing_files, path_key
 from visionlab.task import Data
 from visionlab.tasks.detection.augment import BoxAugment
-from visionlab.tasks.detection.datasets.annotations import UNSIZED, RawBox, RawImage, from_raw
+from visionlab.tasks.detection.datasets.annotations import Wording, from_raw
+from visionlab.tasks.detection.datasets.csv_rows import Row, check_columns, lines, read_rows
+from visionlab.tasks.detection.datasets.raw_boxes import RawBox, RawImage
 from visionlab.tasks.detection.splits import DetectionFiles
 
 
 @dataclass(frozen=True, kw_only=True)
 class BoxesCsv(DetectionFiles):
-    """A CSV file per split with lines `path,x1,y1,x2,y2,class_name`, and one with `class_name,id`.
+    """A CSV file per split, with or without a header, with a box or several in a row.
 
-    There is no header. A path is relative to `root` or absolute. An image has a line for each box,
-    or a line `path,,,,,` without boxes. A label is the rank of its id, a key is a hash of the
-    image's path below `root`.
+    Without a header, a row is `path,x1,y1,x2,y2,class_name`, and may repeat the last five. With
+    one, columns may have any order; usual names are recognised (`filename`, `xmin`, `label`, ...),
+    others are given by `columns`. An image has as many rows as needed, one without boxes a row with
+    its path alone. A key is a hash of the image's path below `root`.
 
     Attributes:
         annotations: the file of each split below `root`, null for none.
-        classes: the file of the classes below `root`.
+        images: the folder below `root` that the paths start from; a name may lack its suffix.
+        classes: a file below `root` with lines `class_name,id`, or null to take the names of train,
+            sorted.
+        columns: the header's name of `path`, `x1`, `y1`, `x2`, `y2` (or `width`, `height`), `class`
+            and `boxes` (a cell with four numbers for each box), where it is not recognised.
+        box: whether the four numbers of a box without such names are `xyxy` (corners) or `xywh`
+            (left, top, width, height).
     """
 
     annotations: Mapping[str, str | None]
-    classes: str
+    images: str
+    classes: str | None
+    columns: Mapping[str, str]
+    box: Literal["xyxy", "xywh"]
 
     def __post_init__(self) -> None:
         configured(self.annotations, setting="annotations")
+        check_choice(self, ["xyxy", "xywh"], "box")
+        check_columns(self.columns)
 
     def __call__(self, *, augmentation: BoxAugment, seed: int, device: torch.device) -> Data:
         """Return the splits."""
         root, paths = part_paths(self.root, self.annotations, setting="annotations")
-        class_file = root / self.classes
-        if not class_file.is_file():
-            raise FileNotFoundError(f"dataset.classes must exist, looked for {class_file}")
-        classes = read_classes(class_file)
+        folder = existing_folder(root / self.images, setting="images")
+        parts = {
+            split: images_of_rows(
+                read_rows(path, columns=self.columns, box=self.box), path, folder, root
+            )
+            for split, path in paths.items()
+        }
+        known, classes = "a class of train", _sorted_names(parts["train"])
+        if self.classes is not None:
+            class_file = root / self.classes
+            if not class_file.is_file():
+                raise FileNotFoundError(
+                    f"dataset.classes must exist, looked for {class_file}; null takes the names of "
+                    "train"
+                )
+            known, classes = f"a class of {class_file}", read_classes(class_file)
         return from_raw(
-            {split: read_boxes_csv(root, path) for split, path in paths.items()},
+            parts,
             paths,
             classes=classes,
-            known=f"a class of {class_file}",
-            noun="line",
+            wording=Wording(
+                known=known,
+                noun="line",
+                mistake="are they x, y, width, height (dataset.box=xywh), or of images of another "
+                "size?",
+            ),
             dataset=self,
             augmentation=augmentation,
             seed=seed,
             device=device,
         )
+
+
+def _sorted_names(images: list[RawImage]) -> dict[str, int]:
+    names = sorted({str(box.category) for image in images for box in image.boxes or ()})
+    return {name: number for number, name in enumerate(names)}
 
 
 def read_classes(path: Path) -> dict[str, int]:
@@ -61,7 +98,7 @@ def read_classes(path: Path) -> dict[str, int]:
         ValueError: a line is not a name and an id, or one of them is repeated.
     """
     ids: dict[str, int] = {}
-    for number, fields in _lines(path):
+    for number, fields in lines(path):
         where = f"{path}: line {number}"
         if len(fields) != 2 or not fields[0] or not fields[1].isdecimal():
             raise ValueError(f"{where} must be class_name,id, got {','.join(fields)!r}")
@@ -74,53 +111,34 @@ def read_classes(path: Path) -> dict[str, int]:
     return dict(sorted(ids.items(), key=lambda item: item[1]))
 
 
-def read_boxes_csv(root: Path, path: Path) -> list[RawImage]:
-    """Return the images of a file, in its order; a box's number is its line.
+def images_of_rows(rows: list[Row], source: Path, folder: Path, root: Path) -> list[RawImage]:
+    """Return the images of a file in its order, each with the boxes of all of its rows.
 
     Raises:
-        FileNotFoundError: an image is missing.
-        ValueError: a line is malformed.
+        ValueError: two files have a name without its suffix, or rows disagree about a size.
     """
-    boxes: dict[Path, list[RawBox]] = {}
-    for number, fields in _lines(path):
-        where = f"{path}: line {number}"
-        if len(fields) != 6 or not fields[0]:
-            raise ValueError(
-                f"{where} must be path,x1,y1,x2,y2,class_name, got {','.join(fields)!r}"
-            )
-        of_image = boxes.setdefault(root / fields[0], [])
-        if any(fields[1:]):
-            of_image.append(_box(number, fields, where))
-    require_files(list(boxes), source=path)
-    return [
-        RawImage(_key(image, root), image, UNSIZED, path, found) for image, found in boxes.items()
-    ]
+    paths = _find(list(dict.fromkeys(row.path for row in rows)), folder)
+    boxes: dict[Path, list[RawBox]] = {path: [] for path in paths.values()}
+    sizes: dict[Path, tuple[int, int] | None] = {}
+    for row in rows:
+        path = paths[row.path]
+        boxes[path] += row.boxes
+        if sizes.setdefault(path, row.size_px) != row.size_px:
+            where, got = f"{source}: line {row.number}", f"{row.size_px} and {sizes[path]}"
+            raise ValueError(f"{where} must have one size an image, got {got} for {row.path}")
+    found = []
+    for path, of_image in boxes.items():
+        name = path.relative_to(root) if path.is_relative_to(root) else path
+        found.append(RawImage(path_key(name), name.as_posix(), path, sizes[path], source, of_image))
+    return found
 
 
-def _box(number: int, fields: Sequence[str], where: str) -> RawBox:
-    if not fields[5]:
-        raise ValueError(f"{where} must have a class_name, got none")
-    try:
-        x1, y1, x2, y2 = map(float, fields[1:5])
-    except ValueError as error:
-        raise ValueError(
-            f"{where} must have numbers x1,y1,x2,y2, got {','.join(fields[1:5])!r}"
-        ) from error
-    return RawBox(number, fields[5], (x1, y1, x2, y2))
-
-
-def _key(image: Path, root: Path) -> int:
-    """Return a hash of the path below the root, or of the absolute path if it lies elsewhere."""
-    return path_key(image.relative_to(root) if image.is_relative_to(root) else image)
-
-
-def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield number and fields of each non-empty line."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, strict=True)
-        try:
-            for fields in reader:
-                if fields:
-                    yield reader.line_num, [field.strip() for field in fields]
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise ValueError(f"{path}: line {reader.line_num} must be CSV, got {error}") from error
+def _find(names: list[str], folder: Path) -> dict[str, Path]:
+    """Return the path of each name; names without suffix are looked up by their stems."""
+    paths = {name: folder / name for name in names}
+    missing = set(missing_files(list(paths.values())))
+    stems = functools.cache(lambda parent: by_stem(parent, SUFFIXES))
+    for name, path in paths.items():
+        if path in missing and path.suffix.lower() not in SUFFIXES:
+            paths[name] = path.with_name(stems(path.parent).get(path.name, path.name))
+    return paths

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import torch
 
-from visionlab.images.parts import configured, existing, part_paths
-from visionlab.images.paths import require_files
+from visionlab.files.data_paths import existing
+from visionlab.images.parts import configured, part_paths
 from visionlab.task import Data
 from visionlab.tasks.detection.augment import BoxAugment
 from visionlab.tasks.detection.datasets import coco_json
-from visionlab.tasks.detection.datasets.annotations import UNSIZED, RawBox, RawImage, from_raw
+from visionlab.tasks.detection.datasets.annotations import Wording, from_raw
+from visionlab.tasks.detection.datasets.raw_boxes import RawBox, RawImage
 from visionlab.tasks.detection.splits import DetectionFiles
 
 
@@ -48,8 +49,11 @@ class Coco(DetectionFiles):
             parts,
             paths,
             classes={name: number for number, name in coco_json.distinct_names(names).items()},
-            known="a category of the file",
-            noun="annotation",
+            wording=Wording(
+                known="a category of the file",
+                noun="annotation",
+                mistake="is bbox x1, y1, x2, y2 instead of x, y, width, height?",
+            ),
             dataset=self,
             augmentation=augmentation,
             seed=seed,
@@ -63,9 +67,9 @@ def read_coco(
     """Return the images of a file and the names of its categories by id, ids ascending.
 
     If annotations are optional, a file without a list of them has images without boxes.
+    Annotations of images that are not listed make images without a path, at the end.
 
     Raises:
-        FileNotFoundError: an image is missing.
         ValueError: the file is malformed.
     """
     images, categories, annotations = coco_json.read(
@@ -74,18 +78,13 @@ def read_coco(
     names = coco_json.distinct_names(categories)
     boxes = {entry["id"]: list[RawBox]() for entry in images}
     for entry in annotations:
-        if entry["image_id"] not in boxes:
-            raise ValueError(
-                f"{json_path}: annotation {entry['id']} must have the id of an image, "
-                f"got image_id {entry['image_id']}"
-            )
-        boxes[entry["image_id"]].append(_box(entry, names))
-    paths = [image_folder / entry["file_name"] for entry in images]
-    require_files(paths, source=json_path)
-    found = [
-        RawImage(entry["id"], path, _size(entry), json_path, boxes[entry["id"]])
-        for entry, path in zip(images, paths, strict=True)
-    ]
+        boxes.setdefault(entry["image_id"], []).append(_box(entry, names))
+    files = {entry["id"]: (entry["file_name"], _size(entry)) for entry in images}
+    found = []
+    for number, of_image in boxes.items():
+        name, size_px = files.get(number, ("", None))
+        path = image_folder / name if name else None
+        found.append(RawImage(number, name, path, size_px, json_path, of_image))
     return found, categories
 
 
@@ -102,19 +101,23 @@ def _require_same(
         )
 
 
-def _size(entry: coco_json.Entry) -> tuple[int, int]:
+def _size(entry: coco_json.Entry) -> tuple[int, int] | None:
     if entry.get("width") is None or entry.get("height") is None:
-        return UNSIZED
+        return None
     return int(entry["width"]), int(entry["height"])
 
 
 def _box(entry: coco_json.Entry, names: Mapping[int, str]) -> RawBox:
-    x, y, width, height = map(float, entry["bbox"])
-    area = entry.get("area")
-    return RawBox(
+    box = RawBox(
         number=entry["id"],
         category=names.get(entry["category_id"], entry["category_id"]),
-        corners=(x, y, x + width, y + height),
+        corners=None,
         crowd=bool(entry.get("iscrowd")),
-        area=width * height if area is None else float(area),
+    )
+    if not entry.get("bbox"):
+        return box
+    x, y, width, height = map(float, entry["bbox"])
+    area = entry.get("area")
+    return box._replace(
+        corners=(x, y, x + width, y + height), area=width * height if area is None else float(area)
     )

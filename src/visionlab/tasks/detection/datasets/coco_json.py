@@ -21,9 +21,18 @@ def load(path: Path) -> Any:
         ValueError: the file is not JSON.
     """
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(path.read_bytes(), object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} must be JSON, got {error}") from error
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of JSON; of a repeated key, Python would keep the last value silently."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise ValueError(f"the key {twice!r} twice in one object")
+    return found
 
 
 def read(
@@ -44,8 +53,8 @@ def read(
     names = dict(sorted((entry["id"], entry["name"]) for entry in categories))
     if annotations_optional and "annotations" not in content:
         return images, names, []
-    needed = {"id": _ID, "image_id": _ID, "category_id": _ID, "bbox": _BBOX}
-    optional = {"area": _AREA, "iscrowd": _FLAG}
+    needed = {"id": _ID, "image_id": _ID, "category_id": _ID}
+    optional = {"bbox": _BBOX, "area": _AREA, "iscrowd": _FLAG}
     return images, names, _entries(content, path, "annotations", needed, optional)
 
 
@@ -109,7 +118,7 @@ _SIDE = (
 )
 _AREA = (lambda value: is_number(value) and 0 <= value < math.inf), "a finite number >= 0"
 _BBOX = (
-    (lambda value: isinstance(value, list) and len(value) == 4 and all(map(is_number, value))),
-    "4 numbers x, y, width, height",
+    (lambda value: isinstance(value, list) and len(value) in (0, 4) and all(map(is_number, value))),
+    "4 numbers x, y, width, height, or empty",
 )
 _FLAG = (lambda value: value in (0, 1)), "0 or 1"

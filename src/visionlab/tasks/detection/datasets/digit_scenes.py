@@ -70,6 +70,7 @@ class DigitScenes(DetectionDataset):
             class_names=list("0123456789"),
             class_ids=list(range(10)),
             num_workers=0,
+            read_counts={},
             dataset=self,
             augmentation=augmentation,
             seed=seed,
@@ -116,6 +117,7 @@ def _scene(draw: Callable[..., Tensor], key: int, digits: Tensor, labels: Tensor
     boxes = torch.tensor(list(rows), dtype=torch.float64).view(-1, 4)
     return Annotated(
         key=key,
+        name=f"scene {key}",
         image=(canvas.clamp(0.0, 1.0) * 255.0).round().to(torch.uint8),
         width_px=canvas.shape[2],
         height_px=canvas.shape[1],

@@ -1,23 +1,24 @@
 """Numbered images with a YAML file of boxes each."""
 
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from visionlab.images.parts import configured, part_paths
-from visionlab.images.paths import by_stem, path_key, require_files
+from visionlab.images.paths import by_stem, path_key
 from visionlab.task import Data
 from visionlab.tasks.detection.augment import BoxAugment
-from visionlab.tasks.detection.datasets.annotations import UNSIZED, RawBox, RawImage, from_raw
+from visionlab.tasks.detection.datasets.annotations import Wording, from_raw
 from visionlab.tasks.detection.datasets.coco_json import is_number
+from visionlab.tasks.detection.datasets.raw_boxes import Corners, RawBox, RawImage
+from visionlab.tasks.detection.datasets.unique_yaml import read_mapping
 from visionlab.tasks.detection.splits import DetectionFiles
 
 _SUFFIXES = (".jpeg", ".jpg", ".png")
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # 30,000 files take minutes without C
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,14 +46,17 @@ class NumberedYaml(DetectionFiles):
         """Return the splits; no class may be unknown."""
         root, paths = part_paths(self.root, self.splits, setting="splits")
         parts = {split: read_numbered_yaml(root, folder) for split, folder in paths.items()}
-        found = {str(box.category) for image in parts["train"] for box in image.boxes}
+        found = {str(box.category) for image in parts["train"] for box in image.boxes or ()}
         class_names = list(self.class_names) or sorted(found)
         return from_raw(
             parts,
             paths,
             classes={name: number for number, name in enumerate(class_names)},
-            known="dataset.class_names" if self.class_names else "a class of train",
-            noun="box",
+            wording=Wording(
+                known="dataset.class_names" if self.class_names else "a class of train",
+                noun="box",
+                mistake="are they x, y, width, height, or of images of another size?",
+            ),
             dataset=self,
             augmentation=augmentation,
             seed=seed,
@@ -63,17 +67,20 @@ class NumberedYaml(DetectionFiles):
 def read_numbered_yaml(root: Path, folder: Path) -> list[RawImage]:
     """Return the images of a split by number; a box's number is its position in the file, from 1.
 
+    An image without a YAML file has no boxes, and vice versa a path that does not exist.
+
     Raises:
-        FileNotFoundError: an image has no YAML file, or vice versa.
         ValueError: a file is malformed.
     """
     images = _by_number(folder / "images", _SUFFIXES)
     labels = _by_number(folder / "labels", (".yml", ".yaml"))
-    needed = [folder / "labels" / f"{number}.yml" for number in images if number not in labels]
-    require_files(needed, source=folder / "images")
-    orphans = [folder / "images" / f"{number}.JPEG" for number in labels if number not in images]
-    require_files(orphans, source=folder / "labels")
-    return [_read(root, images[number], labels[number]) for number in sorted(images)]
+    found = []
+    for number in sorted(images.keys() | labels.keys()):
+        path = images.get(number, folder / "images" / f"{number}.JPEG")
+        source = labels.get(number, folder / "labels" / f"{number}.yml")
+        name, boxes = path.relative_to(root), _boxes(source) if number in labels else None
+        found.append(RawImage(path_key(name), name.as_posix(), path, None, source, boxes))
+    return found
 
 
 def _by_number(folder: Path, suffixes: Sequence[str]) -> dict[int, Path]:
@@ -86,8 +93,8 @@ def _by_number(folder: Path, suffixes: Sequence[str]) -> dict[int, Path]:
     return found
 
 
-def _read(root: Path, path: Path, source: Path) -> RawImage:
-    content = _load(source)
+def _boxes(source: Path) -> list[RawBox]:
+    content = read_mapping(source)
     bboxes, labels = (_list(content, key, source) for key in ("bboxes", "labels"))
     if len(bboxes) != len(labels):
         raise ValueError(
@@ -96,22 +103,14 @@ def _read(root: Path, path: Path, source: Path) -> RawImage:
     boxes = []
     for number, (bbox, name) in enumerate(zip(bboxes, labels, strict=True), start=1):
         if not isinstance(name, str):
-            raise ValueError(f"{source}: label {number} must be a name in quotes, got {name!r}")
+            raise ValueError(
+                f"{source}: label {number} must be a name in quotes, got {reprlib.repr(name)}"
+            )
         boxes.append(RawBox(number, name, _corners(bbox, f"{source}: box {number}")))
-    return RawImage(path_key(path.relative_to(root)), path, UNSIZED, source, boxes)
+    return boxes
 
 
-def _load(source: Path) -> dict[str, Any]:
-    try:
-        content = yaml.load(source.read_bytes(), _Loader)
-    except (yaml.YAMLError, ValueError) as error:
-        raise ValueError(f"{source} must be YAML, got {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{source} must have bboxes and labels, got {content!r:.60}")
-    return content
-
-
-def _list(content: Mapping[str, Any], key: str, source: Path) -> list[Any]:
+def _list(content: Mapping[Any, Any], key: str, source: Path) -> list[Any]:
     """Return a list; an empty value is an empty list."""
     if key not in content:
         raise ValueError(
@@ -119,12 +118,14 @@ def _list(content: Mapping[str, Any], key: str, source: Path) -> list[Any]:
         )
     value = content[key] or []
     if not isinstance(value, list):
-        raise ValueError(f"{source}: {key} must be a list, got {value!r:.60}")
+        raise ValueError(f"{source}: {key} must be a list, got {reprlib.repr(value)}")
     return value
 
 
-def _corners(bbox: Any, where: str) -> tuple[float, float, float, float]:
+def _corners(bbox: Any, where: str) -> Corners | None:
+    if bbox in ([], None):
+        return None
     if not isinstance(bbox, list) or len(bbox) != 4 or not all(map(is_number, bbox)):
-        raise ValueError(f"{where} must be xmin, ymin, xmax, ymax, got {bbox!r:.60}")
+        raise ValueError(f"{where} must be xmin, ymin, xmax, ymax, got {reprlib.repr(bbox)}")
     x1, y1, x2, y2 = map(float, bbox)
     return x1, y1, x2, y2

@@ -56,6 +56,7 @@ class DrawnFaces(KeypointDataset):
             parts,
             point_names=[str(number) for number in range(NUM_POINTS)],
             dataset=self,
+            read_counts={},
             reading=Reading(num_workers=0, in_memory=False, skip_unreadable=False),
             augmentation=augmentation,
             seed=seed,

@@ -7,10 +7,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from visionlab.images.parts import root_folder
+from visionlab.files.data_paths import root_folder
 from visionlab.task import Data
 from visionlab.tasks.keypoints.augment import PointAugment
-from visionlab.tasks.keypoints.datasets.listed_images import listed_samples, with_val
+from visionlab.tasks.keypoints.datasets.listed_images import (
+    count_points,
+    listed_samples,
+    with_val,
+)
 from visionlab.tasks.keypoints.datasets.points_table import PointsTable, read_points
 from visionlab.tasks.keypoints.datasets.requested_points import read_requested
 from visionlab.tasks.keypoints.records import KeypointSamples
@@ -46,6 +50,7 @@ class LandmarksCsv(KeypointFiles):
             point_names=table.point_names,
             dataset=self,
             reading=self,
+            read_counts={str(path): count_points(train)},
             augmentation=augmentation,
             seed=seed,
             device=device,

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from visionlab.images.paths import path_key
@@ -10,6 +11,8 @@ from visionlab.images.sources import find_images
 from visionlab.tasks.keypoints.datasets.name_holdout import NameHoldout
 from visionlab.tasks.keypoints.datasets.points_table import PointsTable
 from visionlab.tasks.keypoints.records import KeypointSamples
+
+_BLOCK = 4096  # rows read at a time: a table may be larger than memory
 
 
 def listed_samples(
@@ -38,6 +41,22 @@ def listed_samples(
         points=table.points,
         requested=None,
     )
+
+
+def count_points(samples: KeypointSamples) -> dict[str, int]:
+    """Return the number of images, of known and of missing points, and of images without any."""
+    num_missing = num_empty = 0
+    for start in range(0, len(samples), _BLOCK):
+        is_missing = np.isnan(samples.points[start : start + _BLOCK][:, :, 0])
+        num_missing += int(is_missing.sum())
+        num_empty += int(is_missing.all(axis=1).sum())
+    counts = {
+        "images": len(samples),
+        "points": samples.points[:1].shape[1] * len(samples) - num_missing,
+        "missing points": num_missing,
+        "images without points": num_empty,
+    }
+    return {name: count for name, count in counts.items() if count}
 
 
 def with_val(

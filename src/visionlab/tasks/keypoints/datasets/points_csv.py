@@ -5,10 +5,15 @@ from dataclasses import dataclass
 
 import torch
 
-from visionlab.images.parts import existing, part_paths
+from visionlab.files.data_paths import existing
+from visionlab.images.parts import part_paths
 from visionlab.task import Data
 from visionlab.tasks.keypoints.augment import PointAugment
-from visionlab.tasks.keypoints.datasets.listed_images import listed_samples, with_val
+from visionlab.tasks.keypoints.datasets.listed_images import (
+    count_points,
+    listed_samples,
+    with_val,
+)
 from visionlab.tasks.keypoints.datasets.points_table import read_points
 from visionlab.tasks.keypoints.records import KeypointSamples
 from visionlab.tasks.keypoints.splits import KeypointFiles, from_points
@@ -55,6 +60,7 @@ class PointsCsv(KeypointFiles):
             point_names=point_names,
             dataset=self,
             reading=self,
+            read_counts={str(path): count_points(parts[split]) for split, path in paths.items()},
             augmentation=augmentation,
             seed=seed,
             device=device,

@@ -1,0 +1,47 @@
+"""Images and boxes as read from files, before they are checked."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+Corners = tuple[float, float, float, float]
+
+
+class RawBox(NamedTuple):
+    """A box as read from a file.
+
+    Attributes:
+        number: id, position or line in the file, for messages.
+        category: name of the class, or an unknown id.
+        corners: x1, y1, x2, y2 in pixels of the annotated size, or None if the file has none.
+        crowd: whether evaluation ignores the box, which is around many objects or difficult.
+        area: in square pixels, or None for that of the box.
+    """
+
+    number: int
+    category: int | str
+    corners: Corners | None
+    crowd: bool = False
+    area: float | None = None
+
+
+class RawImage(NamedTuple):
+    """An image and its unchecked boxes.
+
+    Attributes:
+        key: as in `Annotated`.
+        name: as in `Annotated`.
+        path: the image file, or None if the boxes are of an image that is not listed.
+        size_px: annotated width and height, or None to take those of the upright image.
+        source: the file with its boxes.
+        boxes: in the order of that file, or None if the file is absent.
+        is_relative: whether the corners are shares of width and height instead of pixels.
+    """
+
+    key: int
+    name: str
+    path: Path | None
+    size_px: tuple[int, int] | None
+    source: Path
+    boxes: Sequence[RawBox] | None
+    is_relative: bool = False
