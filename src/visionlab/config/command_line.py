@@ -16,12 +16,12 @@ import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -31,6 +31,7 @@ from visionlab.config.checking import check_parts
 from visionlab.config.errors import USER_ERRORS, check_known, explain, is_users, refuse
 from visionlab.config.help import help_text
 from visionlab.config.nonzero_ranks import nonzero_rank_folder, quiet_nonzero_ranks
+from visionlab.config.overrides import as_choice, quote_paths
 from visionlab.config.run_config import Invocation, current_invocation, plain
 from visionlab.config.schemas import SCHEMAS
 from visionlab.core.interrupt import Interrupted
@@ -47,6 +48,7 @@ for _old in (
 # in a checkout beside src/, in a wheel within the package
 _FOLDERS = (Path(__file__).parents[3] / "conf", Path(__file__).parents[1] / "conf")
 CONF = str(next((each for each in _FOLDERS if (each / "train.yaml").is_file()), _FOLDERS[-1]))
+_MAY_BE_NULL = {"experiment", "views", "search"}
 _FULL_ERROR = "HYDRA_FULL_ERROR"
 _MAX_FOLDER_NAME = 120
 _made: list[Path] = []  # folders of runs and studies that this process made
@@ -104,11 +106,6 @@ def folder_name(overrides: str) -> str:
     return f"{name[:_MAX_FOLDER_NAME]}-{hashlib.sha256(overrides.encode()).hexdigest()[:8]}"
 
 
-def quoted(text: str) -> str:
-    """Return text as a value that Hydra's grammar takes as it is."""
-    return "'" + text.replace("'", "\\'") + "'"
-
-
 def study_url(study: str | None, folder: str) -> str:
     """Return the storage URL of a study: the one given, or a file in the sweep's folder.
 
@@ -119,7 +116,10 @@ def study_url(study: str | None, folder: str) -> str:
     if not Path(folder).exists():
         Path(folder).mkdir(parents=True)
         _made.append(Path(folder))
-    return f"sqlite:///{Path(folder).absolute() / 'study.db'}"
+    file = f"{Path(folder).absolute() / 'study.db'}"
+    if re.search(r"[?#%{}]", file):  # which mean something in URLs, or in Optuna's
+        return f"sqlite:///file:{quote(file)}?uri=true"
+    return f"sqlite:///{file}"
 
 
 def study_direction(mode: str) -> str:
@@ -170,13 +170,14 @@ def run(main: Callable[[], Any], *, script: str) -> None:
     traceback = _wants_traceback()
     os.environ[_FULL_ERROR] = "1"  # or Hydra prints several lines itself
     os.environ["VISIONLAB_TRACEBACK"] = "1" if traceback else ""
-    sys.argv[1:] = _for_hydra(sys.argv[1:])
+    os.environ["MPLBACKEND"] = "agg"  # a notebook hands on its own, which needs its packages
     if any(each.startswith("parts=") for each in sys.argv):
         sys.path.append(str(Path.cwd()))  # a package of one's own may lie where one works
     argparse.ArgumentParser.error = refuse  # type: ignore[assignment, method-assign]
     register()
     logging.raiseExceptions = False  # a full disk is reported once, not at every line of a log
     try:
+        sys.argv[1:] = _for_hydra(sys.argv[1:])
         if {"--help", "-h"} & set(sys.argv):
             _print_help(script)
             return
@@ -230,37 +231,33 @@ def _known_settings(script: str) -> list[str]:
 def _for_hydra(arguments: Sequence[str]) -> list[str]:
     """Return arguments as Hydra takes them.
 
+    Paths are quoted. Groups that may be null are removed, which Hydra refuses to do.
     `+experiment=` loses its +, since the defaults list has the group; keys of `where` (plots.py)
-    get one, since they are new. Paths are quoted for their = and commas. In a multirun, Hydra
-    applies the overrides that all jobs share before any job selects its groups, which fails for
-    `dataset=cifar10,cifar100 dataset.root=DIR`, so a single value becomes a choice of one.
+    get one, since they are new. In a multirun, Hydra applies the overrides that all jobs share
+    before any job selects its groups, which fails for `dataset=cifar10,cifar100 dataset.root=DIR`,
+    so a single value becomes a choice of one.
     """
-    arguments = [re.sub(r"^\+(?=experiment=)", "", _quoted_path(each)) for each in arguments]
+    arguments = [re.sub(r"^\+(?=experiment=)", "", quote_paths(each)) for each in arguments]
     arguments = [re.sub(r"^(?=where\.)", "+", each) for each in arguments]
+    arguments = _without_null_groups(arguments)
     if not {"--multirun", "-m"} & set(arguments):
         return arguments
-    return [_as_choice(each) if _is_of_a_part(each) else each for each in arguments]
+    return [as_choice(each) for each in arguments]
 
 
-def _quoted_path(argument: str) -> str:
-    key, _, value = argument.partition("=")
-    is_path = "/" in value and re.search(r"[=,\[\]]", value) and Path(value).expanduser().exists()
-    return f"{key}={quoted(value)}" if is_path else argument
+def _without_null_groups(arguments: Sequence[str]) -> list[str]:
+    """Return arguments in which no group of files is null.
 
-
-def _is_of_a_part(argument: str) -> bool:
-    key = argument.partition("=")[0]
-    return bool(re.fullmatch(r"\w+(\.\w+)+", key)) and not key.startswith(("hydra.", "sweep."))
-
-
-def _as_choice(argument: str) -> str:
-    key, _, value = argument.partition("=")
-    choice = f"{key}=choice({value})"
-    try:
-        override, _ = OverridesParser.create().parse_overrides([argument, choice])
-    except HydraException:  # a choice cannot be null; what else is wrong Hydra says itself
-        return argument
-    return argument if override.is_sweep_override() else choice
+    Raises:
+        ValueError: a group is null that must not be.
+    """
+    null = {each.removesuffix("=null") for each in arguments if re.fullmatch(r"\w+=null", each)}
+    for group in sorted(null - _MAY_BE_NULL):
+        if names := sorted(path.stem for path in Path(CONF, group).glob("*.yaml")):
+            raise ValueError(f"{group} must be one of {', '.join(names)}, got null")
+    null &= _MAY_BE_NULL
+    kept = [each for each in arguments if each.partition("=")[0] not in null]
+    return [*kept, *(f"~{group}" for group in null & {"search"})]  # the others are so by default
 
 
 def _discard_unused() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from visionlab.config.overrides import as_typed
 from visionlab.files.run_folder import flatten_config, read_config
 
 # the only settings that a resumed run may be given: no other leaves its course as it is
@@ -39,12 +40,12 @@ class Invocation:
 
     folder: Path  # Hydra's output folder
     choices: Mapping[str, str]  # the file chosen for each group
-    overrides: Sequence[str]  # as given on the command line
+    overrides: Sequence[str]  # as Hydra takes them
 
     @property
     def composition(self) -> dict[str, Any]:
         """How the configuration was composed, for `run.json`."""
-        return {"choices": dict(self.choices), "overrides": list(self.overrides)}
+        return {"choices": dict(self.choices), "overrides": list(map(as_typed, self.overrides))}
 
 
 def invocation(hydra: Any, folder: Path) -> Invocation:

@@ -4,6 +4,7 @@ A part's settings have their names, types and ranges in the class that its `_tar
 `checking`. Values are in `conf/`.
 """
 
+import re
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -143,6 +144,11 @@ class Tune(Train):
 
 
 TUNE_ONLY = {field.name for field in fields(Tune)} - {field.name for field in fields(Train)}
+
+
+def is_tune_only(override: str) -> bool:
+    """Return whether an override is of tune.py and train.py would refuse it."""
+    return re.split(r"[=.]", override.lstrip("+~"))[0] in {*TUNE_ONLY, "search"}
 
 
 @dataclass

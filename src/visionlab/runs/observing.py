@@ -3,6 +3,7 @@
 import functools
 import itertools
 import logging
+import shlex
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -100,7 +101,7 @@ def recorded(
         for run, record in zip(training.runs, records, strict=True):
             record.update(status=status, error=str(error), **_progress(run, training))
             if status == "interrupted":
-                _log.info("resume with: python train.py resume=%s", run.folder)
+                _log.info("resume with: python train.py %s", shlex.quote(f"resume={run.folder}"))
         raise
     for run, record in zip(training.runs, records, strict=True):
         record.update(status="finished", error=None, **_progress(run, training))

@@ -1,6 +1,7 @@
 """One training, from its configurations to its files."""
 
 import logging
+import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -52,7 +53,8 @@ def train(
             position=position,
             observers=observers,
         )
-    _log.info("next: python eval.py run=%s, python plots.py runs=%s", folder, folder)
+    run, runs = (shlex.quote(f"{key}={folder}") for key in ("run", "runs"))
+    _log.info("next: python eval.py %s, python plots.py %s", run, runs)
     return best
 
 

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import yaml
 
 from visionlab.analysis.records import RunRecord
+from visionlab.config.schemas import is_tune_only
 from visionlab.files.run_folder import read_yaml
 
-_TRAIN = ("python", "train.py")
 # omitted, so that a reproduction gets its own folder
 _OF_FOLDERS = ("hydra.mode=", "hydra.sweep.dir=", "hydra.sweep.subdir=", "hydra.run.dir=")
 
@@ -34,12 +34,17 @@ def commands(runs: Sequence[RunRecord]) -> list[Command]:
     for folder, members in by_folder.items():
         overrides = _multirun_overrides(folder / "multirun.yaml")
         if overrides is not None:
-            found.append(Command(shlex.join([*_TRAIN, "--multirun", *overrides]), members))
+            found.append(Command(_line("--multirun", *overrides), members))
             continue
         for run in members:
             if "overrides" in run.info:
-                found.append(Command(shlex.join([*_TRAIN, *run.info["overrides"]]), [run]))
+                own = [each for each in run.info["overrides"] if not is_tune_only(each)]
+                found.append(Command(_line(*own), [run]))
     return found
+
+
+def _line(*arguments: str) -> str:
+    return shlex.join(["python", "train.py", *arguments])
 
 
 def _multirun_overrides(path: Path) -> list[str] | None:

@@ -5,20 +5,24 @@ each reads its jobs from a file and records their results itself.
 """
 
 import logging
+import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.utils import JobReturn, JobStatus, configure_log
 from omegaconf import DictConfig, OmegaConf
 
-from visionlab.config.command_line import Unfinished, quoted
+from visionlab.config.command_line import Unfinished
 from visionlab.config.errors import explain
+from visionlab.config.overrides import as_typed, quoted
 from visionlab.core.interrupt import Interrupted
 from visionlab.core.processes import num_processes
+from visionlab.files.atomic import write_text
 from visionlab.files.locks import locked
 from visionlab.files.run_folder import count_states
 from visionlab.sweeps.launcher.forkserver import call_in_process, start_forkserver
@@ -67,7 +71,7 @@ def run_jobs(
     folder = sweep / _FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
-        OmegaConf.save(config, sweep / "multirun.yaml")
+        _write_config(sweep / "multirun.yaml", config)
         write_jobs(folder, [_summarise(job) for job in jobs])
         write_table(sweep, folder)
         reasons: dict[str, str] = {}
@@ -79,12 +83,20 @@ def run_jobs(
             rows = write_table(sweep, folder, unfinished)
             log_table(rows)
             _log.info("%s; %s", count_states(row["state"] for row in rows), sweep / "sweep.csv")
-            _log.info("next: python plots.py runs=%s", config.hydra.sweep.dir)
+            _log.info("next: python plots.py %s", shlex.quote(f"runs={config.hydra.sweep.dir}"))
     if missing:
         raise Unfinished(
             f"{len(missing)} of {len(rows)} jobs did not finish, see {sweep / 'sweep.csv'}; "
             "run the same command again to resume them"
         )
+
+
+def _write_config(path: Path, config: DictConfig) -> None:
+    """Write the configuration of a multirun, its overrides as they were typed."""
+    settings: Any = OmegaConf.to_container(config)  # not resolved
+    given = settings["hydra"]["overrides"]["task"]
+    settings["hydra"]["overrides"]["task"] = [as_typed(each) for each in given]
+    write_text(path, yaml.safe_dump(settings, allow_unicode=True, sort_keys=False))
 
 
 def _is_finished(job: Job, sweep: Path) -> bool:

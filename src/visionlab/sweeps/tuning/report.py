@@ -8,7 +8,8 @@ from typing import Any
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from visionlab.config.schemas import TUNE_ONLY
+from visionlab.config.overrides import as_typed
+from visionlab.config.schemas import is_tune_only
 from visionlab.files.atomic import csv_text, write_text
 from visionlab.files.locks import file_lock
 from visionlab.sweeps.tuning.study import Study
@@ -38,9 +39,9 @@ def shell_overrides(trial: FrozenTrial) -> str:
     overrides = [
         override
         for override in trial.user_attrs.get("overrides", drawn)  # not in trials of Hydra's sweeper
-        if override.lstrip("+").partition("=")[0].partition(".")[0] not in TUNE_ONLY
+        if not is_tune_only(override)
     ]
-    return " ".join(map(shlex.quote, overrides))
+    return " ".join(shlex.quote(as_typed(each)) for each in overrides)
 
 
 def describe(trial: FrozenTrial) -> str:
