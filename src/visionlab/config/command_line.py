@@ -65,6 +65,8 @@ def register() -> None:
         ConfigStore.instance().store(group="schema", name=name, node=schema, package="_global_")
     for resolver in (run_folder, folder_name, study_url, study_direction):
         OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
+    # Hydra hands the cached result on to the jobs
+    OmegaConf.register_new_resolver("sweep_folder", sweep_folder, replace=True, use_cache=True)
 
 
 @functools.cache  # Hydra resolves it more than once
@@ -80,7 +82,16 @@ def run_folder(resume: str | None, task: str) -> str:
         if not (Path(resume).expanduser() / "config.yaml").is_file():
             raise FileNotFoundError(f"resume must be the folder of a run, got {resume}")
         return str(Path(resume).expanduser())
-    parent = Path("outputs", task)
+    return _new_folder(Path("outputs", task))
+
+
+def sweep_folder(config_name: str) -> str:
+    """Make a folder for a multirun or tuning, which no other has."""
+    return _new_folder(Path("tune" if config_name == "tune" else "multirun"))
+
+
+def _new_folder(parent: Path) -> str:
+    """Make a folder named by the time, with a number if there is one of this second already."""
     parent.mkdir(parents=True, exist_ok=True)
     stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
     folder, number = parent / stamp, 1
@@ -183,6 +194,7 @@ def run(main: Callable[[], Any], *, script: str) -> None:
             return
         with quiet_nonzero_ranks():
             main()
+        _discard_unused()  # such as a default folder that another configuration replaced
     except BrokenPipeError:  # --help | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

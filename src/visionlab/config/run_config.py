@@ -76,11 +76,14 @@ def to_yaml(config: Mapping[str, Any]) -> str:
 
 
 def resolve_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of a new run: without those of the sweep, and with a seed."""
+    """Return the settings of a new run: without those of the sweep, and with a seed.
+
+    The data can then be found from any folder.
+    """
     settings = {key: value for key, value in config.items() if key != _SWEEP}
     if settings["global_seed"] is None:
         settings["global_seed"] = secrets.randbelow(2**31)
-    return settings
+    return _with_absolute_root(settings)
 
 
 def logged_hparams(config: Mapping[str, Any], choices: Mapping[str, str]) -> dict[str, float | str]:
@@ -120,7 +123,7 @@ def override_saved_config(config: Mapping[str, Any], run: Invocation) -> dict[st
                 f"got {override}"
             )
         _set(saved, key, given[key])
-    return saved
+    return _with_absolute_root(saved)
 
 
 def resume_config(requested: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -163,6 +166,14 @@ def _changes(requested: Mapping[str, Any], saved: Mapping[str, Any]) -> list[str
         and not key.startswith((*FREE_ON_RESUME, f"{_SWEEP}."))
         and not (key in _OPEN_IF_NULL and new.get(key) is None)
     ]
+
+
+def _with_absolute_root(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings with an absolute `dataset.root`; a URL of somebody's data set stays."""
+    dataset = dict(settings["dataset"])
+    if dataset.get("root") and "://" not in dataset["root"]:
+        dataset["root"] = str(Path(dataset["root"]).expanduser().absolute())
+    return {**settings, "dataset": dataset}
 
 
 def training_key(config: Mapping[str, Any], training_invariant: Sequence[str]) -> str:

@@ -14,6 +14,21 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 
+def make_output_folder(out: Path) -> Path:
+    """Make the folder that the setting `out` names, unless it exists, and return it.
+
+    Raises:
+        ValueError: it cannot be made or written to.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / ".written").touch()
+        (out / ".written").unlink()
+    except OSError as error:
+        raise ValueError(f"out must be a writable folder, got {out}: {error.strerror}") from error
+    return out
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically."""
     write_file(path, lambda file: file.write(text.encode()))

@@ -7,6 +7,7 @@ import shlex
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 from visionlab.config.run_config import logged_hparams, to_yaml
@@ -49,8 +50,9 @@ def describe_start(training: Training) -> None:
     """Log data, model and machine of a training, a line each."""
     data, model = training.data, training.task.model
     sizes = [f"{name} {value}" for name, value in data.sizes.items() if isinstance(value, int)]
-    root = training.experiment.config["dataset"].get("root")
-    _log.info("data: %s", ", ".join(filter(None, [root, *sizes])))
+    root = str(training.experiment.config["dataset"].get("root") or "")
+    shown = root.removeprefix(f"{Path.cwd()}/")
+    _log.info("data: %s", ", ".join(filter(None, [shown, *sizes])))
     for part in [name for name in ("train", "val", "test") if name in data.splits]:
         counts = _describe_counts(data.class_names, data.class_counts.get(part, []))
         _log.info("  %s: %s images%s", part, f"{len(data.splits[part]):,}", counts)

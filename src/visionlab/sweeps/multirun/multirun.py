@@ -4,6 +4,7 @@ Jobs that train identically share one training. The launcher, whichever it is, l
 each reads its jobs from a file and records their results itself.
 """
 
+import copy
 import logging
 import shlex
 import time
@@ -12,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import yaml
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.utils import JobReturn, JobStatus, configure_log
 from omegaconf import DictConfig, OmegaConf
@@ -22,7 +22,6 @@ from visionlab.config.errors import explain
 from visionlab.config.overrides import as_typed, quoted
 from visionlab.core.interrupt import Interrupted
 from visionlab.core.processes import num_processes
-from visionlab.files.atomic import write_text
 from visionlab.files.locks import locked
 from visionlab.files.run_folder import count_states
 from visionlab.sweeps.launcher.forkserver import call_in_process, start_forkserver
@@ -93,10 +92,11 @@ def run_jobs(
 
 def _write_config(path: Path, config: DictConfig) -> None:
     """Write the configuration of a multirun, its overrides as they were typed."""
-    settings: Any = OmegaConf.to_container(config)  # not resolved
-    given = settings["hydra"]["overrides"]["task"]
-    settings["hydra"]["overrides"]["task"] = [as_typed(each) for each in given]
-    write_text(path, yaml.safe_dump(settings, allow_unicode=True, sort_keys=False))
+    shown = copy.deepcopy(config)
+    OmegaConf.set_readonly(shown.hydra, False)
+    given: Any = OmegaConf.to_container(config.hydra.overrides.task)
+    shown.hydra.overrides.task = [as_typed(each) for each in given]
+    OmegaConf.save(shown, path)
 
 
 def _is_finished(job: Job, sweep: Path) -> bool:
