@@ -214,4 +214,3 @@ def _save(figures: Mapping[str, Figure], out: Path) -> dict[str, Path]:
 def _log_files(paths: Sequence[Path]) -> None:
     for path in paths:
         _log.info("%s", path)
-

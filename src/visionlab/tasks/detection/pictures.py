@@ -122,6 +122,5 @@ def _box(axis: "Axes", box: Sequence[float], text: str, style: dict[str, Any], *
         fontsize=6,
         clip_on=True,
         color="white",
-        parse_math=False,
         bbox={"facecolor": style["edgecolor"], "edgecolor": "none", "pad": 0.6, "alpha": 0.85},
     )
