@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from visionlab.config.command_line import quoted
+from visionlab.config.overrides import quoted
 from visionlab.images.sources import find_images, read_bytes
 from visionlab.runs.build import build_data
 from visionlab.task import Split

@@ -27,7 +27,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from visionlab.config import command_line
+from visionlab.config.overrides import quoted
 from visionlab.core.interrupt import Signals
 from visionlab.core.processes import Shard, unsharded
 from visionlab.engine.checkpoints import Checkpoints
@@ -268,7 +268,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         if not arguments.root:
             write_noise(Path(folder), num_images)
-        root = command_line.quoted(str(arguments.root or folder))
+        root = quoted(str(arguments.root or folder))
         experiment = compose(f"dataset.root={root}")
         data = build_data(experiment, CPU)
     measure_input(data, rounds)

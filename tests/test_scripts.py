@@ -412,3 +412,20 @@ def test_a_full_disk_ends_in_one_line_and_keeps_what_was_saved(tmp_path: Path) -
     run = only_run(tmp_path)
     assert not list(run.glob("checkpoints/.*"))
     assert json.loads((run / "run.json").read_text())["status"] == "failed"
+
+
+def test_a_run_is_evaluated_into_another_folder(finished: Path, tmp_path: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
+    done = script("eval.py", f"run={finished}", "out=new (1)", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == before
+    assert {"evaluation_test.json", "pictures"} <= {
+        each.name for each in (tmp_path / "new (1)").iterdir()
+    }
+
+
+def test_the_backend_of_a_notebook_does_not_matter(finished: Path, tmp_path: Path) -> None:
+    environment = {**ENVIRONMENT, "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
+    command = [sys.executable, str(ROOT / "plots.py"), f"runs={finished}", "figures=[curves]"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -18,7 +18,7 @@ from optuna.pruners import BasePruner
 from visionlab.config import command_line
 from visionlab.config.checking import check_parts
 from visionlab.config.instantiate import instantiate_part
-from visionlab.config.run_config import to_yaml
+from visionlab.config.run_config import resolve_config, to_yaml
 from visionlab.config.schemas import Tune
 from visionlab.ensembles.views import check_views
 from visionlab.runs.build import build_experiment, build_task
@@ -348,3 +348,23 @@ def test_libraries_do_not_talk_into_the_log(name: str) -> None:
     loggers = {"version": 1, "incremental": True, "loggers": content["loggers"]}
     logging.config.dictConfig(loggers)
     assert not logging.getLogger("alembic.runtime.plugins").isEnabledFor(logging.INFO)
+
+
+def test_two_sweeps_of_one_second_have_folders_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("time.strftime", lambda _: "now")
+    assert [command_line.sweep_folder("train") for _ in range(2)] == [
+        "multirun/now",
+        "multirun/now_2",
+    ]
+    assert command_line.sweep_folder("tune") == "tune/now"
+
+
+def test_the_root_of_the_data_is_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    config: dict[str, Any] = {"global_seed": 0, "dataset": {"root": "data"}}
+    assert resolve_config(config)["dataset"]["root"] == str(tmp_path / "data")
+    remote = {**config, "dataset": {"root": "s3://bucket"}}
+    assert resolve_config(remote) == remote

@@ -38,6 +38,7 @@ from visionlab.analysis.report.summary import count
 from visionlab.analysis.table_formats import to_markdown, write_table
 from visionlab.analysis.table_layout import build_tables
 from visionlab.config.suggestions import nearest
+from visionlab.files.atomic import make_output_folder
 from visionlab.files.run_folder import count_states, flatten_config, newest_run_or_sweep
 
 Draw = Callable[[Sequence[ModelRecord], FigureOptions], Mapping[str, Figure]]
@@ -83,7 +84,7 @@ def plot(
     """
     planned = _draw_planned(options.planned, load_schedule)
     if options.runs is None and planned:
-        _save(planned, _make_folder(options.out))
+        _save(planned, make_output_folder(options.out))
         return
     folders = [_newest()] if options.runs is None else options.runs
     scan = read_runs(folders)
@@ -97,7 +98,7 @@ def plot(
     if not tables:
         _log.info("no table: no run has finished")
     figures = _draw(models, options, load_images)
-    out = _make_folder(options.out)
+    out = make_output_folder(options.out)
     for table in tables:
         _log_files(write_table(out, table))
     saved = _save({**figures, **planned}, out)
@@ -213,18 +214,3 @@ def _save(figures: Mapping[str, Figure], out: Path) -> dict[str, Path]:
 def _log_files(paths: Sequence[Path]) -> None:
     for path in paths:
         _log.info("%s", path)
-
-
-def _make_folder(out: Path) -> Path:
-    """Make the output folder.
-
-    Raises:
-        ValueError: it cannot be made or written to.
-    """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / ".written").touch()
-        (out / ".written").unlink()
-    except OSError as error:
-        raise ValueError(f"out must be a writable folder, got {out}: {error.strerror}") from error
-    return out

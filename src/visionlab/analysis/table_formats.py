@@ -1,6 +1,7 @@
 """Tables as CSV, Markdown and LaTeX."""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,10 @@ from visionlab.files.atomic import csv_text, write_text
 _LATEX = {
     **{letter: f"\\{letter}" for letter in "_%&#${}"},
     **{"\\": r"\textbackslash{}", "^": r"\^{}", "~": r"\~{}", "±": r"$\pm$"},
+    **{"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"},
 }
+# what GitHub's Markdown gives a meaning within a line; not _ between letters, as in names
+_MARKDOWN = re.compile(r"[\\|`*<>&~$]|(?<=\])\(|(?<![^\W_])_|_(?![^\W_])")
 
 
 def write_table(folder: Path, table: Table) -> list[Path]:
@@ -75,11 +79,15 @@ def differences_to_csv(table: Table) -> str:
 
 def to_markdown(table: Table) -> str:
     """Return a table in GitHub's Markdown, with its caption and differences."""
-    lines = [table.header, ["---"] * len(table.header), *_texts(table, bold="**{}**")]
+    header = [_escape_markdown(label) for label in table.header]
+    rows = _texts(table, bold="**{}**", escape=_escape_markdown)
+    lines = [header, ["---"] * len(header), *rows]
     text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    text = f"{text}\n\n{caption(table)}\n"
+    text = f"{text}\n\n{_escape_markdown(caption(table))}\n"
     if table.differences:
-        sentences = (describe(each, table.number_format) for each in table.differences)
+        sentences = (
+            _escape_markdown(describe(each, table.number_format)) for each in table.differences
+        )
         text += "\n" + "\n".join(f"- {sentence}" for sentence in sentences) + "\n"
     return text
 
@@ -89,13 +97,14 @@ def to_latex(table: Table) -> str:
     head, *rows = (
         " & ".join(line) + r" \\"
         for line in [
-            [_escape(label) for label in table.header],
-            *_texts(table, bold=r"\textbf{{{}}}", escape=_escape),
+            [_escape_latex(label) for label in table.header],
+            *_texts(table, bold=r"\textbf{{{}}}", escape=_escape_latex),
         ]
     )
     body = "\n".join([r"\toprule", head, r"\midrule", *rows, r"\bottomrule"])
     alignment = "l" + "r" * len(table.columns)
-    return f"% {caption(table)}\n\\begin{{tabular}}{{{alignment}}}\n{body}\n\\end{{tabular}}\n"
+    begin, end = rf"\begin{{tabular}}{{{alignment}}}", r"\end{tabular}"
+    return "\n".join([f"% {_one_line(caption(table))}", begin, body, end, ""])
 
 
 def describe(difference: Difference, number_format: NumberFormat) -> str:
@@ -111,7 +120,7 @@ def describe(difference: Difference, number_format: NumberFormat) -> str:
     return f"{text}, 95 % interval {ends[0]} to {ends[1]} ({seeds})"
 
 
-def _texts(table: Table, *, bold: str, escape: Any = str) -> Iterable[list[str]]:
+def _texts(table: Table, *, bold: str, escape: Callable[[str], str]) -> Iterable[list[str]]:
     """Yield the label and the cells of each row as text."""
     for row in table.rows:
         texts = [escape(row)]
@@ -121,5 +130,16 @@ def _texts(table: Table, *, bold: str, escape: Any = str) -> Iterable[list[str]]
         yield texts
 
 
-def _escape(text: str) -> str:
-    return "".join(_LATEX.get(letter, letter) for letter in text)
+def _escape_latex(text: str) -> str:
+    escaped = "".join(_LATEX.get(letter, letter) for letter in _one_line(text))
+    # after the \\ of the line before, [ and * would be its options; -- is a dash
+    return re.sub(r"^(?=[\[*])|(?<=-)(?=-)", "{}", escaped)
+
+
+def _escape_markdown(text: str) -> str:
+    return _MARKDOWN.sub(r"\\\g<0>", _one_line(text))
+
+
+def _one_line(text: str) -> str:
+    """Return text without line ends and other control characters."""
+    return re.sub(r"[\s\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", text).strip()

@@ -17,10 +17,10 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -37,6 +37,7 @@ from visionlab.config.errors import (
 )
 from visionlab.config.help import help_text, known_settings
 from visionlab.config.nonzero_ranks import nonzero_rank_folder, quiet_nonzero_ranks
+from visionlab.config.overrides import as_choice, quote_paths
 from visionlab.config.run_config import Invocation, current_invocation, plain
 from visionlab.config.schemas import SCHEMAS
 from visionlab.config.terminal import outlive_terminal
@@ -61,6 +62,7 @@ _OF_SAVED = (  # for a run's config.yaml as primary configuration; it may have b
     "hydra.output_subdir=null",
     "hydra.run.dir='${run_folder:${resume},${task.name}}'",
 )
+_MAY_BE_NULL = {"experiment", "views", "search"}
 _FULL_ERROR = "HYDRA_FULL_ERROR"
 _MAX_FOLDER_NAME = 120
 _made: list[Path] = []  # folders of runs and studies that this process made
@@ -80,6 +82,8 @@ def register() -> None:
         ConfigStore.instance().store(group="schema", name=name, node=schema, package="_global_")
     for resolver in (run_folder, folder_name, study_url, study_direction):
         OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
+    # Hydra hands the cached result on to the jobs
+    OmegaConf.register_new_resolver("sweep_folder", sweep_folder, replace=True, use_cache=True)
 
 
 @functools.cache  # Hydra resolves it more than once
@@ -95,7 +99,16 @@ def run_folder(resume: str | None, task: str) -> str:
         if not (Path(resume).expanduser() / "config.yaml").is_file():
             raise FileNotFoundError(f"resume must be the folder of a run, got {resume}")
         return str(Path(resume).expanduser())
-    parent = Path("outputs", task)
+    return _new_folder(Path("outputs", task))
+
+
+def sweep_folder(config_name: str) -> str:
+    """Make a folder for a multirun or tuning, which no other has."""
+    return _new_folder(Path("tune" if config_name == "tune" else "multirun"))
+
+
+def _new_folder(parent: Path) -> str:
+    """Make a folder named by the time, with a number if there is one of this second already."""
     _make(parent)
     stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
     folder, number = parent / stamp, 1
@@ -127,11 +140,6 @@ def folder_name(overrides: str) -> str:
     return f"{name[:_MAX_FOLDER_NAME]}-{hashlib.sha256(overrides.encode()).hexdigest()[:8]}"
 
 
-def quoted(text: str) -> str:
-    """Return text as a value that Hydra's grammar takes as it is."""
-    return "'" + text.replace("'", "\\'") + "'"
-
-
 def study_url(study: str | None, folder: str) -> str:
     """Return the storage URL of a study: the one given, or a file in the sweep's folder.
 
@@ -140,7 +148,10 @@ def study_url(study: str | None, folder: str) -> str:
     if study:
         return study
     _make(Path(folder))
-    return f"sqlite:///{Path(folder).absolute() / 'study.db'}"
+    file = f"{Path(folder).absolute() / 'study.db'}"
+    if re.search(r"[?#%{}]", file):  # which mean something in URLs, or in Optuna's
+        return f"sqlite:///file:{quote(file)}?uri=true"
+    return f"sqlite:///{file}"
 
 
 def study_direction(mode: str) -> str:
@@ -191,7 +202,7 @@ def run(main: Callable[[], Any], *, script: str) -> None:
     traceback = _wants_traceback()
     os.environ[_FULL_ERROR] = "1"  # or Hydra prints several lines itself
     os.environ["VISIONLAB_TRACEBACK"] = "1" if traceback else ""
-    sys.argv[1:] = _for_hydra(sys.argv[1:])
+    os.environ["MPLBACKEND"] = "agg"  # a notebook hands on its own, which needs its packages
     if {"--help", "-h"} & set(sys.argv) or any(each.startswith("parts=") for each in sys.argv):
         sys.path.append(str(Path.cwd()))  # a package of one's own may lie where one works
     argparse.ArgumentParser.error = refuse  # type: ignore[assignment, method-assign]
@@ -200,11 +211,13 @@ def run(main: Callable[[], Any], *, script: str) -> None:
     remember_interrupts()
     logging.raiseExceptions = False  # a full disk is reported once, not at every line of a log
     try:
+        sys.argv[1:] = _for_hydra(sys.argv[1:])
         if {"--help", "-h"} & set(sys.argv):
             _print_help(script)
             return
         with quiet_nonzero_ranks():
             main()
+        _discard_unused()  # such as a default folder that another configuration replaced
     except BrokenPipeError:  # --help | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
@@ -246,42 +259,36 @@ def _option_values(*names: str) -> list[str]:
 def _for_hydra(arguments: Sequence[str]) -> list[str]:
     """Return arguments as Hydra takes them.
 
+    Paths are quoted. Groups that may be null are removed, which Hydra refuses to do.
     `+experiment=` loses its +, since the defaults list has the group; keys of `where` (plots.py)
-    get one, since they are new. Only a ~ removes the group `search`. Paths are quoted for their =
-    and commas. In a multirun, Hydra applies the overrides that all jobs share before any job
-    selects its groups, which fails for `dataset=cifar10,cifar100 dataset.root=DIR`, so a single
-    value becomes a choice of one.
+    get one, since they are new. In a multirun, Hydra applies the overrides that all jobs share
+    before any job selects its groups, which fails for `dataset=cifar10,cifar100 dataset.root=DIR`,
+    so a single value becomes a choice of one.
     """
-    arguments = [re.sub(r"^\+(?=experiment=)", "", _quoted_path(each)) for each in arguments]
+    arguments = [re.sub(r"^\+(?=experiment=)", "", quote_paths(each)) for each in arguments]
     arguments = [re.sub(r"^(?=where\.)", "+", each) for each in arguments]
-    arguments = ["~search" if each == "search=null" else each for each in arguments]
+    arguments = _without_null_groups(arguments)
     given = {each.partition("=")[0] for each in arguments}
     if {"--config-name", "-cn"} & given:
         arguments += [each for each in _OF_SAVED if each.partition("=")[0] not in given]
     if not {"--multirun", "-m"} & set(arguments):
         return arguments
-    return [_as_choice(each) if _is_of_a_part(each) else each for each in arguments]
+    return [as_choice(each) for each in arguments]
 
 
-def _quoted_path(argument: str) -> str:
-    key, _, value = argument.partition("=")
-    is_path = "/" in value and re.search(r"[=,\[\]]", value) and Path(value).expanduser().exists()
-    return f"{key}={quoted(value)}" if is_path else argument
+def _without_null_groups(arguments: Sequence[str]) -> list[str]:
+    """Return arguments in which no group of files is null.
 
-
-def _is_of_a_part(argument: str) -> bool:
-    key = argument.partition("=")[0]
-    return bool(re.fullmatch(r"\w+(\.\w+)+", key)) and not key.startswith(("hydra.", "sweep."))
-
-
-def _as_choice(argument: str) -> str:
-    key, _, value = argument.partition("=")
-    choice = f"{key}=choice({value})"
-    try:
-        override, _ = OverridesParser.create().parse_overrides([argument, choice])
-    except HydraException:  # a choice cannot be null; what else is wrong Hydra says itself
-        return argument
-    return argument if override.is_sweep_override() else choice
+    Raises:
+        ValueError: a group is null that must not be.
+    """
+    null = {each.removesuffix("=null") for each in arguments if re.fullmatch(r"\w+=null", each)}
+    for group in sorted(null - _MAY_BE_NULL):
+        if names := sorted(path.stem for path in Path(CONF, group).glob("*.yaml")):
+            raise ValueError(f"{group} must be one of {', '.join(names)}, got null")
+    null &= _MAY_BE_NULL
+    kept = [each for each in arguments if each.partition("=")[0] not in null]
+    return [*kept, *(f"~{group}" for group in null & {"search"})]  # the others are so by default
 
 
 def _discard_unused() -> None:

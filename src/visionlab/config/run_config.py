@@ -13,6 +13,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from visionlab.config.overrides import as_typed
 from visionlab.files.run_folder import flatten_config, read_config
 
 # the only settings that a resumed run may be given: no other leaves its course as it is
@@ -39,7 +40,7 @@ class Invocation:
 
     folder: Path  # Hydra's output folder
     choices: Mapping[str, str]  # the file chosen for each group
-    overrides: Sequence[str]  # as given on the command line
+    overrides: Sequence[str]  # as Hydra takes them
     options: Sequence[str] = ()  # `--config-dir`, if it was given
 
     @property
@@ -47,7 +48,7 @@ class Invocation:
         """How the configuration was composed, for `run.json`."""
         return {
             "choices": dict(self.choices),
-            "overrides": list(self.overrides),
+            "overrides": list(map(as_typed, self.overrides)),
             "options": list(self.options),
         }
 
@@ -91,11 +92,14 @@ def to_yaml(config: Mapping[str, Any]) -> str:
 
 
 def resolve_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of a new run: without those of the sweep, and with a seed."""
+    """Return the settings of a new run: without those of the sweep, and with a seed.
+
+    The data can then be found from any folder.
+    """
     settings = {key: value for key, value in config.items() if key != _SWEEP}
     if settings["global_seed"] is None:
         settings["global_seed"] = secrets.randbelow(2**31)
-    return settings
+    return _with_absolute_root(settings)
 
 
 def logged_hparams(config: Mapping[str, Any], choices: Mapping[str, str]) -> dict[str, float | str]:
@@ -140,7 +144,7 @@ def override_saved_config(config: Mapping[str, Any], run: Invocation) -> dict[st
                 f"got {override}"
             )
         _set(saved, key, given[key])
-    return saved
+    return _with_absolute_root(saved)
 
 
 def resume_config(requested: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -183,6 +187,14 @@ def _changes(requested: Mapping[str, Any], saved: Mapping[str, Any]) -> list[str
         and not key.startswith((*FREE_ON_RESUME, f"{_SWEEP}."))
         and not (key in _OPEN_IF_NULL and new.get(key) is None)
     ]
+
+
+def _with_absolute_root(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings with an absolute `dataset.root`; a URL of somebody's data set stays."""
+    dataset = dict(settings["dataset"])
+    if dataset.get("root") and "://" not in dataset["root"]:
+        dataset["root"] = str(Path(dataset["root"]).expanduser().absolute())
+    return {**settings, "dataset": dataset}
 
 
 def training_key(config: Mapping[str, Any], training_invariant: Sequence[str]) -> str:

@@ -158,6 +158,8 @@ class Eval:
     Attributes:
         run: a run folder, all of whose models are evaluated, or null.
         checkpoint: the file of one model, or null.
+        out: folder of results, pictures and predictions; null is the run's own, or for a checkpoint
+            none but the current one for a submission.
         split: train_plain, train (augmented), val or test.
         submission: only write predictions in the field's own format: no metrics.
         views: how each image is seen, by name; predictions are their weighted mean. Null shows
@@ -171,6 +173,7 @@ class Eval:
 
     run: str | None = MISSING
     checkpoint: str | None = MISSING
+    out: str | None = MISSING
     split: str = MISSING
     submission: bool = MISSING
     views: dict[str, Any] | None = MISSING

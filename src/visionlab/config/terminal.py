@@ -63,7 +63,8 @@ def table_text(table: object, *, width: int) -> str:
     """Return a table of rich as plain text, at most `width` characters wide."""
     from rich.console import Console  # logging is set up at each start, tables are rare
 
-    console = Console(width=width, color_system=None)
+    # class names and reasons may have brackets or colons, which mean styles and emoji to rich
+    console = Console(width=width, color_system=None, markup=False, emoji=False, highlight=False)
     with console.capture() as capture:
         console.print(table)
     return capture.get().rstrip()

@@ -8,10 +8,26 @@ import io
 import json
 import math
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
+
+
+def make_output_folder(out: Path) -> Path:
+    """Make the folder that the setting `out` names, unless it exists, and return it.
+
+    Raises:
+        ValueError: it cannot be made or written to.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / ".written").touch()
+        (out / ".written").unlink()
+    except OSError as error:
+        raise ValueError(f"out must be a writable folder, got {out}: {error.strerror}") from error
+    return out
 
 
 def write_text(path: Path, text: str) -> None:
@@ -43,10 +59,16 @@ def append_text(path: Path, text: str) -> None:
 
 
 def csv_text(rows: Iterable[Iterable[Any]]) -> str:
-    """Return rows as CSV."""
+    """Return rows as CSV; text that a spreadsheet would take for a formula gets a ' before it."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
+    safe = ([_as_text(cell) if isinstance(cell, str) else cell for cell in row] for row in rows)
+    csv.writer(text, lineterminator="\n").writerows(safe)
     return text.getvalue()
+
+
+def _as_text(cell: str) -> str:
+    is_number = re.fullmatch(r"[+-]?[\d.]+(e[+-]?\d+)?", cell, re.IGNORECASE)
+    return f"'{cell}" if re.match(r"[=+@\t\r-].", cell, re.DOTALL) and not is_number else cell
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

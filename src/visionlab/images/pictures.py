@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from visionlab.files.atomic import write_file
+from visionlab.files.figures import write_figure
 from visionlab.task import Batch, Split
 
 if TYPE_CHECKING:
@@ -42,4 +42,4 @@ def image_grid(
 
 def save_png(figure: "Figure", path: Path) -> None:
     """Write a figure atomically; its folder must exist."""
-    write_file(path, lambda file: figure.savefig(file, format="png", dpi=100))
+    write_figure(figure, path, dpi=100)

@@ -24,7 +24,7 @@ from visionlab.engine.evaluation import (
 )
 from visionlab.engine.progress import log_metrics
 from visionlab.ensembles.views import ViewResult, check_views, evaluate_views
-from visionlab.files.atomic import write_json
+from visionlab.files.atomic import make_output_folder, write_json
 from visionlab.files.run_folder import newest_run, read_config, read_record
 from visionlab.files.tensors import read_tensors
 from visionlab.images.views import View
@@ -47,6 +47,7 @@ class EvaluationOptions:
 
     run: Path | None
     checkpoint: Path | None
+    out: Path | None
     split: str
     dataset_root: str | None
     views: Mapping[str, View] | None
@@ -69,6 +70,11 @@ class EvaluationOptions:
                 raise ValueError("views must be null for a checkpoint outside its run, got some")
             check_views(self.views)
 
+    @property
+    def folder(self) -> Path | None:
+        """Folder of the results: `out`, else that of the run; none for a checkpoint alone."""
+        return self.out or self.run
+
 
 def evaluation_options(config: Mapping[str, Any]) -> EvaluationOptions:
     """Return the options that a configuration of `eval.py` holds, by default of the newest run.
@@ -76,8 +82,9 @@ def evaluation_options(config: Mapping[str, Any]) -> EvaluationOptions:
     Raises:
         ValueError: an option is out of range, or there is no run.
     """
-    run, checkpoint = (
-        Path(config[key]).expanduser() if config[key] else None for key in ("run", "checkpoint")
+    run, checkpoint, out = (
+        Path(config[key]).expanduser() if config[key] else None
+        for key in ("run", "checkpoint", "out")
     )
     if run is None and checkpoint is None:
         run = newest_run(Path())
@@ -94,6 +101,7 @@ def evaluation_options(config: Mapping[str, Any]) -> EvaluationOptions:
     return EvaluationOptions(
         run=run,
         checkpoint=checkpoint,
+        out=out,
         views=views,
         dataset_root=config["dataset"]["root"],
         **{key: config[key] for key in keys},
@@ -126,10 +134,12 @@ class _Ready(NamedTuple):
 
 
 def evaluate_run(options: EvaluationOptions) -> None:
-    """Evaluate what a run left, log a table, and write the results into the run's folder."""
+    """Evaluate what a run left, log a table, and write the results into a folder."""
     if num_processes() > 1:
         raise ValueError(f"torchrun must start one process of eval.py, got {num_processes()}")
     saved = _read_run(options.run) if options.run else _read_model(options.checkpoint or Path())
+    if options.folder is not None:
+        make_output_folder(options.folder)
     set_dataset_root(saved.config, options.dataset_root)
     ready = _prepare(options, saved)
     with Signals() as signals:
@@ -169,8 +179,8 @@ def _prepare(options: EvaluationOptions, saved: _Saved) -> _Ready:
 
 
 def _evaluate(options: EvaluationOptions, saved: _Saved, ready: _Ready, signals: Signals) -> None:
-    """Evaluate every model on a split; keep metrics, pictures and predictions beside the run."""
-    task, split, run = ready.task, options.split, options.run
+    """Evaluate every model on a split; keep metrics, pictures and predictions in the folder."""
+    task, split, folder = ready.task, options.split, options.folder
     results = evaluate_saved(
         task,
         saved.models,
@@ -181,27 +191,27 @@ def _evaluate(options: EvaluationOptions, saved: _Saved, ready: _Ready, signals:
         epoch=ready.epoch,
     )
     if options.submission:
-        export_predictions(task, results, run or Path(), split)
+        export_predictions(task, results, folder or Path(), split)
         return
     label = split_label(split)
     metrics = {name: result.metrics for name, result in results.items()}
     log_metrics({label: metrics})
-    if run:
-        write_json(run / f"evaluation_{label}.json", metrics)
+    if folder:
+        write_json(folder / f"evaluation_{label}.json", metrics)
         for name, other in equal_models(saved.models).items():
             _log.info("%s has the weights of %s, whose pictures are its own", name, other)
         for name in results.keys() - equal_models(saved.models).keys():
-            task.draw(run / "pictures" / label / name, results[name].samples, task.splits[split])
-        export_predictions(task, results, run, split)
+            task.draw(folder / "pictures" / label / name, results[name].samples, task.splits[split])
+        export_predictions(task, results, folder, split)
 
 
 def _evaluate_views(
     options: EvaluationOptions, saved: _Saved, ready: _Ready, signals: Signals
 ) -> dict[str, ViewResult]:
     """Evaluate every model on a split as it is seen in several views."""
-    assert options.run is not None
+    assert options.folder is not None
     assert options.views is not None
-    task, split, folder = ready.task, split_label(options.split), options.run / "predictions"
+    task, split, folder = ready.task, split_label(options.split), options.folder / "predictions"
     dataset, precision = saved.config["dataset"], ready.precision
     results: dict[str, ViewResult] = {}
     same_as = equal_models(saved.models)
@@ -228,8 +238,8 @@ def _evaluate_views(
 def _report_views(
     options: EvaluationOptions, task: Task, results: Mapping[str, ViewResult]
 ) -> None:
-    """Log a table for each model and write the metrics of all views into the run's folder."""
-    assert options.run is not None
+    """Log a table for each model and write the metrics of all views into the folder."""
+    assert options.folder is not None
     assert options.views is not None
     split, views = split_label(options.split), options.views
     metric = task.monitor if task.monitor in task.metric.names else task.metric.names[0]
@@ -252,7 +262,7 @@ def _report_views(
         model: {"alone": each.alone, "running": each.running} for model, each in results.items()
     }
     weights = {name: view.weight for name, view in views.items()}
-    write_json(options.run / f"views_{split}.json", {"weights": weights, "models": content})
+    write_json(options.folder / f"views_{split}.json", {"weights": weights, "models": content})
 
 
 def _read_run(folder: Path) -> _Saved:

@@ -4,9 +4,11 @@ import functools
 import itertools
 import logging
 import math
+import shlex
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 from visionlab.config.run_config import logged_hparams, parts_override, to_yaml
@@ -50,8 +52,9 @@ def describe_start(training: Training) -> None:
     """Log data, model and machine of a training, a line each."""
     data, model = training.data, training.task.model
     sizes = [f"{name} {value}" for name, value in data.sizes.items() if isinstance(value, int)]
-    root = training.experiment.config["dataset"].get("root")
-    _log.info("data: %s", ", ".join(filter(None, [root, *sizes])))
+    root = str(training.experiment.config["dataset"].get("root") or "")
+    shown = root.removeprefix(f"{Path.cwd()}/")
+    _log.info("data: %s", ", ".join(filter(None, [shown, *sizes])))
     for source, found in data.read_counts.items():
         _log.info("  read %s: %s", source, _describe_read(found))
     for part in ("train", "val", "test"):
@@ -116,7 +119,8 @@ def recorded(
             record.update(status=status, error=str(error), **_progress(run, training))
             if status == "interrupted":
                 allowed = parts_override(run.experiment.config)
-                _log.info("resume with: python train.py resume=%s%s", run.folder, allowed)
+                shown = shlex.quote(f"resume={run.folder}")
+                _log.info("resume with: python train.py %s%s", shown, allowed)
         raise
     for run, record in zip(training.runs, records, strict=True):
         record.update(status="finished", error=None, **_progress(run, training))

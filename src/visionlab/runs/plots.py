@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 from visionlab.analysis import plots
 from visionlab.analysis.options import FigureOptions, PlotOptions, Schedule
 from visionlab.config.instantiate import instantiate_part
+from visionlab.config.overrides import as_typed
 
 
 def plot(config: Mapping[str, Any]) -> None:
@@ -29,7 +30,7 @@ def plot(config: Mapping[str, Any]) -> None:
         plot_options(config),
         load_schedule=_load_schedule,
         load_images=partial(_load_images, dataset_root=root, parts=parts),
-        arguments=sys.argv[1:],
+        arguments=[as_typed(each) for each in sys.argv[1:]],
     )
 
 

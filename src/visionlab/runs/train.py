@@ -1,6 +1,7 @@
 """One training, from its configurations to its files."""
 
 import logging
+import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -54,8 +55,9 @@ def train(
             position=position,
             observers=observers,
         )
+    run, runs = (shlex.quote(f"{key}={folder}") for key in ("run", "runs"))
     allowed = parts_override(settings)
-    _log.info("next: python eval.py run=%s%s, python plots.py runs=%s", folder, allowed, folder)
+    _log.info("next: python eval.py %s%s, python plots.py %s", run, allowed, runs)
     return best
 
 

@@ -150,6 +150,14 @@ def test_what_is_common_to_all_jobs_is_left_to_them() -> None:
     assert command_line._for_hydra(["dataset.root=/x"]) == ["dataset.root=/x"]
 
 
+def test_null_removes_the_groups_that_may_be_null() -> None:
+    given = ["experiment=ema_table1", "+experiment=null", "views=null", "optimizer.lr=null"]
+    assert command_line._for_hydra(given) == ["optimizer.lr=null"]
+    assert command_line._for_hydra(["search=null", "trial=null"]) == ["trial=null", "~search"]
+    with pytest.raises(ValueError, match=r"^pruner must be one of .*none, got null$"):
+        command_line._for_hydra(["pruner=null"])
+
+
 def test_paths_that_exist_need_no_quotes(tmp_path: Path) -> None:
     run = tmp_path / "scheduler=cosine,averaged.decay=[0.5,0.9]"
     run.mkdir()

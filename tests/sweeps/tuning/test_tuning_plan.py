@@ -10,6 +10,8 @@ from hydra.core.global_hydra import GlobalHydra
 from visionlab.config import command_line
 from visionlab.sweeps.tuning.plan import Plan, job_overrides, plan_study
 from visionlab.sweeps.tuning.space import Choices, Interval
+from visionlab.sweeps.tuning.storage_url import database_file
+from visionlab.sweeps.tuning.study import Study
 
 SHIPPED = {"optimizer.lr": Interval(low=0.001, high=3.0, log=True)}
 
@@ -47,6 +49,14 @@ def test_the_shipped_space_can_be_removed(tmp_path: Path) -> None:
     (removal,) = command_line._for_hydra(["search=null"])
     plan = planned(removal, "scheduler=cosine,constant", folder=tmp_path)
     assert plan.space == {"scheduler": Choices(values=["cosine", "constant"])}
+
+
+def test_a_study_may_lie_in_any_folder(tmp_path: Path) -> None:
+    for name in ("a?b#c%41{1}", "plain (1)"):
+        url = command_line.study_url(None, str(tmp_path / name))
+        assert database_file(url) == tmp_path / name / "study.db"
+        Study(url, "tune").create(direction="maximize", objective="val/top1", invariants={})
+        assert (tmp_path / name / "study.db").is_file()
 
 
 def test_an_axis_of_the_user_joins_the_shipped_one(tmp_path: Path) -> None:

@@ -100,8 +100,8 @@ def _draw(axis: Axes, matrix: _Matrix) -> AxesImage:
     places, totals = np.arange(num_classes), matrix.counts.sum(axis=1) // matrix.num_seeds
     rows = [f"{name} ({total})" for name, total in zip(matrix.names, totals, strict=True)]
     size = 7 if num_classes <= MAX_NUMBERED else 5
-    axis.set_xticks(places, matrix.names, rotation=90, fontsize=size, parse_math=False)
-    axis.set_yticks(places, rows, fontsize=size, parse_math=False)
+    axis.set_xticks(places, matrix.names, rotation=90, fontsize=size)
+    axis.set_yticks(places, rows, fontsize=size)
     return image
 
 

@@ -174,7 +174,7 @@ def _draw_bars(
             linewidth=0.8,
             label=label if seeds else None,
         )
-    axis.set_yticks(range(len(names)), names, parse_math=False)
+    axis.set_yticks(range(len(names)), names)
     axis.set_ylim(num_rows - 0.5, -0.5)
     axis.grid(visible=False, axis="y")
     axis.set_axisbelow(True)

@@ -126,7 +126,7 @@ def _name_keypoints(axis: Axes, names: Sequence[str]) -> None:
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         return
     axis.set_xlabel("keypoint")
-    axis.set_xticks(range(len(names)), names, rotation=90, fontsize=7, parse_math=False)
+    axis.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
 
 
 def _normaliser(run: RunRecord) -> str:

@@ -129,7 +129,7 @@ def _draw_bars(axis: Axes, bar_code: _BarCode) -> None:
     axis.set(xlim=(edges[0], edges[-1]), ylim=(count, 0))
     axis.set_xlabel(f"epoch (seed {bar_code.run.seed})")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axis.set_yticks(np.arange(count) + 0.5, bar_code.names, parse_math=False)
+    axis.set_yticks(np.arange(count) + 0.5, bar_code.names)
     axis.tick_params(axis="y", length=0)
     axis.grid(visible=False)
     axis.spines["left"].set_visible(False)

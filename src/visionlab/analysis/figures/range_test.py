@@ -12,7 +12,7 @@ from visionlab.analysis.groups import group_by
 from visionlab.analysis.models import SEED, ModelRecord, split_varying_settings
 from visionlab.analysis.options import FigureOptions
 from visionlab.core.range_test import smooth, suggest_lr
-from visionlab.files.atomic import write_file
+from visionlab.files.figures import write_figure
 from visionlab.files.run_folder import RangeTestPoint, read_range_test
 
 _FILE = "range_test.csv"
@@ -61,7 +61,7 @@ def write_range_test(
     _draw_curve(axis, lrs, losses, smoothed, suggestion)
     axis.legend(frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_file(path, lambda file: figure.savefig(file, format="png", dpi=120))
+    write_figure(figure, path, dpi=120)
 
 
 def _draw_curve(

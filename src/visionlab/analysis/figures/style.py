@@ -13,7 +13,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from visionlab.files.atomic import write_file
+from visionlab.files.figures import write_figure
 
 _COLOURS = ("#000000", "#D55E00", "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9")
 NUM_COLOURS = len(_COLOURS)
@@ -117,9 +117,8 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     Raises:
         OSError: a file cannot be written.
     """
+    png, svg = folder / f"{name}.png", folder / f"{name}.svg"
     with styled():
-        png, svg = folder / f"{name}.png", folder / f"{name}.svg"
-        write_file(png, lambda file: figure.savefig(file, format="png", dpi=_DPI))
-        metadata = {"Date": None}  # equal figures make equal files
-        write_file(svg, lambda file: figure.savefig(file, format="svg", metadata=metadata))
+        write_figure(figure, png, dpi=_DPI)
+        write_figure(figure, svg, metadata={"Date": None})  # equal figures make equal files
     return [png, svg]

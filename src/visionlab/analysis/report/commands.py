@@ -11,7 +11,6 @@ from visionlab.analysis.records import RunRecord
 from visionlab.config.schemas import is_tune_only
 from visionlab.files.run_folder import read_yaml
 
-_TRAIN = ("python", "train.py")
 # omitted, so that a reproduction gets its own folder
 _OF_FOLDERS = ("hydra.mode=", "hydra.sweep.dir=", "hydra.sweep.subdir=", "hydra.run.dir=")
 
@@ -36,15 +35,17 @@ def commands(runs: Sequence[RunRecord]) -> list[Command]:
         overrides = _multirun_overrides(folder / "multirun.yaml")
         if overrides is not None:
             options = members[0].info.get("options", [])  # those of all jobs
-            line = shlex.join([*_TRAIN, *options, "--multirun", *overrides])
-            found.append(Command(line, members))
+            found.append(Command(_line(*options, "--multirun", *overrides), members))
             continue
         for run in members:
             if "overrides" in run.info:
                 own = [each for each in run.info["overrides"] if not is_tune_only(each)]
-                line = shlex.join([*_TRAIN, *run.info.get("options", []), *own])
-                found.append(Command(line, [run]))
+                found.append(Command(_line(*run.info.get("options", []), *own), [run]))
     return found
+
+
+def _line(*arguments: str) -> str:
+    return shlex.join(["python", "train.py", *arguments])
 
 
 def _multirun_overrides(path: Path) -> list[str] | None:

@@ -5,13 +5,13 @@ are therefore composed once; each then sets its values as Hydra would.
 """
 
 import copy
+import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
@@ -21,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from visionlab.config.checking import check_parts
 from visionlab.config.errors import check_known
+from visionlab.config.overrides import as_typed, sweep_values
 from visionlab.config.run_config import invocation
 
 _NOT_SETTINGS = ("hydra", "sweep")
@@ -55,7 +56,7 @@ def compose_jobs(loader: ConfigLoader, master: DictConfig, arguments: Sequence[s
         parsed = parser.parse_overrides([*experiment, *compose.params(experiment), *others])
         for override in parsed:
             _check_values(override)
-        grid += BasicSweeper.split_arguments(parsed, None)[0]
+        grid += _grid(parsed)
     count = Counter(override for overrides in grid for override in overrides)
     jobs = []
     for number, overrides in enumerate(grid):
@@ -68,7 +69,10 @@ def compose_jobs(loader: ConfigLoader, master: DictConfig, arguments: Sequence[s
                 name=str(hydra.sweep.subdir),
                 swept={key: value for key, _, value in settings},
                 config=config,
-                composition={**invocation(hydra, Path()).composition, "overrides": overrides},
+                composition={
+                    **invocation(hydra, Path()).composition,
+                    "overrides": [*map(as_typed, overrides)],
+                },
             )
         )
     names = Counter(job.name for job in jobs)
@@ -87,7 +91,24 @@ def _experiments(overrides: Sequence[Override]) -> list[tuple[list[str], list[st
     if not chosen or not chosen[0].is_discrete_sweep():
         return [([str(each.input_line) for each in chosen], others)]
     _check_values(chosen[0])
-    return [([f"{_EXPERIMENT}={name}"], others) for name in chosen[0].sweep_string_iterator()]
+    return [([f"{_EXPERIMENT}={name}"], others) for name in sweep_values(chosen[0])]
+
+
+def _grid(overrides: Sequence[Override]) -> list[list[str]]:
+    """Return the overrides of each job; of several for one key the last counts.
+
+    Raises:
+        HydraException: a sweep has infinitely many values.
+    """
+    lists = {
+        each.get_key_element(): [
+            f"{each.get_key_element()}={value}" for value in sweep_values(each)
+        ]
+        if each.is_sweep_override()
+        else [str(each.input_line)]
+        for each in overrides
+    }
+    return [list(job) for job in itertools.product(*lists.values())]
 
 
 class _Composer:
@@ -166,7 +187,7 @@ class _Composer:
 
 
 def _check_values(override: Override) -> None:
-    values = list(override.sweep_string_iterator()) if override.is_discrete_sweep() else []
+    values = sweep_values(override) if override.is_discrete_sweep() else []
     if len(set(values)) < len(values):
         raise ValueError(
             f"{override.key_or_group} must list each value once, got {','.join(values)}"

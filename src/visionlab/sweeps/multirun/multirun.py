@@ -4,7 +4,9 @@ Jobs that train identically share one training. The launcher, whichever it is, l
 each reads its jobs from a file and records their results itself.
 """
 
+import copy
 import logging
+import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -15,8 +17,9 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.utils import JobReturn, JobStatus, configure_log
 from omegaconf import DictConfig, OmegaConf
 
-from visionlab.config.command_line import Unfinished, quoted
+from visionlab.config.command_line import Unfinished
 from visionlab.config.errors import explain
+from visionlab.config.overrides import as_typed, quoted
 from visionlab.core.interrupt import Interrupted
 from visionlab.core.processes import num_processes
 from visionlab.files.locks import locked
@@ -67,7 +70,7 @@ def run_jobs(
     folder = sweep / _FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
-        OmegaConf.save(config, sweep / "multirun.yaml")
+        _write_config(sweep / "multirun.yaml", config)
         write_jobs(folder, [_summarise(job) for job in jobs])
         write_table(sweep, folder)
         reasons: dict[str, str] = {}
@@ -79,12 +82,21 @@ def run_jobs(
             rows = write_table(sweep, folder, unfinished)
             log_table(rows)
             _log.info("%s; %s", count_states(row["state"] for row in rows), sweep / "sweep.csv")
-            _log.info("next: python plots.py runs=%s", config.hydra.sweep.dir)
+            _log.info("next: python plots.py %s", shlex.quote(f"runs={config.hydra.sweep.dir}"))
     if missing:
         raise Unfinished(
             f"{len(missing)} of {len(rows)} jobs did not finish, see {sweep / 'sweep.csv'}; "
             "run the same command again to resume them"
         )
+
+
+def _write_config(path: Path, config: DictConfig) -> None:
+    """Write the configuration of a multirun, its overrides as they were typed."""
+    shown = copy.deepcopy(config)
+    OmegaConf.set_readonly(shown.hydra, False)
+    given: Any = OmegaConf.to_container(config.hydra.overrides.task)
+    shown.hydra.overrides.task = [as_typed(each) for each in given]
+    OmegaConf.save(shown, path)
 
 
 def _is_finished(job: Job, sweep: Path) -> bool:

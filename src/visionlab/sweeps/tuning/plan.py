@@ -14,7 +14,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, open_dict
 
-from visionlab.config.command_line import checked, folder_name, quoted
+from visionlab.config.command_line import checked, folder_name
+from visionlab.config.overrides import quoted
 from visionlab.config.run_config import config_dir_options, plain
 from visionlab.config.schemas import TUNE_ONLY
 from visionlab.sweeps.tuning.space import Choices, Interval, Space, as_override, split_overrides

@@ -8,6 +8,7 @@ from typing import Any
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from visionlab.config.overrides import as_typed
 from visionlab.config.schemas import is_tune_only
 from visionlab.files.atomic import csv_text, write_text
 from visionlab.files.locks import file_lock
@@ -40,7 +41,7 @@ def shell_overrides(trial: FrozenTrial) -> str:
         for override in trial.user_attrs.get("overrides", drawn)  # not in trials of Hydra's sweeper
         if not is_tune_only(override)
     ]
-    return " ".join(map(shlex.quote, overrides))
+    return " ".join(shlex.quote(as_typed(each)) for each in overrides)
 
 
 def progress(study: Study, numbers: Sequence[int], *, objective: str, n_trials: int) -> list[str]:

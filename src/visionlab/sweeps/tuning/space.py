@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 
+from visionlab.config.overrides import sweep_values
+
 if TYPE_CHECKING:
     from optuna.trial import Trial
 
@@ -86,7 +88,7 @@ def _axis(key: str, override: Override) -> Choices | Interval:
         return _interval(key, sweep, text)
     if isinstance(sweep, RangeSweep):
         return _range(key, sweep, text)
-    values = list(override.sweep_string_iterator())
+    values = sweep_values(override)
     if not values or len(set(values)) < len(values):
         raise ValueError(f"{key} must be a choice of different values, got {text}")
     return Choices(values=values)

@@ -1,6 +1,7 @@
 """Storage URLs of studies, in SQLAlchemy's format."""
 
 from pathlib import Path
+from urllib.parse import unquote
 
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
@@ -20,6 +21,8 @@ def database_file(url: str) -> Path | None:
         return None
     if parsed.database in (None, "", ":memory:"):
         raise ValueError(f"study must be a storage that jobs can open too, got {url}")
+    if "uri" in parsed.query:  # https://sqlite.org/uri.html
+        return Path(unquote(parsed.database.removeprefix("file:").partition("?")[0]))
     return Path(parsed.database)
 
 

@@ -40,6 +40,6 @@ def draw_worst(
         axis.imshow(pixels.permute(1, 2, 0).cpu().numpy())
         label, predicted = (class_names[int(samples[key][row])] for key in ("label", "predicted"))
         prob = float(samples["label_prob"][row])
-        axis.set_title(f"{label}: {prob:.2f}\npredicted {predicted}", fontsize=8, parse_math=False)
+        axis.set_title(f"{label}: {prob:.2f}\npredicted {predicted}", fontsize=8)
     folder.mkdir(parents=True, exist_ok=True)
     save_png(figure, folder / "worst.png")

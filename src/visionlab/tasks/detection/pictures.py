@@ -168,7 +168,6 @@ def _labelled_box(axis: "Axes", box: Sequence[float], text: str, style: _Style, 
         fontsize=6,
         clip_on=True,
         color="white",
-        parse_math=False,
         bbox={"facecolor": style["edgecolor"], "edgecolor": "none", "pad": 0.6, "alpha": 0.85},
     )
 

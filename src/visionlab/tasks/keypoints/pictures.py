@@ -1,7 +1,5 @@
 """Pictures of predicted points, and their errors."""
 
-import csv
-import io
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -89,7 +87,7 @@ def _draw_worst(
         axis.set(xlim=(0, side), ylim=(side, 0))
         mean = float(samples["errors_px"][row].nanmean())
         title = f"{names[key][-_MAX_NAME:]}\nloss {losses[row]:.3g}, {mean:.1f} px"
-        axis.set_title(title, fontsize=8, parse_math=False)
+        axis.set_title(title, fontsize=8)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
 
@@ -129,11 +127,9 @@ def _draw_pck(relative: Tensor) -> "Figure":
 
 def _by_point(errors: Tensor, class_names: Sequence[str]) -> str:
     """Return a table of how often each point is known, with its mean and median error in pixels."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["point", "num_known", "mean_px", "median_px"])
+    rows: list[list[object]] = [["point", "num_known", "mean_px", "median_px"]]
     known = (~errors.isnan()).sum(dim=0).tolist()
     columns = (class_names, known, errors.nanmean(dim=0), errors.nanmedian(dim=0).values)
     for name, count, mean, median in zip(*columns, strict=True):
-        writer.writerow([name, count, f"{float(mean):.4f}", f"{float(median):.4f}"])
-    return file.getvalue()
+        rows.append([name, count, f"{float(mean):.4f}", f"{float(median):.4f}"])
+    return storage.csv_text(rows)

@@ -1,0 +1,51 @@
+"""Files of figures. Imports matplotlib only where it is there already."""
+
+import io
+import re
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from visionlab.files.atomic import write_file
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")  # XML, hence SVG, forbids them
+
+
+def write_figure(figure: "Figure", path: Path, **options: Any) -> None:
+    """Write a figure atomically in the format of the suffix; `options` are those of `savefig`.
+
+    Its texts mean what they say: class names may have $ or control characters.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    _show_text_literally(figure)
+    file = io.BytesIO()
+    with warnings.catch_warnings():
+        # the font has no Chinese, for one; a browser finds another for the text of an SVG file
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(file, format=path.suffix.removeprefix("."), **options)
+    content = file.getvalue()
+    if path.suffix == ".svg":
+        content = _CONTROL.sub("\N{REPLACEMENT CHARACTER}".encode(), content)
+    write_file(path, lambda file: file.write(content))
+
+
+def _show_text_literally(figure: "Figure") -> None:
+    """Switch off formulas in all texts but the numbers of axes, which may be powers."""
+    from matplotlib.text import Text
+    from matplotlib.ticker import LogFormatter, ScalarFormatter
+
+    numbers = {
+        label
+        for axes in figure.axes
+        for axis in (axes.xaxis, axes.yaxis)
+        if isinstance(axis.get_major_formatter(), LogFormatter | ScalarFormatter)
+        for label in [*axis.get_ticklabels(which="both"), axis.get_offset_text()]
+    }
+    for text in figure.findobj(Text):
+        if isinstance(text, Text) and text not in numbers:
+            text.set_parse_math(False)

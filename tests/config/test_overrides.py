@@ -1,0 +1,126 @@
+"""Paths need no quotes for Hydra, whatever signs they have."""
+
+from pathlib import Path
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from omegaconf import OmegaConf
+
+from visionlab.config.overrides import as_choice, as_typed, quote_paths, quoted, sweep_values
+
+NAMES = [
+    "Bilder (1)",
+    "Grün",
+    "照片",
+    "a#b&c!d;e",
+    "it's",
+    'a "b"',
+    "{a}",
+    "{a:1}",
+    "a,b",
+    "a=b",
+    "[1]",
+    "$HOME",
+    "${x}",
+    "a\\b",
+    "end\\",
+    "2024",
+    "1e3",
+    "true",
+    " a ",
+    "a\nb",
+    "choice(1)",
+    "?*%|<>^`@",
+]
+
+
+@pytest.fixture(autouse=True)
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in [*NAMES, "plain"]:
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def parsed(argument: str) -> Override:
+    return OverridesParser.create().parse_overrides([argument])[0]
+
+
+def read(argument: str) -> object:
+    """Return the value that a setting gets from an override."""
+    config = OmegaConf.create({"value": parsed(argument).value()})
+    return OmegaConf.to_container(config, resolve=True)["value"]  # type: ignore[index, call-overload]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("key", ["dataset.root", "model.checkpoint", "run", "++resume"])
+def test_an_existing_path_is_taken_as_it_is(name: str, key: str) -> None:
+    assert read(quote_paths(f"{key}={name}")) == name
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_existing_path_with_a_slash_is_one_for_any_key(name: str, folders: Path) -> None:
+    assert read(quote_paths(f"loss.anything={folders}/{name}")) == f"{folders}/{name}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_lists_of_paths(name: str) -> None:
+    assert read(quote_paths(f"runs=[{name},plain]")) == [name, "plain"]
+    for text in (f"{name},plain", f"choice({name}, plain)"):
+        values = sweep_values(parsed(quote_paths(f"dataset.root={text}")))
+        assert [read(f"dataset.root={value}") for value in values] == [name, "plain"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_path_survives_as_a_choice_of_one(name: str) -> None:
+    argument = f"dataset.root={name}"
+    choice = as_choice(quote_paths(argument))
+    (value,) = sweep_values(parsed(choice))
+    assert read(f"dataset.root={value}") == name
+    assert as_typed(choice) == argument
+
+
+def test_paths_that_hydra_reads_stay_unquoted() -> None:
+    assert quote_paths("dataset.root=plain,plain") == "dataset.root=plain,plain"
+
+
+def test_a_home_folder_is_found(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(folders))
+    assert read(quote_paths("dataset.root=~/it's")) == f"{folders}/it's"
+    assert read(quote_paths("hydra.run.dir=~/new")) == f"{folders}/new"
+    (folders / "~mine").mkdir()
+    assert read(quote_paths("dataset.root=~mine")) == "./~mine"  # no user's home
+
+
+def test_a_path_that_hydra_refuses_need_not_exist() -> None:
+    assert read(quote_paths("out=new (1)")) == "new (1)"
+    assert read(quote_paths("dataset.annotations.val=val (1).json")) == "val (1).json"
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "optimizer.lr=2024",
+        "scheduler=a,b",
+        "dataset.root='it\\'s'",
+        "dataset.annotations.test=null",
+        "hydra.run.dir=outputs/${now:%Y}",
+        "dataset.root",
+        "~search",
+    ],
+)
+def test_other_values_are_left_to_hydra(argument: str) -> None:
+    assert quote_paths(argument) == argument
+
+
+@pytest.mark.parametrize(
+    "argument", ["hparams.epochs=3", "scheduler=cosine", "optimizer.lr=1,2", "a.b=[1,c]"]
+)
+def test_commands_are_shown_as_typed(argument: str) -> None:
+    assert as_typed(as_choice(argument)) == argument
+
+
+@pytest.mark.parametrize("text", ["it's", "end\\", "a\\'b", "", "a, b"])
+def test_quoted_text_is_read_as_it_is(text: str) -> None:
+    assert parsed(f"key={quoted(text)}").value() == text
