@@ -68,7 +68,7 @@ def by_key(data: Data) -> dict[int, tuple[Tensor, int]]:
 
 
 def key_of(path: str) -> int:
-    return int.from_bytes(hashlib.blake2b(path.encode(), digest_size=8).digest(), "big") >> 1
+    return int.from_bytes(hashlib.blake2b(path.encode(), digest_size=8).digest(), "big") >> 11
 
 
 def test_folders_of_splits_are_taken_as_they_are(tmp_path: Path) -> None:
