@@ -10,6 +10,7 @@ import torch
 from hparams_tab import differing, listed, num_written
 from siblings import classification
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.summary.writer import event_file_writer
 
 from visionlab.engine.evaluation import Result
 from visionlab.engine.observers import MetricsFile, Predictions, TensorBoard
@@ -103,7 +104,11 @@ def test_runs_are_listed_with_their_settings_and_numbers(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("step", [0, 3])
-def test_a_run_that_goes_on_is_listed_once(tmp_path: Path, step: int) -> None:
+def test_a_run_that_goes_on_is_listed_once(
+    tmp_path: Path, step: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # files are read in the order of their names, which end in this number: 10 would precede 9
+    monkeypatch.setattr(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(0))
     folder = tmp_path / "run"
     killed = TensorBoard(folder, step=0, config="a: 1", settings={"lr": 0.1})
     killed.on_epoch({"epoch": 1, "step": 3, "loss": 2.0}, {})

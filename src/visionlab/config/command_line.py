@@ -37,7 +37,7 @@ from visionlab.config.errors import (
 )
 from visionlab.config.help import help_text, known_settings
 from visionlab.config.nonzero_ranks import nonzero_rank_folder, quiet_nonzero_ranks
-from visionlab.config.overrides import as_choice, quote_paths
+from visionlab.config.overrides import as_choice, quote_paths, without_null_groups
 from visionlab.config.run_config import Invocation, current_invocation, plain
 from visionlab.config.schemas import SCHEMAS
 from visionlab.config.terminal import outlive_terminal
@@ -62,7 +62,6 @@ _OF_SAVED = (  # for a run's config.yaml as primary configuration; it may have b
     "hydra.output_subdir=null",
     "hydra.run.dir='${run_folder:${resume},${task.name}}'",
 )
-_MAY_BE_NULL = {"experiment", "views", "search"}
 _FULL_ERROR = "HYDRA_FULL_ERROR"
 _MAX_FOLDER_NAME = 120
 _made: list[Path] = []  # folders of runs and studies that this process made
@@ -267,28 +266,13 @@ def _for_hydra(arguments: Sequence[str]) -> list[str]:
     """
     arguments = [re.sub(r"^\+(?=experiment=)", "", quote_paths(each)) for each in arguments]
     arguments = [re.sub(r"^(?=where\.)", "+", each) for each in arguments]
-    arguments = _without_null_groups(arguments)
+    arguments = without_null_groups(arguments, conf=Path(CONF))
     given = {each.partition("=")[0] for each in arguments}
     if {"--config-name", "-cn"} & given:
         arguments += [each for each in _OF_SAVED if each.partition("=")[0] not in given]
     if not {"--multirun", "-m"} & set(arguments):
         return arguments
     return [as_choice(each) for each in arguments]
-
-
-def _without_null_groups(arguments: Sequence[str]) -> list[str]:
-    """Return arguments in which no group of files is null.
-
-    Raises:
-        ValueError: a group is null that must not be.
-    """
-    null = {each.removesuffix("=null") for each in arguments if re.fullmatch(r"\w+=null", each)}
-    for group in sorted(null - _MAY_BE_NULL):
-        if names := sorted(path.stem for path in Path(CONF, group).glob("*.yaml")):
-            raise ValueError(f"{group} must be one of {', '.join(names)}, got null")
-    null &= _MAY_BE_NULL
-    kept = [each for each in arguments if each.partition("=")[0] not in null]
-    return [*kept, *(f"~{group}" for group in null & {"search"})]  # the others are so by default
 
 
 def _discard_unused() -> None:

@@ -2,6 +2,8 @@
 
 import os
 import re
+from collections.abc import Sequence
+from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Quote, QuotedString
@@ -10,6 +12,7 @@ from hydra.errors import HydraException
 # the last names of settings that are paths, and those of parts of a data set
 _PATHS = ("root", "run", "runs", "resume", "out", "dir", "checkpoint", "init_from", "study")
 _OF_DATASET = ("train", "val", "test", "classes", "list")
+_MAY_BE_NULL = {"experiment", "views", "search"}
 _WRAPPED = re.compile(r"(\[|choice\()(.*)(\]|\))", re.DOTALL)
 
 
@@ -125,3 +128,18 @@ def _parse(argument: str) -> Override | None:
         return OverridesParser.create().parse_overrides([argument])[0]
     except HydraException:
         return None
+
+
+def without_null_groups(arguments: Sequence[str], *, conf: Path) -> list[str]:
+    """Return arguments in which no group of files below `conf` is null.
+
+    Raises:
+        ValueError: a group is null that must not be.
+    """
+    null = {each.removesuffix("=null") for each in arguments if re.fullmatch(r"\w+=null", each)}
+    for group in sorted(null - _MAY_BE_NULL):
+        if names := sorted(path.stem for path in Path(conf, group).glob("*.yaml")):
+            raise ValueError(f"{group} must be one of {', '.join(names)}, got null")
+    null &= _MAY_BE_NULL
+    kept = [each for each in arguments if each.partition("=")[0] not in null]
+    return [*kept, *(f"~{group}" for group in null & {"search"})]  # the others are so by default
