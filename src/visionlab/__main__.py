@@ -23,7 +23,7 @@ def _train(config: dict[str, Any], invocation: Invocation) -> float | None:
     if config["sweep"]["training"]:
         from visionlab.sweeps.workers.trainings import train_planned
 
-        train_planned(Path(config["sweep"]["training"]))
+        train_planned(Path(config["sweep"]["training"]), parts=config["parts"])
         return None
     _log.info("run folder %s", invocation.folder)
     from visionlab.runs.train import train

@@ -42,9 +42,19 @@ def load_exactly(model: nn.Module, path: Path) -> None:
         ValueError: names or shapes differ; the model is unchanged.
     """
     weights = read_weights(path)
-    if differences := _differences(model, weights):
-        raise ValueError(f"{path} holds weights of another model: {_format(differences)}")
+    check_weights(model, weights, origin=path)
     model.load_state_dict(weights)
+
+
+def check_weights(model: nn.Module, weights: Mapping[str, Tensor], *, origin: object) -> None:
+    """Refuse weights from `origin` whose names or shapes are not the model's.
+
+    Raises:
+        ValueError: the message names the first differences.
+    """
+    tensors = {name: value for name, value in weights.items() if isinstance(value, Tensor)}
+    if differences := _differences(model, tensors):
+        raise ValueError(f"{origin} holds weights of another model: {_format(differences)}")
 
 
 def load_matching(model: nn.Module, path: Path) -> list[str]:

@@ -27,9 +27,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from visionlab.config.checking import check_parts
+from visionlab.config.checking import check_allowed, check_parts
 from visionlab.config.errors import USER_ERRORS, check_known, explain, is_users, refuse
 from visionlab.config.help import help_text
+from visionlab.config.hydra_settings import guard_hydra_settings
 from visionlab.config.nonzero_ranks import nonzero_rank_folder, quiet_nonzero_ranks
 from visionlab.config.run_config import Invocation, current_invocation, plain
 from visionlab.config.schemas import SCHEMAS
@@ -127,15 +128,18 @@ def study_direction(mode: str) -> str:
     return {"max": "maximize", "min": "minimize"}[mode]
 
 
-def checked(config: DictConfig) -> dict[str, Any]:
+def checked(config: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
     """Return a composed configuration as plain containers, its names and types checked.
+
+    `overrides` are those of the command line, which alone may allow packages as `parts`.
 
     Raises:
         ValueError: a setting is unknown, missing or of a wrong type, or a part is not allowed.
     """
     check_known(config)
     settings = plain(config)
-    check_parts(settings, parts=settings.get("parts", ()))
+    check_allowed(settings["parts"], overrides)
+    check_parts(settings, parts=settings["parts"])
     return settings
 
 
@@ -149,7 +153,8 @@ def job(function: Callable[[dict[str, Any], Invocation], Any]) -> Callable[[Dict
     def reporting(config: DictConfig) -> Any:
         try:
             with quiet_nonzero_ranks():
-                return function(checked(config), current_invocation())
+                invocation = current_invocation()
+                return function(checked(config, invocation.overrides), invocation)
         except (*USER_ERRORS, Interrupted, RuntimeError) as error:
             if _wants_traceback() or not is_users(error):
                 raise
@@ -175,6 +180,7 @@ def run(main: Callable[[], Any], *, script: str) -> None:
         sys.path.append(str(Path.cwd()))  # a package of one's own may lie where one works
     argparse.ArgumentParser.error = refuse  # type: ignore[assignment, method-assign]
     register()
+    guard_hydra_settings()
     logging.raiseExceptions = False  # a full disk is reported once, not at every line of a log
     try:
         if {"--help", "-h"} & set(sys.argv):

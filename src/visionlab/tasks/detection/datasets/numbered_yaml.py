@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
+from visionlab.files.documents import expect_mapping, parse_yaml
 from visionlab.images.parts import configured, part_paths
 from visionlab.images.paths import by_stem, header_size, path_key, require_files
 from visionlab.task import Data
@@ -17,7 +17,6 @@ from visionlab.tasks.detection.datasets.coco_json import is_number
 from visionlab.tasks.detection.splits import DetectionFiles
 
 _SUFFIXES = (".jpeg", ".jpg", ".png")
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # 30,000 files take minutes without C
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,13 +101,8 @@ def _read(root: Path, path: Path, source: Path) -> RawImage:
 
 
 def _load(source: Path) -> dict[str, Any]:
-    try:
-        content = yaml.load(source.read_bytes(), _Loader)
-    except (yaml.YAMLError, ValueError) as error:
-        raise ValueError(f"{source} must be YAML, got {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{source} must have bboxes and labels, got {content!r:.60}")
-    return content
+    content = parse_yaml(source.read_bytes(), origin=source)
+    return expect_mapping(content, origin=source, holding="bboxes and labels")
 
 
 def _list(content: Mapping[str, Any], key: str, source: Path) -> list[Any]:
