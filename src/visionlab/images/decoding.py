@@ -22,6 +22,7 @@ Factor = Callable[[int, int], int]  # maps width and height to an integer reduct
 # numbers (row, factor, width and height of the original), pixels, and an error message or ""
 _Decoded = tuple[tuple[int, int, int, int], Tensor, str]
 _Packed = tuple[Tensor, Tensor, list[torch.Size], list[str]]
+_MAX_WORKERS = 1024
 _log = logging.getLogger(__name__)
 
 
@@ -120,8 +121,8 @@ def find_readable(sources: Sequence[Source], *, num_workers: int) -> tuple[list[
 
 
 def _workers(sources: Sequence[Source], factor: Factor, num_workers: int) -> Workers[_Packed]:
-    if num_workers < 0:
-        raise ValueError(f"dataset.num_workers must be >= 0, got {num_workers}")
+    if not 0 <= num_workers <= _MAX_WORKERS:
+        raise ValueError(f"dataset.num_workers must be in [0, {_MAX_WORKERS}], got {num_workers}")
     return Workers(functools.partial(_read, sources, factor), num_workers=num_workers)
 
 

@@ -174,6 +174,10 @@ def build_components(
     schedule, plateau = bind_schedule(first, task)
     optimizer = first.optimizer(task.model)
     averages = [each.averaged(task.model) for each in experiments]
+    if not isinstance(optimizer, Optimizer):
+        raise ValueError(f"optimizer must make one of torch, got a {type(optimizer).__name__}")
+    if not all(isinstance(each, Average) for own in averages for each in own):
+        raise ValueError("averaged must make averages of the model, got others")
     for experiment, own in zip(experiments, averages, strict=True):
         check_combinations(experiment, task, own)
     return Components(task, optimizer, schedule, plateau, averages)

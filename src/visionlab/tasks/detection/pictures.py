@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 from torch import Tensor
@@ -10,7 +10,8 @@ from torch import Tensor
 from visionlab.core.geometry import transform_boxes
 from visionlab.images.pictures import find, image_grid, save_png
 from visionlab.task import Batch, Split
-from visionlab.tasks.detection.records import Annotated, Detections
+from visionlab.tasks.detection.records import Annotated as Sample
+from visionlab.tasks.detection.records import Detections
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,8 +28,8 @@ def draw_detections(
     *,
     class_names: Sequence[str],
     to_pixels: Callable[[Tensor], Tensor],
-    num_images: int,
-    min_score: float,
+    num_images: Annotated[int, "[1, 1000]"],
+    min_score: Annotated[float, "[0, 1]"],
 ) -> None:
     """Write `fixed.png`, always the same images, and `worst.png`, those with the most errors.
 
@@ -43,8 +44,6 @@ def draw_detections(
         num_images: maximum number of images in each picture.
         min_score: minimum score of detections that are drawn.
     """
-    if num_images < 1:
-        raise ValueError(f"task.draw.num_images must be >= 1, got {num_images}")
     errors = samples["num_missed"] + samples["num_false"]
     count = min(num_images, len(errors))
     pictures = {
@@ -85,7 +84,7 @@ def _draw(
 ) -> None:
     assert batch.matrices is not None
     matrix = batch.matrices[number].cpu()
-    sample: Annotated = batch.targets.annotated[number]
+    sample: Sample = batch.targets.annotated[number]
     pixels = to_pixels(batch.inputs[number : number + 1])[0].permute(1, 2, 0)
     axis.imshow(pixels.cpu().numpy())
     whole = torch.tensor([[0.0, 0.0, sample.width_px, sample.height_px]])
