@@ -5,13 +5,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
 from visionlab.config.checking import check_parts
-from visionlab.config.errors import explain
-from visionlab.config.hints import is_part
-from visionlab.config.schemas import Train
+from visionlab.config.hints import describe, is_part, matches
+from visionlab.config.schemas import Checkpoint, Task, Train
 
 _MAX_VALUES = 100_000
 _MAX_DEPTH = 50
@@ -35,8 +31,8 @@ def check_saved(config: Any, *, origin: Path, parts: Sequence[str]) -> None:
         check_extent(config)
         _check_form(config)
         check_parts(config, parts=parts)
-    except (ValueError, OmegaConfBaseException) as error:
-        raise ValueError(f"{origin}: {explain(error):.500}") from error
+    except ValueError as error:
+        raise ValueError(f"{origin}: {error!s:.500}") from error
 
 
 def check_extent(content: Any) -> None:
@@ -62,12 +58,26 @@ def _check_form(config: Any) -> None:
     """Refuse what lacks settings of a run, or has them with other types."""
     if not isinstance(config, Mapping):
         raise ValueError(f"settings must be those of a run, got a {type(config).__name__}")
-    needed = [each.name for each in fields(Train) if each.name not in _NOT_SAVED]
-    if missing := [name for name in needed if name not in config]:
-        raise ValueError(f"settings must be those of a run, got none for {', '.join(missing)}")
-    OmegaConf.merge(OmegaConf.structured(Train), dict(config))
+    _check_fields(config, Train, "")
+    _check_fields(config["task"], Task, "task.")
+    _check_fields(config["checkpoint"], Checkpoint, "checkpoint.")
     places = [(key, config[key]) for key in _PARTS]
-    places += [(f"task.{key}", config["task"].get(key)) for key in _TASK_PARTS]
+    places += [(f"task.{key}", config["task"][key]) for key in _TASK_PARTS]
     for key, value in places:
         if not is_part(value):
             raise ValueError(f"{key} must be a part with _target_, got a {type(value).__name__}")
+
+
+def _check_fields(settings: Any, schema: type, prefix: str) -> None:
+    """Refuse settings without the fields of a schema, or with values of other types."""
+    if not isinstance(settings, Mapping):
+        raise ValueError(f"{prefix[:-1]} must be settings by name, got a {type(settings).__name__}")
+    for each in fields(schema):
+        if each.name in _NOT_SAVED:
+            continue
+        if each.name not in settings:
+            raise ValueError(f"{prefix}{each.name} must be given, got nothing")
+        value = settings[each.name]
+        if not matches(value, each.type):
+            got = f"a {type(value).__name__}"
+            raise ValueError(f"{prefix}{each.name} must be {describe(each.type)}, got {got}")

@@ -119,7 +119,7 @@ def check_tasks(config: Mapping[str, Any]) -> None:
     """
     name = config["task"]["name"]
     for key in ("dataset", "augment", "model", "loss"):
-        path = config[key]["_target_"]
+        path = str(config[key].get("_target_") if isinstance(config[key], Mapping) else None)
         if path.startswith(_TASKS) and not path.startswith(f"{_TASKS}{name}."):
             other, _, part = path.removeprefix(_TASKS).partition(".")
             raise ValueError(f"{key} must be one for task {name}, got {part}, which is for {other}")
