@@ -43,17 +43,21 @@ def check_px(settings: object, least: int, *names: str) -> None:
     """Check that attributes are lengths in pixels that an image can have."""
     for name in names:
         if not least <= (value := getattr(settings, name)) <= LARGEST_PX:
-            raise ValueError(f"{name} must be in [{least}, {LARGEST_PX}], got {value}")
+            rule = f"<= {LARGEST_PX}" if value > LARGEST_PX else f">= {least}"
+            raise ValueError(f"{name} must be {rule}, got {value}")
 
 
 def check_factors(settings: object, *names: str) -> None:
     """Check that attributes are pairs: the least and the largest factor of a range above 0."""
     for name in names:
         pair = list(getattr(settings, name))
-        if len(pair) != 2 or not 0.0 < pair[0] <= pair[1] <= LARGEST_FACTOR:
+        if len(pair) != 2 or not 0.0 < pair[0] <= pair[1] < math.inf:
             raise ValueError(
-                f"{name} must be the least and the largest factor, in (0, {LARGEST_FACTOR}], "
-                f"got {pair}"
+                f"{name} must be the least and the largest factor, above 0, got {pair}"
+            )
+        if pair[1] > LARGEST_FACTOR or pair[0] < 1 / LARGEST_FACTOR:
+            raise ValueError(
+                f"{name} must be in [{1 / LARGEST_FACTOR}, {LARGEST_FACTOR}], got {pair}"
             )
 
 

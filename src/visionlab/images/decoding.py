@@ -122,7 +122,8 @@ def find_readable(sources: Sequence[Source], *, num_workers: int) -> tuple[list[
 
 def _workers(sources: Sequence[Source], factor: Factor, num_workers: int) -> Workers[_Packed]:
     if not 0 <= num_workers <= _MAX_WORKERS:
-        raise ValueError(f"dataset.num_workers must be in [0, {_MAX_WORKERS}], got {num_workers}")
+        rule = ">= 0" if num_workers < 0 else f"<= {_MAX_WORKERS}"
+        raise ValueError(f"dataset.num_workers must be {rule}, got {num_workers}")
     return Workers(functools.partial(_read, sources, factor), num_workers=num_workers)
 
 

@@ -33,7 +33,8 @@ def normalisation_tensor(dataset: ImageDataset, *, num_channels: int) -> Tensor:
         if len(values) != num_channels:
             raise ValueError(f"{name} must have {num_channels} values, got {values}")
     if not 0 < min(std) <= max(std) <= _LARGEST:
-        raise ValueError(f"std must be > 0 and <= {_LARGEST}, got {std}")
+        rule = "> 0" if min(std) <= 0 else f"<= {_LARGEST}"
+        raise ValueError(f"std must be {rule}, got {std}")
     if not -_LARGEST <= min(mean) <= max(mean) <= _LARGEST:
         raise ValueError(f"mean must be in [-{_LARGEST}, {_LARGEST}], got {mean}")
     return torch.tensor([mean, std], dtype=torch.float32)

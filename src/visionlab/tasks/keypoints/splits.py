@@ -98,7 +98,8 @@ def from_points(
     normalisation = normalisation_tensor(dataset, num_channels=3).to(device)
     size_px = dataset.size_px
     if not 1 <= size_px <= LARGEST_PX:
-        raise ValueError(f"dataset.size_px must be in [1, {LARGEST_PX}], got {size_px}")
+        rule = ">= 1" if size_px < 1 else f"<= {LARGEST_PX}"
+        raise ValueError(f"dataset.size_px must be {rule}, got {size_px}")
     _check_blur(augmentation, size_px=size_px)
     make = functools.partial(
         point_split, size_px=size_px, normalisation=normalisation, mirror=mirror
