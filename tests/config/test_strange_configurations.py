@@ -19,7 +19,7 @@ def shipped() -> dict[str, Any]:
     with initialize_config_dir(command_line.CONF, version_base="1.3"):
         config = compose("tune", return_hydra_config=True)
     settings: Any = OmegaConf.to_container(config.hydra, resolve=False)
-    return settings
+    return dict(settings)
 
 
 def test_a_file_allows_no_package() -> None:
@@ -45,6 +45,9 @@ def test_shipped_settings_of_hydra_are_allowed(shipped: dict[str, Any]) -> None:
         ("callbacks.mine._target_", "os.system", []),
         ("callbacks.mine._target_", "hydra_evil.Callback", []),
         ("launcher._target_", "subprocess.run", []),
+        ("launcher._target_", "hydra._internal.utils.os.system", []),
+        ("callbacks.mine._target_", "hydra_plugins.visionlab.tuning_sweeper.partial", []),
+        ("job_logging.handlers.evil.()", "logging.os.system", []),
         ("sweeper.sampler._target_", "mine.Sampler", ["parts=[yours]"]),
         ("job_logging.handlers.evil.()", "os.system", []),
         ("job_logging.handlers.evil.class", "mine.Handler", []),
@@ -60,7 +63,7 @@ def test_shipped_settings_of_hydra_are_allowed(shipped: dict[str, Any]) -> None:
 def test_settings_of_hydra_that_run_code_are_refused(
     key: str, value: Any, overrides: list[str], shipped: dict[str, Any]
 ) -> None:
-    settings = OmegaConf.to_container(OmegaConf.create(shipped), resolve=False)
+    settings: Any = OmegaConf.to_container(OmegaConf.create(shipped), resolve=False)
     *parents, last = key.split(".")
     node: Any = settings
     for name in parents:

@@ -7,9 +7,15 @@ from typing import Any
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from omegaconf import DictConfig, OmegaConf
 
-# of Hydra, its plugins and samplers: they take settings, not code
-_ALLOWED = ("hydra._internal", "hydra_plugins", "optuna.samplers", "functools.partial")
-_LOGGING = ("logging", "visionlab.config.terminal", "colorlog")
+# whole paths, since a module leads to others: logging.os.system
+_TARGET = re.compile(
+    r"hydra\._internal\.core_plugins\.\w+\.Basic(Launcher|Sweeper)"
+    r"|hydra_plugins\.\w+\.\w+\.\w+(Launcher|Sweeper)|optuna\.samplers\.\w+Sampler"
+)
+_LOG_CLASS = re.compile(
+    r"logging\.(Stream|File|Null)Handler|logging\.Formatter|colorlog\.ColoredFormatter"
+    r"|visionlab\.config\.terminal\.StandardOutput"
+)
 _LOG_FILE = re.compile(r"\$\{hydra\.[\w.]+\}/[\w${}.-]+\.log")
 _OF_USER = ("job.env_set", "searchpath")  # from the command line only
 
@@ -41,9 +47,10 @@ def check_hydra_settings(settings: Mapping[str, Any], overrides: Sequence[str]) 
     for key, value in _walk(settings, "hydra"):
         name = key.rpartition(".")[2]
         is_log = key.startswith(("hydra.job_logging.", "hydra.hydra_logging."))
-        allowed = (*(_LOGGING if is_log else _ALLOWED), *named)
-        runs_code = name == "_target_" or (is_log and name in ("class", "()", "factory"))
-        if runs_code and not f"{value}.".startswith(tuple(f"{each}." for each in allowed)):
+        allowed = _LOG_CLASS if is_log else _TARGET
+        is_called = name == "_target_" or (is_log and name in ("class", "()"))
+        is_named = f"{value}.".startswith(tuple(f"{each}." for each in named))
+        if is_called and not is_named and not allowed.fullmatch(str(value)):
             raise ValueError(f"{key} must be of Hydra or of parts=[...], got {value!r:.80}")
         if is_log and name == "filename" and not _LOG_FILE.fullmatch(str(value)):
             raise ValueError(f"{key} must be a .log file in Hydra's folder, got {value!r:.80}")
