@@ -24,4 +24,4 @@ def of_new_run(*overrides: str) -> dict[str, Any]:
 def _composed(*overrides: str, name: str) -> dict[str, Any]:
     command_line.register()
     with initialize_config_dir(command_line.CONF, version_base="1.3"):
-        return command_line.checked(compose(name, overrides=list(overrides)))
+        return command_line.checked(compose(name, overrides=list(overrides)), overrides)

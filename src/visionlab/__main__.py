@@ -37,7 +37,7 @@ def _train(config: dict[str, Any], invocation: Invocation) -> float | None:
     if sweep["training"]:
         from visionlab.sweeps.workers.trainings import train_planned
 
-        train_planned(Path(sweep["training"]))
+        train_planned(Path(sweep["training"]), parts=config["parts"])
         return None
     _log.info("run folder %s", invocation.folder)
     if not config["resume"]:

@@ -228,6 +228,18 @@ def test_a_list_of_decays_is_one_average_each() -> None:
         (["stop.max_steps=0"], "stop.max_steps must be > 0, got 0"),
         (["loss.label_smoothing=1"], r"loss.label_smoothing must be in \[0, 1\), got 1"),
         (["global_seed=-1"], "global_seed must be >= 0 or null, got -1"),
+        (["optimizer.lr=1e308"], r"optimizer.lr must be <= 1e\+09, got 1e\+308"),
+        (["optimizer.weight_decay=1e308"], r"optimizer.weight_decay must be <= 1e\+09, got 1e"),
+        (["loss.class_weights=[1,1e308]"], r"loss.class_weights must be in .* got \[1, 1e\+308\]"),
+        (["augment.pad_px=2147483648"], r"augment.pad_px must be <= 32768, got 2147483648"),
+        (
+            ["dataset=imagefolder", "dataset.root=x", "dataset.size_px=2147483648"],
+            r"dataset.size_px must be <= 32768, got 2147483648",
+        ),
+        (
+            ["task=detection", "augment=boxes_jitter", "augment.scale=[1,1e30]"],
+            r"augment.scale must be in \[0.01, 100\], got \[1, 1e",
+        ),
     ],
 )
 def test_a_range_error_names_key_rule_and_value(overrides: list[str], message: str) -> None:
@@ -244,6 +256,8 @@ def test_a_range_error_names_key_rule_and_value(overrides: list[str], message: s
         ("+optimizer.learning_rate=1", r"optimizer.learning_rate .* did you mean optimizer.lr\?"),
         ("+dataset.val.foo=1", "dataset.val.foo must be a setting of Holdout"),
         ("model.freeze=conv1", "model.freeze must be a list .*, got 'conv1'"),
+        ("task.draw.num_images=abc", r"task.draw.num_images must be .* in \[1, 1000\], got 'abc'"),
+        ("task.draw.num_images=-1", r"task.draw.num_images must be .* in \[1, 1000\], got -1"),
         ("+optimizer._args_=[1]", "optimizer._args_ must be a setting of Sgd"),
     ],
 )
@@ -274,6 +288,27 @@ def test_a_wrong_name_or_type_names_key_rule_and_value(override: str, message: s
 def test_only_parts_of_allowed_packages_are_built(override: str, message: str) -> None:
     with pytest.raises(ValueError, match=f"^{message}"):
         composed(override)
+
+
+@pytest.mark.parametrize(
+    ("key", "target"),
+    [
+        ("loss", "visionlab.tasks.classification.ImageFolder"),
+        ("scheduler", "visionlab.optim.Sgd"),
+        ("stop", "visionlab.engine.Evaluation"),
+        ("task.predict", "visionlab.tasks.classification.Augment"),
+    ],
+)
+def test_a_part_of_another_kind_is_refused(key: str, target: str) -> None:
+    config = of_new_run()
+    others = {name: of_new_run()[name] for name in ("optimizer", "evaluation", "augment")}
+    others["dataset"] = of_new_run("dataset=imagefolder", "dataset.root=x")["dataset"]
+    (other,) = [each for each in others.values() if each["_target_"] == target]
+    (config["task"] if key.startswith("task.") else config)[key.rpartition(".")[2]] = other
+    with pytest.raises(
+        ValueError, match=rf"^{key}\._target_ must be a part for {key}, got '{target}"
+    ):
+        build_experiment(config)
 
 
 def test_a_part_of_another_task_is_refused() -> None:

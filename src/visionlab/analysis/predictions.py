@@ -16,6 +16,18 @@ from visionlab.analysis.records import RunRecord
 
 Array = np.ndarray[Any, Any]
 _FILE = re.compile(r"(\d{4,})_(.+)\.npz")
+_MAX_BYTES = 1 << 33
+_FORMS: Sequence[Mapping[str, tuple[str, int]]] = (  # kinds of types, axes; rows are shared
+    {
+        **{"keys": ("iu", 1), "label": ("iu", 1), "predicted": ("iu", 1), "correct": ("b", 1)},
+        **{"num_objects": ("iu", 2), "errors_px": ("f", 2), "normaliser_px": ("f", 1)},
+    },
+    {"scores": ("f", 1), "labels": ("iu", 1), "outcomes": ("iub", 1)},
+)
+_DAMAGED = (  # a damaged file may raise any of them
+    *(OSError, ValueError, EOFError, KeyError, TypeError, MemoryError, OverflowError),
+    *(RuntimeError, SyntaxError, zipfile.BadZipFile, zlib.error),
+)
 _log = logging.getLogger(__name__)
 
 
@@ -44,7 +56,7 @@ def load_last_predictions(
     None if there is no such file, or if it lacks one of the arrays.
     """
     for path in reversed(prediction_files(run, name).values()):
-        found = _read(path, path.stat().st_mtime_ns, tuple(arrays))
+        found = _read(path, path.stat().st_mtime_ns, tuple(arrays), len(run.labels))
         if found is not None:
             return found if len(found) == len(arrays) else None
     return None
@@ -67,7 +79,7 @@ def load_correctness(
     for epoch, path in prediction_files(run, name).items():
         if not first <= epoch <= last:
             continue
-        content = _read(path, path.stat().st_mtime_ns, arrays)
+        content = _read(path, path.stat().st_mtime_ns, arrays, len(run.labels))
         if content is not None and len(content) == len(arrays):
             order = np.argsort(content["keys"])
             found[epoch] = {key: array[order] for key, array in content.items()}
@@ -95,17 +107,49 @@ def at_common_epochs(one: Correctness, other: Correctness) -> tuple[Correctness,
 
 
 @functools.cache  # several figures read the same files
-def _read(path: Path, changed: int, names: tuple[str, ...]) -> Mapping[str, Array] | None:
+def _read(
+    path: Path, changed: int, names: tuple[str, ...], num_classes: int
+) -> Mapping[str, Array] | None:
     """Return those of some arrays that a file has, or None if it is unreadable.
 
     `changed` is its modification time, by which the cache notices a new file.
     """
     try:
         with path.open("rb") as file, np.load(file) as arrays:
-            return {name: arrays[name] for name in names if name in arrays}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            if not isinstance(arrays, np.lib.npyio.NpzFile):
+                raise ValueError("it must hold arrays by name, got one array")
+            _check_sizes(arrays)
+            found = {name: arrays[name] for name in names if name in arrays}
+        _check_form(found, num_classes)
+        return found
+    except _DAMAGED as error:
         _warn(path, changed, " ".join(str(error).split()) or type(error).__name__)
         return None
+
+
+def _check_sizes(arrays: np.lib.npyio.NpzFile) -> None:
+    """Refuse a file that would fill the memory: it may claim any size."""
+    claimed = sum(member.file_size for member in arrays.zip.infolist()) if arrays.zip else 0
+    if claimed > _MAX_BYTES:
+        raise ValueError(f"it claims {claimed:,} bytes, more than {_MAX_BYTES:,}")
+
+
+def _check_form(arrays: Mapping[str, Array], num_classes: int) -> None:
+    """Refuse arrays of a metric of visionlab with other types, shapes or classes."""
+    for group in _FORMS:
+        present = {name: array for name, array in arrays.items() if name in group}
+        for name, array in present.items():
+            kinds, num_axes = group[name]
+            if array.dtype.kind not in kinds or array.ndim != num_axes:
+                raise ValueError(f"{name} must not be {array.dtype} with {array.ndim} axes")
+        if len({len(array) for array in present.values()}) > 1:
+            raise ValueError(f"{', '.join(present)} must have as many rows as each other")
+    for name in ("label", "predicted"):
+        labels = arrays.get(name, np.zeros(0))
+        if num_classes and labels.size and not 0 <= labels.min() <= labels.max() < num_classes:
+            raise ValueError(f"{name} must be in [0, {num_classes}), got {labels.max()}")
+    if arrays.get("num_objects", np.zeros((0, num_classes))).shape[1] < num_classes:
+        raise ValueError(f"num_objects must have a column for each of {num_classes} classes")
 
 
 @functools.cache

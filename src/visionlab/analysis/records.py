@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from visionlab.analysis.values import to_json
+from visionlab.config.hints import describe, matches
 from visionlab.files.locks import is_held
 from visionlab.files.run_folder import (
     flatten_config,
@@ -19,6 +18,24 @@ from visionlab.files.run_folder import (
 
 State = Literal["finished", "running", "interrupted", "failed", "pruned", "killed", "waiting"]
 Row = Mapping[str, float | None]
+_GROUPS: Mapping[str, Any] = dict.fromkeys(
+    ("task", "dataset", "model", "optimizer", "scheduler", "averaged", "hparams"), dict[str, Any]
+)
+_SETTINGS: Mapping[str, Any] = {
+    "task.name": str,
+    "task.monitor": str,
+    "task.mode": Literal["max", "min"],
+    "global_seed": int,
+}
+_RECORD: Mapping[str, Any] = {
+    "status": State | None,
+    **dict.fromkeys(("error", "started", "stopped", "updated"), str | None),
+    **dict.fromkeys(("labels", "overrides", "shares_training_with"), list[str] | None),
+    **dict.fromkeys(("epoch", "step", "train_seconds"), float | None),
+    **dict.fromkeys(("choices", "versions"), dict[str, str] | None),
+    **dict.fromkeys(("commit", "hardware"), dict[str, Any] | None),
+    "results": dict[str, dict[str, dict[str, float | None]]] | None,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,11 +114,15 @@ def read_runs(paths: Sequence[Path]) -> RunScan:
             continue
         try:
             runs.setdefault(folder.resolve(), read_run(folder))
-        except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
-            unreadable[folder] = " ".join(str(error).split()) or type(error).__name__
+        except (OSError, ValueError, RecursionError) as error:
+            unreadable[folder] = " ".join(str(error).split())
     if not runs:
         where = ", ".join(map(str, paths)) or "nothing"
-        raise ValueError(f"runs must be folders with runs in or below them, got {where}")
+        damaged = "; ".join(f"{folder} cannot be read: {why}" for folder, why in unreadable.items())
+        raise ValueError(
+            f"runs must be folders with runs in or below them, got {where}"
+            f"{': ' if damaged else ''}{damaged:.1000}"
+        )
     return RunScan(
         runs=sorted(runs.values(), key=_sort_key), skipped=skipped, unreadable=unreadable
     )
@@ -114,11 +135,15 @@ def read_run(folder: Path) -> RunRecord:
         ValueError: a file has other content.
         OSError: a file is missing or unreadable.
     """
-    settings = flatten_config(read_config(folder))
+    config = read_config(folder)
+    _check(config, _GROUPS, origin=folder / "config.yaml")
+    settings = flatten_config(config)
     info = read_record(folder)
+    _check(settings, _SETTINGS, origin=folder / "config.yaml")
+    _check({**dict.fromkeys(_RECORD), **info}, _RECORD, origin=folder / "run.json")
     metrics = folder / "metrics.jsonl"
     text = metrics.read_bytes() if metrics.exists() else b""
-    state: State = info.get("status", "waiting")
+    state: State = info.get("status") or "waiting"
     return RunRecord(
         folder=folder,
         settings=settings,
@@ -128,6 +153,14 @@ def read_run(folder: Path) -> RunRecord:
         info=info,
         rows=read_rows(metrics),
     )
+
+
+def _check(content: Mapping[str, Any], hints: Mapping[str, Any], *, origin: Path) -> None:
+    """Refuse content without values of the types that tables and figures need."""
+    for key, hint in hints.items():
+        if not matches(content.get(key), hint):
+            got = "nothing" if key not in content else f"{type(content[key]).__name__}"
+            raise ValueError(f"{origin} must have {describe(hint)} as {key}, got {got}")
 
 
 def _class_names(settings: Mapping[str, Any]) -> dict[str, str]:

@@ -45,12 +45,21 @@ def load_exactly(model: nn.Module, path: Path) -> None:
         ValueError: names or shapes differ; the model is unchanged.
     """
     weights = _without_prefix(read_weights(path), model.state_dict(), path)
-    if differences := _differences(model, weights):
-        raise ValueError(
-            f"{path} holds weights of another model: {_format(differences)}; "
-            "model.init_from takes what fits"
-        )
+    check_weights(model, weights, origin=path, hint="; model.init_from takes what fits")
     model.load_state_dict(weights)
+
+
+def check_weights(
+    model: nn.Module, weights: Mapping[str, Tensor], *, origin: object, hint: str = ""
+) -> None:
+    """Refuse weights from `origin` whose names or shapes are not the model's.
+
+    Raises:
+        ValueError: the message names the first differences.
+    """
+    tensors = {name: value for name, value in weights.items() if isinstance(value, Tensor)}
+    if differences := _differences(model, tensors):
+        raise ValueError(f"{origin} holds weights of another model: {_format(differences)}{hint}")
 
 
 def load_matching(model: nn.Module, path: Path) -> list[str]:

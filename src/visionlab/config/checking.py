@@ -4,6 +4,7 @@ Nothing is imported, so a wrong command line is answered at once, and a configur
 sent builds nothing but visionlab's parts and those of packages that the user names.
 """
 
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -37,6 +38,24 @@ _BESIDE: Mapping[str, Mapping[str, Any]] = {
     "model": {"checkpoint": str | None, "init_from": str | None, "freeze": list[str]}
 }
 _NOT_GIVEN = "???"
+
+
+def check_allowed(parts: Sequence[str], overrides: Sequence[str]) -> None:
+    """Refuse packages that are no name of one, or that a file allows instead of the user.
+
+    `overrides` are those of the command line.
+
+    Raises:
+        ValueError: the message names the packages.
+    """
+    for name in parts:
+        if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", name):
+            raise ValueError(f"parts must be names of packages, got {name!r:.60}")
+    if parts and not any(each.lstrip("+").startswith("parts=") for each in overrides):
+        names = ",".join(parts)
+        raise ValueError(
+            f"parts must be given on the command line, as parts=[{names}], got {names} from a file"
+        )
 
 
 def check_parts(value: Any, key: str = "", *, parts: Sequence[str]) -> None:
@@ -80,9 +99,9 @@ def _allowed_signature(node: Mapping[str, Any], key: str, parts: Sequence[str]) 
         raise ValueError(f"{full} must be the dotted path of a class or function, got {target!r}")
     try:
         _check_allowed(target, target, full, parts)
+        _check_exported(target, full)
         signature = read_signature(target)
         _check_allowed(signature.path, target, full, parts)
-        _check_exported(target, full)
     except UnreadableError:
         return Signature(path=target, summary="", parameters={}, accepts_any=True)
     except UnknownPathError as error:

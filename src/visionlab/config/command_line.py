@@ -26,7 +26,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from visionlab.config.checking import check_parts
+from visionlab.config.checking import check_allowed, check_parts
 from visionlab.config.errors import (
     MACHINE_ERRORS,
     USER_ERRORS,
@@ -36,6 +36,7 @@ from visionlab.config.errors import (
     refuse,
 )
 from visionlab.config.help import help_text, known_settings
+from visionlab.config.hydra_settings import guard_hydra_settings
 from visionlab.config.nonzero_ranks import nonzero_rank_folder, quiet_nonzero_ranks
 from visionlab.config.overrides import as_choice, quote_paths, without_null_groups
 from visionlab.config.run_config import Invocation, current_invocation, plain
@@ -158,15 +159,18 @@ def study_direction(mode: str) -> str:
     return {"max": "maximize", "min": "minimize"}[mode]
 
 
-def checked(config: DictConfig) -> dict[str, Any]:
+def checked(config: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
     """Return a composed configuration as plain containers, its names and types checked.
+
+    `overrides` are those of the command line, which alone may allow packages as `parts`.
 
     Raises:
         ValueError: a setting is unknown, missing or of a wrong type, or a part is not allowed.
     """
     check_known(config)
     settings = plain(config)
-    check_parts(settings, parts=settings.get("parts", ()))
+    check_allowed(settings["parts"], overrides)
+    check_parts(settings, parts=settings["parts"])
     return settings
 
 
@@ -180,7 +184,8 @@ def job(function: Callable[[dict[str, Any], Invocation], Any]) -> Callable[[Dict
     def reporting(config: DictConfig) -> Any:
         try:
             with quiet_nonzero_ranks():
-                return function(checked(config), current_invocation())
+                invocation = current_invocation()
+                return function(checked(config, invocation.overrides), invocation)
         except (*USER_ERRORS, *MACHINE_ERRORS, Interrupted) as error:
             if _wants_traceback() or not is_users(error):
                 raise
@@ -208,6 +213,7 @@ def run(main: Callable[[], Any], *, script: str) -> None:
     register()
     outlive_terminal()
     remember_interrupts()
+    guard_hydra_settings()
     logging.raiseExceptions = False  # a full disk is reported once, not at every line of a log
     try:
         sys.argv[1:] = _for_hydra(sys.argv[1:])

@@ -6,7 +6,9 @@ import collections.abc
 import types
 import typing
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+from visionlab.core.checks import is_in
 
 _HOMES = (typing, collections.abc)
 _LISTS = (list, tuple, collections.abc.Sequence, collections.abc.Collection)
@@ -63,6 +65,8 @@ def matches(value: Any, hint: Any) -> bool:
     if is_part(value) or hint is Any:
         return True
     origin, args = get_origin(hint) or hint, get_args(hint)
+    if origin is Annotated:  # with an interval, for functions, which check nothing themselves
+        return matches(value, args[0]) and is_in(args[1], value)
     if origin is Literal:
         return any(value == each and type(value) is type(each) for each in args)
     if origin in (typing.Union, types.UnionType):
@@ -85,6 +89,8 @@ def matches(value: Any, hint: Any) -> bool:
 def describe(hint: Any) -> str:
     """Return a hint in words, as "a number or null"."""
     origin, args = get_origin(hint) or hint, get_args(hint)
+    if origin is Annotated:
+        return f"{describe(args[0])} in {args[1]}"
     if origin is Literal:
         return f"one of {', '.join(map(str, args))}"
     if origin in (typing.Union, types.UnionType):

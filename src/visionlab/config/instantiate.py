@@ -9,6 +9,8 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from visionlab.config.hints import is_part
+
 TARGET = "_target_"
 
 
@@ -32,6 +34,8 @@ def bind_part(settings: Mapping[str, Any], *, key: str, **arguments: Any) -> fun
 
     The arguments and errors are those of `instantiate_part`.
     """
+    if not is_part(settings):
+        raise ValueError(f"{key} must be a part with {TARGET}, got a {type(settings).__name__}")
     target = locate(str(settings[TARGET]), key=key)
     bound = {
         name: _instantiate_nested(value, key=f"{key}.{name}")

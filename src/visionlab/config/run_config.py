@@ -14,6 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from visionlab.config.overrides import as_typed
+from visionlab.config.saved import check_extent, check_saved
 from visionlab.files.run_folder import flatten_config, read_config
 
 # the only settings that a resumed run may be given: no other leaves its course as it is
@@ -128,9 +129,10 @@ def override_saved_config(config: Mapping[str, Any], run: Invocation) -> dict[st
     """Return the saved configuration of the run in a folder, with the overrides given now.
 
     Raises:
-        ValueError: an override would change the course of the run.
+        ValueError: an override would change the course of the run, or it asks for a part that is
+            not allowed now.
     """
-    saved = read_config(run.folder)
+    saved = _read_saved(run.folder, parts=config["parts"])
     given = flatten_config(config)
     for override in run.overrides:
         key = override.lstrip("+~").partition("=")[0]
@@ -147,6 +149,12 @@ def override_saved_config(config: Mapping[str, Any], run: Invocation) -> dict[st
     return _with_absolute_root(saved)
 
 
+def _read_saved(folder: Path, *, parts: Sequence[str]) -> dict[str, Any]:
+    saved = read_config(folder)
+    check_saved(saved, origin=folder / "config.yaml", parts=parts)
+    return saved
+
+
 def resume_config(requested: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Return the settings with which a job of a sweep resumes the run in a folder.
 
@@ -155,7 +163,7 @@ def resume_config(requested: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     Raises:
         ValueError: other settings are requested.
     """
-    saved = read_config(folder)
+    saved = _read_saved(folder, parts=requested["parts"])
     check_unchanged(requested, saved, folder)
     for key, value in flatten_config(requested).items():
         if key.startswith(FREE_ON_RESUME):
@@ -170,11 +178,31 @@ def check_unchanged(requested: Mapping[str, Any], saved: Mapping[str, Any], fold
         ValueError: the message names the folder and the changes.
     """
     if changes := _changes(requested, saved):
-        more = f" and {len(changes) - _MAX_CHANGES} more" if len(changes) > _MAX_CHANGES else ""
         raise ValueError(
             f"{folder} must be a run with the requested settings, "
-            f"got {', '.join(changes[:_MAX_CHANGES])}{more}; choose another hydra.sweep.dir"
+            f"got {_first(changes)}; choose another hydra.sweep.dir"
         )
+
+
+def check_trained_with(config: Mapping[str, Any], trained: Any, folder: Path) -> None:
+    """Refuse to resume a run whose `config.yaml` is not what its checkpoint was trained with.
+
+    Raises:
+        ValueError: the message names the file and the changes.
+    """
+    if not isinstance(trained, Mapping):
+        raise ValueError(f"{folder}/checkpoints/last.pt must hold the settings of a run, got none")
+    check_extent(trained)
+    if changes := _changes(config, trained):
+        raise ValueError(
+            f"{folder / 'config.yaml'} must have the settings of checkpoints/last.pt, "
+            f"got {_first(changes)}; undo the change, or start a new run with it"
+        )
+
+
+def _first(changes: Sequence[str]) -> str:
+    more = f" and {len(changes) - _MAX_CHANGES} more" if len(changes) > _MAX_CHANGES else ""
+    return f"{', '.join(changes[:_MAX_CHANGES])}{more}"
 
 
 def _changes(requested: Mapping[str, Any], saved: Mapping[str, Any]) -> list[str]:

@@ -1,6 +1,7 @@
 """Checkpoints of a run: `last.pt` to resume from, and one file per saved model."""
 
 import logging
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,8 @@ from visionlab.optim.averaging import Average
 
 LAST = "last.pt"
 PREVIOUS = "previous.pt"  # the `last.pt` before, in case the newest is damaged
+_POSITION = ("step", "row_step")
+_RESUMABLE = ("state", "model", "optimizer", "averages")
 _log = logging.getLogger(__name__)
 
 
@@ -89,7 +92,7 @@ def intact_checkpoints(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     names = [name for name in (LAST, PREVIOUS) if (folder / name).exists()]
     for name in names:
         try:
-            content = read_tensors(folder / name, require_checksum=True)
+            content = _read(folder / name, _RESUMABLE)
         except ValueError as error:
             _log.warning("%s", error)
             errors.append(str(error))
@@ -137,8 +140,38 @@ def saved_models(folder: Path) -> dict[str, dict[str, Tensor]]:
     if last is None:
         raise FileNotFoundError(f"{folder / LAST} does not exist")
     models = {"model": last["model"]}
-    models |= {name: average["module"] for name, average in last["averages"].items()}
+    for name, average in last["averages"].items():
+        check_model_name(name, origin=folder / LAST)
+        models[name] = average["module"]
     for path in sorted(folder.glob("*.pt")):
         if path.name not in (LAST, PREVIOUS) and path.stem not in models:
-            models[path.stem] = read_tensors(path, require_checksum=True)["model"]
+            models[path.stem] = _read(path, ("model",))["model"]
     return models
+
+
+def check_model_name(name: str, *, origin: Path) -> None:
+    """Refuse a model's name from a file if it is no name of a file: results are written under it.
+
+    Raises:
+        ValueError: the message names `origin`.
+    """
+    if not re.fullmatch(r"\w[\w.+-]*", name):
+        raise ValueError(
+            f"{origin} must name models with letters, digits and _.+-, got {name!r:.60}"
+        )
+
+
+def _read(path: Path, mappings: Sequence[str]) -> dict[str, Any]:
+    """Return the content of a checkpoint that has some mappings.
+
+    Raises:
+        ValueError: it is damaged, or lacks one.
+    """
+    content = read_tensors(path, require_checksum=True)
+    if missing := [key for key in mappings if not isinstance(content.get(key), Mapping)]:
+        keys = ", ".join(map(str, content)) or "nothing"
+        raise ValueError(f"{path} must hold {', '.join(missing)} of a run, got {keys:.200}")
+    counters = content.get("state", {})
+    if "state" in mappings and not all(type(counters.get(key)) is int for key in _POSITION):
+        raise ValueError(f"{path} must hold the {' and '.join(_POSITION)} of a run, got none")
+    return content

@@ -1,7 +1,6 @@
 """Run folders: settings, record, rows, and the newest run. Needs neither torch nor Hydra."""
 
 import csv
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -9,35 +8,67 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # 8 times as fast, if available
+from visionlab.files.documents import expect_mapping, parse_json, parse_yaml, read_text
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Return the settings in `config.yaml` of a run folder."""
-    return read_yaml((folder / "config.yaml").read_text(encoding="utf-8"))
+    """Return the settings in `config.yaml` of a run folder.
+
+    Raises:
+        ValueError: the file is damaged.
+        OSError: it cannot be read.
+    """
+    path = folder / "config.yaml"
+    return read_yaml(read_text(path), origin=path)
 
 
-def read_yaml(text: str) -> dict[str, Any]:
-    """Parse settings that `OmegaConf.to_yaml` wrote."""
-    settings: dict[str, Any] = yaml.load(text, Loader=_LOADER)
-    return settings
+def read_yaml(text: str, *, origin: Path) -> dict[str, Any]:
+    """Parse settings that `OmegaConf.to_yaml` wrote; `origin` is their file.
+
+    Raises:
+        ValueError: they are none.
+    """
+    return expect_mapping(parse_yaml(text, origin=origin), origin=origin, holding="settings")
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """Return the content of `run.json`, empty if there is no such file."""
+    """Return the content of `run.json`, empty if there is no such file.
+
+    Raises:
+        ValueError: the file is damaged.
+        OSError: it cannot be read.
+    """
     path = folder / "run.json"
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return content
+    if not path.exists():
+        return {}
+    content = parse_json(read_text(path), origin=path)
+    return expect_mapping(content, origin=path, holding="an object")
 
 
 def read_rows(path: Path) -> list[dict[str, float]]:
-    """Return the rows of a metrics file, without an incomplete last line."""
+    """Return the rows of a metrics file, without an incomplete last line.
+
+    Raises:
+        ValueError: a row is no object with numbers or null, or lacks its epoch.
+    """
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("}\n")]
+    lines = read_text(path).splitlines(keepends=True)
+    return [
+        _row(line, Path(f"{path} line {number}"))
+        for number, line in enumerate(lines, start=1)
+        if line.endswith("}\n")
+    ]
+
+
+def _row(line: str, origin: Path) -> dict[str, float]:
+    row = expect_mapping(parse_json(line, origin=origin), origin=origin, holding="an object")
+    if not isinstance(row.get("epoch"), int | float):
+        raise ValueError(f"{origin} must have a number as epoch, got {row.get('epoch')!r:.60}")
+    for key, value in row.items():
+        if not isinstance(value, int | float | None):
+            raise ValueError(f"{origin} must have a number or null as {key}, got {value!r:.60}")
+    return row
 
 
 def flatten_config(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -20,6 +20,7 @@ from visionlab.images.workers import Workers
 
 Source = Path | TarMember | Tensor  # an image's file, its place in a tar, or (3, H, W) uint8
 Factor = Callable[[int, int], int]  # maps width and height to an integer reduction factor
+_MAX_WORKERS = 1024
 _log = logging.getLogger(__name__)
 
 
@@ -133,8 +134,9 @@ def find_readable(sources: Sequence[Source], *, num_workers: int) -> tuple[list[
 
 
 def _workers(sources: Sequence[Source], factor: Factor, num_workers: int) -> Workers[_Packed]:
-    if num_workers < 0:
-        raise ValueError(f"dataset.num_workers must be >= 0, got {num_workers}")
+    if not 0 <= num_workers <= _MAX_WORKERS:
+        rule = ">= 0" if num_workers < 0 else f"<= {_MAX_WORKERS}"
+        raise ValueError(f"dataset.num_workers must be {rule}, got {num_workers}")
     return Workers(functools.partial(_read, sources, factor), num_workers=num_workers)
 
 

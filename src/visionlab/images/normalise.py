@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+_LARGEST = 255  # for pixels in [0, 1]; as large for those who think in levels
+
 
 @dataclass(frozen=True, kw_only=True)
 class ImageDataset:
@@ -30,8 +32,11 @@ def normalisation_tensor(dataset: ImageDataset, *, num_channels: int) -> Tensor:
     for name, values in (("mean", mean), ("std", std)):
         if len(values) != num_channels:
             raise ValueError(f"{name} must have {num_channels} values, got {values}")
-    if min(std) <= 0:
-        raise ValueError(f"std must be > 0, got {std}")
+    if not 0 < min(std) <= max(std) <= _LARGEST:
+        rule = "> 0" if min(std) <= 0 else f"<= {_LARGEST}"
+        raise ValueError(f"std must be {rule}, got {std}")
+    if not -_LARGEST <= min(mean) <= max(mean) <= _LARGEST:
+        raise ValueError(f"mean must be in [-{_LARGEST}, {_LARGEST}], got {mean}")
     return torch.tensor([mean, std], dtype=torch.float32)
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from visionlab.core.checks import check_at_least
+from visionlab.core.checks import check_px
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +18,7 @@ class Resize:
     long_px: int
 
     def __post_init__(self) -> None:
-        check_at_least(self, 1, "short_px")
+        check_px(self, 1, "short_px", "long_px")
         if self.long_px < self.short_px:
             raise ValueError(f"long_px must be >= short_px {self.short_px}, got {self.long_px}")
 

@@ -16,9 +16,9 @@ import torch
 from torch import nn
 
 from visionlab.backbones.weights import backbone_of, freeze, load_exactly, load_matching
-from visionlab.config.hints import is_part
 from visionlab.config.instantiate import bind_part, call_with_key, instantiate_part
 from visionlab.core import seeding
+from visionlab.engine.hparams import Evaluation, Hparams, Stop
 from visionlab.engine.loop import steps_per_epoch
 from visionlab.optim.plateau import PlateauTracker, make_plateau_tracker
 from visionlab.runs.experiment import Experiment, InitialWeights, Machine, TaskParts
@@ -31,6 +31,23 @@ _PARTS = (
     *("optimizer", "augment", "loss", "dataset"),
 )
 _OBSERVER_METHODS = ("on_step", "on_epoch", "close")
+_ROLES: Mapping[str, type | Sequence[str]] = {  # the class of a part, or how it is called
+    "hparams": Hparams,
+    "stop": Stop,
+    "evaluation": Evaluation,
+    "averaged": ("model",),
+    "scheduler": ("step", "total_steps=", "steps_per_epoch="),
+    "optimizer": ("model",),
+    "loss": ("outputs", "targets"),
+    "dataset": ("augmentation=", "seed=", "device="),
+    "augment": object,
+}
+_TASK_ROLES: Mapping[str, Sequence[str]] = {
+    "extra_scalars": ("outputs", "targets"),
+    "predict": ("outputs", "batch"),
+    "metric": ("class_names=",),
+    "draw": ("folder", "samples", "split", "class_names=", "to_pixels="),
+}
 _WEIGHT_KEYS = ("checkpoint", "init_from", "freeze")
 _log = logging.getLogger(__name__)
 
@@ -47,6 +64,7 @@ def build_experiment(config: Mapping[str, Any]) -> Experiment:
     model = dict(config["model"])
     weights = {key: model.pop(key) for key in _WEIGHT_KEYS if key in model}
     parts = {key: instantiate_part(config[key], key=key) for key in _PARTS}
+    _check_roles(parts, config)
     experiment = Experiment(
         config=config,
         seed=config["global_seed"],
@@ -67,6 +85,33 @@ def build_experiment(config: Mapping[str, Any]) -> Experiment:
     return experiment
 
 
+def _check_roles(parts: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+    """Refuse parts that cannot be used in their place, as an optimizer for a loss.
+
+    Raises:
+        ValueError: a part is of another class, or cannot be called with what it would get.
+    """
+    for key, part in parts.items():
+        role = _ROLES[key]
+        if isinstance(role, type):
+            fits = isinstance(part, role)
+        else:
+            fits = callable(part) and _can_be_called(part, role)
+        if not fits:
+            target = config[key]["_target_"]
+            raise ValueError(f"{key}._target_ must be a part for {key}, got {target!r}")
+
+
+def _can_be_called(part: Callable[..., Any], arguments: Sequence[str]) -> bool:
+    """Return whether a part takes arguments: positional ones, then by name those with `=`."""
+    by_name = {name.removesuffix("="): None for name in arguments if name.endswith("=")}
+    try:
+        inspect.signature(part).bind(*[None] * (len(arguments) - len(by_name)), **by_name)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
 def check_tasks(config: Mapping[str, Any]) -> None:
     """Refuse visionlab's parts of one task in a run of another; parts from outside fit any.
 
@@ -75,7 +120,7 @@ def check_tasks(config: Mapping[str, Any]) -> None:
     """
     name = config["task"]["name"]
     for key in ("dataset", "augment", "model", "loss"):
-        path = config[key]["_target_"]
+        path = str(config[key].get("_target_") if isinstance(config[key], Mapping) else None)
         if path.startswith(_TASKS) and not path.startswith(f"{_TASKS}{name}."):
             other, _, part = path.removeprefix(_TASKS).partition(".")
             raise ValueError(f"{key} must be one for task {name}, got {part}, which is for {other}")
@@ -88,6 +133,10 @@ def _task_parts(settings: Mapping[str, Any]) -> TaskParts:
         parts[name] = instantiate_part(settings[name], key=f"task.{name}")
     for name in ("metric", "draw", "export"):
         parts[name] = settings[name] and bind_part(settings[name], key=f"task.{name}")
+    for name, role in _TASK_ROLES.items():
+        if parts[name] is not None and not _can_be_called(parts[name], role):
+            target = settings[name]["_target_"]
+            raise ValueError(f"task.{name}._target_ must be a part for task.{name}, got {target!r}")
     return TaskParts(**parts)
 
 
@@ -108,8 +157,6 @@ def _observer(settings: Any, *, key: str) -> functools.partial[Any]:
     Raises:
         ValueError: its class lacks a method of `Observer`.
     """
-    if not is_part(settings):
-        raise ValueError(f"{key} must be a part with _target_, got {settings!r}")
     part = bind_part(settings, key=key)
     missing = [name for name in _OBSERVER_METHODS if not hasattr(part.func, name)]
     if inspect.isclass(part.func) and missing:

@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from visionlab.config.checking import check_parts
+from visionlab.backbones.weights import check_weights
 from visionlab.config.instantiate import instantiate_part
+from visionlab.config.saved import check_saved
 from visionlab.core.interrupt import Signals
 from visionlab.core.processes import num_processes
-from visionlab.engine.checkpoints import saved_models
+from visionlab.engine.checkpoints import check_model_name, saved_models
 from visionlab.engine.device import choose_device, make_autocast, make_deterministic, set_threads
 from visionlab.engine.evaluation import (
     equal_models,
@@ -137,7 +138,12 @@ def evaluate_run(options: EvaluationOptions) -> None:
     """Evaluate what a run left, log a table, and write the results into a folder."""
     if num_processes() > 1:
         raise ValueError(f"torchrun must start one process of eval.py, got {num_processes()}")
-    saved = _read_run(options.run) if options.run else _read_model(options.checkpoint or Path())
+    parts = options.parts
+    saved = (
+        _read_run(options.run, parts=parts)
+        if options.run
+        else _read_model(options.checkpoint or Path(), parts=parts)
+    )
     if options.folder is not None:
         make_output_folder(options.folder)
     set_dataset_root(saved.config, options.dataset_root)
@@ -153,7 +159,6 @@ def evaluate_run(options: EvaluationOptions) -> None:
 
 def _prepare(options: EvaluationOptions, saved: _Saved) -> _Ready:
     """Return the task of a run, ready to be evaluated."""
-    check_parts(saved.config, parts=options.parts)
     config = without_initial_weights(saved.config)
     device = choose_device(options.device)
     make_deterministic(device)
@@ -164,6 +169,8 @@ def _prepare(options: EvaluationOptions, saved: _Saved) -> _Ready:
     if options.split not in data.splits:
         raise ValueError(f"split must be one of {', '.join(data.splits)}, got {options.split!r}")
     task = build_task(experiment, data, device)
+    for name, weights in saved.models.items():
+        check_weights(task.model, weights, origin=f"{options.run or options.checkpoint}: {name}")
     if options.submission and task.export is None:
         raise ValueError(f"submission must be false for task {task.name}, got true")
     if options.views is not None and getattr(data.splits[options.split], "show", None) is None:
@@ -265,16 +272,27 @@ def _report_views(
     write_json(options.folder / f"views_{split}.json", {"weights": weights, "models": content})
 
 
-def _read_run(folder: Path) -> _Saved:
+def _read_run(folder: Path, *, parts: Sequence[str]) -> _Saved:
     if not (folder / "config.yaml").is_file():
         raise FileNotFoundError(f"run must be the folder of a run, got {folder}")
-    class_names = read_record(folder)["labels"]
-    return _Saved(read_config(folder), class_names, saved_models(folder / "checkpoints"))
+    config = read_config(folder)
+    check_saved(config, origin=folder / "config.yaml", parts=parts)
+    class_names = _names(read_record(folder).get("labels"), origin=folder / "run.json: labels")
+    return _Saved(config, class_names, saved_models(folder / "checkpoints"))
 
 
-def _read_model(path: Path) -> _Saved:
+def _read_model(path: Path, *, parts: Sequence[str]) -> _Saved:
     content = read_tensors(path, require_checksum=False)
-    if "config" not in content:
+    if "config" not in content or not isinstance(content.get("model"), Mapping):
         raise ValueError(f"checkpoint must be a file of a visionlab run, got {path}")
-    models = {content.get("name", "model"): content["model"]}
-    return _Saved(content["config"], content["class_names"], models)
+    check_saved(content["config"], origin=path, parts=parts)
+    class_names = _names(content.get("class_names"), origin=path)
+    name = str(content.get("name", "model"))
+    check_model_name(name, origin=path)
+    return _Saved(content["config"], class_names, {name: content["model"]})
+
+
+def _names(content: Any, *, origin: Path) -> list[str]:
+    if not isinstance(content, list) or not all(isinstance(name, str) for name in content):
+        raise ValueError(f"{origin} must be a list of class names, got a {type(content).__name__}")
+    return content

@@ -35,6 +35,7 @@ def start_record(run: Run, training: Training, composition: Mapping[str, Any]) -
     write_text(run.folder / "config.yaml", to_yaml(run.experiment.config))
     record = Record(
         run.folder / "run.json",
+        step=training.state.step,
         seed=run.experiment.seed,
         class_names=training.data.class_names,
         device=training.device,
@@ -129,7 +130,10 @@ def recorded(
 def run_observers(run: Run, training: Training) -> list[Observer]:
     """Return the observers of a run, its user's own last."""
     experiment, state = run.experiment, training.state
-    observers: list[Observer] = [MetricsFile(run.folder / "metrics.jsonl", epoch=state.epoch)]
+    rows = run.folder / "metrics.jsonl"
+    if state.row_step and not rows.exists():
+        _log.warning("%s is gone: the rows up to step %d are lost", rows, state.row_step)
+    observers: list[Observer] = [MetricsFile(rows, epoch=state.epoch)]
     if "val" in training.task.splits:
         folder, val = run.folder / "pictures", training.task.splits["val"]
         observers.append(Pictures(lambda samples: training.task.draw(folder, samples, val)))

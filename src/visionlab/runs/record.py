@@ -5,14 +5,13 @@ import importlib.util
 import logging
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from visionlab.core.processes import num_processes
 from visionlab.engine.device import describe_hardware
 from visionlab.files.atomic import write_json
 from visionlab.files.run_folder import read_record
@@ -25,12 +24,15 @@ class Record:
     """Keeps `run.json` up to date; what an earlier process of the run wrote stays.
 
     That holds for `composition` too: how the configuration was composed when the run began.
+    `starts` has an entry for each process: at which step it started, and what made it. A change
+    since the start before is logged.
     """
 
     def __init__(
         self,
         path: Path,
         *,
+        step: int,
         seed: int,
         class_names: Sequence[str],
         device: torch.device,
@@ -42,30 +44,53 @@ class Record:
         if "started" not in self._content:
             self._content |= {"started": now(), **composition}
         self._content["num_starts"] = self._content.get("num_starts", 0) + 1
-        before = self._content.get("hardware", {}).get("processes", num_processes())
-        if before != num_processes():
-            _log.warning(
-                "continuing with %d processes instead of %d: sums are rounded differently",
-                *(num_processes(), before),
-            )
+        made_by = {
+            "versions": {
+                **{package: metadata.version(package) for package in _PACKAGES},
+                "cuda": torch.version.cuda or "",
+            },
+            "commit": _commit(),
+            "parts": {package: _outside_code(package) for package in parts},
+            "hardware": describe_hardware(device),
+        }
+        if changes := [*_changes(self._content, made_by)]:
+            _log.warning("resuming with other %s: numbers may differ a little", ", ".join(changes))
+        starts = [*self._content.get("starts", []), {"started": now(), "step": step, **made_by}]
         self.update(
             status="running",
             error=None,
             seed=seed,
             labels=list(class_names),
-            versions={
-                **{package: metadata.version(package) for package in _PACKAGES},
-                "cuda": torch.version.cuda or "",
-            },
-            commit=_commit(),
-            parts={package: _outside_code(package) for package in parts},
-            hardware=describe_hardware(device),
+            starts=starts,
+            **made_by,
         )
 
     def update(self, **content: Any) -> None:
         """Set some keys and write the file."""
         self._content |= {**content, "updated": now()}
         write_json(self._path, self._content)
+
+
+def _changes(before: Mapping[str, Any], made_by: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what differs from the start before, as "torch 2.7 (2.6 before)"."""
+    for key, ours in made_by.items():
+        theirs = before.get(key)
+        if not isinstance(ours, Mapping) or not isinstance(theirs, Mapping):
+            continue
+        for name in ours.keys() & theirs.keys():
+            if ours[name] != theirs[name]:
+                shown = key if key == "commit" else name
+                yield f"{shown} {_short(ours[name])} ({_short(theirs[name])} before)"
+
+
+def _short(value: Any) -> str:
+    return (
+        "of other content"
+        if isinstance(value, Mapping)
+        else f"{value:.20}"
+        if isinstance(value, str)
+        else str(value)
+    )
 
 
 def _outside_code(package: str) -> dict[str, str | None]:

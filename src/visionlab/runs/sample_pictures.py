@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from visionlab.config.checking import check_parts
+from visionlab.config.saved import check_saved
 from visionlab.files.run_folder import read_config
 from visionlab.images.pictures import find
 from visionlab.runs.build import build_data, build_experiment, set_dataset_root
@@ -27,8 +27,8 @@ def sample_pictures(
         ValueError: it has no such root, no validation part, or not these samples.
     """
     config = read_config(folder)
+    check_saved(config, origin=folder / "config.yaml", parts=parts)
     set_dataset_root(config, dataset_root)
-    check_parts(config, parts=parts)
     data = build_data(build_experiment(config), torch.device("cpu"))
     if "val" not in data.splits:
         raise ValueError(f"dataset must have a validation part, got none for {folder}")

@@ -7,7 +7,6 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from visionlab.config.checking import check_parts
 from visionlab.config.command_line import run_folder
 from visionlab.config.run_config import (
     Invocation,
@@ -76,7 +75,6 @@ def _start(
         raise ValueError(f"resume must be one run, not part of a multirun, got {config['resume']}")
     else:
         settings = override_saved_config(config, invocation)
-        check_parts(settings, parts=config["parts"])
     ((position, _),) = common_resume_points([folder / "checkpoints"])
     return settings, position
 

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import torch
 from torch.optim import Optimizer
 
-from visionlab.engine.checkpoints import Checkpoints, load_last, restore
+from visionlab.config.run_config import check_trained_with
+from visionlab.engine.checkpoints import LAST, Checkpoints, load_last, restore
 from visionlab.engine.device import choose_device, make_autocast, make_deterministic, set_threads
 from visionlab.engine.distributed.collectives import broadcast_object
 from visionlab.engine.distributed.data_parallel import prepare_model
@@ -28,6 +29,7 @@ from visionlab.runs.build import (
 from visionlab.runs.combinations import check_combinations
 from visionlab.runs.experiment import Experiment, Machine
 from visionlab.runs.first_batch import check_first_batch
+from visionlab.runs.samples import Samples, check_samples, describe_samples
 from visionlab.task import Autocast, Data, Task
 
 
@@ -102,14 +104,16 @@ def build_training(configs: Mapping[Path, Mapping[str, Any]], *, resumes: bool) 
         FileNotFoundError: data or weights are missing.
     """
     last = broadcast_object(
-        lambda: [load_last(folder / "checkpoints") if resumes else None for folder in configs]
+        lambda: [_load_last(*each) if resumes else None for each in configs.items()]
     )
     given = configs.values() if last[0] is None else map(without_initial_weights, configs.values())
     experiments = [build_experiment(config) for config in given]
     device, autocast = prepare_machine(experiments[0])
     data = build_data(experiments[0], device)
+    samples = describe_samples(data)
     if last[0] is not None:
         check_classes(data, last[0]["class_names"])
+        check_samples(samples, last[0].get("samples", samples))  # older checkpoints have none
     components = build_components(experiments, data, device)
     machine = {"threads": torch.get_num_threads(), "device": str(device)}
     runs = [
@@ -131,9 +135,19 @@ def build_training(configs: Mapping[Path, Mapping[str, Any]], *, resumes: bool) 
         autocast=autocast,
         data=data,
         components=components,
-        checkpoints=SharedCheckpoints([(run.names, _checkpoints(run, data)) for run in runs]),
+        checkpoints=SharedCheckpoints(
+            [(run.names, _checkpoints(run, data, samples)) for run in runs]
+        ),
         state=state,
     )
+
+
+def _load_last(folder: Path, config: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the checkpoint from which a run resumes, whose settings are those of the run."""
+    content = load_last(folder / "checkpoints")
+    if content is not None:
+        check_trained_with(config, content.get("config"), folder)
+    return content
 
 
 def prepare_machine(experiment: Experiment) -> tuple[torch.device, Autocast]:
@@ -162,6 +176,10 @@ def build_components(
     schedule, plateau = bind_schedule(first, task)
     optimizer = first.optimizer(task.model)
     averages = [each.averaged(task.model) for each in experiments]
+    if not isinstance(optimizer, Optimizer):
+        raise ValueError(f"optimizer must make one of torch, got a {type(optimizer).__name__}")
+    if not all(isinstance(each, Average) for own in averages for each in own):
+        raise ValueError("averaged must make averages of the model, got others")
     for experiment, own in zip(experiments, averages, strict=True):
         check_combinations(experiment, task, own)
     return Components(task, optimizer, schedule, plateau, averages)
@@ -175,17 +193,27 @@ def _restore(
     for content, run in zip(last, runs, strict=True):
         if content is not None:
             best = state.best
-            state = restore(
-                content, model=task.model, optimizer=components.optimizer, averages=run.averages
-            )
+            try:
+                state = restore(
+                    content, model=task.model, optimizer=components.optimizer, averages=run.averages
+                )
+            except (RuntimeError, LookupError, TypeError, ValueError, AttributeError) as error:
+                path = run.folder / "checkpoints" / LAST
+                raise ValueError(
+                    f"{path} must hold the state of this run, got another one: {error!s:.200}"
+                ) from error
             state.best = best | to_shared_names(state.best, run.names)
     return state
 
 
-def _checkpoints(run: Run, data: Data) -> Checkpoints:
+def _checkpoints(run: Run, data: Data, samples: Samples) -> Checkpoints:
     experiment = run.experiment
     return Checkpoints(
         run.folder / "checkpoints",
-        metadata={"config": dict(experiment.config), "class_names": list(data.class_names)},
+        metadata={
+            "config": dict(experiment.config),
+            "class_names": list(data.class_names),
+            "samples": dict(samples),
+        },
         every_minutes=experiment.every_minutes,
     )

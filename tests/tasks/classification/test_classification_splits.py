@@ -145,3 +145,12 @@ def test_a_wrong_mean_or_std_is_named(mean: list[float], std: list[float], messa
         normalisation_tensor(ImageDataset(mean=mean, std=std), num_channels=3)
     with pytest.raises(ValueError, match=message):
         build(mean=mean, std=std)
+
+
+@pytest.mark.parametrize(("setting", "value"), [("pad_px", 3), ("cutout_px", 5)])
+def test_a_border_or_square_must_leave_something_of_the_images(setting: str, value: int) -> None:
+    lengths = {"pad_px": 0, "cutout_px": 0, setting: value}
+    with pytest.raises(
+        ValueError, match=rf"^augment\.{setting} must be <= .*side 4 .* got {value}"
+    ):
+        build(augmentation=Augment(flip_prob=0.0, **lengths))

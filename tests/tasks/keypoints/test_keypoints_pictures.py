@@ -214,9 +214,3 @@ def test_drawing_leaves_split_and_samples_as_they_are(tmp_path: Path) -> None:
     for name, values in samples.items():
         assert torch.equal(values, before[name])
     assert len(list(tmp_path.iterdir())) == 3
-
-
-def test_pictures_take_a_positive_number(tmp_path: Path) -> None:
-    split = split_of(1)
-    with pytest.raises(ValueError, match=r"task\.draw\.num_images must be >= 1, got 0"):
-        draw(tmp_path, samples_of(split, [1.0], [0]), split, num_images=0)

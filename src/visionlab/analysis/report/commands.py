@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import yaml
-
 from visionlab.analysis.records import RunRecord
 from visionlab.config.schemas import is_tune_only
+from visionlab.files.documents import read_text
 from visionlab.files.run_folder import read_yaml
 
 # omitted, so that a reproduction gets its own folder
@@ -51,8 +50,8 @@ def _line(*arguments: str) -> str:
 def _multirun_overrides(path: Path) -> list[str] | None:
     """Return the overrides of a multirun, or None if there is no readable file."""
     try:
-        overrides = read_yaml(path.read_text(encoding="utf-8"))["hydra"]["overrides"]
+        overrides = read_yaml(read_text(path), origin=path)["hydra"]["overrides"]
         given = [*overrides["task"], *overrides["hydra"]]
         return [each for each in given if not each.startswith(_OF_FOLDERS)]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -19,7 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from visionlab.config.checking import check_parts
+from visionlab.config.checking import check_allowed, check_parts
 from visionlab.config.errors import check_known
 from visionlab.config.overrides import as_typed, sweep_values
 from visionlab.config.run_config import invocation
@@ -49,7 +49,7 @@ def compose_jobs(loader: ConfigLoader, master: DictConfig, arguments: Sequence[s
         ValueError: a setting is unknown, missing, or lists a value twice.
         HydraException: Hydra refuses an override.
     """
-    compose = _Composer(loader, master)
+    compose = _Composer(loader, master, arguments)
     parser = OverridesParser.create(config_loader=loader)
     grid: list[list[str]] = []
     for experiment, others in _experiments(parser.parse_overrides(list(arguments))):
@@ -114,9 +114,10 @@ def _grid(overrides: Sequence[Override]) -> list[list[str]]:
 class _Composer:
     """Composes jobs; the result for a job does not depend on the jobs before it."""
 
-    def __init__(self, loader: ConfigLoader, master: DictConfig) -> None:
+    def __init__(self, loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) -> None:
         self._loader = loader
         self._master = master
+        self._arguments = arguments
         self._composed: dict[tuple[str, ...], DictConfig] = {}
 
     def __call__(
@@ -149,6 +150,7 @@ class _Composer:
                 "resume must be one run, not part of a multirun, which resumes by itself, "
                 f"got {settings['resume']}"
             )
+        check_allowed(settings["parts"], self._arguments)  # not what a file sweeps
         check_parts(settings, parts=settings["parts"])
         return settings, config.hydra
 

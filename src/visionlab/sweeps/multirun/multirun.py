@@ -147,7 +147,10 @@ def _launch(
         )
         write_plan(path, plan)
         subdir, training = quoted(jobs[0].name), quoted(str(path))
-        overrides.append([f"hydra.sweep.subdir={subdir}", f"sweep.training={training}"])
+        parts = sorted({name for job in jobs for name in job.config["parts"]})
+        allowed = [f"parts=[{','.join(parts)}]"] if parts else []
+        own = [f"hydra.sweep.subdir={subdir}", f"sweep.training={training}"]
+        overrides.append([*own, *allowed])
     try:
         with lost_jobs_as_failures(launcher):
             returns: Sequence[JobReturn | None] = launch(overrides)

@@ -1,6 +1,5 @@
 """Plan files of launched trainings, in the folder `.sweep` of a multirun."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 from visionlab.config.run_config import to_yaml
 from visionlab.files.atomic import write_json
+from visionlab.files.documents import expect_mapping, parse_json, read_text
 from visionlab.files.run_folder import read_yaml
 
 
@@ -28,7 +28,17 @@ def write_plan(path: Path, plan: TrainingPlan) -> None:
 
 
 def read_plan(path: Path) -> TrainingPlan:
-    """Read a plan."""
-    content = json.loads(path.read_text(encoding="utf-8"))
-    jobs = {name: read_yaml(text) for name, text in content["jobs"].items()}
-    return TrainingPlan(**{**content, "jobs": jobs})
+    """Read a plan.
+
+    Raises:
+        ValueError: it is damaged.
+        OSError: it cannot be read.
+    """
+    content = expect_mapping(
+        parse_json(read_text(path), origin=path), origin=path, holding="a plan"
+    )
+    try:
+        jobs = {name: read_yaml(text, origin=path) for name, text in content["jobs"].items()}
+        return TrainingPlan(**{**content, "jobs": jobs})
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} must hold a plan of trainings, got other content") from error

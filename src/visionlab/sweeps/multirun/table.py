@@ -16,6 +16,7 @@ from rich.table import Table
 from visionlab.config.run_config import check_unchanged
 from visionlab.config.terminal import table_text
 from visionlab.files.atomic import csv_text, write_text
+from visionlab.files.documents import parse_json, read_text
 from visionlab.files.locks import file_lock, is_held
 from visionlab.files.run_folder import read_config, read_record
 from visionlab.sweeps.launcher.processes import NOT_STARTED
@@ -63,8 +64,18 @@ def write_jobs(folder: Path, jobs: Sequence[JobSummary]) -> None:
 
 
 def read_jobs(folder: Path) -> list[JobSummary]:
-    """Read the list that `write_jobs` wrote."""
-    return [JobSummary(**each) for each in json.loads((folder / _JOBS).read_text(encoding="utf-8"))]
+    """Read the list that `write_jobs` wrote.
+
+    Raises:
+        ValueError: it is damaged.
+        OSError: it cannot be read.
+    """
+    path = folder / _JOBS
+    content = parse_json(read_text(path), origin=path)
+    try:
+        return [JobSummary(**each) for each in content]
+    except TypeError as error:
+        raise ValueError(f"{path} must be the list of a multirun's jobs, got others") from error
 
 
 def write_table(

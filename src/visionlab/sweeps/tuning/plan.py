@@ -118,7 +118,7 @@ def plan_study(
         folder=Path(config.hydra.sweep.dir),
     )
     jobs = [loader.load_sweep_config(config, [*plan.fixed, *drawn]) for drawn in _extremes(space)]
-    return plan, [_checked_trial(job) for job in jobs]
+    return plan, [_checked_trial(job, arguments) for job in jobs]
 
 
 def _objective_name(config: DictConfig) -> str:
@@ -126,10 +126,10 @@ def _objective_name(config: DictConfig) -> str:
     return name if config.objective == "raw" else f"{name} of averages"
 
 
-def _checked_trial(job: DictConfig) -> dict[str, Any]:
+def _checked_trial(job: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
     with open_dict(job):
         del job["hydra"]
-    settings = checked(job)
+    settings = checked(job, overrides)
     check_trial(settings)
     return settings
 

@@ -2,13 +2,14 @@
 
 import logging
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from visionlab.config.errors import explain
 from visionlab.config.run_config import resolve_config, resume_config, training_key
+from visionlab.config.saved import check_saved
 from visionlab.core.interrupt import Interrupted
 from visionlab.engine.resume_points import Position, common_resume_points
 from visionlab.files.atomic import write_json
@@ -25,16 +26,20 @@ _WAIT_SECONDS = 60.0  # a job of a killed multirun may still be saving
 _MACHINE_KEYS = ("threads", "device")  # a resumed run keeps its own
 
 
-def train_planned(path: Path) -> None:
+def train_planned(path: Path, *, parts: Sequence[str]) -> None:
     """Train the unfinished jobs of a plan, together if they can share a training.
 
-    The plan lies in the folder `.sweep` of the multirun.
+    The plan lies in the folder `.sweep` of the multirun; `parts` are the packages that the user
+    allows.
 
     Raises:
-        ValueError: a job's folder holds another run, or is in use.
+        ValueError: a job's folder holds another run or is in use, or a part is not allowed.
     """
-    plan = read_plan(path)
-    sweep = path.parent.parent
+    plan, sweep = read_plan(path), path.parent.parent
+    for name, config in plan.jobs.items():
+        if not (sweep / name).resolve().is_relative_to(sweep.resolve()):
+            raise ValueError(f"{path} must name folders in {sweep}, got {name!r:.60}")
+        check_saved(config, origin=path, parts=parts)
     if plan.fail_fast and (failed := _failed_since(plan, path.parent)):
         raise ValueError(f"sweep.fail_fast stopped this multirun because {failed} failed")
     folders = {sweep / name: config for name, config in plan.jobs.items()}

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from visionlab.core import geometry, seeding
-from visionlab.core.checks import check_at_least, check_range
+from visionlab.core.checks import check_px, check_range
 from visionlab.images.normalise import normalise
 
 # top, left, flip, cutout y, cutout x: disabling one does not shift the others
@@ -35,8 +35,25 @@ class Augment:
     cutout_px: int
 
     def __post_init__(self) -> None:
-        check_at_least(self, 0, "pad_px", "cutout_px")
+        check_px(self, 0, "pad_px", "cutout_px")
         check_range(self, "[0, 1]", "flip_prob")
+
+    def check_side(self, side_px: int) -> None:
+        """Refuse a border or a square that would leave little of images with a shorter side.
+
+        Raises:
+            ValueError: a length is too large.
+        """
+        if 2 * self.pad_px > side_px:
+            raise ValueError(
+                f"augment.pad_px must be <= half the side {side_px} of the images, "
+                f"got {self.pad_px}: crops would be almost black"
+            )
+        if self.cutout_px > side_px:
+            raise ValueError(
+                f"augment.cutout_px must be <= the side {side_px} of the images, "
+                f"got {self.cutout_px}"
+            )
 
     def __call__(
         self, padded: Tensor, rows: Tensor, *, draws: Tensor, normalisation: Tensor

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from visionlab.core.checks import check_range
+from visionlab.core.checks import LARGEST, check_range, is_in
 
 
 def check_logits(logits: Tensor, labels: Tensor) -> None:
@@ -42,10 +42,12 @@ class CrossEntropy:
     def __post_init__(self) -> None:
         check_range(self, "[0, 1)", "label_smoothing")
         if self.class_weights is not None and (
-            min(self.class_weights, default=0.0) < 0 or not any(self.class_weights)
+            not all(is_in(f"[0, {LARGEST}]", weight) for weight in self.class_weights)
+            or not any(self.class_weights)
         ):
             raise ValueError(
-                f"class_weights must be >= 0 and not all 0, got {list(self.class_weights)}"
+                f"class_weights must be in [0, {LARGEST:.0e}] and not all 0, "
+                f"got {list(self.class_weights)}"
             )
 
     def __call__(self, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Annotated
 
 from torch import Tensor
 
@@ -18,7 +19,7 @@ def draw_worst(
     *,
     class_names: Sequence[str],
     to_pixels: Callable[[Tensor], Tensor],
-    num_images: int,
+    num_images: Annotated[int, "[1, 1000]"],
 ) -> None:
     """Write `worst.png`: images in true colours, with label, its probability, and prediction.
 

@@ -49,6 +49,7 @@ def in_memory(
     Raises:
         ValueError: a label outside the classes, an empty set, a mean or std of another length.
     """
+    augmentation.check_side(min(train.images.shape[2:]))
     check_labels(train.labels, num_classes=len(class_names))
     check_labels(test.labels, num_classes=len(class_names))
     normalisation = normalisation_tensor(dataset, num_channels=train.images.shape[1]).to(device)
@@ -93,6 +94,7 @@ def in_files(
     Raises:
         ValueError: `num_workers` is below 0, or a mean or std of another length.
     """
+    augmentation.check_side(size_px)
     normalisation = normalisation_tensor(dataset, num_channels=3).to(device)
     make = functools.partial(file_split, size_px=size_px, normalisation=normalisation)
     splits = {}

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 from torch import Tensor
@@ -11,7 +11,8 @@ from visionlab.core.geometry import transform_boxes
 from visionlab.images.pictures import find, image_grid, save_png
 from visionlab.task import Batch, Split
 from visionlab.tasks.detection.metric import RIGHT, WRONG
-from visionlab.tasks.detection.records import Annotated, Detections
+from visionlab.tasks.detection.records import Annotated as Sample
+from visionlab.tasks.detection.records import Detections
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,8 +34,8 @@ def draw_detections(
     *,
     class_names: Sequence[str],
     to_pixels: Callable[[Tensor], Tensor],
-    num_images: int,
-    min_score: float,
+    num_images: Annotated[int, "[1, 1000]"],
+    min_score: Annotated[float, "[0, 1]"],
 ) -> None:
     """Write `fixed.png`, always the same images, and `worst.png`, those with the most errors.
 
@@ -52,10 +53,6 @@ def draw_detections(
     Raises:
         ValueError: `num_images` is below 1, or `min_score` outside [0, 1].
     """
-    if num_images < 1:
-        raise ValueError(f"task.draw.num_images must be >= 1, got {num_images}")
-    if not 0.0 <= min_score <= 1.0:
-        raise ValueError(f"task.draw.min_score must be in [0, 1], got {min_score}")
     missed, false = count_errors(samples, min_score=min_score)
     count = min(num_images, len(missed))
     pictures = {
@@ -117,7 +114,7 @@ def _draw(
 ) -> None:
     assert batch.matrices is not None
     matrix = batch.matrices[number].cpu()
-    sample: Annotated = batch.targets.annotated[number]
+    sample: Sample = batch.targets.annotated[number]
     pixels = to_pixels(batch.inputs[number : number + 1])[0].permute(1, 2, 0)
     axis.imshow(pixels.cpu().numpy())
     whole = torch.tensor([[0.0, 0.0, sample.width_px, sample.height_px]])

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import torch
 from torch import Tensor
@@ -29,7 +29,7 @@ def draw_points(
     *,
     class_names: Sequence[str],
     to_pixels: Callable[[Tensor], Tensor],
-    num_images: int,
+    num_images: Annotated[int, "[1, 1000]"],
 ) -> None:
     """Write `worst.png`, `pck.png` and `errors_by_point.csv`, unless no point is known.
 
@@ -40,12 +40,7 @@ def draw_points(
         class_names: of the points.
         to_pixels: maps inputs (B, 3, S, S) to pixels in [0, 1].
         num_images: maximum number of images.
-
-    Raises:
-        ValueError: `num_images` is below 1.
     """
-    if num_images < 1:
-        raise ValueError(f"task.draw.num_images must be >= 1, got {num_images}")
     errors = samples["errors_px"].cpu()
     if errors.isnan().all():
         return

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from visionlab.core import geometry
+from visionlab.core.checks import LARGEST_PX
 from visionlab.images.batching import plain_batches
 from visionlab.images.decoding import Images, KeptImages, Stack, find_readable
 from visionlab.images.normalise import ImageDataset, normalisation_tensor, to_pixels
@@ -101,8 +102,9 @@ def from_points(
         )
     normalisation = normalisation_tensor(dataset, num_channels=3).to(device)
     size_px = dataset.size_px
-    if size_px < 1:
-        raise ValueError(f"dataset.size_px must be >= 1, got {size_px}")
+    if not 1 <= size_px <= LARGEST_PX:
+        rule = ">= 1" if size_px < 1 else f"<= {LARGEST_PX}"
+        raise ValueError(f"dataset.size_px must be {rule}, got {size_px}")
     _check_blur(augmentation, size_px=size_px)
     if device.type == "cpu" and size_px > _MAX_CPU_PX:
         _log.info(

@@ -87,8 +87,8 @@ def test_yaml_as_people_write_it(tmp_path: Path) -> None:
     [
         ("a: [", " must be YAML, got while parsing"),
         ("a: !!python/name:os.system", " must be YAML, got could not determine a constructor"),
-        ("", " must be a YAML mapping, got None"),
-        ("[1, 2]", " must be a YAML mapping, got [1, 2]"),
+        ("", " must hold bboxes and labels, got nothing"),
+        ("[1, 2]", " must hold bboxes and labels, got a list"),
         ("{labels: []}", " must have bboxes, got labels"),
         ("{bboxes: []}", " must have labels, got bboxes"),
         ("{bboxes: 3, labels: []}", ": bboxes must be a list, got 3"),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from visionlab.core.checks import check_at_least
+from visionlab.core.checks import check_px
 from visionlab.files.data_paths import root_folder
 from visionlab.images.decoding import find_readable
 from visionlab.images.holdout import Holdout
@@ -52,7 +52,7 @@ class ImageFolder(ClassificationDataset):
     test: Holdout
 
     def __post_init__(self) -> None:
-        check_at_least(self, 1, "size_px")
+        check_px(self, 1, "size_px")
 
     def __call__(self, *, augmentation: Augment, seed: int, device: torch.device) -> Data:
         """Return the splits; a key is a hash of the path below `root`, so new files change none.

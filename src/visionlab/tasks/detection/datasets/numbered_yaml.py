@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from visionlab.files.documents import expect_mapping, parse_yaml
 from visionlab.images.parts import configured, part_paths
 from visionlab.images.paths import by_stem, path_key
 from visionlab.task import Data
@@ -15,7 +16,6 @@ from visionlab.tasks.detection.augment import BoxAugment
 from visionlab.tasks.detection.datasets.annotations import Wording, from_raw
 from visionlab.tasks.detection.datasets.coco_json import is_number
 from visionlab.tasks.detection.datasets.raw_boxes import Corners, RawBox, RawImage
-from visionlab.tasks.detection.datasets.unique_yaml import read_mapping
 from visionlab.tasks.detection.splits import DetectionFiles
 
 _SUFFIXES = (".jpeg", ".jpg", ".png")
@@ -94,7 +94,8 @@ def _by_number(folder: Path, suffixes: Sequence[str]) -> dict[int, Path]:
 
 
 def _boxes(source: Path) -> list[RawBox]:
-    content = read_mapping(source)
+    content = parse_yaml(source.read_bytes(), origin=source)
+    content = expect_mapping(content, origin=source, holding="bboxes and labels")
     bboxes, labels = (_list(content, key, source) for key in ("bboxes", "labels"))
     if len(bboxes) != len(labels):
         raise ValueError(

@@ -12,13 +12,13 @@ from typing import Any
 import torch
 
 from visionlab.files.data_paths import root_folder, split_hint
+from visionlab.files.documents import expect_mapping, parse_yaml
 from visionlab.images.parts import configured
 from visionlab.images.paths import SUFFIXES, is_stray, path_key, walk_files
 from visionlab.task import Data
 from visionlab.tasks.detection.augment import BoxAugment
 from visionlab.tasks.detection.datasets.annotations import Wording, from_raw
 from visionlab.tasks.detection.datasets.raw_boxes import Corners, RawBox, RawImage
-from visionlab.tasks.detection.datasets.unique_yaml import read_mapping
 from visionlab.tasks.detection.splits import DetectionFiles
 
 _MAX_SHARE = 2.0  # a box may extend beyond its image; beyond that, the numbers are pixels
@@ -53,7 +53,8 @@ class Yolo(DetectionFiles):
         path = root / self.file
         if not path.is_file():
             raise FileNotFoundError(f"dataset.file must exist, looked for {path}")
-        content = read_mapping(path)
+        content = parse_yaml(path.read_bytes(), origin=path)
+        content = expect_mapping(content, origin=path, holding="names")
         names = read_names(content, path)
         parts, paths = dict[str, list[RawImage]](), dict[str, Path]()
         for split, key in configured(self.splits, setting="splits").items():

@@ -1,0 +1,76 @@
+"""Hydra's own settings: a file that somebody sent must not run code through them."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from omegaconf import DictConfig, OmegaConf
+
+# whole paths, since a module leads to others: logging.os.system
+_TARGET = re.compile(
+    r"hydra\._internal\.core_plugins\.\w+\.Basic(Launcher|Sweeper)"
+    r"|hydra_plugins\.\w+\.\w+\.\w+(Launcher|Sweeper)|optuna\.samplers\.\w+Sampler"
+)
+_LOG_CLASS = re.compile(
+    r"logging\.(Stream|File|Null)Handler|logging\.Formatter|colorlog\.ColoredFormatter"
+    r"|visionlab\.config\.terminal\.StandardOutput"
+)
+_LOG_FILE = re.compile(r"\$\{hydra\.[\w.]+\}/[\w${}.-]+\.log")
+_OF_USER = ("job.env_set", "searchpath")  # from the command line only
+
+
+def guard_hydra_settings() -> None:
+    """Check Hydra's settings whenever it composes a configuration, before it uses any."""
+    load: Callable[..., DictConfig] = ConfigLoaderImpl.load_configuration
+
+    def checked_load(
+        self: ConfigLoaderImpl, config_name: str | None, overrides: list[str], *args: Any, **kw: Any
+    ) -> DictConfig:
+        config = load(self, config_name, overrides, *args, **kw)
+        if "hydra" in config:
+            settings: Any = OmegaConf.to_container(config.hydra, resolve=False)
+            check_hydra_settings(settings, overrides)
+        return config
+
+    ConfigLoaderImpl.load_configuration = checked_load  # type: ignore[method-assign]
+
+
+def check_hydra_settings(settings: Mapping[str, Any], overrides: Sequence[str]) -> None:
+    """Refuse what would run code of a file's choice.
+
+    Raises:
+        ValueError: the message names the setting.
+    """
+    parts = [each for one in overrides if (each := re.match(r"\+*parts=\[?(.*?)\]?$", one))]
+    named = tuple(name.strip() for each in parts for name in each[1].split(",") if name.strip())
+    for key, value in _walk(settings, "hydra"):
+        name = key.rpartition(".")[2]
+        is_log = key.startswith(("hydra.job_logging.", "hydra.hydra_logging."))
+        allowed = _LOG_CLASS if is_log else _TARGET
+        is_called = name == "_target_" or (is_log and name in ("class", "()"))
+        is_named = f"{value}.".startswith(tuple(f"{each}." for each in named))
+        if is_called and not is_named and not allowed.fullmatch(str(value)):
+            raise ValueError(f"{key} must be of Hydra or of parts=[...], got {value!r:.80}")
+        if is_log and name == "filename" and not _LOG_FILE.fullmatch(str(value)):
+            raise ValueError(f"{key} must be a .log file in Hydra's folder, got {value!r:.80}")
+        if is_log and str(value).startswith(("ext://", "cfg://")) and "ext://sys.std" not in value:
+            raise ValueError(f"{key} must be a value, got {value!r:.80}")
+    for key in _OF_USER:
+        value = settings
+        for name in key.split("."):
+            value = value.get(name) or {}
+        if value and not any(each.lstrip("+").startswith(f"hydra.{key}") for each in overrides):
+            raise ValueError(f"hydra.{key} must be given on the command line, got it from a file")
+
+
+def _walk(value: Any, key: str) -> Iterator[tuple[str, Any]]:
+    """Yield every value that is no container, with its dotted key."""
+    if isinstance(value, Mapping):
+        for name, entry in value.items():
+            yield from _walk(entry, f"{key}.{name}")
+    elif isinstance(value, list):
+        for number, entry in enumerate(value):
+            yield from _walk(entry, f"{key}.{number}")
+    else:
+        yield key, value

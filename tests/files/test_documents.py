@@ -1,0 +1,56 @@
+"""Damaged and hostile YAML and JSON files end in one line that names the file."""
+
+from pathlib import Path
+
+import pytest
+
+from visionlab.files.documents import parse_json, parse_yaml
+
+ORIGIN = Path("a.yaml")
+
+
+def multiplied(pattern: str) -> str:
+    """Return ten lines, each of which stands for the one before nine times."""
+    lines = ["a: &a {x: 1}"]
+    for before, name in zip("abcdefghi", "bcdefghij", strict=True):
+        lines.append(f"{name}: &{name} " + pattern.format(", ".join([f"*{before}"] * 9)))
+    return "\n".join(lines)
+
+
+def test_aliases_are_read() -> None:
+    assert parse_yaml("a: &a [1]\nb: *a", origin=ORIGIN) == {"a": [1], "b": [1]}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [multiplied("[{}]"), multiplied("{{<<: [{}]}}"), "a: &a [*a]", "a: &a {b: *a}"],
+)
+def test_aliases_that_multiply_are_refused(text: str) -> None:
+    assert len(text) < 600
+    with pytest.raises(ValueError, match=r"^a\.yaml must be YAML, got aliases that stand for more"):
+        parse_yaml(text, origin=ORIGIN)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: \x00",
+        "\ta: 1",
+        "a: [",
+        b"\xff\xfe\x00",
+        "a: " + "1" * 5000,
+        "a: 2026-99-99",
+        "? {}\n: 1",
+        "[" * 20000,
+        "a: !!python/object/apply:os.getcwd []",
+    ],
+)
+def test_other_text_is_refused_in_one_line(text: str | bytes) -> None:
+    with pytest.raises(ValueError, match=r"^a\.yaml must be YAML, got [^\n]+$"):
+        parse_yaml(text, origin=ORIGIN)
+
+
+@pytest.mark.parametrize("text", ["", "{", "\x00", "[" * 100_000, b"\xff", "1" * 5000])
+def test_text_that_is_no_json_is_refused_in_one_line(text: str | bytes) -> None:
+    with pytest.raises(ValueError, match=r"^a\.yaml must be JSON, got [^\n]+$"):
+        parse_json(text, origin=ORIGIN)
