@@ -355,7 +355,11 @@ class Code:
             "scheduler.patience_epochs must be at least one step, 1/11 of an epoch, got 0.01",
         ),
         (["device=cuda:99"], 1, "device must exist, got 'cuda:99'"),
-        (["dataset=cifar10", "dataset.download=false"], 1, "dataset.root must hold cifar-10-batch"),
+        (
+            ["dataset=cifar10", "dataset.download=false"],
+            1,
+            "dataset.root must be a folder, .* data",
+        ),
         (["model.checkpoint=code.pt"], 1, "code.pt must hold tensors and plain containers only"),
     ],
 )

@@ -4,6 +4,7 @@ import csv
 import logging
 import math
 import re
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -294,7 +295,12 @@ def test_the_last_trial_of_another_process_is_waited_for(
     number, study, seen = started(tuning, controller="other"), study_of(tuning), []
     record_heartbeat(study, "other")
 
+    sleep_truly = time.sleep
+
     def sleep(seconds: float) -> None:
+        if seconds != POLL_SECONDS:  # of another thread
+            sleep_truly(seconds)
+            return
         seen.append(seconds)
         if len(seen) == 3:
             study.finish(number, TrialState.COMPLETE, value=0.5)
