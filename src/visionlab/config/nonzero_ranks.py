@@ -25,10 +25,10 @@ def nonzero_rank_folder() -> str | None:
 
 @contextmanager
 def quiet_nonzero_ranks() -> Iterator[None]:
-    """Say nothing but errors in a process that is not the first, and these only if it has to.
+    """Silence nonzero ranks except for errors that rank 0 does not have.
 
-    Once the first has reported an error and ended, torchrun ends the others. What went wrong in
-    another one alone leaves the first waiting, and is reported after a while.
+    Once rank 0 has reported an error and ended, torchrun ends the others. An error of another rank
+    alone leaves rank 0 waiting and is reported after a delay.
     """
     if rank() > 0:
         _write_nothing()

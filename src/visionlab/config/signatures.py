@@ -1,7 +1,7 @@
 """Signatures of parts, read from source text: importing a part takes seconds and brings torch.
 
 A dotted path is followed through imports with `ast`; only the location of the top-level package is
-asked of Python, and no module is run.
+looked up in Python, and no module is run.
 """
 
 import ast

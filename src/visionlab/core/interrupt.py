@@ -19,7 +19,7 @@ _was_interrupted = False
 
 
 class Interrupted(BaseException):  # `except Exception` must let it pass
-    """A signal asked the run to end."""
+    """A signal ends the run."""
 
     def __init__(self, number: int) -> None:
         super().__init__(f"stopped by {signal.Signals(number).name}")

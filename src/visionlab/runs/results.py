@@ -24,16 +24,16 @@ _TRAIN_SPLITS = {"none": [], "plain": ["train_plain"], "augmented": ["train"]}
 
 
 def final_results(training: Training, signals: Signals) -> list[MetricsTable]:
-    """Return for each run the numbers of its saved models on the test split, and on train if asked.
+    """Return each run's metrics of its saved models on the splits that `evaluation` selects.
 
-    What the last weights did with the training samples is drawn too.
+    Results of the last weights on training samples are drawn too.
     """
     numbers: list[MetricsTable] = [{} for _ in training.runs]
     for split in ("test", "train_plain", "train"):
-        asking = [run for run in training.runs if split in _asked_splits(run, training)]
-        results = _evaluate(asking, training, split, signals)
+        selecting = [run for run in training.runs if split in _selected_splits(run, training)]
+        results = _evaluate(selecting, training, split, signals)
         for run, of_one in zip(training.runs, numbers, strict=True):
-            if run in asking:
+            if run in selecting:
                 own = to_run_names(results, saved_names(run.names))
                 if rank() == 0:
                     _keep(own, run, training, split)
@@ -66,7 +66,7 @@ def chosen(
     return {"val": best[name].value, **of_splits}
 
 
-def _asked_splits(run: Run, training: Training) -> list[str]:
+def _selected_splits(run: Run, training: Training) -> list[str]:
     evaluation = run.experiment.evaluation
     test_splits = ["test"] if evaluation.test and "test" in training.data.splits else []
     return test_splits + _TRAIN_SPLITS[evaluation.train]

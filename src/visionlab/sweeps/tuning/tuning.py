@@ -84,7 +84,7 @@ def _run(plan: Plan, study: Study, trials: Sequence[Trial], launch: Launch) -> l
             (explain(each._return_value) if each.status == JobStatus.FAILED else "") or reason
             for each in returns
         ]
-    except (Interrupted, KeyboardInterrupt, SystemExit):  # the user asked to stop
+    except (Interrupted, KeyboardInterrupt, SystemExit):  # Ctrl-C or a signal
         for number in numbers:
             trial_queue.requeue(study, number, "interrupted")
         report.write_files(study, plan.folder)
