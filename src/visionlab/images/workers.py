@@ -22,6 +22,7 @@ from visionlab.core.interrupt import HANDLED, interruptible
 
 Read = TypeVar("Read")
 _WARN_SECONDS = 60.0
+_WAKE = signal.SIGURG  # which nobody else uses
 _log = logging.getLogger(__name__)
 
 
@@ -79,10 +80,18 @@ class _Order:
 
 
 class _Watch:
-    """A thread that says every minute that data is waited for, on a mount that is gone, say."""
+    """A thread that says every minute that data is waited for, on a mount that is gone, say.
+
+    The system may hand a signal to any thread; the system call in which the main thread waits then
+    goes on, and the signal's handler never runs. So this thread interrupts it every second.
+    """
 
     def __init__(self) -> None:
         self.since: float | None = None
+        self._main: int | None = None
+        if threading.current_thread() is threading.main_thread():
+            self._main = threading.get_ident()
+            signal.signal(_WAKE, lambda *_: None)  # or the system would drop it
         threading.Thread(target=self._run, daemon=True).start()
 
     def _run(self) -> None:
@@ -90,7 +99,11 @@ class _Watch:
         while True:
             time.sleep(1.0)
             since, now = self.since, time.monotonic()
-            if since is not None and now - max(since, warned) >= _WARN_SECONDS:
+            if since is None:
+                continue
+            if self._main is not None:
+                signal.pthread_kill(self._main, _WAKE)
+            if now - max(since, warned) >= _WARN_SECONDS:
                 warned = now
                 _log.warning(
                     "waiting for images since %.0f s: is their disk or mount there?", now - since
