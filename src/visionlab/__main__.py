@@ -4,22 +4,14 @@ What imports torch is imported in the functions, so that a wrong command line ne
 """
 
 import logging
-import os
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from visionlab.config.terminal import end_on_interrupt
 
-def _stop(*_: object) -> None:
-    os.write(2, b"stopped before the run began\n")
-    os._exit(128 + signal.SIGINT)
-
-
-# imports would end in a traceback
-if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    signal.signal(signal.SIGINT, _stop)
+end_on_interrupt()  # the imports below would end in a traceback
 
 import hydra  # noqa: E402
 

@@ -197,7 +197,7 @@ def test_runs_that_differ_in_many_settings_are_a_row_each(tmp_path: Path) -> Non
         (["table.compare=[none,0.5]"], r"table.compare must be two of the columns .*, got 0.5"),
         (["y=val/nothing"], r"y must be a metric of the runs, got val/nothing.*"),
         (["hue=colour"], r"hue must be a setting of all runs, got colour.*"),
-        (["planned.schedulers=[cosinus]"], r"planned.schedulers must be some of .*, got cosinus"),
+        (["planned.schedulers=[cosinus]"], r"planned.schedulers must be of .*, got cosinus"),
         (["figurse=[curves]"], r"figurse must be a setting; did you mean figures\?"),
         (["out=/proc/nothing"], r"out must be a writable folder, got /proc/nothing.*"),
     ],

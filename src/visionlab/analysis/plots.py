@@ -1,7 +1,6 @@
 """Tables, figures and a report of runs, from their files alone."""
 
 import logging
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -38,6 +37,7 @@ from visionlab.analysis.report.summary import count
 from visionlab.analysis.table_formats import to_markdown, write_table
 from visionlab.analysis.table_layout import build_tables
 from visionlab.config.suggestions import nearest
+from visionlab.config.terminal import shell_command
 from visionlab.files.atomic import make_output_folder
 from visionlab.files.run_folder import count_states, flatten_config, newest_run_or_sweep
 
@@ -110,7 +110,7 @@ def plot(
             models=models,
             tables=tables,
             figures=saved,
-            command=shlex.join(["python", "plots.py", *given, *arguments]),
+            command=shell_command("plots", *given, *arguments),
         )
         _log_files([out / "report.html"])
     for table in tables:
@@ -127,7 +127,7 @@ def _newest() -> Path:
     if found is None:
         raise ValueError(
             "runs must be a folder with runs; none found below outputs/, multirun/, tune/: "
-            "run python train.py first, or give planned.schedulers"
+            f"run {shell_command('train')} first, or give planned.schedulers"
         )
     _log.info("runs=%s, the newest", found)
     return found

@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hydra import compose
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 
 from visionlab.config.overrides import as_typed
@@ -87,6 +90,19 @@ def plain(config: DictConfig) -> dict[str, Any]:
     return dict(settings)
 
 
+def compose_option(group: str, option: str, *, key: str) -> dict[str, Any]:
+    """Return the settings of a file in a group, which the setting `key` names.
+
+    Raises:
+        ValueError: there is none; the message names those that are.
+    """
+    try:
+        return plain(compose("train", overrides=[f"{group}={option}"])[group])
+    except MissingConfigException as error:
+        known = GlobalHydra.instance().config_loader().get_group_options(group)
+        raise ValueError(f"{key} must be of {', '.join(known)}, got {option}") from error
+
+
 def to_yaml(config: Mapping[str, Any]) -> str:
     """Return plain containers as YAML that keeps every type (infinity, whole-number keys)."""
     return OmegaConf.to_yaml(OmegaConf.create(dict(config)))
@@ -120,9 +136,9 @@ def logged_hparams(config: Mapping[str, Any], choices: Mapping[str, str]) -> dic
     }
 
 
-def parts_override(config: Mapping[str, Any]) -> str:
+def parts_override(config: Mapping[str, Any]) -> list[str]:
     """Return what a command line for a run needs to allow its outside parts, or nothing."""
-    return f' "parts=[{",".join(config["parts"])}]"' if config["parts"] else ""
+    return [f"parts=[{','.join(config['parts'])}]"] if config["parts"] else []
 
 
 def override_saved_config(config: Mapping[str, Any], run: Invocation) -> dict[str, Any]:

@@ -1,10 +1,13 @@
-"""Where log lines go on a terminal. Imports no torch: logging is set up before a run is."""
+"""What a terminal shows and sends. Imports next to nothing: this comes before all else."""
 
 import errno
 import logging
 import os
+import shlex
+import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TextIO
 
 
@@ -49,6 +52,25 @@ class LastingTerminal:
                 raise
             os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
             return None
+
+
+def end_on_interrupt() -> None:
+    """Let Ctrl-C end the process with one line, until the run installs its own handler."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _end)
+
+
+def _end(*_: object) -> None:
+    os.write(2, b"stopped before the run began\n")
+    os._exit(128 + signal.SIGINT)
+
+
+def shell_command(script: str, *arguments: str) -> str:
+    """Return a command of this program for a shell, in the form in which it was started itself."""
+    place = Path(sys.argv[0])
+    is_installed = place.name == "visionlab" or place.parts[-2:] == ("visionlab", "__main__.py")
+    start = ["visionlab", script] if is_installed else ["python", f"{script}.py"]
+    return shlex.join([*start, *arguments])
 
 
 def outlive_terminal() -> None:

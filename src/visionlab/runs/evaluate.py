@@ -13,6 +13,7 @@ from torch import Tensor
 from visionlab.backbones.weights import check_weights
 from visionlab.config.instantiate import instantiate_part
 from visionlab.config.saved import check_saved
+from visionlab.config.terminal import shell_command
 from visionlab.core.interrupt import Signals
 from visionlab.core.processes import num_processes
 from visionlab.engine.checkpoints import check_model_name, saved_models
@@ -91,8 +92,8 @@ def evaluation_options(config: Mapping[str, Any]) -> EvaluationOptions:
         run = newest_run(Path())
         if run is None:
             raise ValueError(
-                "run must be a run folder, got none below outputs/; start with: python train.py, "
-                "or give run=FOLDER with a job of multirun/ or tune/"
+                "run must be a run folder, got none below outputs/; start with: "
+                f"{shell_command('train')}, or give run=FOLDER with a job of multirun/ or tune/"
             )
         _log.info("run=%s, the newest", run)
     views = config["views"] and {

@@ -4,7 +4,6 @@ import functools
 import itertools
 import logging
 import math
-import shlex
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from visionlab.config.run_config import logged_hparams, parts_override, to_yaml
+from visionlab.config.terminal import shell_command
 from visionlab.core.interrupt import Interrupted, Pruned
 from visionlab.engine.checkpoints import best_name
 from visionlab.engine.evaluation import MetricsTable
@@ -120,8 +120,8 @@ def recorded(
             record.update(status=status, error=str(error), **_progress(run, training))
             if status == "interrupted":
                 allowed = parts_override(run.experiment.config)
-                shown = shlex.quote(f"resume={run.folder}")
-                _log.info("resume with: python train.py %s%s", shown, allowed)
+                command = shell_command("train", f"resume={run.folder}", *allowed)
+                _log.info("resume with: %s", command)
         raise
     for run, record in zip(training.runs, records, strict=True):
         record.update(status="finished", error=None, **_progress(run, training))

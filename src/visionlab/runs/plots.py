@@ -7,15 +7,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hydra import compose
-from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import MissingConfigException
-from omegaconf import OmegaConf
-
 from visionlab.analysis import plots
 from visionlab.analysis.options import FigureOptions, PlotOptions, Schedule
 from visionlab.config.instantiate import instantiate_part
 from visionlab.config.overrides import as_typed
+from visionlab.config.run_config import compose_option
 
 
 def plot(config: Mapping[str, Any]) -> None:
@@ -52,22 +48,9 @@ def plot_options(config: Mapping[str, Any]) -> PlotOptions:
 
 
 def _load_schedule(name: str) -> Schedule:
-    """Return the schedule of a file in `conf/scheduler`, or in the user's own folder.
-
-    Raises:
-        ValueError: there is none.
-    """
-    try:
-        settings = OmegaConf.to_container(
-            compose("train", overrides=[f"scheduler={name}"]).scheduler, resolve=True
-        )
-    except MissingConfigException as error:
-        known = GlobalHydra.instance().config_loader().get_group_options("scheduler")
-        raise ValueError(
-            f"planned.schedulers must be some of {', '.join(known)}, got {name}"
-        ) from error
-    assert isinstance(settings, dict)
-    schedule: Schedule = instantiate_part(settings, key="scheduler")  # type: ignore[arg-type]
+    """Return the schedule of a file in `conf/scheduler`, or in the user's own folder."""
+    settings = compose_option("scheduler", name, key="planned.schedulers")
+    schedule: Schedule = instantiate_part(settings, key="scheduler")
     return schedule
 
 

@@ -1,7 +1,6 @@
 """One training, from its configurations to its files."""
 
 import logging
-import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -15,6 +14,7 @@ from visionlab.config.run_config import (
     resolve_config,
     resume_config,
 )
+from visionlab.config.terminal import shell_command
 from visionlab.core.interrupt import Signals
 from visionlab.core.processes import rank
 from visionlab.engine.distributed.collectives import all_reduce_max, broadcast_object
@@ -54,9 +54,8 @@ def train(
             position=position,
             observers=observers,
         )
-    run, runs = (shlex.quote(f"{key}={folder}") for key in ("run", "runs"))
-    allowed = parts_override(settings)
-    _log.info("next: python eval.py %s%s, python plots.py %s", run, allowed, runs)
+    evaluate = shell_command("eval", f"run={folder}", *parts_override(settings))
+    _log.info("next: %s, %s", evaluate, shell_command("plots", f"runs={folder}"))
     return best
 
 

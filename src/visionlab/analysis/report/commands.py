@@ -1,12 +1,12 @@
 """Commands that reproduce runs."""
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from visionlab.analysis.records import RunRecord
 from visionlab.config.schemas import is_tune_only
+from visionlab.config.terminal import shell_command
 from visionlab.files.documents import read_text
 from visionlab.files.run_folder import read_yaml
 
@@ -44,7 +44,7 @@ def commands(runs: Sequence[RunRecord]) -> list[Command]:
 
 
 def _line(*arguments: str) -> str:
-    return shlex.join(["python", "train.py", *arguments])
+    return shell_command("train", *arguments)
 
 
 def _multirun_overrides(path: Path) -> list[str] | None:

@@ -6,7 +6,6 @@ each reads its jobs from a file and records their results itself.
 
 import copy
 import logging
-import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -20,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from visionlab.config.command_line import Unfinished
 from visionlab.config.errors import explain
 from visionlab.config.overrides import as_typed, quoted
+from visionlab.config.terminal import shell_command
 from visionlab.core.interrupt import Interrupted
 from visionlab.core.processes import num_processes
 from visionlab.files.locks import locked
@@ -82,7 +82,7 @@ def run_jobs(
             rows = write_table(sweep, folder, unfinished)
             log_table(rows)
             _log.info("%s; %s", count_states(row["state"] for row in rows), sweep / "sweep.csv")
-            _log.info("next: python plots.py %s", shlex.quote(f"runs={config.hydra.sweep.dir}"))
+            _log.info("next: %s", shell_command("plots", f"runs={config.hydra.sweep.dir}"))
     if missing:
         raise Unfinished(
             f"{len(missing)} of {len(rows)} jobs did not finish, see {sweep / 'sweep.csv'}; "

@@ -18,6 +18,7 @@ from visionlab.config.command_line import checked, folder_name
 from visionlab.config.overrides import quoted
 from visionlab.config.run_config import config_dir_options, plain
 from visionlab.config.schemas import TUNE_ONLY
+from visionlab.config.terminal import shell_command
 from visionlab.sweeps.tuning.space import Choices, Interval, Space, as_override, split_overrides
 from visionlab.sweeps.tuning.storage_url import database_file
 
@@ -65,7 +66,7 @@ class Plan:
         if self.sampler.get("_partial_"):
             raise ValueError(
                 "hydra/sweeper/sampler must draw points one by one, got grid; "
-                "python train.py --multirun runs every point of a grid"
+                f"{shell_command('train', '--multirun')} runs every point of a grid"
             )
 
 

@@ -23,7 +23,7 @@ def write_files(study: Study, folder: Path) -> None:
         write_text(folder / "trials.csv", _table(study.trials()))
         best = best_trial(study)
         if best is not None:
-            write_text(folder / "best_overrides.txt", f"{shell_overrides(best)}\n")
+            write_text(folder / "best_overrides.txt", f"{shlex.join(overrides(best))}\n")
 
 
 def best_trial(study: Study) -> FrozenTrial | None:
@@ -33,15 +33,11 @@ def best_trial(study: Study) -> FrozenTrial | None:
     return pick(complete, key=lambda trial: trial.value or 0.0, default=None)
 
 
-def shell_overrides(trial: FrozenTrial) -> str:
-    """Return the overrides of a trial for train.py, quoted for a shell."""
+def overrides(trial: FrozenTrial) -> list[str]:
+    """Return the overrides of a trial for train.py."""
     drawn = [f"{key}={value}" for key, value in trial.params.items()]
-    overrides = [
-        override
-        for override in trial.user_attrs.get("overrides", drawn)  # not in trials of Hydra's sweeper
-        if not is_tune_only(override)
-    ]
-    return " ".join(shlex.quote(as_typed(each)) for each in overrides)
+    given = trial.user_attrs.get("overrides", drawn)  # not in trials of Hydra's sweeper
+    return [as_typed(each) for each in given if not is_tune_only(each)]
 
 
 def progress(study: Study, numbers: Sequence[int], *, objective: str, n_trials: int) -> list[str]:

@@ -17,6 +17,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from visionlab.config.errors import explain
 from visionlab.config.instantiate import instantiate_part
+from visionlab.config.terminal import shell_command
 from visionlab.core.interrupt import Interrupted
 from visionlab.sweeps.tuning import report, trial_queue
 from visionlab.sweeps.tuning.controllers import heartbeat, new_controller_name
@@ -138,6 +139,7 @@ def _conclude(plan: Plan, study: Study) -> float | None:
         raise ValueError(f"a trial must be complete, got {report.summary(study)}")
     line = report.describe(best, objective=plan.objective)
     _log.info("%s; best is trial %d: %s", report.summary(study), best.number, line)
-    _log.info("train with it: python train.py %s", report.shell_overrides(best))
+    command = shell_command("train", *plan.options, *report.overrides(best))
+    _log.info("train with it: %s", command)
     _log.info("wrote %s", plan.folder / "trials.csv")
     return best.value
