@@ -4,9 +4,7 @@
 """
 
 import json
-import random
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -48,19 +46,6 @@ def test_a_killed_run_resumes_exactly(unbroken: Path, count: int, tmp_path: Path
     process = start("train.py", *ARGUMENTS, folder=tmp_path)
     wait_for_checkpoints(tmp_path, process, count=count)
     assert send(process, signal.SIGKILL) == -signal.SIGKILL
-    _assert_resumes_exactly(unbroken, only_run(tmp_path))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("number", range(20))
-def test_a_run_killed_at_a_random_moment_resumes_exactly(
-    unbroken: Path, number: int, tmp_path: Path
-) -> None:
-    seconds = json.loads((unbroken / "run.json").read_text())["train_seconds"]
-    process = start("train.py", *ARGUMENTS, folder=tmp_path)
-    wait_for_checkpoint(tmp_path, process)
-    time.sleep(random.Random(number).uniform(0.0, 1.1) * seconds)
-    send(process, signal.SIGKILL)  # of some nothing is left to kill
     _assert_resumes_exactly(unbroken, only_run(tmp_path))
 
 

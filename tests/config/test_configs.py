@@ -266,6 +266,12 @@ def test_a_wrong_name_or_type_names_key_rule_and_value(override: str, message: s
         composed(override)
 
 
+@pytest.mark.parametrize("score", ["-0.1", "1.1", "nan"])
+def test_a_score_outside_its_range_is_refused(score: str) -> None:
+    with pytest.raises(ValueError, match=rf"^task.draw.min_score must .* in \[0, 1\], got {score}"):
+        composed("task=detection", f"task.draw.min_score={score}")
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
@@ -281,7 +287,7 @@ def test_a_wrong_name_or_type_names_key_rule_and_value(override: str, message: s
         ),
         (
             "model._target_=visionlab.tasks.classification.ResNetCifarr",
-            "model._target_ must name .* did you mean .*ResNetCifar",
+            "model._target_ must be a part .* did you mean .*ResNetCifar",
         ),
     ],
 )

@@ -17,7 +17,7 @@ from visionlab.config.signatures import (
     exported,
     read_signature,
 )
-from visionlab.config.suggestions import similar_settings
+from visionlab.config.suggestions import nearest, similar_settings
 
 # targets of visionlab's own conf/ that none of its rooms exports
 _OUTSIDE = (
@@ -126,7 +126,8 @@ def _check_exported(target: str, full: str) -> None:
     module, _, name = target.rpartition(".")
     is_own = module.startswith("visionlab.") and target not in _OUTSIDE
     if is_own and name not in exported(module):
-        raise ValueError(f"{full} must be a part that a room of visionlab exports, got {target!r}")
+        hint = nearest(name, exported(module))
+        raise ValueError(f"{full} must be a part that visionlab exports, got {target!r}{hint}")
 
 
 def _check_part(node: Mapping[str, Any], key: str, signature: Signature) -> None:

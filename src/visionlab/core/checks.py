@@ -31,6 +31,14 @@ def check_at_least(settings: object, least: int, *names: str) -> None:
             raise ValueError(f"{name} must be {rule}, got {value}")
 
 
+def check_seed(settings: object, *names: str) -> None:
+    """Check that attributes are seeds: whole numbers of 63 bits."""
+    for name in names:
+        if not 0 <= (value := getattr(settings, name)) < 2**63:
+            rule = ">= 0" if value < 0 else "< 2**63"
+            raise ValueError(f"{name} must be {rule}, got {value}")
+
+
 def check_positive(settings: object, *names: str) -> None:
     """Check that attributes are above 0, and not so large that sums would overflow."""
     for name in names:

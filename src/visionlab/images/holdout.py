@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from visionlab.core import seeding
-from visionlab.core.checks import check_at_least, check_range
+from visionlab.core.checks import check_range, check_seed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +22,7 @@ class Holdout:
 
     def __post_init__(self) -> None:
         check_range(self, "[0, 1)", "split")
-        check_at_least(self, 0, "seed")
+        check_seed(self, "seed")
 
     def rows(self, num_samples: int) -> tuple[Tensor, Tensor]:
         """Return the row numbers of the training and of the validation part.

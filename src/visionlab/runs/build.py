@@ -18,10 +18,10 @@ from torch import nn
 from visionlab.backbones.weights import backbone_of, freeze, load_exactly, load_matching
 from visionlab.config.instantiate import bind_part, call_with_key, instantiate_part
 from visionlab.core import seeding
-from visionlab.engine.hparams import Evaluation, Hparams, Stop
 from visionlab.engine.loop import steps_per_epoch
 from visionlab.optim.plateau import PlateauTracker, make_plateau_tracker
 from visionlab.runs.experiment import Experiment, InitialWeights, Machine, TaskParts
+from visionlab.runs.roles import check_role
 from visionlab.task import Data, Task
 
 _MAX_NAMED = 10
@@ -31,23 +31,7 @@ _PARTS = (
     *("optimizer", "augment", "loss", "dataset"),
 )
 _OBSERVER_METHODS = ("on_step", "on_epoch", "close")
-_ROLES: Mapping[str, type | Sequence[str]] = {  # the class of a part, or how it is called
-    "hparams": Hparams,
-    "stop": Stop,
-    "evaluation": Evaluation,
-    "averaged": ("model",),
-    "scheduler": ("step", "total_steps=", "steps_per_epoch="),
-    "optimizer": ("model",),
-    "loss": ("outputs", "targets"),
-    "dataset": ("augmentation=", "seed=", "device="),
-    "augment": object,
-}
-_TASK_ROLES: Mapping[str, Sequence[str]] = {
-    "extra_scalars": ("outputs", "targets"),
-    "predict": ("outputs", "batch"),
-    "metric": ("class_names=",),
-    "draw": ("folder", "samples", "split", "class_names=", "to_pixels="),
-}
+_TASK_PARTS = ("extra_scalars", "predict", "metric", "draw")
 _WEIGHT_KEYS = ("checkpoint", "init_from", "freeze")
 _log = logging.getLogger(__name__)
 
@@ -64,7 +48,8 @@ def build_experiment(config: Mapping[str, Any]) -> Experiment:
     model = dict(config["model"])
     weights = {key: model.pop(key) for key in _WEIGHT_KEYS if key in model}
     parts = {key: instantiate_part(config[key], key=key) for key in _PARTS}
-    _check_roles(parts, config)
+    for key, part in parts.items():
+        check_role(part, key=key, target=config[key]["_target_"])
     experiment = Experiment(
         config=config,
         seed=config["global_seed"],
@@ -83,33 +68,6 @@ def build_experiment(config: Mapping[str, Any]) -> Experiment:
     )
     _check_hard_examples(experiment)
     return experiment
-
-
-def _check_roles(parts: Mapping[str, Any], config: Mapping[str, Any]) -> None:
-    """Refuse parts that cannot be used in their place, as an optimizer for a loss.
-
-    Raises:
-        ValueError: a part is of another class, or cannot be called with what it would get.
-    """
-    for key, part in parts.items():
-        role = _ROLES[key]
-        if isinstance(role, type):
-            fits = isinstance(part, role)
-        else:
-            fits = callable(part) and _can_be_called(part, role)
-        if not fits:
-            target = config[key]["_target_"]
-            raise ValueError(f"{key}._target_ must be a part for {key}, got {target!r}")
-
-
-def _can_be_called(part: Callable[..., Any], arguments: Sequence[str]) -> bool:
-    """Return whether a part takes arguments: positional ones, then by name those with `=`."""
-    by_name = {name.removesuffix("="): None for name in arguments if name.endswith("=")}
-    try:
-        inspect.signature(part).bind(*[None] * (len(arguments) - len(by_name)), **by_name)
-    except (TypeError, ValueError):
-        return False
-    return True
 
 
 def check_tasks(config: Mapping[str, Any]) -> None:
@@ -133,10 +91,9 @@ def _task_parts(settings: Mapping[str, Any]) -> TaskParts:
         parts[name] = instantiate_part(settings[name], key=f"task.{name}")
     for name in ("metric", "draw", "export"):
         parts[name] = settings[name] and bind_part(settings[name], key=f"task.{name}")
-    for name, role in _TASK_ROLES.items():
-        if parts[name] is not None and not _can_be_called(parts[name], role):
-            target = settings[name]["_target_"]
-            raise ValueError(f"task.{name}._target_ must be a part for task.{name}, got {target!r}")
+    for name in _TASK_PARTS:
+        if parts[name] is not None:
+            check_role(parts[name], key=f"task.{name}", target=settings[name]["_target_"])
     return TaskParts(**parts)
 
 

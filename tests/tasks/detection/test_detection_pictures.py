@@ -215,21 +215,6 @@ def test_one_threshold_draws_and_counts() -> None:
         assert (missed.tolist(), false.tolist()) == ([0], [num_false])
 
 
-@pytest.mark.parametrize("min_score", [-0.1, 1.1, float("nan")])
-def test_a_score_outside_its_range_is_refused(tmp_path: Path, min_score: float) -> None:
-    split = TinySplit([annotated(1, 0)])
-    with pytest.raises(ValueError, match=rf"min_score must be in \[0, 1\], got {min_score}"):
-        draw_detections(
-            tmp_path,
-            samples_of(split, [found()]),
-            split,
-            class_names=CLASSES,
-            to_pixels=lambda images: images,
-            num_images=1,
-            min_score=min_score,
-        )
-
-
 @pytest.mark.parametrize("x", [0.0, 30.0, 56.0])
 @pytest.mark.parametrize("y", [0.0, 20.0, 37.0])
 def test_texts_stay_inside_their_image(

@@ -49,9 +49,6 @@ def draw_detections(
         to_pixels: maps inputs (B, 3, H, W) to pixels in [0, 1].
         num_images: maximum number of images in each picture.
         min_score: minimum score of detections that are drawn and counted.
-
-    Raises:
-        ValueError: `num_images` is below 1, or `min_score` outside [0, 1].
     """
     missed, false = count_errors(samples, min_score=min_score)
     count = min(num_images, len(missed))

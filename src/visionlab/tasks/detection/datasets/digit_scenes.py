@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from visionlab.core import seeding
-from visionlab.core.checks import check_at_least
+from visionlab.core.checks import check_at_least, check_seed
 from visionlab.images.digits import NUM_TEST, TEST_SEED
 from visionlab.task import Data
 from visionlab.tasks.detection.augment import BoxAugment
@@ -49,7 +49,7 @@ class DigitScenes(DetectionDataset):
 
     def __post_init__(self) -> None:
         check_at_least(self, 1, "num_train", "num_val", "num_test")
-        check_at_least(self, 0, "seed")
+        check_seed(self, "seed")
 
     def __call__(self, *, augmentation: BoxAugment, seed: int, device: torch.device) -> Data:
         """Return the splits; keys start at 0 (train), 10**9 (val) and 2 * 10**9 (test)."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from visionlab.core import seeding
-from visionlab.core.checks import check_at_least
+from visionlab.core.checks import check_at_least, check_seed
 from visionlab.task import Data
 from visionlab.tasks.keypoints.augment import PointAugment
 from visionlab.tasks.keypoints.datasets.face_painting import draw_picture
@@ -37,7 +37,8 @@ class DrawnFaces(KeypointDataset):
 
     def __post_init__(self) -> None:
         check_at_least(self, 1, "num_train")
-        check_at_least(self, 0, "num_val", "num_test", "seed")
+        check_at_least(self, 0, "num_val", "num_test")
+        check_seed(self, "seed")
 
     def __call__(self, *, augmentation: PointAugment, seed: int, device: torch.device) -> Data:
         """Return the splits, drawn anew; keys of the parts do not overlap."""
