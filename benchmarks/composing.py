@@ -12,5 +12,5 @@ def make_experiment(*overrides: str) -> Experiment:
     """Return the experiment that `train.py` would run with these overrides."""
     command_line.register()
     with initialize_config_dir(command_line.CONF, version_base="1.3"):
-        config = command_line.checked(compose("train", overrides=list(overrides)))
+        config = command_line.checked(compose("train", overrides=list(overrides)), overrides)
     return build_experiment(resolve_config(config))

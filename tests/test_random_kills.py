@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 ALWAYS = ("device=cpu", "tensorboard=false", "checkpoint.every_minutes=0")
 DIGITS = (*SMALL, *ALWAYS)
-FIXED = ("hydra.sweep.dir=sweep", "hydra.launcher.n_jobs=2", "global_seed=0", "threads=1")
+FIXED = ("hydra.sweep.dir=sweep", "hydra.launcher.slots=2", "global_seed=0", "threads=1")
 COMMANDS: Mapping[str, Sequence[str]] = {
     "averages": ("train.py", *DIGITS, "averaged.uniform=true", "averaged.buffers=recomputed"),
     "accumulation": ("train.py", *DIGITS, "hparams.accumulate_steps=2"),

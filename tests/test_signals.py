@@ -76,6 +76,8 @@ def test_ctrl_c_at_the_start_says_so_and_leaves_nothing(tmp_path: Path, sign: st
         COMMAND,
         cwd=tmp_path,
         env={**ENVIRONMENT, "PYTHONUNBUFFERED": "1"},
+        # shells let what they start in the background ignore it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
