@@ -126,7 +126,7 @@ def test_the_table_is_what_the_markdown_says(tmp_path: Path) -> None:
     assert rows == said
     bold = [each["text"] for each in page.all("strong")]
     assert bold == re.findall(r"\*\*(.+?)\*\*", "".join(lines))
-    assert len(bold) == len(table.columns)
+    assert len(bold) == sum(cell.is_best for cell in table.cells.values())
     items = [each["text"] for each in page.all("li")]
     assert items == [describe(each, NUMBER_FORMAT) for each in table.differences]
 
@@ -179,7 +179,7 @@ def test_it_says_what_ran(tmp_path: Path) -> None:
     assert facts["Commit"] == "0" * 10
     assert (facts["Folders without runs"], facts["Unreadable folders"]) == ("1", "1")
     warning = page.only("div", role="note")["text"]
-    assert "broken cannot be read: Expecting" in warning
+    assert "broken cannot be read: " in warning
     assert "1 of 13 runs did not finish" in warning
 
 

@@ -71,17 +71,61 @@ def test_a_table_is_what_the_files_say(tmp_path: Path) -> None:
             assert list(cell.by_seed) == [1, 2, 3]
             assert cell.mean == pytest.approx(np.mean(list(expected.values())))
             assert cell.std == pytest.approx(np.std(list(expected.values()), ddof=1))
-    for label in ("none", "0.9", "0.99"):
-        means = {row: list(made.cells[row, label].by_seed.values()) for row in made.rows}
-        best = max(means, key=lambda row: sum(means[row]))
-        assert [row for row in made.rows if made.cells[row, label].is_best] == [best]
 
 
-def test_of_a_loss_less_is_best(tmp_path: Path) -> None:
-    made = table(write_grid(tmp_path / "grid"), value="test/loss")
-    cells = {row: made.cells[row, "none"] for row in made.rows}
-    least = min(cells, key=lambda row: cells[row].mean)
-    assert [row for row in cells if cells[row].is_best] == [least]
+def write_metrics(folder: Path, metric: str, **by_scheduler: list[float]) -> None:
+    """Write a run for each value, the first of seed 1, with it as a test metric of the model."""
+    for scheduler, values in by_scheduler.items():
+        for seed, value in enumerate(values, start=1):
+            path = write_run(folder / f"{scheduler}{seed}", scheduler=scheduler, seed=seed)
+            record = json.loads((path / "run.json").read_text())
+            record["results"]["test"]["model"][metric] = value
+            (path / "run.json").write_text(json.dumps(record))
+
+
+@pytest.mark.parametrize(
+    ("cosine", "linear"),
+    [
+        ([0.90, 0.70, 0.80], [0.88, 0.69, 0.77]),  # apart in each seed, though means overlap
+        ([0.90, 0.70, 0.80], [0.80, 0.75, 0.78]),
+        ([0.90, 0.91], [0.50, 0.80]),
+        ([0.9], [0.1]),
+        ([0.9, 0.8], [0.9, 0.8]),
+    ],
+)
+@pytest.mark.parametrize("metric", ["top1", "loss"])
+def test_the_best_of_a_column_is_bold_only_beyond_noise(
+    cosine: list[float], linear: list[float], metric: str, tmp_path: Path
+) -> None:
+    write_metrics(tmp_path, metric, cosine=cosine, linear=linear)
+    made = table(tmp_path, value=f"test/{metric}")
+    best = "cosine" if metric == "top1" else "linear"
+    is_beyond = len(cosine) > 1 and ttest_rel(cosine, linear).pvalue < 0.05
+    shown = [row for row in made.rows if made.cells[row, "none"].is_best]
+    assert shown == ([best] if is_beyond else [])
+    assert ("Bold: best of its column" in to_markdown(made)) == any(
+        cell.is_best for cell in made.cells.values()
+    )
+
+
+def test_columns_say_what_they_are(tmp_path: Path) -> None:
+    made = table(write_grid(tmp_path / "grid"))
+    headings = ["EMA decay: none", "EMA decay: 0.9", "EMA decay: 0.99"]
+    assert made.header == ["scheduler", *headings]
+    for text in (to_markdown(made), to_latex(made), to_csv(made)):
+        assert all(heading in text for heading in headings)
+    columns = columns_over(models(tmp_path), "optimizer.lr", metric="test/top1", kind="model")
+    assert table(tmp_path, columns=columns).header == ["scheduler", "learning rate: 0.1"]
+
+
+def test_of_several_metrics_the_caption_says_which_is_where(tmp_path: Path) -> None:
+    write_run(tmp_path / "run")
+    columns = [
+        Column(label="train", metric="train_augmented/top1", models="model"),
+        Column(label="test", metric="test/top1", models="model"),
+    ]
+    text = to_markdown(table(tmp_path, columns=columns))
+    assert "train: train_augmented/top1, test: test/top1;" in text
 
 
 def test_neither_order_nor_unrelated_folders_change_a_table(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def metric_label(metric: str) -> str:
 
 def setting_label(key: str) -> str:
     """Return the axis label of a setting: `hparams.batch_size` is batch size."""
-    return "decay of average" if key == DECAY else _words(key.rpartition(".")[2])
+    return "EMA decay" if key == DECAY else _words(key.rpartition(".")[2])
 
 
 def shared_prefix(keys: Sequence[str]) -> str | None:

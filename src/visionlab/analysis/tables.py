@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from visionlab.analysis.labels import setting_label, value_label
 from visionlab.analysis.metrics import Weights, check_metric, final_metric, higher_is_better
 from visionlab.analysis.models import ModelRecord, get_setting, varying_settings
-from visionlab.analysis.statistics import mean_by_seed, std
+from visionlab.analysis.statistics import confidence_interval, mean_by_seed, std
 from visionlab.analysis.values import sort_key
 from visionlab.core.checks import check_positive, check_range
 
@@ -27,6 +28,13 @@ class Column:
         if self.models not in ("model", "average", "any"):
             raise ValueError(f"models must be model, average or any, got {self.models}")
 
+    @property
+    def heading(self) -> str:
+        """Return the settings of its models with their values, or else the label."""
+        having = self.having.items()
+        texts = [f"{setting_label(key)}: {value_label(value)}" for key, value in having]
+        return ", ".join(texts) or self.label
+
     def includes(self, model: ModelRecord) -> bool:
         """Return whether a model belongs in this column."""
         if self.models != "any" and model.is_raw != (self.models == "model"):
@@ -40,7 +48,7 @@ class Cell:
     """A metric over seeds."""
 
     by_seed: Mapping[int, float]
-    is_best: bool = False  # its mean, of all in its column
+    is_best: bool = False  # of all in its column, beyond noise; see `_is_beyond_noise`
     published: float | None = None  # value in the literature
 
     @property
@@ -109,7 +117,7 @@ class Table:
     @property
     def header(self) -> list[str]:
         """Headings of all columns, the first of which has the row labels."""
-        return [", ".join(self.row_keys), *(column.label for column in self.columns)]
+        return [", ".join(self.row_keys), *(column.heading for column in self.columns)]
 
     def row_cells(self, row: str) -> list[Cell | None]:
         """Return the cells of a row, None for empty ones."""
@@ -157,9 +165,11 @@ def make_table(
     for column in columns:
         of_column = {key: cell for key, cell in cells.items() if key[1] == column.label}
         pick = max if higher_is_better(column.metric) else min
-        best = pick((cell.mean for cell in of_column.values()), default=None)
-        for key, cell in of_column.items():
-            cells[key] = replace(cell, is_best=len(of_column) > 1 and cell.mean == best)
+        best = pick(of_column, key=lambda key: of_column[key].mean, default=None)
+        if best is not None:
+            others = [cell for key, cell in of_column.items() if key != best]
+            is_best = _is_beyond_noise(of_column[best], others)
+            cells[best] = replace(of_column[best], is_best=is_best)
     return Table(
         name=name,
         row_keys=rows,
@@ -175,6 +185,26 @@ def make_table(
 def value_text(value: Any) -> str:
     """Return the value of a setting as a label."""
     return repr(value) if isinstance(value, float) else str(value)
+
+
+def _is_beyond_noise(best: Cell, others: Sequence[Cell]) -> bool:
+    """Return whether a cell differs from each other one, of which there must be any.
+
+    The 95 % interval of the difference, paired by seed, must exclude 0; one seed shows no noise.
+    """
+    intervals = [
+        confidence_interval(
+            [
+                value - other.by_seed[seed]
+                for seed, value in best.by_seed.items()
+                if seed in other.by_seed
+            ]
+        )
+        for other in others
+    ]
+    return bool(others) and all(
+        interval is not None and not interval[0] <= 0 <= interval[1] for interval in intervals
+    )
 
 
 def _by_seed(

@@ -27,7 +27,7 @@ def test_a_line_goes_through_the_settings_to_the_value(tmp_path: Path) -> None:
     write_grid(tmp_path)
     figure = draw_parallel(*inputs(tmp_path))["parallel"]
     names = [text.get_text() for text in figure.axes[0].get_xticklabels()]
-    assert names == ["scheduler", "decay of average"]
+    assert names == ["scheduler", "EMA decay"]
     means: dict[tuple[float, float], float] = {}
     for row, scheduler in enumerate(("constant", "cosine")):
         for column, model in enumerate(("model", "ema_0.9", "ema_0.99")):

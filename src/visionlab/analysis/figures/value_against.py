@@ -27,7 +27,7 @@ def draw_value_against(
 
     There is a figure `value_against_<setting>` for each, and for each task. A line is a mean over
     seeds with error bars of one standard deviation; lines are averages or the values of `hue`,
-    panels all other settings. Against the decay of averages, the raw model is a category of its
+    panels all other settings. Against the EMA decay, the raw model is a category of its
     own, and lines are all other settings. If no two runs differ in this setting alone, as in a
     random search, each run is a point, provided that there are more runs than settings.
 
