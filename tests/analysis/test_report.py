@@ -335,14 +335,18 @@ def test_nothing_is_fetched_and_only_the_own_script_may_run(tmp_path: Path) -> N
         assert "url(" not in text
 
 
-def test_runs_of_several_tasks_are_shown_together(tmp_path: Path) -> None:
+def test_each_task_and_data_set_has_its_own_table_of_models(tmp_path: Path) -> None:
     write_run(tmp_path / "one")
-    other = {"task": {"name": "keypoints", "monitor": "loss", "mode": "min"}}
-    write_run(tmp_path / "two", lr=0.2, changes=other)
+    other = {"task": {"name": "keypoints", "monitor": "nme", "mode": "min"}}
+    path = write_run(tmp_path / "two", lr=0.2, changes=other) / "run.json"
+    path.write_text(path.read_text().replace("top1", "nme"))
     page = report(tmp_path, at=tmp_path, with_table=False)
     assert page.facts()["Task"] == "classification (1), keypoints (1)"
-    assert "optimizer.lr" not in [each["text"] for each in page.all("th", scope="col")]
-    assert "optimizer.lr" in [each["text"] for each in page.all("th", scope="row")]
+    tables = page.all("table", **{"class": "sortable"})
+    metrics = ("test/top1", "test/nme"), ("test/nme", "test/top1")
+    for table, (shown, hidden) in zip(tables, metrics, strict=True):
+        assert shown in table["text"].replace("\u200b", "")
+        assert hidden not in table["text"].replace("\u200b", "")
 
 
 def test_a_run_that_has_nothing_yet_has_a_row(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Names of metrics and settings in figures."""
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -46,6 +47,16 @@ def value_label(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}" if 0.9 <= value < 1 else f"{value:.4g}"  # decays have many nines
     return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def join_names(*names: str) -> str:
+    """Return names of files as one, without empty ones."""
+    return "_".join(filter(None, names))
+
+
+def slug(label: str) -> str:
+    """Return a label as part of a file name."""
+    return re.sub(r"[^\w.+-]+", "_", label).strip("_")
 
 
 def model_label(model: ModelRecord, keys: Sequence[str]) -> str:

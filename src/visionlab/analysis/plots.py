@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -23,6 +24,8 @@ from visionlab.analysis.figures.range_test import draw_range_test
 from visionlab.analysis.figures.stability import draw_stability
 from visionlab.analysis.figures.style import save, styled
 from visionlab.analysis.figures.value_against import draw_value_against
+from visionlab.analysis.groups import by_data, with_metric
+from visionlab.analysis.labels import join_names
 from visionlab.analysis.models import (
     ModelRecord,
     get_setting,
@@ -159,16 +162,25 @@ def _draw(
 ) -> dict[str, Figure]:
     """Return the requested figures, or all that the runs have data for, by name.
 
+    There is a figure for each task and data set.
+
     Raises:
         ValueError: the runs have no data for a requested figure.
     """
+    draw = dict(FIGURES)
+    if options.sample_pictures:
+        draw["persistence"] = partial(draw_persistence, load_images=load_images)
+    value = options.figure.value
+    metrics = {"curves": options.figure.y, "value_against": value, "parallel": value}
+    groups = by_data(models)
     figures: dict[str, Figure] = {}
     with styled():
         for name in FIGURES if options.figures is None else options.figures:
-            if name == "persistence" and options.sample_pictures:
-                drawn = draw_persistence(models, options.figure, load_images)
-            else:
-                drawn = FIGURES[name](models, options.figure)
+            drawn = {
+                join_names(each, ending): figure
+                for ending, members in with_metric(groups, metrics.get(name))
+                for each, figure in draw[name](members, options.figure).items()
+            }
             if options.figures is not None and not drawn:
                 raise ValueError(f"figures must be those that runs have data for, got {name}")
             figures |= drawn

@@ -50,9 +50,11 @@ def caption(table: Table) -> str:
     if table.num_left_out:
         runs = "run is" if table.num_left_out == 1 else "runs are"
         text += f"; {table.num_left_out} unfinished {runs} left out"
-    has_best = any(cell.is_best for cell in table.cells.values())
-    best = "best of its column beyond noise (95 % interval of differences paired by seed)"
-    return f"{text}. {'Bold: ' if has_best else 'Nothing is bold, as nothing is '}{best}."
+    if len(table.rows) > 1:
+        has_best = any(cell.is_best for cell in table.cells.values())
+        text += f". {'Bold' if has_best else 'Nothing is bold'}: best of its column beyond noise"
+        text += " (Welch's t test over seeds, 5 %)"
+    return f"{text}."
 
 
 def to_csv(table: Table) -> str:

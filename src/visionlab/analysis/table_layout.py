@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from visionlab.analysis.comparisons import add_differences, add_gain
-from visionlab.analysis.groups import by_task
+from visionlab.analysis.groups import by_data, with_metric
+from visionlab.analysis.labels import join_names
 from visionlab.analysis.metrics import Weights, main_metric
 from visionlab.analysis.models import DECAY, RUN, ModelRecord, get_setting, varying_settings
 from visionlab.analysis.options import TableOptions
@@ -17,17 +18,27 @@ _MAX_KEYS = 4
 def build_tables(
     models: Sequence[ModelRecord], options: TableOptions, *, weights: Weights
 ) -> list[Table]:
-    """Return the table that the options describe; if they leave its layout open, one per task.
+    """Return the table that the options describe, one for each task and data set.
+
+    Data sets are columns of one table if the options say so.
 
     Raises:
         ValueError: see `make_table`, `add_gain` and `add_differences`.
     """
-    if not all(value is None for value in (options.rows, options.columns, options.value)):
+    if str(options.columns).partition(".")[0] == "dataset":
         return [_build_table(models, options, weights)]
-    tasks = {model.run.task for model in models if model.run.state == "finished"}
+    is_open = all(value is None for value in (options.rows, options.columns, options.value))
+    finished = {model.run.folder for model in models if model.run.state == "finished"}
+    measured = [
+        model
+        for _, members in by_data(models)
+        if finished & {model.run.folder for model in members}
+        for model in members
+    ]
+    groups = by_data(measured if measured or is_open else models)
     return [
-        _build_table(members, replace(options, name=name), weights)
-        for name, members in by_task([m for m in models if m.run.task in tasks], options.name)
+        _build_table(members, replace(options, name=join_names(options.name, name)), weights)
+        for name, members in with_metric(groups, options.value)
     ]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from visionlab.analysis.labels import setting_label, value_label
 from visionlab.analysis.metrics import Weights, check_metric, final_metric, higher_is_better
 from visionlab.analysis.models import ModelRecord, get_setting, varying_settings
-from visionlab.analysis.statistics import confidence_interval, mean_by_seed, std
+from visionlab.analysis.statistics import are_apart, mean_by_seed, std
 from visionlab.analysis.values import sort_key
 from visionlab.core.checks import check_positive, check_range
 
@@ -48,7 +48,7 @@ class Cell:
     """A metric over seeds."""
 
     by_seed: Mapping[int, float]
-    is_best: bool = False  # of all in its column, beyond noise; see `_is_beyond_noise`
+    is_best: bool = False  # of all in its column, and beyond noise
     published: float | None = None  # value in the literature
 
     @property
@@ -168,7 +168,7 @@ def make_table(
         best = pick(of_column, key=lambda key: of_column[key].mean, default=None)
         if best is not None:
             others = [cell for key, cell in of_column.items() if key != best]
-            is_best = _is_beyond_noise(of_column[best], others)
+            is_best = bool(others) and all(_are_apart(of_column[best], cell) for cell in others)
             cells[best] = replace(of_column[best], is_best=is_best)
     return Table(
         name=name,
@@ -187,24 +187,8 @@ def value_text(value: Any) -> str:
     return repr(value) if isinstance(value, float) else str(value)
 
 
-def _is_beyond_noise(best: Cell, others: Sequence[Cell]) -> bool:
-    """Return whether a cell differs from each other one, of which there must be any.
-
-    The 95 % interval of the difference, paired by seed, must exclude 0; one seed shows no noise.
-    """
-    intervals = [
-        confidence_interval(
-            [
-                value - other.by_seed[seed]
-                for seed, value in best.by_seed.items()
-                if seed in other.by_seed
-            ]
-        )
-        for other in others
-    ]
-    return bool(others) and all(
-        interval is not None and not interval[0] <= 0 <= interval[1] for interval in intervals
-    )
+def _are_apart(one: Cell, other: Cell) -> bool:
+    return are_apart(list(one.by_seed.values()), list(other.by_seed.values()))
 
 
 def _by_seed(

@@ -124,13 +124,6 @@ def test_the_first_epochs_of_long_curves_do_not_flatten_the_rest(tmp_path: Path)
     assert 0.89 < low < 0.905 < 0.94 < high < 0.95
 
 
-def test_each_task_has_its_own_figure(tmp_path: Path) -> None:
-    write_run(tmp_path / "one")
-    other = {"task": {"name": "keypoints", "monitor": "top1", "mode": "max"}}
-    write_run(tmp_path / "two", changes=other)
-    assert sorted(draw_curves(*inputs(tmp_path))) == ["curves_classification", "curves_keypoints"]
-
-
 def test_many_panels_are_left_out_and_said(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

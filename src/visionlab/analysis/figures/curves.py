@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from visionlab.analysis.figures import lines
-from visionlab.analysis.groups import by_task, group_by
+from visionlab.analysis.groups import group_by
 from visionlab.analysis.labels import metric_label
 from visionlab.analysis.metrics import check_metric, epoch_metric, main_metric
 from visionlab.analysis.models import ModelRecord, split_varying_settings
@@ -23,58 +23,57 @@ def draw_curves(models: Sequence[ModelRecord], options: FigureOptions) -> Mappin
     """Draw a metric over epochs or steps: a panel per setting, a line per average.
 
     With `hue` it is the other way round: a line per value of it, a panel per average. Seeds are
-    drawn as their mean with a band of one standard deviation. There is a figure for each task.
+    drawn as their mean with a band of one standard deviation.
 
     Raises:
         ValueError: no row has the metric `y`, or a run lacks the setting `hue`.
     """
     if options.y is not None:
         _check_rows(models, options.y)
-    figures: dict[str, Figure] = {}
-    for name, members in by_task(models, "curves"):
-        metric = options.y or _main_curve(members)
-        if metric is None:
-            continue
-        panel_keys, line_keys = lines.panel_and_line_keys(members, options.hue)
-        if not metric.startswith("val/"):  # of the run, whatever its averages
-            panel_keys = [key for key in panel_keys if not key.startswith("averaged.")]
-            if options.hue is None or options.hue.startswith("averaged."):
-                panel_keys, line_keys = [], panel_keys
-        limits = lines.limits_from_zero if metric == "lr" else lines.limits_after_start
-        read = lines.metric_reader(metric)
-        keys, label = (panel_keys, line_keys), metric_label(metric)
-        figures |= _draw(members, keys, x=options.x, y=label, read=read, limits=limits, name=name)
-    return figures
+    metric = options.y or _main_curve(models)
+    if metric is None:
+        return {}
+    panel_keys, line_keys = lines.panel_and_line_keys(models, options.hue)
+    if not metric.startswith("val/"):  # of the run, whatever its averages
+        panel_keys = [key for key in panel_keys if not key.startswith("averaged.")]
+        if options.hue is None or options.hue.startswith("averaged."):
+            panel_keys, line_keys = [], panel_keys
+    limits = lines.limits_from_zero if metric == "lr" else lines.limits_after_start
+    read = lines.metric_reader(metric)
+    keys, label = (panel_keys, line_keys), metric_label(metric)
+    return _draw(models, keys, x=options.x, y=label, read=read, limits=limits, name="curves")
 
 
 def draw_norms(models: Sequence[ModelRecord], options: FigureOptions) -> Mapping[str, Figure]:
     """Draw the norm of average minus raw weights over the norm of the raw weights.
 
     A panel per average, a line per setting; with `hue` lines are its values and panels are all
-    other settings. There is a figure for each task.
+    other settings.
 
     Raises:
         ValueError: a run lacks the setting `hue`.
     """
-    figures: dict[str, Figure] = {}
+    averages = [model for model in models if not model.is_raw]
     label = "‖average \N{MINUS SIGN} weights‖ / ‖weights‖"
-    for name, averages in by_task([model for model in models if not model.is_raw], "norms"):
-        panel_keys, line_keys = lines.panel_and_line_keys(averages, options.hue)
-        keys = (line_keys, panel_keys) if options.hue is None else (panel_keys, line_keys)
-        figures |= _draw(averages, keys, x=options.x, y=label, read=relative_norm, name=name)
-    return figures
+    panel_keys, line_keys = lines.panel_and_line_keys(averages, options.hue)
+    keys = (line_keys, panel_keys) if options.hue is None else (panel_keys, line_keys)
+    return _draw(averages, keys, x=options.x, y=label, read=relative_norm, name="norms")
 
 
 def draw_schedules(models: Sequence[ModelRecord], options: FigureOptions) -> Mapping[str, Figure]:
     """Draw the learning rate at the end of each epoch, a line per schedule.
 
-    Only settings that change the learning rate distinguish lines. There is a figure for each task.
+    Only settings that change the learning rate distinguish lines.
     """
-    figures: dict[str, Figure] = {}
-    for name, raw in by_task([model for model in models if model.is_raw], "schedules"):
-        keys = _rate_settings(raw)
-        figures |= _draw(raw, ([], keys), x=options.x, y="learning rate", read=_read_lr, name=name)
-    return figures
+    raw = [model for model in models if model.is_raw]
+    return _draw(
+        raw,
+        ([], _rate_settings(raw)),
+        x=options.x,
+        y="learning rate",
+        read=_read_lr,
+        name="schedules",
+    )
 
 
 def draw_planned_schedules(

@@ -8,8 +8,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from visionlab.analysis.figures.style import LineStyle, legend_below, line_styles, panel_grid, slug
+from visionlab.analysis.figures.style import LineStyle, legend_below, line_styles, panel_grid
 from visionlab.analysis.groups import SettingGroup, setting_groups
+from visionlab.analysis.labels import slug
 from visionlab.analysis.models import ModelRecord
 from visionlab.analysis.options import FigureOptions
 from visionlab.analysis.predictions import Array, at_common_epochs, load_correctness

@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 
 from visionlab.analysis.figures.scales import Scale, scale_of
 from visionlab.analysis.figures.style import legend_below
-from visionlab.analysis.groups import by_task, group_by
+from visionlab.analysis.groups import group_by
 from visionlab.analysis.labels import metric_label, setting_label
 from visionlab.analysis.metrics import check_metric, final_metric, higher_is_better, main_metric
 from visionlab.analysis.models import ModelRecord, split_varying_settings
@@ -45,21 +45,22 @@ def draw_parallel(models: Sequence[ModelRecord], options: FigureOptions) -> Mapp
     The last axis is the colour bar: the final metric, mean over seeds; better is darker. Pruned
     runs are dashed. If there are any, the metric is the one on validation after the last epoch, the
     only one that they have. Other unfinished runs are left out. Averages are drawn if there are
-    several to compare. There is a figure for each task.
+    several to compare.
 
     Raises:
         ValueError: no run has the metric `value`.
     """
     if options.value is not None:
         check_metric(models, options.value, name="value")
-    figures: dict[str, Figure] = {}
-    for name, members in by_task([m for m in models if m.run.state in _DASHES], "parallel"):
-        shown, keys = _compared(members)
-        metric = options.value or _common_metric(members)
-        trials = [_trial(same, keys, metric, options) for _, same in group_by(shown, keys)]
-        if keys and len(trials) > 1 and any(trial.value is not None for trial in trials):
-            figures[name] = _draw(trials, keys, metric)
-    return figures
+    ended = [model for model in models if model.run.state in _DASHES]
+    shown, keys = _compared(ended)
+    if not keys:
+        return {}
+    metric = options.value or _common_metric(ended)
+    trials = [_trial(same, keys, metric, options) for _, same in group_by(shown, keys)]
+    if len(trials) < 2 or all(trial.value is None for trial in trials):
+        return {}
+    return {"parallel": _draw(trials, keys, metric)}
 
 
 def _compared(models: Sequence[ModelRecord]) -> tuple[list[ModelRecord], list[str]]:

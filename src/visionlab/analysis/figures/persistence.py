@@ -11,8 +11,9 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from visionlab.analysis.figures.style import legend_below, line_styles, slug
+from visionlab.analysis.figures.style import legend_below, line_styles
 from visionlab.analysis.groups import SettingGroup, setting_groups
+from visionlab.analysis.labels import slug
 from visionlab.analysis.models import ModelRecord
 from visionlab.analysis.options import FigureOptions
 from visionlab.analysis.predictions import Array, at_common_epochs, load_correctness

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from visionlab.analysis.figures import lines
 from visionlab.analysis.figures.scales import Scale, categories, scale_of, set_x_scale
 from visionlab.analysis.figures.style import LineStyle
-from visionlab.analysis.groups import by_task, group_by
+from visionlab.analysis.groups import group_by
 from visionlab.analysis.labels import metric_label, setting_label
 from visionlab.analysis.metrics import Weights, check_metric, final_metric, main_metric
 from visionlab.analysis.models import DECAY, ModelRecord, runs_of, split_varying_settings
@@ -25,11 +25,11 @@ def draw_value_against(
 ) -> Mapping[str, Figure]:
     """Draw the final metric of finished runs against each numeric setting that varies.
 
-    There is a figure `value_against_<setting>` for each, and for each task. A line is a mean over
-    seeds with error bars of one standard deviation; lines are averages or the values of `hue`,
-    panels all other settings. Against the EMA decay, the raw model is a category of its
-    own, and lines are all other settings. If no two runs differ in this setting alone, as in a
-    random search, each run is a point, provided that there are more runs than settings.
+    There is a figure `value_against_<setting>` for each. A line is a mean over seeds with error
+    bars of one standard deviation; lines are averages or the values of `hue`, panels all other
+    settings. Against the EMA decay, the raw model is a category of its own, and lines are all other
+    settings. If no two runs differ in this setting alone, as in a random search, each run is a
+    point, provided that there are more runs than settings.
 
     Raises:
         ValueError: no run has the metric `value`, or a run lacks the setting `hue`.
@@ -38,10 +38,9 @@ def draw_value_against(
         check_metric(models, options.value, name="value")
     finished = [model for model in models if model.run.state == "finished"]
     figures: dict[str, Figure] = {}
-    for name, members in by_task(finished, "value"):
-        run_keys, average_keys = split_varying_settings(members)
-        for key in [*run_keys, *average_keys]:
-            figures |= _draw_setting(members, key, options, name=f"{name}_against_{key}")
+    run_keys, average_keys = split_varying_settings(finished)
+    for key in [*run_keys, *average_keys]:
+        figures |= _draw_setting(finished, key, options, name=f"value_against_{key}")
     return figures
 
 

@@ -16,10 +16,8 @@ _OF_CLASSES = ("_target_", "_partial_")
 
 
 def shown_settings(models: Sequence[ModelRecord]) -> list[str]:
-    """Return the varying settings; of several tasks, which differ in nearly all, only groups."""
-    keys = [key for key in varying_settings(models) if key != DECAY]  # the model's name has it
-    is_one_task = len({model.run.task for model in models}) == 1
-    return [key for key in keys if is_one_task or "." not in key]
+    """Return the varying settings without the decay, which is in the name of the model."""
+    return [key for key in varying_settings(models) if key != DECAY]
 
 
 def shown_metrics(models: Sequence[ModelRecord], metrics: Sequence[str]) -> list[str]:
