@@ -316,6 +316,14 @@ def test_each_task_and_data_set_has_its_own_table(tmp_path: Path) -> None:
     ]
 
 
+def test_rows_of_drawn_values_have_3_digits(tmp_path: Path) -> None:
+    for number, lr in enumerate((0.0302852515, 0.4073657656)):
+        write_run(tmp_path / str(number), lr=lr)
+    assert table(tmp_path, rows=["optimizer.lr"]).rows == ["0.0303", "0.407"]
+    write_run(tmp_path / "near", lr=0.0302961049)
+    assert table(tmp_path, rows=["optimizer.lr"]).rows == ["0.0302853", "0.0302961", "0.407366"]
+
+
 def test_data_sets_can_be_columns(tmp_path: Path) -> None:
     for choice in ("cifar10", "digits"):
         for scheduler in ("cosine", "linear"):

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 from visionlab.analysis.comparisons import add_differences, add_gain
 from visionlab.analysis.groups import by_data, with_metric
-from visionlab.analysis.labels import join_names
+from visionlab.analysis.labels import join_names, value_label, values_labels
 from visionlab.analysis.metrics import Weights, main_metric
 from visionlab.analysis.models import DECAY, RUN, ModelRecord, get_setting, varying_settings
 from visionlab.analysis.options import TableOptions
-from visionlab.analysis.tables import Column, Table, make_table, value_text
+from visionlab.analysis.tables import Column, Table, make_table
 from visionlab.analysis.values import distinct
 
 _MAX_KEYS = 4
@@ -56,9 +56,11 @@ def _build_table(models: Sequence[ModelRecord], options: TableOptions, weights: 
         number_format=options.number_format,
     )
     if options.gain is not None:
-        table = add_gain(table, columns=list(map(str, options.gain)), published=options.published)
+        table = add_gain(
+            table, columns=list(map(value_label, options.gain)), published=options.published
+        )
     if options.compare is not None:
-        table = add_differences(table, columns=list(map(str, options.compare)))
+        table = add_differences(table, columns=list(map(value_label, options.compare)))
     return table
 
 
@@ -74,7 +76,11 @@ def columns_over(
     values = distinct(
         get_setting(model, key, name="table.columns") for model in models if every.includes(model)
     )
-    return [replace(every, label=value_text(value), having={key: value}) for value in values]
+    labels = values_labels([[value] for value in values])
+    return [
+        replace(every, label=label, having={key: value})
+        for label, value in zip(labels, values, strict=True)
+    ]
 
 
 def _columns(models: Sequence[ModelRecord], options: TableOptions) -> list[Column]:

@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from visionlab.analysis.labels import setting_label, value_label
+from visionlab.analysis.labels import setting_label, values_labels
 from visionlab.analysis.metrics import Weights, check_metric, final_metric, higher_is_better
 from visionlab.analysis.models import ModelRecord, get_setting, varying_settings
 from visionlab.analysis.statistics import are_apart, mean_by_seed, std
-from visionlab.analysis.values import sort_key
+from visionlab.analysis.values import sort_key, to_json
 from visionlab.core.checks import check_positive, check_range
 
 _MAX_NAMED = 3
@@ -21,7 +21,7 @@ class Column:
 
     label: str
     metric: str  # <split>/<name>
-    having: Mapping[str, Any] = field(default_factory=dict)  # settings that a model must have
+    having: Mapping[str, Any] = field(default_factory=dict)  # a setting that models must have
     models: str = "any"  # model for the raw model, average for averages, any for both
 
     def __post_init__(self) -> None:
@@ -30,10 +30,8 @@ class Column:
 
     @property
     def heading(self) -> str:
-        """Return the settings of its models with their values, or else the label."""
-        having = self.having.items()
-        texts = [f"{setting_label(key)}: {value_label(value)}" for key, value in having]
-        return ", ".join(texts) or self.label
+        """Return the label after the setting whose value it is, if any."""
+        return f"{setting_label(*self.having)}: {self.label}" if self.having else self.label
 
     def includes(self, model: ModelRecord) -> bool:
         """Return whether a model belongs in this column."""
@@ -152,10 +150,12 @@ def make_table(
         raise ValueError(f"runs of a table must be finished, got none of {len(models)}")
     for column in columns:
         check_metric(finished, column.metric, name="table.value")
-    by_row: dict[str, list[ModelRecord]] = {}
+    groups: dict[str, list[ModelRecord]] = {}
     values = {id(m): [get_setting(m, key, name="table.rows") for key in rows] for m in finished}
     for model in sorted(finished, key=lambda m: [sort_key(value) for value in values[id(m)]]):
-        by_row.setdefault(", ".join(map(value_text, values[id(model)])), []).append(model)
+        groups.setdefault(to_json(values[id(model)]), []).append(model)
+    of_rows = [values[id(members[0])] for members in groups.values()]
+    by_row = dict(zip(values_labels(of_rows), groups.values(), strict=True))
     cells = {
         (row, column.label): Cell(by_seed=seeds, published=published.get(row, {}).get(column.label))
         for row, members in by_row.items()
@@ -180,11 +180,6 @@ def make_table(
         source=source,
         number_format=number_format,
     )
-
-
-def value_text(value: Any) -> str:
-    """Return the value of a setting as a label."""
-    return repr(value) if isinstance(value, float) else str(value)
 
 
 def _are_apart(one: Cell, other: Cell) -> bool:

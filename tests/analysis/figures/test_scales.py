@@ -58,4 +58,4 @@ def test_many_values_have_round_ticks() -> None:
 
 def test_a_narrow_axis_has_ticks_at_its_ends() -> None:
     ticks = scale_of([0.02 * 1.4**step for step in range(9)]).ticks()
-    assert [label for _, label in ticks] == ["0.02", "0.2952"]
+    assert [label for _, label in ticks] == ["0.02", "0.295"]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+from visionlab.analysis.labels import value_label
 from visionlab.analysis.metrics import final_metric, metric_names
 from visionlab.analysis.models import DECAY, SEED, ModelRecord, runs_of, varying_settings
 from visionlab.analysis.values import to_json
@@ -75,7 +76,7 @@ def setting_text(value: Any) -> str:
         return _MISSING
     if isinstance(value, bool):
         return str(value).lower()
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return value_label(value) if isinstance(value, float) else str(value)
 
 
 def _values(models: Sequence[ModelRecord], key: str) -> str:
