@@ -138,7 +138,7 @@ def test_bars_are_means_over_seeds_of_the_last_row(tmp_path: Path) -> None:
         assert widths == pytest.approx([np.mean(each) for each in values])
         (whiskers,) = bars[label].errorbar.lines[2]
         spreads = [path.vertices[:, 0].max() for path in whiskers.get_paths()]
-        ends = [np.mean(each) + np.std(each, ddof=1) for each in values]
+        ends = [min(np.mean(each) + np.std(each, ddof=1), 1.0) for each in values]
         assert spreads == pytest.approx(ends)
         for place, patch in enumerate(bars[label].patches):
             assert place - 0.5 < patch.get_y() < place + 0.5 - patch.get_height()

@@ -70,7 +70,7 @@ def test_stability_and_accuracy_are_those_of_the_files(grid: Path) -> None:
             assert accuracy.get_ydata() == pytest.approx(np.mean(shares, axis=0))
             (band,) = axis.collections[2 * number].get_paths()
             ends = np.mean(same, axis=0) + np.std(same, axis=0, ddof=1)
-            assert band.vertices[:, 1].max() == pytest.approx(ends.max())
+            assert band.vertices[:, 1].max() == pytest.approx(min(ends.max(), 1.0))
 
 
 def test_all_panels_have_the_limits_that_all_later_epochs_need(grid: Path) -> None:
@@ -99,7 +99,7 @@ def test_of_one_seed_there_is_no_band_and_epochs_and_window_count(tmp_path: Path
 
 
 def test_the_mean_is_over_the_seeds_that_got_there() -> None:
-    curve = line_over_seeds([(1, 7, 0.5), (2, 7, 0.75), (1, 8, 0.25)])
+    curve = line_over_seeds([(1, 7, 0.5), (2, 7, 0.75), (1, 8, 0.25)], largest=1.0)
     assert curve is not None
     assert curve.x.tolist() == [1, 2]
     assert curve.num_seeds.tolist() == [2, 1]

@@ -11,7 +11,8 @@ from visionlab.config.suggestions import nearest
 
 Weights = Literal["last", "best"]  # best by the monitored metric on validation
 _ALIASES = {"accuracy": "top1"}
-_HIGHER_IS_BETTER = re.compile(r"top\d+|AP.*|AR.*|pck.*|max_.*")
+_SHARE = re.compile(r"top\d+|AP.*|AR.*|pck.*")
+_HIGHER_IS_BETTER = re.compile(rf"{_SHARE.pattern}|max_.*")
 
 
 def final_metric(model: ModelRecord, metric: str, *, weights: Weights = "last") -> float | None:
@@ -103,6 +104,12 @@ def main_metric(models: Sequence[ModelRecord]) -> str:
 def higher_is_better(metric: str) -> bool:
     """Return whether higher values are better; of an unknown metric, lower ones are."""
     return bool(_HIGHER_IS_BETTER.fullmatch(resolve_alias(metric).partition("/")[2] or metric))
+
+
+def largest_value(metric: str) -> float:
+    """Return the largest possible value: 1 of a share, infinity of an unknown metric."""
+    name = resolve_alias(metric).partition("/")[2]
+    return 1.0 if _SHARE.fullmatch(name) else math.inf
 
 
 def resolve_alias(metric: str) -> str:

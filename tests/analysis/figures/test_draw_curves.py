@@ -29,8 +29,8 @@ def test_a_panel_is_a_schedule_and_a_line_an_average(x: str, tmp_path: Path) -> 
             xs, means, stds = (np.array(each) for each in found)
             assert points(lines(axis)[label]) == (xs.tolist(), pytest.approx(means))
             low, high = band(axis, number)
-            assert low == pytest.approx(means - stds)
-            assert high == pytest.approx(means + stds)
+            assert low == pytest.approx(np.maximum(means - stds, 0.0))
+            assert high == pytest.approx(np.minimum(means + stds, 1.0))
         assert axis.get_xlabel() == x
     assert [axis.get_ylabel() for axis in figure.axes] == ["validation accuracy", ""]
     assert len({axis.get_ylim() for axis in figure.axes}) == 1

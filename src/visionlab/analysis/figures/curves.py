@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from visionlab.analysis.figures import lines
 from visionlab.analysis.groups import group_by
 from visionlab.analysis.labels import metric_label
-from visionlab.analysis.metrics import check_metric, epoch_metric, main_metric
+from visionlab.analysis.metrics import check_metric, epoch_metric, largest_value, main_metric
 from visionlab.analysis.models import ModelRecord, split_varying_settings
 from visionlab.analysis.options import FigureOptions, PlannedOptions, Schedule
 from visionlab.analysis.records import Row
@@ -41,7 +41,16 @@ def draw_curves(models: Sequence[ModelRecord], options: FigureOptions) -> Mappin
     limits = lines.limits_from_zero if metric == "lr" else lines.limits_after_start
     read = lines.metric_reader(metric)
     keys, label = (panel_keys, line_keys), metric_label(metric)
-    return _draw(models, keys, x=options.x, y=label, read=read, limits=limits, name="curves")
+    return _draw(
+        models,
+        keys,
+        x=options.x,
+        y=label,
+        read=read,
+        largest=largest_value(metric),
+        limits=limits,
+        name="curves",
+    )
 
 
 def draw_norms(models: Sequence[ModelRecord], options: FigureOptions) -> Mapping[str, Figure]:
@@ -99,6 +108,7 @@ def draw_planned_schedules(
             mean=options.lr * np.array([rate(step) for step in steps.tolist()]),
             std=np.zeros(len(steps)),
             num_seeds=np.ones(len(steps), dtype=int),
+            possible=(0.0, np.inf),
         )
     return lines.draw_panels(
         {"": planned},
@@ -124,9 +134,10 @@ def _draw(
     y: str,
     read: lines.ReadRow,
     name: str,
+    largest: float = np.inf,
     limits: Callable[[Sequence[lines.Line]], lines.Limits] = lines.limits_from_zero,
 ) -> dict[str, Figure]:
-    make = functools.partial(lines.line_over_rows, x=x, read=read)
+    make = functools.partial(lines.line_over_rows, x=x, read=read, largest=largest)
     panels = lines.make_panels(models, *keys, make)
     return lines.draw_panels(
         panels, name=name, x_label=x, y_label=y, line_keys=keys[1], limits=limits

@@ -166,7 +166,7 @@ def _draw_bars(
             [names.index(name) + offset for name in seeds],
             [float(np.mean(values)) for values in seeds.values()],
             thickness,
-            xerr=[std(values) for values in seeds.values()] if has_errors else None,
+            xerr=_whiskers(list(seeds.values())) if has_errors else None,
             error_kw={"elinewidth": 0.8, "ecolor": "0.3"},
             facecolor="white" if number % len(_HATCHES) else style["color"],
             edgecolor=style["color"],
@@ -178,3 +178,9 @@ def _draw_bars(
     axis.set_ylim(num_rows - 0.5, -0.5)
     axis.grid(visible=False, axis="y")
     axis.set_axisbelow(True)
+
+
+def _whiskers(values: Sequence[Sequence[float]]) -> Array:
+    """Return the lengths of one standard deviation down and up, within 0 and 1, (2, C)."""
+    means, stds = np.array([(float(np.mean(each)), std(each)) for each in values]).T
+    return np.stack([np.minimum(stds, means), np.minimum(stds, 1 - means)])

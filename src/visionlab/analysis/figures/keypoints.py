@@ -64,7 +64,13 @@ def draw_pck(models: Sequence[ModelRecord], options: FigureOptions) -> Mapping[s
             shares = np.array([shares_below(each, distances) for each in seeds])
             spread = shares.std(axis=0, ddof=1) if len(seeds) > 1 else np.zeros(NUM_DISTANCES)
             counts = np.full(NUM_DISTANCES, len(seeds))
-            line = Line(x=distances, mean=shares.mean(axis=0), std=spread, num_seeds=counts)
+            line = Line(
+                x=distances,
+                mean=shares.mean(axis=0),
+                std=spread,
+                num_seeds=counts,
+                possible=(0.0, 1.0),
+            )
             draw_line(axis, line, styles[label], label)
         axis.set(title=title, xlim=(0, largest), ylim=(0, 1.02))
         axis.set_xlabel(f"t / {_normaliser(run)}")

@@ -30,12 +30,26 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """Mean and standard deviation, 0 for a single seed, over seeds at each x, which increases."""
+    """Mean and standard deviation, 0 for a single seed, over seeds at each x, which increases.
+
+    `possible` has the ends of the range of possible values, beyond which no band reaches.
+    """
 
     x: NDArray[np.float64]  # (N,), as all others
     mean: NDArray[np.float64]
     std: NDArray[np.float64]
     num_seeds: NDArray[np.int64]
+    possible: tuple[float, float]
+
+    @property
+    def low(self) -> NDArray[np.float64]:
+        """Mean minus standard deviation, as far as possible."""
+        return np.maximum(self.mean - self.std, self.possible[0])
+
+    @property
+    def high(self) -> NDArray[np.float64]:
+        """Mean plus standard deviation, as far as possible."""
+        return np.minimum(self.mean + self.std, self.possible[1])
 
 
 # metric of a model in a row of its run, or None
@@ -48,8 +62,11 @@ DrawLine = Callable[[Axes, Line, LineStyle, str], object]
 Limits = tuple[float, float]
 
 
-def line_over_seeds(points: Iterable[tuple[float, int, float]]) -> Line | None:
-    """Return the line through points `(x, seed, y)`, or None if there are none."""
+def line_over_seeds(points: Iterable[tuple[float, int, float]], *, largest: float) -> Line | None:
+    """Return the line through points `(x, seed, y)`, or None if there are none.
+
+    `largest` is the largest possible y; the least is 0 unless there are negative ones.
+    """
     by_x: dict[float, list[tuple[int, float]]] = {}
     for x, seed, y in points:
         by_x.setdefault(x, []).append((seed, y))
@@ -61,17 +78,21 @@ def line_over_seeds(points: Iterable[tuple[float, int, float]]) -> Line | None:
         mean=np.array([statistics.fmean(each) for each in values]),
         std=np.array([std(each) for each in values]),
         num_seeds=np.array([len(each) for each in values]),
+        possible=(0.0 if min(map(min, values)) >= 0 else -np.inf, largest),
     )
 
 
-def line_over_rows(models: Sequence[ModelRecord], *, x: str, read: ReadRow) -> Line | None:
+def line_over_rows(
+    models: Sequence[ModelRecord], *, x: str, read: ReadRow, largest: float
+) -> Line | None:
     """Return the line of a metric over epoch or step, or None if no row of the runs has it."""
-    return line_over_seeds(
+    points = (
         (float(row[x] or 0), model.run.seed, y)
         for model in models
         for row in model.run.rows
         if (y := read(model, row)) is not None
     )
+    return line_over_seeds(points, largest=largest)
 
 
 def metric_reader(metric: str) -> ReadRow:
@@ -122,8 +143,9 @@ def draw_line(axis: Axes, line: Line, style: LineStyle, label: str) -> None:
     """Draw the mean, and a band of one standard deviation if there are several seeds."""
     axis.plot(line.x, line.mean, label=label, markevery=-(-len(line.x) // _NUM_MARKERS), **style)
     if line.std.any():
-        low, high = line.mean - line.std, line.mean + line.std
-        axis.fill_between(line.x, low, high, color=style["color"], alpha=0.18, linewidth=0)
+        axis.fill_between(
+            line.x, line.low, line.high, color=style["color"], alpha=0.18, linewidth=0
+        )
 
 
 def limits_after_start(lines: Sequence[Line]) -> Limits:
@@ -134,15 +156,15 @@ def limits_after_start(lines: Sequence[Line]) -> Limits:
     low, high = np.inf, -np.inf
     for line in lines:
         shown = slice(len(line.x) // 10 if len(line.x) >= _LONG else 0, None)
-        low = min(low, float((line.mean - line.std)[shown].min()))
-        high = max(high, float((line.mean + line.std)[shown].max()))
+        low = min(low, float(line.low[shown].min()))
+        high = max(high, float(line.high[shown].max()))
     margin = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
     return low - margin, high + margin
 
 
 def limits_from_zero(lines: Sequence[Line]) -> Limits:
     """Return y limits from zero up that fit lines and bands."""
-    high = float(max((line.mean + line.std).max() for line in lines)) or 1.0
+    high = float(max(line.high.max() for line in lines)) or 1.0
     return -0.02 * high, 1.05 * high  # a line at 0 is visible
 
 

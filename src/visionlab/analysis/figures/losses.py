@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -56,7 +57,7 @@ def draw_losses(models: Sequence[ModelRecord], options: FigureOptions) -> Mappin
 def _losses(models: Sequence[ModelRecord], keys: Sequence[str], x: str) -> list[_Loss]:
     groups = group_by(models, keys)
     splits = list(_METRICS)[: 2 if len(groups) <= NUM_COLOURS else 1]
-    make = functools.partial(lines.line_over_rows, x=x)
+    make = functools.partial(lines.line_over_rows, x=x, largest=math.inf)
     return [
         _Loss(label, split, line)
         for label, members in groups

@@ -67,8 +67,8 @@ def _lines(member: SeedGroup, options: FigureOptions) -> tuple[Line, Line] | Non
             smooth = moving_average(stability_of_epochs(found.correct), options.window)
             stability += _points(found.epochs[1:], model, smooth)
             accuracy += _points(found.epochs, model, found.correct.mean(axis=1))
-    lines = line_over_seeds(stability), line_over_seeds(accuracy)
-    return None if lines[0] is None or lines[1] is None else (lines[0], lines[1])
+    first, second = (line_over_seeds(each, largest=1.0) for each in (stability, accuracy))
+    return None if first is None or second is None else (first, second)
 
 
 def _points(epochs: Array, model: ModelRecord, values: Array) -> list[tuple[float, int, float]]:

@@ -12,7 +12,13 @@ from visionlab.analysis.figures.scales import Scale, categories, scale_of, set_x
 from visionlab.analysis.figures.style import LineStyle
 from visionlab.analysis.groups import group_by
 from visionlab.analysis.labels import metric_label, setting_label
-from visionlab.analysis.metrics import Weights, check_metric, final_metric, main_metric
+from visionlab.analysis.metrics import (
+    Weights,
+    check_metric,
+    final_metric,
+    largest_value,
+    main_metric,
+)
 from visionlab.analysis.models import DECAY, ModelRecord, runs_of, split_varying_settings
 from visionlab.analysis.options import FigureOptions
 from visionlab.analysis.values import is_number
@@ -75,6 +81,9 @@ def _draw_setting(
     for figure in figures.values():
         for axis in figure.axes:
             set_x_scale(axis, scale)
+        ends = [axis.get_xlim() for axis in figure.axes]
+        for axis in figure.axes:
+            axis.set_xlim(min(low for low, _ in ends), max(high for _, high in ends))
     return figures
 
 
@@ -89,11 +98,12 @@ def _keys(models: Sequence[ModelRecord], key: str, hue: str | None) -> tuple[lis
 def _line(
     models: Sequence[ModelRecord], *, key: str, scale: Scale, metric: str, weights: Weights
 ) -> lines.Line | None:
-    return lines.line_over_seeds(
+    points = (
         (scale.place(model.settings[key]), model.run.seed, y)
         for model in models
         if (y := final_metric(model, metric, weights=weights)) is not None
     )
+    return lines.line_over_seeds(points, largest=largest_value(metric))
 
 
 def _side_by_side(panels: lines.Panels) -> lines.Panels:
@@ -108,8 +118,8 @@ def _side_by_side(panels: lines.Panels) -> lines.Panels:
 
 
 def _draw_error_bars(axis: Axes, line: lines.Line, style: LineStyle, label: str) -> None:
-    std = line.std if line.std.any() else None
-    axis.errorbar(line.x, line.mean, yerr=std, label=label, capsize=2, elinewidth=0.8, **style)
+    ends = (line.mean - line.low, line.high - line.mean) if line.std.any() else None
+    axis.errorbar(line.x, line.mean, yerr=ends, label=label, capsize=2, elinewidth=0.8, **style)
 
 
 def _draw_points(axis: Axes, line: lines.Line, style: LineStyle, label: str) -> None:
