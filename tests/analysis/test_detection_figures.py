@@ -158,6 +158,11 @@ def test_bars_of_many_classes_and_of_one_are_equally_high(tmp_path: Path) -> Non
     ]
     assert len(figure.axes) == 2
     assert heights == pytest.approx([heights[0]] * (3 * 79 + 3), rel=0.02)
+    (alone,) = draw_class_precision(*inputs(tmp_path / "one")).values()
+    alone.draw_without_rendering()
+    bars = [patch for each in alone.axes[0].containers for patch in each.patches]
+    alone_heights = [patch.get_window_extent().height for patch in bars]
+    assert alone_heights == pytest.approx([heights[0]] * 3, rel=0.2)
 
 
 def test_of_one_seed_there_are_no_whiskers(tmp_path: Path) -> None:

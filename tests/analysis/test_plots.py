@@ -46,7 +46,7 @@ def run_plot(
 
 
 def test_images_are_loaded_for_bar_codes_if_asked_for(tmp_path: Path) -> None:
-    run = write_run(tmp_path / "run")
+    run = write_run(tmp_path / "run", epochs=5)
     loaded: list[tuple[Path, int]] = []
 
     def load_images(folder: Path, keys: Sequence[int]) -> list[Any]:

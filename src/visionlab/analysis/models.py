@@ -18,6 +18,7 @@ DECAY = "averaged.decay"
 SEED = "global_seed"
 RUN = "run"
 NO_AVERAGE = "none"
+RAW_LABEL = "raw model"
 _AVERAGED = "averaged"
 # how and where a run was made, which does not change its numbers
 _IGNORED = (
@@ -51,7 +52,7 @@ class ModelRecord:
     @property
     def label(self) -> str:
         """Name for legends."""
-        names = {"model": "raw model", "uniform": "uniform average"}
+        names = {"model": RAW_LABEL, "uniform": "uniform average"}
         return names.get(self.name, re.sub(r"^ema_", "EMA ", self.name))
 
 

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from visionlab.analysis.figures.lines import Line, draw_line
+from visionlab.analysis.figures.lines import Line, draw_line, is_illegible
 from visionlab.analysis.figures.style import LineStyle, legend_below, line_styles, panel_grid
 from visionlab.analysis.groups import SeedGroup, setting_groups
 from visionlab.analysis.models import ModelRecord
@@ -32,9 +32,9 @@ def draw_keypoint_errors(
     A panel per setting.
     """
     panels = _load(models)
-    if not panels:
-        return {}
     styles = line_styles(label for _, _, errors in panels for label in errors)
+    if not panels or is_illegible("keypoint_errors", panels=len(panels), lines=len(styles)):
+        return {}
     figure = panel_grid(len(panels), width=4.6)
     for axis, (title, run, errors) in zip(figure.axes, panels, strict=True):
         for label, seeds in errors.items():
@@ -53,9 +53,9 @@ def draw_pck(models: Sequence[ModelRecord], options: FigureOptions) -> Mapping[s
     seeds. A panel per setting.
     """
     panels = _load(models)
-    if not panels:
-        return {}
     styles = line_styles(label for _, _, errors in panels for label in errors)
+    if not panels or is_illegible("pck", panels=len(panels), lines=len(styles)):
+        return {}
     figure = panel_grid(len(panels))
     for axis, (title, run, errors) in zip(figure.axes, panels, strict=True):
         largest = float(run.settings["task.metric.pck_thresholds"][-1])

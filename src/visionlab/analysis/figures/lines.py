@@ -22,7 +22,7 @@ from visionlab.analysis.records import Row
 from visionlab.analysis.statistics import mean_by_seed, std
 
 MAX_LINES = 14
-_MAX_PANELS = 12
+_MOST = {"panels": 12, "lines": MAX_LINES, "figures": 12, "bars": 400}
 _NUM_MARKERS = 8
 _LONG = 20  # number of points from which on a line is long
 _log = logging.getLogger(__name__)
@@ -184,7 +184,7 @@ def draw_panels(
     """
     lines = [line for panel in panels.values() for line in panel.values()]
     styles = line_styles(label for panel in panels.values() for label in panel)
-    if not lines or is_illegible(name, num_panels=len(panels), num_lines=len(styles)):
+    if not lines or is_illegible(name, panels=len(panels), lines=len(styles)):
         return {}
     figure = panel_grid(len(panels), columns=2 if len(panels) == 4 else 3)
     for (title, panel), axis in zip(panels.items(), figure.axes, strict=True):
@@ -200,14 +200,21 @@ def draw_panels(
     return {name: figure}
 
 
-def is_illegible(name: str, *, num_panels: int, num_lines: int) -> bool:
-    """Return whether a figure has too many panels or lines, and log it."""
-    for count, most, what in ((num_panels, _MAX_PANELS, "panels"), (num_lines, MAX_LINES, "lines")):
-        if count > most:
+def is_illegible(name: str, **counts: int) -> bool:
+    """Return whether there are too many `panels`, `lines`, `figures` or `bars`, and log it."""
+    for what, count in counts.items():
+        if count > _MOST[what]:
             hint = "select runs with where, or set hue"
-            _log.info("%s is left out: %d %s, at most %d; %s", name, count, what, most, hint)
+            _log.info("%s is left out: %d %s, at most %d; %s", name, count, what, _MOST[what], hint)
             return True
     return False
+
+
+def is_too_short(name: str, *, num_epochs: int, least: int) -> bool:
+    """Return whether there are too few epochs for a figure about each of them, and log it."""
+    if num_epochs < least:
+        _log.info("%s is left out: %d epochs, at least %d", name, num_epochs, least)
+    return num_epochs < least
 
 
 def label_axes(axis: Axes, *, x: str, y: str) -> None:

@@ -49,7 +49,7 @@ def draw_losses(models: Sequence[ModelRecord], options: FigureOptions) -> Mappin
     keys, _ = split_varying_settings(raw)
     losses = _losses(raw, keys, options.x)
     styles = line_styles(loss.label for loss in losses)
-    if not losses or lines.is_illegible("losses", num_panels=1, num_lines=len(styles)):
+    if not losses or lines.is_illegible("losses", lines=len(styles)):
         return {}
     return {"losses": _draw(losses, keys, options)}
 
