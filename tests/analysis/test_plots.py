@@ -41,7 +41,13 @@ def run_plot(
     load_schedule: Callable[[str], Schedule] = refuse,
     load_images: Callable[[Path, Sequence[int]], Sequence[Any]] = refuse,
 ) -> list[str]:
-    plot(given, load_schedule=load_schedule, load_images=load_images, arguments=["out=out"])
+    plot(
+        given,
+        load_schedule=load_schedule,
+        load_run_schedule=lambda settings: None,
+        load_images=load_images,
+        arguments=["out=out"],
+    )
     return sorted(path.name for path in given.out.iterdir())
 
 

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture(scope="module")
 def grid(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_grid(tmp_path_factory.mktemp("runs") / "grid", epochs=4)
+    return write_grid(tmp_path_factory.mktemp("runs") / "grid", epochs=10)
 
 
 @pytest.fixture(scope="module")

@@ -8,12 +8,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from visionlab.analysis.figures.confusion import draw_confusion
-from visionlab.analysis.figures.curves import (
-    draw_curves,
-    draw_norms,
-    draw_planned_schedules,
-    draw_schedules,
-)
+from visionlab.analysis.figures.curves import draw_curves, draw_norms
 from visionlab.analysis.figures.detection import draw_class_precision, draw_precision_recall
 from visionlab.analysis.figures.histograms import draw_misclassification, draw_mismatch
 from visionlab.analysis.figures.keypoints import draw_keypoint_errors, draw_pck
@@ -21,6 +16,11 @@ from visionlab.analysis.figures.losses import draw_losses
 from visionlab.analysis.figures.parallel import draw_parallel
 from visionlab.analysis.figures.persistence import LoadImages, draw_persistence
 from visionlab.analysis.figures.range_test import draw_range_test
+from visionlab.analysis.figures.schedules import (
+    LoadRunSchedule,
+    draw_planned_schedules,
+    draw_schedules,
+)
 from visionlab.analysis.figures.stability import draw_stability
 from visionlab.analysis.figures.style import save, styled
 from visionlab.analysis.figures.value_against import draw_value_against
@@ -70,6 +70,7 @@ def plot(
     options: PlotOptions,
     *,
     load_schedule: Callable[[str], Schedule],
+    load_run_schedule: LoadRunSchedule,
     load_images: LoadImages,
     arguments: Sequence[str],
 ) -> None:
@@ -78,6 +79,7 @@ def plot(
     Args:
         options: what to write and where.
         load_schedule: returns a planned schedule by name.
+        load_run_schedule: returns the schedule of a run by its settings, or None.
         load_images: for `sample_pictures`.
         arguments: of the command line, which the report shows.
 
@@ -100,7 +102,13 @@ def plot(
     _log_runs(scan, models)
     if not tables:
         _log.info("no table: no run has finished")
-    figures = _draw(models, options, load_images)
+    draw: dict[str, Draw] = {
+        **FIGURES,
+        "schedules": partial(draw_schedules, load_schedule=load_run_schedule),
+    }
+    if options.sample_pictures:
+        draw["persistence"] = partial(draw_persistence, load_images=load_images)
+    figures = _draw(models, options, draw)
     out = make_output_folder(options.out)
     for table in tables:
         _log_files(write_table(out, table))
@@ -158,7 +166,7 @@ def _select(models: Sequence[ModelRecord], where: Mapping[str, object]) -> list[
 
 
 def _draw(
-    models: Sequence[ModelRecord], options: PlotOptions, load_images: LoadImages
+    models: Sequence[ModelRecord], options: PlotOptions, draw: Mapping[str, Draw]
 ) -> dict[str, Figure]:
     """Return the requested figures, or all that the runs have data for, by name.
 
@@ -167,9 +175,6 @@ def _draw(
     Raises:
         ValueError: the runs have no data for a requested figure.
     """
-    draw = dict(FIGURES)
-    if options.sample_pictures:
-        draw["persistence"] = partial(draw_persistence, load_images=load_images)
     value = options.figure.value
     metrics = {"curves": options.figure.y, "value_against": value, "parallel": value}
     groups = by_data(models)

@@ -52,8 +52,8 @@ def caption(table: Table) -> str:
         text += f"; {table.num_left_out} unfinished {runs} left out"
     if len(table.rows) > 1:
         has_best = any(cell.is_best for cell in table.cells.values())
-        text += f". {'Bold' if has_best else 'Nothing is bold'}: best of its column beyond noise"
-        text += " (Welch's t test over seeds, 5 %)"
+        best = "best of its column beyond noise (Welch's t test over seeds, 5 %)"
+        text += f". Bold: {best}" if has_best else f". Nothing is bold, because nothing is {best}"
     return f"{text}."
 
 

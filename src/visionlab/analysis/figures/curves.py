@@ -1,4 +1,4 @@
-"""Curves over epochs or steps: metrics, distances of averages, and learning rates."""
+"""Curves over epochs or steps: metrics, and distances of averages."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -7,16 +7,13 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from visionlab.analysis.figures import lines
-from visionlab.analysis.groups import group_by
 from visionlab.analysis.labels import metric_label
 from visionlab.analysis.metrics import check_metric, epoch_metric, largest_value, main_metric
-from visionlab.analysis.models import ModelRecord, split_varying_settings
-from visionlab.analysis.options import FigureOptions, PlannedOptions, Schedule
+from visionlab.analysis.models import ModelRecord
+from visionlab.analysis.options import FigureOptions
 from visionlab.analysis.records import Row
 
-_MAX_POINTS = 1000  # of a planned schedule
 _Keys = tuple[Sequence[str], Sequence[str]]  # settings that distinguish panels, and lines
-_read_lr = lines.metric_reader("lr")
 
 
 def draw_curves(models: Sequence[ModelRecord], options: FigureOptions) -> Mapping[str, Figure]:
@@ -69,57 +66,6 @@ def draw_norms(models: Sequence[ModelRecord], options: FigureOptions) -> Mapping
     return _draw(averages, keys, x=options.x, y=label, read=relative_norm, name="norms")
 
 
-def draw_schedules(models: Sequence[ModelRecord], options: FigureOptions) -> Mapping[str, Figure]:
-    """Draw the learning rate at the end of each epoch, a line per schedule.
-
-    Only settings that change the learning rate distinguish lines.
-    """
-    raw = [model for model in models if model.is_raw]
-    return _draw(
-        raw,
-        ([], _rate_settings(raw)),
-        x=options.x,
-        y="learning rate",
-        read=_read_lr,
-        name="schedules",
-    )
-
-
-def draw_planned_schedules(
-    schedules: Mapping[str, Schedule], options: PlannedOptions
-) -> Mapping[str, Figure]:
-    """Draw the learning rate of each step of a training, without any run.
-
-    Raises:
-        ValueError: there are no schedules, too many to tell apart, or one that does not fit the
-            training.
-    """
-    count, most = len(schedules), lines.MAX_LINES
-    if not 1 <= count <= most:
-        raise ValueError(f"planned.schedulers must be 1 to {most}, got {count}")
-    epoch_steps = options.steps_per_epoch
-    total = options.epochs * epoch_steps
-    steps = np.unique(np.linspace(0, total - 1, _MAX_POINTS).round().astype(int))
-    planned = {}
-    for label, schedule in schedules.items():
-        rate = functools.partial(schedule, total_steps=total, steps_per_epoch=epoch_steps)
-        planned[label] = lines.Line(
-            x=(steps + 1) / epoch_steps,  # the end of the step, as in the rows of runs
-            mean=options.lr * np.array([rate(step) for step in steps.tolist()]),
-            std=np.zeros(len(steps)),
-            num_seeds=np.ones(len(steps), dtype=int),
-            possible=(0.0, np.inf),
-        )
-    return lines.draw_panels(
-        {"": planned},
-        name="planned_schedules",
-        x_label="epoch",
-        y_label="learning rate",
-        line_keys=[],
-        limits=lines.limits_from_zero,
-    )
-
-
 def relative_norm(model: ModelRecord, row: Row) -> float | None:
     """Return the distance of an average from the raw weights, relative to their norm."""
     difference, weights = row.get(f"norm/model_minus_{model.name}"), row.get("norm/model")
@@ -158,26 +104,3 @@ def _check_rows(models: Sequence[ModelRecord], metric: str) -> None:
         raise ValueError(
             f"y must be a metric of each epoch, as val/loss, train/loss or lr, got {metric}"
         )
-
-
-def _rate_settings(models: Sequence[ModelRecord]) -> list[str]:
-    """Return the varying settings, without those that do not change the learning rate."""
-    keys, _ = split_varying_settings(models)
-    for key in list(keys):
-        fewer = [each for each in keys if each != key]
-        groups = group_by(models, fewer)
-        has_merged = len(groups) < len(group_by(models, keys))
-        if has_merged and all(_have_equal_rates(members) for _, members in groups):
-            keys = fewer
-    return keys
-
-
-def _have_equal_rates(models: Sequence[ModelRecord]) -> bool:
-    """Return whether models have the same learning rate in each epoch that they share."""
-    rates: dict[float | None, float] = {}
-    for model in models:
-        for row in model.run.rows:
-            rate = _read_lr(model, row)
-            if rate is not None and rates.setdefault(row["epoch"], rate) != rate:
-                return False
-    return True
