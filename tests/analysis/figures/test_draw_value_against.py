@@ -142,3 +142,22 @@ def test_a_run_that_lacks_the_number_is_left_out(tmp_path: Path) -> None:
     (folders[1] / "run.json").write_text(json.dumps(record))
     (axis,) = draw_value_against(*inputs(tmp_path))["value_against_optimizer.lr"].axes
     assert points(axis.get_lines()[0])[0] == [0.1, 0.3]
+
+
+@pytest.mark.parametrize(
+    ("space", "scale"),
+    [
+        ('{"optimizer.lr": {"low": 0.01, "high": 1, "step": null, "log": true}}', "log"),
+        ('{"optimizer.lr": {"low": 0.01, "high": 1, "step": null, "log": false}}', "linear"),
+        ('{"optimizer.lr": ', "linear"),
+        ("[1]", "linear"),
+    ],
+)
+def test_a_rate_searched_on_a_log_scale_has_a_log_axis(
+    space: str, scale: str, tmp_path: Path
+) -> None:
+    for number, lr in enumerate((0.03, 0.04, 0.1)):
+        write_run(tmp_path / str(number), lr=lr, num_samples=1)
+    (tmp_path / "space.json").write_text(space)
+    figure = draw_value_against(*inputs(tmp_path))["value_against_optimizer.lr"]
+    assert figure.axes[0].get_xscale() == scale

@@ -22,7 +22,7 @@ from visionlab.analysis.records import Row
 from visionlab.analysis.statistics import mean_by_seed, std
 
 MAX_LINES = 14
-_MOST = {"panels": 12, "lines": MAX_LINES, "figures": 12, "bars": 400}
+_MOST = {"panels": 12, "lines": MAX_LINES, "figures": 12, "bars": 400, "axes": 12}
 _NUM_MARKERS = 8
 _LONG = 20  # number of points from which on a line is long
 _log = logging.getLogger(__name__)
@@ -201,7 +201,7 @@ def draw_panels(
 
 
 def is_illegible(name: str, **counts: int) -> bool:
-    """Return whether there are too many `panels`, `lines`, `figures` or `bars`, and log it."""
+    """Return whether there are too many of something that `_MOST` lists, and log it."""
     for what, count in counts.items():
         if count > _MOST[what]:
             hint = "select runs with where, or set hue"

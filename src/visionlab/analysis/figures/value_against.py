@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from visionlab.analysis.figures import lines
-from visionlab.analysis.figures.scales import Scale, categories, scale_of, set_x_scale
+from visionlab.analysis.figures.scales import Scale, categories, set_x_scale, setting_scale
 from visionlab.analysis.figures.style import LineStyle
 from visionlab.analysis.groups import group_by
 from visionlab.analysis.labels import metric_label, setting_label
@@ -59,7 +59,7 @@ def _draw_setting(
     if len(group_by(numeric, [key])) < 2:  # a single decay besides none is no sweep
         return {}
     values = [model.settings[key] for model in shown]
-    scale = categories(values) if key == DECAY else scale_of(values)
+    scale = categories(values) if key == DECAY else setting_scale(shown, key)
     panel_keys, line_keys = _keys(shown, key, options.hue)
     make = functools.partial(_line, key=key, scale=scale, metric=metric, weights=options.weights)
     panels = lines.make_panels(shown, panel_keys, line_keys, make)
