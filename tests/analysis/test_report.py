@@ -194,6 +194,19 @@ def test_jobs_that_share_a_training_count_its_time_once(tmp_path: Path) -> None:
     assert report(grid, at=tmp_path).facts()["Trainings"] == "3, 37.5 s in total"
 
 
+def test_a_model_that_runs_share_is_listed_once(tmp_path: Path) -> None:
+    names = {"one": [0.5, 0.9], "two": [0.9, 0.99], "alone": [0.9]}
+    for name, decays in names.items():
+        path = write_run(tmp_path / name, decay=decays) / "run.json"
+        others = [each for each in ("one", "two") if each != name]
+        if name != "alone":
+            record = {**json.loads(path.read_text()), "shares_training_with": others}
+            path.write_text(json.dumps(record))
+    rows = report(tmp_path, at=tmp_path, with_table=False).rows()
+    listed = [row[0] for row in rows if row and row[0].startswith(("raw", "EMA"))]
+    assert sorted(listed) == ["EMA 0.5", "EMA 0.9", "EMA 0.9", "EMA 0.99", "raw model", "raw model"]
+
+
 def test_settings_that_differ_are_apart_from_those_in_common(tmp_path: Path) -> None:
     page = report(write_grid(tmp_path / "grid"), at=tmp_path)
     rows = {row[0]: row[1] for row in page.rows() if len(row) == 2}

@@ -272,6 +272,10 @@ def test_a_group_stands_for_what_is_in_it(tmp_path: Path) -> None:
     [
         ({"rows": ["schedular"]}, r"table.rows must be .*, got schedular; did you mean scheduler"),
         ({"value": "test/top2"}, r"table.value must be .*, got test/top2; did you mean test/top1"),
+        (
+            {"value": "val/acc"},
+            r"table.value must be .*, got val/acc; known are val/loss, val/top1$",
+        ),
         ({"value": "xyz"}, r"table.value must be .*, got xyz; known are test/loss, test/top1"),
     ],
 )

@@ -60,7 +60,9 @@ def check_metric(models: Sequence[ModelRecord], metric: str, *, name: str) -> No
     """
     known = metric_names(models)
     if resolve_alias(metric) not in known:
-        hint = nearest(metric, known) or f"; known are {', '.join(known[:8])}"
+        split = f"{metric.partition('/')[0]}/"
+        near = [each for each in known if each.startswith(split)] or known
+        hint = nearest(metric, near) or f"; known are {', '.join(near[:8])}"
         raise ValueError(f"{name} must be a metric of the runs, got {metric}{hint}")
 
 

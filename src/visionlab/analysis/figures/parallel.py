@@ -175,9 +175,7 @@ def _draw_axes(
                 fontsize="small",
                 bbox=background,
             )
-    axis.set_xticks(
-        range(len(keys)), [textwrap.fill(name.replace(".", ". "), 16) for name in _names(keys)]
-    )
+    axis.set_xticks(range(len(keys)), [textwrap.fill(name, 16) for name in _names(keys)])
     axis.set(xlim=(-0.02, len(keys)), ylim=(0, 1), yticks=[])
     axis.grid(visible=False)
     axis.tick_params(axis="x", length=0, pad=9)

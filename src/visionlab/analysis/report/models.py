@@ -9,7 +9,8 @@ from urllib.parse import quote
 
 from visionlab.analysis.labels import value_label
 from visionlab.analysis.metrics import final_metric, metric_names
-from visionlab.analysis.models import DECAY, SEED, ModelRecord, runs_of, varying_settings
+from visionlab.analysis.models import DECAY, RUN, SEED, ModelRecord, runs_of, varying_settings
+from visionlab.analysis.report.summary import training_of
 from visionlab.analysis.values import to_json
 
 _MISSING = "-"
@@ -29,6 +30,17 @@ def shown_metrics(models: Sequence[ModelRecord], metrics: Sequence[str]) -> list
     of_splits = [metric for metric in known if metric.partition("/")[2] in wanted]
     of_splits.sort(key=lambda metric: wanted.index(metric.partition("/")[2]))
     return list(dict.fromkeys([*(metric for metric in metrics if metric in known), *of_splits]))
+
+
+def listed_once(models: Sequence[ModelRecord]) -> list[ModelRecord]:
+    """Return models without repetitions of those that several runs of one training share."""
+    found: dict[Any, ModelRecord] = {}
+    for model in models:
+        shares = model.run.info.get("shares_training_with")
+        settings = {key: value for key, value in model.settings.items() if key != RUN}
+        key = (training_of(model.run), to_json(settings)) if shares else id(model)
+        found.setdefault(key, model)
+    return list(found.values())
 
 
 def metric_text(model: ModelRecord, metric: str) -> str:

@@ -56,7 +56,7 @@ def write_report(
         groups=[
             (
                 name,
-                members,
+                model_table.listed_once(members),
                 model_table.shown_settings(members),
                 model_table.shown_metrics(members, metrics),
             )
