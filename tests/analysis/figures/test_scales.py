@@ -68,3 +68,11 @@ def test_a_narrow_axis_has_ticks_at_its_ends() -> None:
 )
 def test_searched_on_a_log_scale_it_is_drawn_on_one(values: list[Any], kind: str) -> None:
     assert scale_of(values, is_log=True).kind == kind
+
+
+def test_epochs_have_whole_ticks() -> None:
+    labels = [label for _, label in linear_or_log(list(range(1, 13))).ticks()]
+    for last in range(8, 40):
+        labels = [label for _, label in linear_or_log(list(range(1, last))).ticks()]
+        assert len(labels) > 1
+        assert all(label.isdigit() for label in labels), labels

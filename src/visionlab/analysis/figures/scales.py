@@ -48,7 +48,9 @@ class Scale:
         ):
             return exact
         low, high = self.place(self.values[0]), self.place(self.values[-1])
-        locator = LogLocator(numticks=_MAX_TICKS) if self.kind == "log" else MaxNLocator(5)
+        is_whole = all(isinstance(each, int) for each in self.values)  # as epochs
+        linear = MaxNLocator(5, integer=is_whole)
+        locator = LogLocator(numticks=_MAX_TICKS) if self.kind == "log" else linear
         places = [float(each) for each in locator.tick_values(low, high) if low <= each <= high]
         return [(each, value_label(each)) for each in (places if len(places) > 1 else (low, high))]
 
