@@ -20,6 +20,7 @@ from visionlab.analysis.figures.value_against import draw_value_against
         ((0.9, 1.0), 1.0, (0.879, 1.0)),
         ((0.0, 0.3), 1.0, (0.0, 0.362)),
         ((0.0, 3.0), np.inf, (0.0, 3.621)),
+        ((50.0, 50.0), 1.0, (50.0, 50.0)),  # somebody counts in per cent: no negative length
         ((-1.0, 3.0), np.inf, (-1.828, 3.828)),
     ],
 )

@@ -187,4 +187,5 @@ def _draw_bars(
 def _whiskers(values: Sequence[Sequence[float]]) -> Array:
     """Return the lengths of one standard deviation down and up, within 0 and 1, (2, C)."""
     means, stds = np.array([(float(np.mean(each)), std(each)) for each in values]).T
-    return np.stack([np.minimum(stds, means), np.minimum(stds, 1 - means)])
+    lengths: Array = np.minimum(stds, np.clip([means, 1 - means], 0, None))
+    return lengths

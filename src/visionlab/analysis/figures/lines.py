@@ -44,12 +44,12 @@ class Line:
     @property
     def low(self) -> NDArray[np.float64]:
         """Mean minus standard deviation, as far as possible."""
-        return np.maximum(self.mean - self.std, self.possible[0])
+        return np.minimum(self.mean, np.maximum(self.mean - self.std, self.possible[0]))
 
     @property
     def high(self) -> NDArray[np.float64]:
         """Mean plus standard deviation, as far as possible."""
-        return np.minimum(self.mean + self.std, self.possible[1])
+        return np.maximum(self.mean, np.minimum(self.mean + self.std, self.possible[1]))
 
 
 # metric of a model in a row of its run, or None

@@ -93,6 +93,8 @@ def _line_of_run(run: RunRecord, x: str, load_schedule: LoadRunSchedule) -> line
     if schedule is None or not rows or not all(map(is_number, (epochs, lr, *chain(*rows)))):
         return None
     known = np.array(rows, dtype=float)  # (N, 3)
+    if known[:, :2].min() <= 0:
+        return None
     epoch_steps = round(known[0, 0] / known[0, 1])
     rate = _rates(schedule, lr, num_steps=epoch_steps * epochs, epoch_steps=epoch_steps)
     try:
