@@ -138,7 +138,7 @@ def test_bars_are_means_over_seeds_of_the_last_row(tmp_path: Path) -> None:
         assert widths == pytest.approx([np.mean(each) for each in values])
         (whiskers,) = bars[label].errorbar.lines[2]
         spreads = [path.vertices[:, 0].max() for path in whiskers.get_paths()]
-        ends = [np.mean(each) + np.std(each, ddof=1) for each in values]
+        ends = [min(np.mean(each) + np.std(each, ddof=1), 1.0) for each in values]
         assert spreads == pytest.approx(ends)
         for place, patch in enumerate(bars[label].patches):
             assert place - 0.5 < patch.get_y() < place + 0.5 - patch.get_height()
@@ -158,6 +158,11 @@ def test_bars_of_many_classes_and_of_one_are_equally_high(tmp_path: Path) -> Non
     ]
     assert len(figure.axes) == 2
     assert heights == pytest.approx([heights[0]] * (3 * 79 + 3), rel=0.02)
+    (alone,) = draw_class_precision(*inputs(tmp_path / "one")).values()
+    alone.draw_without_rendering()
+    bars = [patch for each in alone.axes[0].containers for patch in each.patches]
+    alone_heights = [patch.get_window_extent().height for patch in bars]
+    assert alone_heights == pytest.approx([heights[0]] * 3, rel=0.2)
 
 
 def test_of_one_seed_there_are_no_whiskers(tmp_path: Path) -> None:

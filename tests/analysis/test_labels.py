@@ -31,10 +31,33 @@ def test_numbers_have_names(value: str, label: str) -> None:
 
 @pytest.mark.parametrize(
     ("value", "label"),
-    [(0.0809638, "0.08096"), (0.99995, "0.99995"), (1e-5, "1e-05"), (7, "7"), (None, "none")],
+    [
+        (0.0809638, "0.081"),
+        (0.03287461, "0.0329"),
+        (352.0, "352"),
+        (0.99995, "0.99995"),
+        (1e-5, "1e-05"),
+        (7, "7"),
+        (None, "none"),
+    ],
 )
 def test_values_are_short(value: float | None, label: str) -> None:
     assert value_label(value) == label
+
+
+def test_drawn_values_have_more_digits_only_where_needed(tmp_path: Path) -> None:
+    for number, lr in enumerate((0.0302852515, 0.0302961049, 0.4073657656)):
+        write_run(tmp_path / str(number), lr=lr, num_samples=1)
+    labels = [label for label, _ in group_by(inputs(tmp_path)[0], ["optimizer.lr"])]
+    assert labels == [
+        "learning rate 0.0302853",
+        "learning rate 0.0302961",
+        "learning rate 0.407366",
+    ]
+    labels = [
+        label for label, _ in group_by(inputs(tmp_path / "0", tmp_path / "2")[0], ["optimizer.lr"])
+    ]
+    assert labels == ["learning rate 0.0303", "learning rate 0.407"]
 
 
 def test_groups_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:

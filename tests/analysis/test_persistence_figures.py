@@ -66,16 +66,19 @@ def test_bars_are_where_the_least_stable_samples_are_wrong(
 
 
 def test_epochs_without_validation_belong_to_the_nearest(tmp_path: Path) -> None:
-    folder = write_run(tmp_path / "run", epochs=9)
-    for epoch in (1, 2, 4, 5, 7, 8):
+    folder = write_run(tmp_path / "run", epochs=15)
+    for epoch in sorted({*range(1, 16)} - {3, 6, 9, 12, 15}):
         for name in ("model", "ema_0.9"):
             (folder / "predictions" / f"{epoch:04d}_{name}.npz").unlink()
     (figure,) = draw_persistence(*inputs(folder, num_samples=4)).values()
     (axis,) = figure.axes
-    assert axis.get_xlim() == (1.5, 10.5)
-    correct = table(folder, "model", (3, 6, 9))
+    assert axis.get_xlim() == (1.5, 16.5)
+    correct = table(folder, "model", (3, 6, 9, 12, 15))
     columns = least_stable(correct, 4)
-    assert drawn_wrong(axis, "#000000", (3, 6, 9), 4).tolist() == (~correct[:, columns]).tolist()
+    assert (
+        drawn_wrong(axis, "#000000", (3, 6, 9, 12, 15), 4).tolist()
+        == (~correct[:, columns]).tolist()
+    )
 
 
 @pytest.mark.parametrize("sort", ["misclassification", "mismatch"])
@@ -91,7 +94,7 @@ def test_samples_are_sorted_as_asked(sort: str, tmp_path: Path) -> None:
 
 
 def test_each_setting_has_a_figure_of_its_first_seed(tmp_path: Path) -> None:
-    grid = write_grid(tmp_path / "grid", seeds=(5, 2))
+    grid = write_grid(tmp_path / "grid", seeds=(5, 2), epochs=5)
     figures = draw_persistence(*inputs(grid))
     assert list(figures) == ["persistence_constant", "persistence_cosine"]
     for figure in figures.values():
@@ -122,12 +125,13 @@ def test_pictures_stand_beside_their_samples(tmp_path: Path) -> None:
 
 
 def test_without_averages_there_is_one_row_a_sample(tmp_path: Path) -> None:
-    folder = write_run(tmp_path / "run", decay=[], epochs=4)
+    folder = write_run(tmp_path / "run", decay=[], epochs=5)
     (figure,) = draw_persistence(*inputs(folder)).values()
     assert legend_texts(figure) == ["raw model: wrong", "right"]
 
 
-def test_after_a_single_epoch_nothing_is_drawn(tmp_path: Path) -> None:
+def test_after_a_few_epochs_nothing_is_drawn(tmp_path: Path) -> None:
+    assert draw_persistence(*inputs(write_run(tmp_path / "short", epochs=4))) == {}
     assert draw_persistence(*inputs(write_run(tmp_path / "run", epochs=1))) == {}
 
 

@@ -1,5 +1,6 @@
 """Plots without Hydra: options in, files out."""
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -40,12 +41,18 @@ def run_plot(
     load_schedule: Callable[[str], Schedule] = refuse,
     load_images: Callable[[Path, Sequence[int]], Sequence[Any]] = refuse,
 ) -> list[str]:
-    plot(given, load_schedule=load_schedule, load_images=load_images, arguments=["out=out"])
+    plot(
+        given,
+        load_schedule=load_schedule,
+        load_run_schedule=lambda settings: None,
+        load_images=load_images,
+        arguments=["out=out"],
+    )
     return sorted(path.name for path in given.out.iterdir())
 
 
 def test_images_are_loaded_for_bar_codes_if_asked_for(tmp_path: Path) -> None:
-    run = write_run(tmp_path / "run")
+    run = write_run(tmp_path / "run", epochs=5)
     loaded: list[tuple[Path, int]] = []
 
     def load_images(folder: Path, keys: Sequence[int]) -> list[Any]:
@@ -91,3 +98,39 @@ def test_a_table_of_a_task_does_not_mind_unfinished_runs_of_another(tmp_path: Pa
     write_run(tmp_path / "two", status="failed", changes=other)
     given = options(tmp_path, tmp_path / "out")
     assert run_plot(given) == ["table.csv", "table.md", "table.tex"]
+
+
+def test_each_task_and_data_set_has_its_own_figures(tmp_path: Path) -> None:
+    for number, (task, dataset) in enumerate(
+        [("classification", "digits"), ("keypoints", "faces")]
+    ):
+        for lr in (0.1, 0.2):
+            task_settings = {"name": task, "monitor": "top1", "mode": "max"}
+            folder = tmp_path / "runs" / f"{number}{lr}"
+            write_run(folder, lr=lr, changes={"task": task_settings})
+            record = json.loads((folder / "run.json").read_text())
+            record["choices"]["dataset"] = dataset
+            (folder / "run.json").write_text(json.dumps(record))
+    figures = ["curves", "value_against", "parallel", "losses"]
+    written = run_plot(options(tmp_path / "runs", tmp_path / "out", figures=figures))
+    for name in ("curves", "value_against_optimizer.lr", "parallel", "losses", "table"):
+        found = [each for each in written if each.startswith(name) and not each.endswith("svg")]
+        assert {Path(each).stem for each in found} == {
+            f"{name}_classification",
+            f"{name}_keypoints",
+        }
+
+
+def test_a_metric_of_one_task_is_drawn_for_that_task_alone(tmp_path: Path) -> None:
+    write_run(tmp_path / "runs" / "one")
+    other = {"task": {"name": "keypoints", "monitor": "top1", "mode": "max"}}
+    path = write_run(tmp_path / "runs" / "two", changes=other) / "metrics.jsonl"
+    path.write_text(path.read_text().replace("top1", "nme"))
+    given = options(
+        tmp_path / "runs",
+        tmp_path / "out",
+        figures=["curves"],
+        figure=inputs(tmp_path, y="val/nme")[1],
+    )
+    assert "curves_keypoints.png" in run_plot(given)
+    assert not (tmp_path / "out" / "curves_classification.png").exists()

@@ -126,7 +126,7 @@ def test_the_table_is_what_the_markdown_says(tmp_path: Path) -> None:
     assert rows == said
     bold = [each["text"] for each in page.all("strong")]
     assert bold == re.findall(r"\*\*(.+?)\*\*", "".join(lines))
-    assert len(bold) == len(table.columns)
+    assert len(bold) == sum(cell.is_best for cell in table.cells.values())
     items = [each["text"] for each in page.all("li")]
     assert items == [describe(each, NUMBER_FORMAT) for each in table.differences]
 
@@ -192,6 +192,19 @@ def test_jobs_that_share_a_training_count_its_time_once(tmp_path: Path) -> None:
             json.dumps({**json.loads(path.read_text()), "shares_training_with": others})
         )
     assert report(grid, at=tmp_path).facts()["Trainings"] == "3, 37.5 s in total"
+
+
+def test_a_model_that_runs_share_is_listed_once(tmp_path: Path) -> None:
+    names = {"one": [0.5, 0.9], "two": [0.9, 0.99], "alone": [0.9]}
+    for name, decays in names.items():
+        path = write_run(tmp_path / name, decay=decays) / "run.json"
+        others = [each for each in ("one", "two") if each != name]
+        if name != "alone":
+            record = {**json.loads(path.read_text()), "shares_training_with": others}
+            path.write_text(json.dumps(record))
+    rows = report(tmp_path, at=tmp_path, with_table=False).rows()
+    listed = [row[0] for row in rows if row and row[0].startswith(("raw", "EMA"))]
+    assert sorted(listed) == ["EMA 0.5", "EMA 0.9", "EMA 0.9", "EMA 0.99", "raw model", "raw model"]
 
 
 def test_settings_that_differ_are_apart_from_those_in_common(tmp_path: Path) -> None:
@@ -335,14 +348,18 @@ def test_nothing_is_fetched_and_only_the_own_script_may_run(tmp_path: Path) -> N
         assert "url(" not in text
 
 
-def test_runs_of_several_tasks_are_shown_together(tmp_path: Path) -> None:
+def test_each_task_and_data_set_has_its_own_table_of_models(tmp_path: Path) -> None:
     write_run(tmp_path / "one")
-    other = {"task": {"name": "keypoints", "monitor": "loss", "mode": "min"}}
-    write_run(tmp_path / "two", lr=0.2, changes=other)
+    other = {"task": {"name": "keypoints", "monitor": "nme", "mode": "min"}}
+    path = write_run(tmp_path / "two", lr=0.2, changes=other) / "run.json"
+    path.write_text(path.read_text().replace("top1", "nme"))
     page = report(tmp_path, at=tmp_path, with_table=False)
     assert page.facts()["Task"] == "classification (1), keypoints (1)"
-    assert "optimizer.lr" not in [each["text"] for each in page.all("th", scope="col")]
-    assert "optimizer.lr" in [each["text"] for each in page.all("th", scope="row")]
+    tables = page.all("table", **{"class": "sortable"})
+    metrics = ("test/top1", "test/nme"), ("test/nme", "test/top1")
+    for table, (shown, hidden) in zip(tables, metrics, strict=True):
+        assert shown in table["text"].replace("\u200b", "")
+        assert hidden not in table["text"].replace("\u200b", "")
 
 
 def test_a_run_that_has_nothing_yet_has_a_row(tmp_path: Path) -> None:

@@ -98,18 +98,18 @@ def resize(page: Page, size: tuple[int, int]) -> None:
 
 def column(page: Page, name: str) -> list[str]:
     """Return what stands in a column of the table of models, top down, as far as it is seen."""
-    heads = page.locator("#model-table thead th").all_inner_texts()
+    heads = page.locator("#models-1 thead th").all_inner_texts()
     (number,) = [index for index, head in enumerate(heads) if head == name]
-    cells = page.locator(f"#model-table tbody tr:visible td:nth-child({number + 1})")
+    cells = page.locator(f"#models-1 tbody tr:visible td:nth-child({number + 1})")
     return cells.all_inner_texts()
 
 
 def order(page: Page, name: str) -> str | None:
-    return page.locator("#model-table thead th", has_text=name).get_attribute("aria-sort")
+    return page.locator("#models-1 thead th", has_text=name).get_attribute("aria-sort")
 
 
 def num_sorted_by(page: Page) -> int:
-    return page.locator("#model-table [aria-sort]").count()
+    return page.locator("#models-1 [aria-sort]").count()
 
 
 def test_a_click_sorts_and_another_turns_it_round(page: Page) -> None:
@@ -140,7 +140,7 @@ def test_the_best_comes_first_and_what_is_missing_last(page: Page) -> None:
 
 def test_rows_stay_whole_when_they_are_sorted(page: Page) -> None:
     def rows() -> list[str]:
-        return page.locator("#model-table tbody tr").all_inner_texts()
+        return page.locator("#models-1 tbody tr").all_inner_texts()
 
     before = rows()
     page.get_by_role("button", name="scheduler").click()
@@ -158,7 +158,7 @@ def test_rows_that_are_alike_keep_the_order_of_an_earlier_sort(page: Page) -> No
 @pytest.mark.parametrize("key", ["Enter", "Space"])
 def test_the_table_is_sorted_by_keyboard(page: Page, key: str) -> None:
     page.locator("#filter").focus()
-    heads = page.locator("#model-table thead button")
+    heads = page.locator("#models-1 thead button")
     page.keyboard.press("Tab")  # the box, which scrolls
     page.keyboard.press("Tab")
     assert heads.nth(0).evaluate("each => each === document.activeElement")
@@ -188,8 +188,8 @@ def test_the_page_does_not_scroll_sideways(page: Page, size: tuple[int, int]) ->
     resize(page, size)
     page.locator("summary").click()
     assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
-    assert page.locator("#model-table").bounding_box()["width"] > PHONE[0]  # type: ignore[index]
-    box = page.locator(".box", has=page.locator("#model-table"))
+    assert page.locator("#models-1").bounding_box()["width"] > PHONE[0]  # type: ignore[index]
+    box = page.locator(".box", has=page.locator("#models-1"))
     assert box.evaluate("each => each.clientWidth") < size[0]
 
 
@@ -253,7 +253,7 @@ def test_on_paper_nothing_is_cut_off(page: Page) -> None:
     resize(page, PAPER)
     assert not page.locator(".controls").is_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= PAPER[0]
-    assert page.locator("#model-table").bounding_box()["width"] <= PAPER[0]  # type: ignore[index]
+    assert page.locator("#models-1").bounding_box()["width"] <= PAPER[0]  # type: ignore[index]
     assert page.locator("figure img").bounding_box()["width"] <= PAPER[0]  # type: ignore[index]
 
 
@@ -265,6 +265,6 @@ def test_without_scripts_it_is_a_plain_page(
     ) as context:
         page = context.new_page()
         page.goto(path.as_uri())
-        assert page.locator("#model-table tbody tr:visible").count() == 26
-        assert page.locator("#model-table button").count() == 0
+        assert page.locator("#models-1 tbody tr:visible").count() == 26
+        assert page.locator("#models-1 button").count() == 0
         assert not page.locator("#filter").is_visible()

@@ -12,13 +12,15 @@ import numpy as np
 import pytest
 import yaml
 from run_folders import write_grid, write_run
-from scipy.stats import ttest_rel
+from scipy.stats import ttest_ind, ttest_rel
+from test_options import TABLE
 
 from visionlab.analysis.comparisons import add_differences, add_gain
-from visionlab.analysis.models import ModelRecord, model_records, varying_settings
+from visionlab.analysis.models import DECAY, ModelRecord, model_records, varying_settings
+from visionlab.analysis.options import TableOptions
 from visionlab.analysis.records import read_runs
 from visionlab.analysis.table_formats import to_csv, to_latex, to_markdown
-from visionlab.analysis.table_layout import columns_over
+from visionlab.analysis.table_layout import build_tables, columns_over
 from visionlab.analysis.tables import Column, NumberFormat, Table, make_table
 
 
@@ -71,17 +73,85 @@ def test_a_table_is_what_the_files_say(tmp_path: Path) -> None:
             assert list(cell.by_seed) == [1, 2, 3]
             assert cell.mean == pytest.approx(np.mean(list(expected.values())))
             assert cell.std == pytest.approx(np.std(list(expected.values()), ddof=1))
-    for label in ("none", "0.9", "0.99"):
-        means = {row: list(made.cells[row, label].by_seed.values()) for row in made.rows}
-        best = max(means, key=lambda row: sum(means[row]))
-        assert [row for row in made.rows if made.cells[row, label].is_best] == [best]
 
 
-def test_of_a_loss_less_is_best(tmp_path: Path) -> None:
-    made = table(write_grid(tmp_path / "grid"), value="test/loss")
-    cells = {row: made.cells[row, "none"] for row in made.rows}
-    least = min(cells, key=lambda row: cells[row].mean)
-    assert [row for row in cells if cells[row].is_best] == [least]
+def write_data_set(folder: Path, *, choice: str, root: str | None) -> None:
+    """Change the data set of a run."""
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    config["dataset"]["root"] = root
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    record = json.loads((folder / "run.json").read_text())
+    record["choices"]["dataset"] = choice
+    (folder / "run.json").write_text(json.dumps(record))
+
+
+def write_metrics(folder: Path, metric: str, **by_scheduler: list[float]) -> None:
+    """Write a run for each value, the first of seed 1, with it as a test metric of the model."""
+    for scheduler, values in by_scheduler.items():
+        for seed, value in enumerate(values, start=1):
+            path = write_run(folder / f"{scheduler}{seed}", scheduler=scheduler, seed=seed)
+            record = json.loads((path / "run.json").read_text())
+            record["results"]["test"]["model"][metric] = value
+            (path / "run.json").write_text(json.dumps(record))
+
+
+@pytest.mark.parametrize(
+    ("cosine", "linear"),
+    [
+        ([0.90, 0.88, 0.89], [0.80, 0.75, 0.78]),
+        ([0.90, 0.70, 0.80], [0.89, 0.69, 0.79]),  # the same lead with each seed, by chance
+        ([0.90, 0.91], [0.50, 0.80]),
+        ([0.9, 0.9], [0.8, 0.8]),
+        ([0.9, 0.8], [0.9, 0.8]),
+    ],
+)
+@pytest.mark.parametrize("metric", ["top1", "loss"])
+def test_the_best_of_a_column_is_bold_only_beyond_noise(
+    cosine: list[float], linear: list[float], metric: str, tmp_path: Path
+) -> None:
+    write_metrics(tmp_path, metric, cosine=cosine, linear=linear)
+    made = table(tmp_path, value=f"test/{metric}")
+    best = "cosine" if metric == "top1" else "linear"
+    is_constant = len({*cosine}) == 1 < len(cosine)  # of which scipy warns
+    is_beyond = is_constant or ttest_ind(cosine, linear, equal_var=False).pvalue < 0.05
+    shown = [row for row in made.rows if made.cells[row, "none"].is_best]
+    assert shown == ([best] if is_beyond else [])
+    assert ("Bold: best of its column" in to_markdown(made)) == any(
+        cell.is_best for cell in made.cells.values()
+    )
+
+
+def test_of_one_seed_nothing_is_bold(tmp_path: Path) -> None:
+    write_metrics(tmp_path, "top1", cosine=[0.9], linear=[0.1])
+    text = to_markdown(table(tmp_path))
+    assert "**" not in text
+    assert "Nothing is bold" in text
+
+
+def test_a_uniform_average_has_no_decay() -> None:
+    assert Column(label="uniform", metric="test/top1", having={DECAY: "uniform"}).heading == (
+        "uniform average"
+    )
+
+
+def test_columns_say_what_they_are(tmp_path: Path) -> None:
+    made = table(write_grid(tmp_path / "grid"))
+    headings = ["EMA decay: none", "EMA decay: 0.9", "EMA decay: 0.99"]
+    assert made.header == ["scheduler", *headings]
+    for text in (to_markdown(made), to_latex(made), to_csv(made)):
+        assert all(heading in text for heading in headings)
+    columns = columns_over(models(tmp_path), "optimizer.lr", metric="test/top1", kind="model")
+    assert table(tmp_path, columns=columns).header == ["scheduler", "learning rate: 0.1"]
+
+
+def test_of_several_metrics_the_caption_says_which_is_where(tmp_path: Path) -> None:
+    write_run(tmp_path / "run")
+    columns = [
+        Column(label="train", metric="train_augmented/top1", models="model"),
+        Column(label="test", metric="test/top1", models="model"),
+    ]
+    text = to_markdown(table(tmp_path, columns=columns))
+    assert "train: train_augmented/top1, test: test/top1;" in text
 
 
 def test_neither_order_nor_unrelated_folders_change_a_table(tmp_path: Path) -> None:
@@ -208,6 +278,10 @@ def test_a_group_stands_for_what_is_in_it(tmp_path: Path) -> None:
     [
         ({"rows": ["schedular"]}, r"table.rows must be .*, got schedular; did you mean scheduler"),
         ({"value": "test/top2"}, r"table.value must be .*, got test/top2; did you mean test/top1"),
+        (
+            {"value": "val/acc"},
+            r"table.value must be .*, got val/acc; known are val/loss, val/top1$",
+        ),
         ({"value": "xyz"}, r"table.value must be .*, got xyz; known are test/loss, test/top1"),
     ],
 )
@@ -233,6 +307,42 @@ def test_a_number_that_some_runs_lack_names_them(tmp_path: Path) -> None:
     (victim / "run.json").write_text(json.dumps(record))
     with pytest.raises(ValueError, match=r"^table.value must .* missing in .*seed=2$"):
         table(grid)
+
+
+def test_each_task_and_data_set_has_its_own_table(tmp_path: Path) -> None:
+    write_run(tmp_path / "one")
+    write_data_set(write_run(tmp_path / "two"), choice="imagefolder", root="/data/flowers")
+    write_data_set(write_run(tmp_path / "three"), choice="imagefolder", root="/data/birds")
+    write_data_set(write_run(tmp_path / "moved"), choice="cifar10", root="/else/where")
+    write_run(
+        tmp_path / "four", changes={"task": {"name": "keypoints", "monitor": "loss", "mode": "min"}}
+    )
+    tables = build_tables(models(tmp_path), TableOptions(**TABLE), weights="last")
+    assert [each.name for each in tables] == [
+        "table_classification_cifar10",
+        "table_classification_imagefolder_birds",
+        "table_classification_imagefolder_flowers",
+        "table_keypoints_cifar10",
+    ]
+
+
+def test_rows_of_drawn_values_have_3_digits(tmp_path: Path) -> None:
+    for number, lr in enumerate((0.0302852515, 0.4073657656)):
+        write_run(tmp_path / str(number), lr=lr)
+    assert table(tmp_path, rows=["optimizer.lr"]).rows == ["0.0303", "0.407"]
+    write_run(tmp_path / "near", lr=0.0302961049)
+    assert table(tmp_path, rows=["optimizer.lr"]).rows == ["0.0302853", "0.0302961", "0.407366"]
+
+
+def test_data_sets_can_be_columns(tmp_path: Path) -> None:
+    for choice in ("cifar10", "digits"):
+        for scheduler in ("cosine", "linear"):
+            run = write_run(tmp_path / f"{choice}_{scheduler}", scheduler=scheduler)
+            write_data_set(run, choice=choice, root=None)
+    given = TableOptions(**{**TABLE, "columns": "dataset", "rows": "scheduler"})
+    (made,) = build_tables(models(tmp_path), given, weights="last")
+    assert made.header == ["scheduler", "dataset: cifar10", "dataset: digits"]
+    assert [made.rows, len(made.cells)] == [["cosine", "linear"], 4]
 
 
 def test_mixed_tasks_are_refused(tmp_path: Path) -> None:

@@ -66,7 +66,8 @@ def test_tables_on_the_terminal(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     log_metrics({text: {f"{text} model": {"top1": 1.0}} for text in NASTY})
     row: dict[str, Any] = {"state": "failed", "value": "", "seconds": "", "model": "model"}
-    log_table([{**row, "job": text, "reason": text} for text in NASTY])
+    log_table([{**row, "job": text, "reason": text, "monitor": "val/[b]"} for text in NASTY])
+    assert "best val/[b]" in caplog.text
     words = caplog.text.split()
     for text in NASTY:
         for word in one_line(text).split():

@@ -37,6 +37,19 @@ def test_a_table_a_split_with_a_line_a_model(caplog: pytest.LogCaptureFixture) -
     assert caplog.text.index("model") < caplog.text.index("ema_0.9")
 
 
+def test_a_single_part_of_the_loss_is_shown_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    one = {"loss": 0.5, "cross_entropy": 0.5, "top1": 0.5}
+    log_metrics({"test": {"model": one, "best": {**one, "top1": 0.75}}})
+    log_metrics({"test": {"model": {"loss": 0.75, "box_loss": 0.5, "class_loss": 0.25}}})
+    first, second = caplog.messages
+    assert "loss" in first
+    assert "cross_entropy" not in first
+    assert "top1" in first
+    assert "box_loss" in second
+    assert "class_loss" in second
+
+
 @pytest.mark.parametrize("name", TASKS)
 def test_long_epochs_and_evaluations_have_lines_of_their_own(
     name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch

@@ -1,16 +1,19 @@
-"""Models grouped by task, by settings, and by what differs in nothing but the seed."""
+"""Models grouped by task and data set, by settings, and by what differs in nothing but the seed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
 
-from visionlab.analysis.labels import group_labels
-from visionlab.analysis.metrics import last_metric
-from visionlab.analysis.models import DECAY, ModelRecord, split_varying_settings
+from visionlab.analysis.labels import group_labels, slug
+from visionlab.analysis.metrics import last_metric, metric_names, resolve_alias
+from visionlab.analysis.models import DECAY, ModelRecord, runs_of, split_varying_settings
+from visionlab.analysis.records import RunRecord
 from visionlab.analysis.values import sort_key, to_json
 
+_FIXED = ("cifar10", "cifar100")  # the same data in whatever folder
 Group = tuple[str, list[ModelRecord]]
 
 
@@ -49,16 +52,45 @@ class SettingGroup:
         return ", ".join(filter(None, (self.label, member.label)))
 
 
-def by_task(models: Sequence[ModelRecord], name: str) -> list[Group]:
-    """Return the models of each task, each with the name of a figure or table."""
-    tasks = sorted({model.run.task for model in models})
+def by_data(models: Sequence[ModelRecord]) -> list[Group]:
+    """Return the models of each task and data set, whose metrics can be compared, by a name.
+
+    The name is as short as it can be, empty for a single group, and fit for files. Data sets are
+    the same if they have the same choice, classes and, unless it is downloaded, folder name.
+    """
+    runs = runs_of(models)
+    labels = {_data(run): run.labels for run in runs if run.labels}  # unknown if a start failed
+    keys = {run.folder: (*_data(run), *(run.labels or labels.get(_data(run), []))) for run in runs}
+    ordered = sorted(set(keys.values()))
     return [
-        (
-            name if len(tasks) == 1 else f"{name}_{task}",
-            [model for model in models if model.run.task == task],
-        )
-        for task in tasks
+        (name, [model for model in models if keys[model.run.folder] == key])
+        for name, key in zip(_names(ordered), ordered, strict=True)
     ]
+
+
+def with_metric(groups: Sequence[Group], metric: str | None) -> list[Group]:
+    """Return the groups that have a metric; all if it is None, or if none has it."""
+    known = [
+        group for group in groups if metric and resolve_alias(metric) in metric_names(group[1])
+    ]
+    return known or list(groups)
+
+
+def _names(keys: Sequence[Sequence[str]]) -> list[str]:
+    """Return the shortest names of data sets that tell them apart, else with numbers."""
+    names: list[str] = []
+    for parts in ((), (0,), (1,), (0, 1), (1, 2), (0, 1, 2)):
+        names = [slug("_".join(key[part] for part in parts)) for key in keys]
+        if len(set(names)) == len(names):
+            return names
+    return [f"{name}_{number}" for number, name in enumerate(names, start=1)]
+
+
+def _data(run: RunRecord) -> tuple[str, str, str]:
+    """Return task, choice of the data set, and name of its folder."""
+    choice = run.choices.get("dataset", "")
+    root = "" if choice in _FIXED else str(run.settings.get("dataset.root") or "")
+    return run.task, choice, PurePath(root).name
 
 
 def group_by(models: Sequence[ModelRecord], keys: Sequence[str]) -> list[Group]:

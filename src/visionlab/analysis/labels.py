@@ -1,7 +1,8 @@
 """Names of metrics and settings in figures."""
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from visionlab.analysis.models import DECAY, NO_AVERAGE, ModelRecord
@@ -16,6 +17,7 @@ _WORDS = {
     "pck_area": "area under PCK",
 }
 _MAX_KEYS = 3
+_DIGITS = (3, 6, 17)  # significant ones, until labels differ
 # shown rather than other settings; the last most of all
 _PREFERRED = ("optimizer", "scheduler", "model", "dataset")
 
@@ -30,7 +32,7 @@ def metric_label(metric: str) -> str:
 
 def setting_label(key: str) -> str:
     """Return the axis label of a setting: `hparams.batch_size` is batch size."""
-    return "decay of average" if key == DECAY else _words(key.rpartition(".")[2])
+    return "EMA decay" if key == DECAY else _words(key.rpartition(".")[2])
 
 
 def shared_prefix(keys: Sequence[str]) -> str | None:
@@ -39,18 +41,44 @@ def shared_prefix(keys: Sequence[str]) -> str | None:
     return setting_label(keys[0]) if has_prefix else None
 
 
-def value_label(value: Any) -> str:
-    """Return the value of a setting as text."""
+def value_label(value: Any, digits: int = _DIGITS[0]) -> str:
+    """Return the value of a setting as text, a number with some significant digits."""
     if value is None:
         return "none"
     if isinstance(value, float):
-        return f"{value:g}" if 0.9 <= value < 1 else f"{value:.4g}"  # decays have many nines
+        is_long = 0.9 <= value < 1 or abs(value) >= 1000  # decays have many nines
+        return f"{value:.{max(digits, 6) if is_long else digits}g}"
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
-def model_label(model: ModelRecord, keys: Sequence[str]) -> str:
+def join_names(*names: str) -> str:
+    """Return names of files as one, without empty ones."""
+    return "_".join(filter(None, names))
+
+
+def slug(label: str) -> str:
+    """Return a label as part of a file name."""
+    return re.sub(r"[^\w.+-]+", "_", label).strip("_")
+
+
+def distinct_labels(make: Callable[[int], list[str]]) -> list[str]:
+    """Return labels with as few digits as tell them apart, as far as digits can.
+
+    `make` returns the labels with some number of digits.
+    """
+    return max(map(make, _DIGITS), key=lambda labels: len(set(labels)))
+
+
+def values_labels(rows: Sequence[Sequence[Any]]) -> list[str]:
+    """Return a label for each row of values, which differ."""
+    return distinct_labels(
+        lambda digits: [", ".join(value_label(each, digits) for each in row) for row in rows]
+    )
+
+
+def model_label(model: ModelRecord, keys: Sequence[str], digits: int = _DIGITS[0]) -> str:
     """Return some settings of a model as text, without those that it does not have."""
-    return ", ".join(filter(None, (_part(model, key) for key in keys)))
+    return ", ".join(filter(None, (_part(model, key, digits) for key in keys)))
 
 
 def group_labels(models: Sequence[ModelRecord], keys: Sequence[str]) -> list[str]:
@@ -59,24 +87,29 @@ def group_labels(models: Sequence[ModelRecord], keys: Sequence[str]) -> list[str
     If there are many settings, only those needed to tell all models apart are shown, config groups
     first, and the number of the others.
     """
+    return distinct_labels(lambda digits: _group_labels(models, keys, digits))
+
+
+def _group_labels(models: Sequence[ModelRecord], keys: Sequence[str], digits: int) -> list[str]:
     shown = list(keys)
     if len(keys) > _MAX_KEYS:
         by_rank = sorted(keys, key=lambda key: ("." not in key, *map(key.__eq__, _PREFERRED[::-1])))
         for key in by_rank:
             fewer = [each for each in shown if each != key]
-            if len({model_label(model, fewer) for model in models}) == len(models):
+            if len({model_label(model, fewer, digits) for model in models}) == len(models):
                 shown = fewer
     more = f" (+{len(keys) - len(shown)} settings)" if 0 < len(shown) < len(keys) else ""
-    return [model_label(model, shown) + more for model in models]
+    return [model_label(model, shown, digits) + more for model in models]
 
 
-def _part(model: ModelRecord, key: str) -> str:
+def _part(model: ModelRecord, key: str, digits: int) -> str:
     value = model.settings.get(key)
     if key == DECAY:
         return model.label
     if key not in model.settings or (key.startswith("averaged.") and value == NO_AVERAGE):
         return ""
-    return f"{setting_label(key)} {value_label(value)}" if "." in key else value_label(value)
+    text = value_label(value, digits)
+    return f"{setting_label(key)} {text}" if "." in key else text
 
 
 def _words(name: str) -> str:

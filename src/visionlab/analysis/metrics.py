@@ -11,7 +11,8 @@ from visionlab.config.suggestions import nearest
 
 Weights = Literal["last", "best"]  # best by the monitored metric on validation
 _ALIASES = {"accuracy": "top1"}
-_HIGHER_IS_BETTER = re.compile(r"top\d+|AP.*|AR.*|pck.*|max_.*")
+_SHARE = re.compile(r"top\d+|AP.*|AR.*|pck.*")
+_HIGHER_IS_BETTER = re.compile(rf"{_SHARE.pattern}|max_.*")
 
 
 def final_metric(model: ModelRecord, metric: str, *, weights: Weights = "last") -> float | None:
@@ -59,7 +60,9 @@ def check_metric(models: Sequence[ModelRecord], metric: str, *, name: str) -> No
     """
     known = metric_names(models)
     if resolve_alias(metric) not in known:
-        hint = nearest(metric, known) or f"; known are {', '.join(known[:8])}"
+        split = f"{metric.partition('/')[0]}/"
+        near = [each for each in known if each.startswith(split)] or known
+        hint = nearest(metric, near) or f"; known are {', '.join(near[:8])}"
         raise ValueError(f"{name} must be a metric of the runs, got {metric}{hint}")
 
 
@@ -103,6 +106,12 @@ def main_metric(models: Sequence[ModelRecord]) -> str:
 def higher_is_better(metric: str) -> bool:
     """Return whether higher values are better; of an unknown metric, lower ones are."""
     return bool(_HIGHER_IS_BETTER.fullmatch(resolve_alias(metric).partition("/")[2] or metric))
+
+
+def largest_value(metric: str) -> float:
+    """Return the largest possible value: 1 of a share, infinity of an unknown metric."""
+    name = resolve_alias(metric).partition("/")[2]
+    return 1.0 if _SHARE.fullmatch(name) else math.inf
 
 
 def resolve_alias(metric: str) -> str:

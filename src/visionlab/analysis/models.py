@@ -18,6 +18,9 @@ DECAY = "averaged.decay"
 SEED = "global_seed"
 RUN = "run"
 NO_AVERAGE = "none"
+UNIFORM = "uniform"  # the mean of all weights, whose name it is too
+RAW_LABEL = "raw model"
+UNIFORM_LABEL = "uniform average"
 _AVERAGED = "averaged"
 # how and where a run was made, which does not change its numbers
 _IGNORED = (
@@ -51,7 +54,7 @@ class ModelRecord:
     @property
     def label(self) -> str:
         """Name for legends."""
-        names = {"model": "raw model", "uniform": "uniform average"}
+        names = {"model": RAW_LABEL, UNIFORM: UNIFORM_LABEL}
         return names.get(self.name, re.sub(r"^ema_", "EMA ", self.name))
 
 

@@ -2,17 +2,13 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
 from visionlab.analysis.figures.confusion import draw_confusion
-from visionlab.analysis.figures.curves import (
-    draw_curves,
-    draw_norms,
-    draw_planned_schedules,
-    draw_schedules,
-)
+from visionlab.analysis.figures.curves import draw_curves, draw_norms
 from visionlab.analysis.figures.detection import draw_class_precision, draw_precision_recall
 from visionlab.analysis.figures.histograms import draw_misclassification, draw_mismatch
 from visionlab.analysis.figures.keypoints import draw_keypoint_errors, draw_pck
@@ -20,9 +16,16 @@ from visionlab.analysis.figures.losses import draw_losses
 from visionlab.analysis.figures.parallel import draw_parallel
 from visionlab.analysis.figures.persistence import LoadImages, draw_persistence
 from visionlab.analysis.figures.range_test import draw_range_test
+from visionlab.analysis.figures.schedules import (
+    LoadRunSchedule,
+    draw_planned_schedules,
+    draw_schedules,
+)
 from visionlab.analysis.figures.stability import draw_stability
 from visionlab.analysis.figures.style import save, styled
 from visionlab.analysis.figures.value_against import draw_value_against
+from visionlab.analysis.groups import by_data, with_metric
+from visionlab.analysis.labels import join_names
 from visionlab.analysis.models import (
     ModelRecord,
     get_setting,
@@ -67,6 +70,7 @@ def plot(
     options: PlotOptions,
     *,
     load_schedule: Callable[[str], Schedule],
+    load_run_schedule: LoadRunSchedule,
     load_images: LoadImages,
     arguments: Sequence[str],
 ) -> None:
@@ -75,6 +79,7 @@ def plot(
     Args:
         options: what to write and where.
         load_schedule: returns a planned schedule by name.
+        load_run_schedule: returns the schedule of a run by its settings, or None.
         load_images: for `sample_pictures`.
         arguments: of the command line, which the report shows.
 
@@ -97,7 +102,13 @@ def plot(
     _log_runs(scan, models)
     if not tables:
         _log.info("no table: no run has finished")
-    figures = _draw(models, options, load_images)
+    draw: dict[str, Draw] = {
+        **FIGURES,
+        "schedules": partial(draw_schedules, load_schedule=load_run_schedule),
+    }
+    if options.sample_pictures:
+        draw["persistence"] = partial(draw_persistence, load_images=load_images)
+    figures = _draw(models, options, draw)
     out = make_output_folder(options.out)
     for table in tables:
         _log_files(write_table(out, table))
@@ -155,20 +166,26 @@ def _select(models: Sequence[ModelRecord], where: Mapping[str, object]) -> list[
 
 
 def _draw(
-    models: Sequence[ModelRecord], options: PlotOptions, load_images: LoadImages
+    models: Sequence[ModelRecord], options: PlotOptions, draw: Mapping[str, Draw]
 ) -> dict[str, Figure]:
     """Return the requested figures, or all that the runs have data for, by name.
+
+    There is a figure for each task and data set.
 
     Raises:
         ValueError: the runs have no data for a requested figure.
     """
+    value = options.figure.value
+    metrics = {"curves": options.figure.y, "value_against": value, "parallel": value}
+    groups = by_data(models)
     figures: dict[str, Figure] = {}
     with styled():
         for name in FIGURES if options.figures is None else options.figures:
-            if name == "persistence" and options.sample_pictures:
-                drawn = draw_persistence(models, options.figure, load_images)
-            else:
-                drawn = FIGURES[name](models, options.figure)
+            drawn = {
+                join_names(each, ending): figure
+                for ending, members in with_metric(groups, metrics.get(name))
+                for each, figure in draw[name](members, options.figure).items()
+            }
             if options.figures is not None and not drawn:
                 raise ValueError(f"figures must be those that runs have data for, got {name}")
             figures |= drawn

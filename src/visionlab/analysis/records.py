@@ -11,6 +11,7 @@ from visionlab.files.locks import is_held
 from visionlab.files.run_folder import (
     flatten_config,
     read_config,
+    read_log_settings,
     read_record,
     read_rows,
     walk_runs,
@@ -51,6 +52,7 @@ class RunRecord:
         is_truncated: whether the last row of `metrics.jsonl` is incomplete, and left out.
         info: `run.json`.
         rows: `metrics.jsonl`, one row per epoch.
+        log_settings: that its tuning searched on a log scale.
     """
 
     folder: Path
@@ -60,6 +62,7 @@ class RunRecord:
     is_truncated: bool
     info: Mapping[str, Any]
     rows: Sequence[Row]
+    log_settings: frozenset[str]
 
     @property
     def task(self) -> str:
@@ -152,6 +155,7 @@ def read_run(folder: Path) -> RunRecord:
         is_truncated=bool(text) and not text.endswith(b"}\n"),
         info=info,
         rows=read_rows(metrics),
+        log_settings=read_log_settings(folder.absolute().parent),
     )
 
 

@@ -30,3 +30,21 @@ def confidence_interval(values: Sequence[float]) -> tuple[float, float] | None:
     mean, num_values = statistics.fmean(values), len(values)
     reach = stats.t.ppf(0.975, num_values - 1) * statistics.stdev(values) / math.sqrt(num_values)
     return mean - reach, mean + reach
+
+
+def are_apart(one: Sequence[float], other: Sequence[float]) -> bool:
+    """Return whether two means differ beyond noise: Welch's t test at 5 %.
+
+    Never for a single value, which shows no noise.
+    """
+    from scipy import stats
+
+    if min(len(one), len(other)) < 2:
+        return False
+    difference = abs(statistics.fmean(one) - statistics.fmean(other))
+    first, second = (statistics.variance(each) / len(each) for each in (one, other))
+    if first + second == 0:
+        return difference > 0
+    spread = first**2 / (len(one) - 1) + second**2 / (len(other) - 1)
+    reach = stats.t.ppf(0.975, (first + second) ** 2 / spread) * math.sqrt(first + second)
+    return bool(difference > reach)

@@ -41,6 +41,8 @@ def caption(table: Table) -> str:
     seeds = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1])))) if counts else "0"
     scale = table.number_format.scale
     metrics = ", ".join(dict.fromkeys(column.metric for column in table.columns))
+    if "," in metrics:
+        metrics = ", ".join(f"{column.heading}: {column.metric}" for column in table.columns)
     text = f"{metrics}{f' x {scale:g}' if scale != 1 else ''}; "
     text += "one seed" if seeds == "1" else f"mean ± standard deviation over {seeds} seeds"
     if any(cell.published is not None for cell in table.cells.values()):
@@ -48,7 +50,11 @@ def caption(table: Table) -> str:
     if table.num_left_out:
         runs = "run is" if table.num_left_out == 1 else "runs are"
         text += f"; {table.num_left_out} unfinished {runs} left out"
-    return f"{text}. The best of each column is bold."
+    if len(table.rows) > 1:
+        has_best = any(cell.is_best for cell in table.cells.values())
+        best = "best of its column beyond noise (Welch's t test over seeds, 5 %)"
+        text += f". Bold: {best}" if has_best else f". Nothing is bold, because nothing is {best}"
+    return f"{text}."
 
 
 def to_csv(table: Table) -> str:
@@ -62,7 +68,7 @@ def to_csv(table: Table) -> str:
                 std = "" if cell.std is None else cell.std * scale
                 published = ["", ""] if known is None else [known, mean - known]
                 counts = [len(cell.by_seed), int(cell.is_best)]
-                lines.append([row, column.label, column.metric, mean, std, *counts, *published])
+                lines.append([row, column.heading, column.metric, mean, std, *counts, *published])
     head = ["column", "value", "mean", "std", "num_seeds", "is_best", "published", "difference"]
     return csv_text([[", ".join(table.row_keys), *head], *lines])
 

@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from visionlab.analysis.comparisons import add_differences, add_gain
-from visionlab.analysis.groups import by_task
+from visionlab.analysis.groups import by_data, with_metric
+from visionlab.analysis.labels import join_names, value_label, values_labels
 from visionlab.analysis.metrics import Weights, main_metric
 from visionlab.analysis.models import DECAY, RUN, ModelRecord, get_setting, varying_settings
 from visionlab.analysis.options import TableOptions
-from visionlab.analysis.tables import Column, Table, make_table, value_text
+from visionlab.analysis.tables import Column, Table, make_table
 from visionlab.analysis.values import distinct
 
 _MAX_KEYS = 4
@@ -17,17 +18,27 @@ _MAX_KEYS = 4
 def build_tables(
     models: Sequence[ModelRecord], options: TableOptions, *, weights: Weights
 ) -> list[Table]:
-    """Return the table that the options describe; if they leave its layout open, one per task.
+    """Return the table that the options describe, one for each task and data set.
+
+    Data sets are columns of one table if the options say so.
 
     Raises:
         ValueError: see `make_table`, `add_gain` and `add_differences`.
     """
-    if not all(value is None for value in (options.rows, options.columns, options.value)):
+    if str(options.columns).partition(".")[0] == "dataset":
         return [_build_table(models, options, weights)]
-    tasks = {model.run.task for model in models if model.run.state == "finished"}
+    is_open = all(value is None for value in (options.rows, options.columns, options.value))
+    finished = {model.run.folder for model in models if model.run.state == "finished"}
+    measured = [
+        model
+        for _, members in by_data(models)
+        if finished & {model.run.folder for model in members}
+        for model in members
+    ]
+    groups = by_data(measured if measured or is_open else models)
     return [
-        _build_table(members, replace(options, name=name), weights)
-        for name, members in by_task([m for m in models if m.run.task in tasks], options.name)
+        _build_table(members, replace(options, name=join_names(options.name, name)), weights)
+        for name, members in with_metric(groups, options.value)
     ]
 
 
@@ -45,9 +56,11 @@ def _build_table(models: Sequence[ModelRecord], options: TableOptions, weights: 
         number_format=options.number_format,
     )
     if options.gain is not None:
-        table = add_gain(table, columns=list(map(str, options.gain)), published=options.published)
+        table = add_gain(
+            table, columns=list(map(value_label, options.gain)), published=options.published
+        )
     if options.compare is not None:
-        table = add_differences(table, columns=list(map(str, options.compare)))
+        table = add_differences(table, columns=list(map(value_label, options.compare)))
     return table
 
 
@@ -63,7 +76,11 @@ def columns_over(
     values = distinct(
         get_setting(model, key, name="table.columns") for model in models if every.includes(model)
     )
-    return [replace(every, label=value_text(value), having={key: value}) for value in values]
+    labels = values_labels([[value] for value in values])
+    return [
+        replace(every, label=label, having={key: value})
+        for label, value in zip(labels, values, strict=True)
+    ]
 
 
 def _columns(models: Sequence[ModelRecord], options: TableOptions) -> list[Column]:

@@ -5,10 +5,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from visionlab.analysis.labels import setting_label, values_labels
 from visionlab.analysis.metrics import Weights, check_metric, final_metric, higher_is_better
-from visionlab.analysis.models import ModelRecord, get_setting, varying_settings
-from visionlab.analysis.statistics import mean_by_seed, std
-from visionlab.analysis.values import sort_key
+from visionlab.analysis.models import (
+    DECAY,
+    UNIFORM,
+    UNIFORM_LABEL,
+    ModelRecord,
+    get_setting,
+    varying_settings,
+)
+from visionlab.analysis.statistics import are_apart, mean_by_seed, std
+from visionlab.analysis.values import sort_key, to_json
 from visionlab.core.checks import check_positive, check_range
 
 _MAX_NAMED = 3
@@ -20,12 +28,19 @@ class Column:
 
     label: str
     metric: str  # <split>/<name>
-    having: Mapping[str, Any] = field(default_factory=dict)  # settings that a model must have
+    having: Mapping[str, Any] = field(default_factory=dict)  # a setting that models must have
     models: str = "any"  # model for the raw model, average for averages, any for both
 
     def __post_init__(self) -> None:
         if self.models not in ("model", "average", "any"):
             raise ValueError(f"models must be model, average or any, got {self.models}")
+
+    @property
+    def heading(self) -> str:
+        """Return the label after the setting whose value it is, if any."""
+        if self.having.get(DECAY) == UNIFORM:  # which has no decay
+            return UNIFORM_LABEL
+        return f"{setting_label(*self.having)}: {self.label}" if self.having else self.label
 
     def includes(self, model: ModelRecord) -> bool:
         """Return whether a model belongs in this column."""
@@ -40,7 +55,7 @@ class Cell:
     """A metric over seeds."""
 
     by_seed: Mapping[int, float]
-    is_best: bool = False  # its mean, of all in its column
+    is_best: bool = False  # of all in its column, and beyond noise
     published: float | None = None  # value in the literature
 
     @property
@@ -109,7 +124,7 @@ class Table:
     @property
     def header(self) -> list[str]:
         """Headings of all columns, the first of which has the row labels."""
-        return [", ".join(self.row_keys), *(column.label for column in self.columns)]
+        return [", ".join(self.row_keys), *(column.heading for column in self.columns)]
 
     def row_cells(self, row: str) -> list[Cell | None]:
         """Return the cells of a row, None for empty ones."""
@@ -144,10 +159,12 @@ def make_table(
         raise ValueError(f"runs of a table must be finished, got none of {len(models)}")
     for column in columns:
         check_metric(finished, column.metric, name="table.value")
-    by_row: dict[str, list[ModelRecord]] = {}
+    groups: dict[str, list[ModelRecord]] = {}
     values = {id(m): [get_setting(m, key, name="table.rows") for key in rows] for m in finished}
     for model in sorted(finished, key=lambda m: [sort_key(value) for value in values[id(m)]]):
-        by_row.setdefault(", ".join(map(value_text, values[id(model)])), []).append(model)
+        groups.setdefault(to_json(values[id(model)]), []).append(model)
+    of_rows = [values[id(members[0])] for members in groups.values()]
+    by_row = dict(zip(values_labels(of_rows), groups.values(), strict=True))
     cells = {
         (row, column.label): Cell(by_seed=seeds, published=published.get(row, {}).get(column.label))
         for row, members in by_row.items()
@@ -157,9 +174,11 @@ def make_table(
     for column in columns:
         of_column = {key: cell for key, cell in cells.items() if key[1] == column.label}
         pick = max if higher_is_better(column.metric) else min
-        best = pick((cell.mean for cell in of_column.values()), default=None)
-        for key, cell in of_column.items():
-            cells[key] = replace(cell, is_best=len(of_column) > 1 and cell.mean == best)
+        best = pick(of_column, key=lambda key: of_column[key].mean, default=None)
+        if best is not None:
+            others = [cell for key, cell in of_column.items() if key != best]
+            is_best = bool(others) and all(_are_apart(of_column[best], cell) for cell in others)
+            cells[best] = replace(of_column[best], is_best=is_best)
     return Table(
         name=name,
         row_keys=rows,
@@ -172,9 +191,8 @@ def make_table(
     )
 
 
-def value_text(value: Any) -> str:
-    """Return the value of a setting as a label."""
-    return repr(value) if isinstance(value, float) else str(value)
+def _are_apart(one: Cell, other: Cell) -> bool:
+    return are_apart(list(one.by_seed.values()), list(other.by_seed.values()))
 
 
 def _by_seed(

@@ -107,7 +107,7 @@ class Terminal:
 def log_metrics(results: Mapping[str, Mapping[str, Mapping[str, float]]]) -> None:
     """Log the metrics on each split as a table, with one row per model or, if wide, per metric."""
     for split, models in results.items():
-        rows = models
+        rows = models = _without_copies_of_loss(models)
         if len(next(iter(models.values()), {})) > _MAX_COLUMNS:
             names = next(iter(models.values()))
             rows = {name: {model: models[model][name] for model in models} for name in names}
@@ -116,3 +116,19 @@ def log_metrics(results: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Non
         for label, values in rows.items():
             table.add_row(label, *(f"{values[column]:.4f}" for column in columns))
         _log.info("%s", table_text(table, width=100))
+
+
+def _without_copies_of_loss(
+    models: Mapping[str, Mapping[str, float]],
+) -> Mapping[str, Mapping[str, float]]:
+    """Return metrics without a single part of the loss, which is the loss."""
+    names = next(iter(models.values()), {})
+    copies = {
+        name
+        for name in names
+        if name != "loss" and all(each.get(name) == each.get("loss") for each in models.values())
+    }
+    return {
+        model: {name: value for name, value in each.items() if name not in copies}
+        for model, each in models.items()
+    }

@@ -45,6 +45,16 @@ def read_record(folder: Path) -> dict[str, Any]:
     return expect_mapping(content, origin=path, holding="an object")
 
 
+def read_log_settings(sweep: Path) -> frozenset[str]:
+    """Return the settings that a tuning searched on a log scale; none without a readable file."""
+    path = sweep / "space.json"
+    try:
+        axes = parse_json(read_text(path), origin=path)
+        return frozenset(key for key, axis in axes.items() if axis.get("log") is True)
+    except (OSError, ValueError, AttributeError):
+        return frozenset()
+
+
 def read_rows(path: Path) -> list[dict[str, float]]:
     """Return the rows of a metrics file, without an incomplete last line.
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from visionlab.analysis import plots
 from visionlab.analysis.options import FigureOptions, PlotOptions, Schedule
+from visionlab.config.checking import check_parts
 from visionlab.config.instantiate import instantiate_part
 from visionlab.config.overrides import as_typed
 from visionlab.config.run_config import compose_option
@@ -25,6 +26,7 @@ def plot(config: Mapping[str, Any]) -> None:
     plots.plot(
         plot_options(config),
         load_schedule=_load_schedule,
+        load_run_schedule=partial(_load_run_schedule, parts=parts),
         load_images=partial(_load_images, dataset_root=root, parts=parts),
         arguments=[as_typed(each) for each in sys.argv[1:]],
     )
@@ -52,6 +54,18 @@ def _load_schedule(name: str) -> Schedule:
     settings = compose_option("scheduler", name, key="planned.schedulers")
     schedule: Schedule = instantiate_part(settings, key="scheduler")
     return schedule
+
+
+def _load_run_schedule(settings: Mapping[str, Any], *, parts: Sequence[str]) -> Schedule | None:
+    """Return the schedule of a run's settings, None if it is not allowed or has other settings."""
+    prefix = "scheduler."
+    own = {key.removeprefix(prefix): settings[key] for key in settings if key.startswith(prefix)}
+    try:
+        check_parts(own, "scheduler", parts=parts)
+        schedule = instantiate_part(own, key="scheduler")
+    except ValueError:
+        return None
+    return schedule if callable(schedule) else None
 
 
 def _load_images(

@@ -1,5 +1,7 @@
 """Parallel coordinates against what the files say."""
 
+import itertools
+import json
 import statistics
 from pathlib import Path
 
@@ -27,7 +29,7 @@ def test_a_line_goes_through_the_settings_to_the_value(tmp_path: Path) -> None:
     write_grid(tmp_path)
     figure = draw_parallel(*inputs(tmp_path))["parallel"]
     names = [text.get_text() for text in figure.axes[0].get_xticklabels()]
-    assert names == ["scheduler", "decay of average"]
+    assert names == ["scheduler", "EMA decay"]
     means: dict[tuple[float, float], float] = {}
     for row, scheduler in enumerate(("constant", "cosine")):
         for column, model in enumerate(("model", "ema_0.9", "ema_0.99")):
@@ -102,3 +104,40 @@ def test_a_number_that_no_run_has_is_one_line(tmp_path: Path) -> None:
     write_grid(tmp_path)
     with pytest.raises(ValueError, match=r"^value must be .*, got test/top2; did you mean"):
         draw_parallel(*inputs(tmp_path, value="test/top2"))
+
+
+def test_labels_do_not_overlap(tmp_path: Path) -> None:
+    for number in range(24):
+        name = f"a_backbone_with_a_long_name_{number % 12:02d}_and_more_of_it"
+        folder = write_run(
+            tmp_path / str(number),
+            lr=0.03 * 1.3**number,
+            scheduler="cosine" if number % 2 else "linear",
+            num_samples=1,
+            changes={"augment": {"prob": number / 30}, "loss": {"prob": number % 3 / 10}},
+        )
+        record = json.loads((folder / "run.json").read_text())
+        record["choices"]["model"] = name
+        (folder / "run.json").write_text(json.dumps(record))
+    figure = draw_parallel(*inputs(tmp_path))["parallel"]
+    figure.draw_without_rendering()
+    axis = figure.axes[0]
+    names = axis.get_xticklabels()
+    shown = [text.get_text().replace("\n", "").replace(" ", "") for text in names]
+    assert {"augment.prob", "loss.prob", "learningrate", "model"} <= set(shown)
+    texts = [each for each in axis.texts if each.get_text()]
+    assert max(len(each.get_text()) for each in texts) <= 28
+    boxes = [each.get_window_extent() for each in [*texts, *names]]
+    overlapping = [pair for pair in itertools.combinations(boxes, 2) if pair[0].overlaps(pair[1])]
+    assert not overlapping
+    assert min(box.x0 for box in boxes) >= 0
+    axes = [axis.transData.transform((x, 0))[0] for x in range(len(names))]
+    for box in boxes[: len(texts)]:  # between its axis and the one before
+        assert not any(box.x0 < x < box.x1 for x in axes)
+
+
+def test_more_axes_than_fit_are_left_out(tmp_path: Path) -> None:
+    for number in range(2):
+        changes = {"loss": {f"setting{each}": number for each in range(13)}}
+        write_run(tmp_path / str(number), changes=changes)
+    assert draw_parallel(*inputs(tmp_path)) == {}

@@ -1,5 +1,6 @@
 """Learning rates of runs, and of trainings that have not run."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from figure_inputs import inputs, legend, lines, naive, points
 from run_folders import write_grid, write_run
 
-from visionlab.analysis.figures.curves import draw_planned_schedules, draw_schedules
+from visionlab.analysis.figures.schedules import draw_planned_schedules, draw_schedules
 from visionlab.analysis.options import PlannedOptions
 from visionlab.optim.schedules import Constant, Cosine, Linear, MultiStep
 
@@ -27,6 +28,38 @@ def test_a_schedule_is_a_line(tmp_path: Path) -> None:
         assert points(line) == (xs, pytest.approx(means))
     assert (axis.get_xlabel(), axis.get_ylabel()) == ("epoch", "learning rate")
     assert legend(figure)[0] == ""  # seeds have the same rates: no band
+
+
+class Wrong:
+    """A schedule of another version."""
+
+    def __call__(self, step: int, *, total_steps: int, steps_per_epoch: int) -> float:
+        return 0.5
+
+
+def test_a_schedule_is_drawn_at_every_step_if_it_agrees_with_the_rows(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", epochs=4)
+    cosine = Cosine(warmup_steps=12, warmup_epochs=0)
+    rates = [0.1 * cosine(step, total_steps=40, steps_per_epoch=10) for step in range(40)]
+    path = folder / "metrics.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    for row in rows:
+        row["lr"] = rates[row["step"] - 1]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    at_ends = [1.0, 2.0, 3.0, 4.0]
+    for schedule, expected in (
+        (cosine, [(step + 1) / 10 for step in range(40)]),
+        (Wrong(), at_ends),
+        (None, at_ends),
+    ):
+        figure = draw_schedules(*inputs(folder), lambda settings, found=schedule: found)[
+            "schedules"
+        ]
+        xs, ys = points(figure.axes[0].get_lines()[0])
+        assert xs == pytest.approx(expected)
+        assert ys == pytest.approx(rates if schedule is cosine else rates[9::10])
+    figure = draw_schedules(*inputs(folder, x="step"), lambda settings: cosine)["schedules"]
+    assert points(figure.axes[0].get_lines()[0])[0] == list(range(1, 41))
 
 
 def test_settings_that_do_not_change_the_rate_are_no_lines(tmp_path: Path) -> None:

@@ -25,10 +25,10 @@ def naive(folder: Path, model: str, lr: float) -> tuple[float, float]:
     return statistics.fmean(found), statistics.stdev(found)
 
 
-def errors(axis: Axes, number: int) -> list[float]:
-    """Return half the height of each error bar."""
+def errors(axis: Axes, number: int) -> list[tuple[float, float]]:
+    """Return the ends of each error bar."""
     bars = axis.containers[number].lines[2][0]  # type: ignore[attr-defined]
-    return [float(segment[1][1] - segment[0][1]) / 2 for segment in bars.get_segments()]
+    return [(float(segment[0][1]), float(segment[1][1])) for segment in bars.get_segments()]
 
 
 def test_a_line_is_a_model_over_the_setting(tmp_path: Path) -> None:
@@ -48,7 +48,9 @@ def test_a_line_is_a_model_over_the_setting(tmp_path: Path) -> None:
         xs, ys = points(axis.containers[number].lines[0])  # type: ignore[attr-defined]
         assert xs == LRS
         assert ys == pytest.approx([mean for mean, _ in expected])
-        assert errors(axis, number) == pytest.approx([std for _, std in expected])
+        assert errors(axis, number) == [
+            pytest.approx((max(mean - std, 0.0), min(mean + std, 1.0))) for mean, std in expected
+        ]
 
 
 def test_decays_are_categories_beside_no_average(tmp_path: Path) -> None:
@@ -140,3 +142,22 @@ def test_a_run_that_lacks_the_number_is_left_out(tmp_path: Path) -> None:
     (folders[1] / "run.json").write_text(json.dumps(record))
     (axis,) = draw_value_against(*inputs(tmp_path))["value_against_optimizer.lr"].axes
     assert points(axis.get_lines()[0])[0] == [0.1, 0.3]
+
+
+@pytest.mark.parametrize(
+    ("space", "scale"),
+    [
+        ('{"optimizer.lr": {"low": 0.01, "high": 1, "step": null, "log": true}}', "log"),
+        ('{"optimizer.lr": {"low": 0.01, "high": 1, "step": null, "log": false}}', "linear"),
+        ('{"optimizer.lr": ', "linear"),
+        ("[1]", "linear"),
+    ],
+)
+def test_a_rate_searched_on_a_log_scale_has_a_log_axis(
+    space: str, scale: str, tmp_path: Path
+) -> None:
+    for number, lr in enumerate((0.03, 0.04, 0.1)):
+        write_run(tmp_path / str(number), lr=lr, num_samples=1)
+    (tmp_path / "space.json").write_text(space)
+    figure = draw_value_against(*inputs(tmp_path))["value_against_optimizer.lr"]
+    assert figure.axes[0].get_xscale() == scale

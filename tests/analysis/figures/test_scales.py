@@ -1,6 +1,7 @@
 """Where values of settings stand."""
 
 import itertools
+from functools import partial
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from visionlab.analysis.figures.scales import categories, scale_of
 
+linear_or_log = partial(scale_of, is_log=False)  # whichever fits
 NUMBERS = st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=9, unique=True)
 
 
@@ -28,12 +30,12 @@ NUMBERS = st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=9, unique=True)
     ],
 )
 def test_the_kind_follows_from_the_values(values: list[Any], kind: str) -> None:
-    assert scale_of(values).kind == kind
+    assert linear_or_log(values).kind == kind
 
 
 @given(values=NUMBERS)
 def test_places_keep_the_order_and_span_the_axis(values: list[float]) -> None:
-    for scale in (scale_of(values), categories(values)):
+    for scale in (linear_or_log(values), categories(values)):
         shares = [scale.share(scale.place(each)) for each in sorted(values)]
         assert shares == sorted(shares)
         assert (shares[0], shares[-1]) == pytest.approx((0, 1))
@@ -41,21 +43,36 @@ def test_places_keep_the_order_and_span_the_axis(values: list[float]) -> None:
 
 @given(values=NUMBERS)
 def test_ticks_are_on_the_axis_and_apart(values: list[float]) -> None:
-    shares = [scale_of(values).share(place) for place, _ in scale_of(values).ticks()]
+    shares = [linear_or_log(values).share(place) for place, _ in linear_or_log(values).ticks()]
     assert all(-1e-9 <= share <= 1 + 1e-9 for share in shares)
     assert all(after - before > 0.08 for before, after in itertools.pairwise(shares))
 
 
 def test_few_values_are_their_own_ticks() -> None:
-    ticks = scale_of([0.5, 0.01, 0.1, 0.02, 0.2, 0.05, 0.1]).ticks()
+    ticks = linear_or_log([0.5, 0.01, 0.1, 0.02, 0.2, 0.05, 0.1]).ticks()
     assert ticks == [(x, f"{x:g}") for x in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)]
 
 
 def test_many_values_have_round_ticks() -> None:
-    ticks = scale_of([0.0011, 0.0018, 0.0059, 0.028, 0.033, 0.081, 0.082, 1.09, 2.3]).ticks()
+    ticks = linear_or_log([0.0011, 0.0018, 0.0059, 0.028, 0.033, 0.081, 0.082, 1.09, 2.3]).ticks()
     assert [label for _, label in ticks] == ["0.01", "0.1", "1"]
 
 
 def test_a_narrow_axis_has_ticks_at_its_ends() -> None:
-    ticks = scale_of([0.02 * 1.4**step for step in range(9)]).ticks()
-    assert [label for _, label in ticks] == ["0.02", "0.2952"]
+    ticks = linear_or_log([0.02 * 1.4**step for step in range(9)]).ticks()
+    assert [label for _, label in ticks] == ["0.02", "0.295"]
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"), [([0.03, 0.05], "log"), ([-1.0, 0.5], "linear"), (["a", 0.5], "category")]
+)
+def test_searched_on_a_log_scale_it_is_drawn_on_one(values: list[Any], kind: str) -> None:
+    assert scale_of(values, is_log=True).kind == kind
+
+
+def test_epochs_have_whole_ticks() -> None:
+    labels = [label for _, label in linear_or_log(list(range(1, 13))).ticks()]
+    for last in range(8, 40):
+        labels = [label for _, label in linear_or_log(list(range(1, last))).ticks()]
+        assert len(labels) > 1
+        assert all(label.isdigit() for label in labels), labels

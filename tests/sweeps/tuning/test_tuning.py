@@ -14,6 +14,7 @@ from optuna.pruners import MedianPruner
 from optuna.trial import FrozenTrial, TrialState
 from studies import EPOCHS, Launcher, good, plan, run, silent, started, study_of
 
+from visionlab.files.run_folder import read_log_settings
 from visionlab.sweeps.tuning import tuning as tuning_module
 from visionlab.sweeps.tuning.hyperband import Hyperband
 from visionlab.sweeps.tuning.plan import Plan
@@ -40,6 +41,14 @@ def test_the_number_of_trials_is_a_total_and_a_restart_draws_new_points(tmp_path
     assert len(set(rates)) == 5
     assert states(first) == ["COMPLETE"] * 5
     assert best == [max(good(rate, EPOCHS) for rate in rates[:n]) for n in (3, 3, 5)]
+
+
+def test_the_search_space_is_written_for_figures(tmp_path: Path) -> None:
+    tuning = plan(tmp_path, n_trials=1)
+    tune(tuning, Launcher(tuning))
+    keys = {key for key, axis in tuning.space.items() if getattr(axis, "log", False)}
+    assert keys
+    assert read_log_settings(tuning.folder) == keys
 
 
 def test_without_a_restart_the_points_are_the_same(tmp_path: Path) -> None:

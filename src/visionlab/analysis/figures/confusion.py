@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
+from visionlab.analysis.figures.lines import is_illegible
 from visionlab.analysis.figures.style import panel_grid
 from visionlab.analysis.groups import SeedGroup, best_average, setting_groups
 from visionlab.analysis.models import ModelRecord
@@ -43,7 +44,11 @@ def draw_confusion(models: Sequence[ModelRecord], options: FigureOptions) -> Map
         for name, member in shown.items():
             if member and (matrix := _matrix(member, group.title(member))):
                 by_name.setdefault(name, []).append(matrix)
-    return {name: _figure(matrices) for name, matrices in by_name.items()}
+    return {
+        name: _figure(matrices)
+        for name, matrices in by_name.items()
+        if not is_illegible(name, panels=len(matrices))
+    }
 
 
 def confusion(labels: Array, predicted: Array, *, num_classes: int) -> Array:

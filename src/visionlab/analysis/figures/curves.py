@@ -1,4 +1,4 @@
-"""Curves over epochs or steps: metrics, distances of averages, and learning rates."""
+"""Curves over epochs or steps: metrics, and distances of averages."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -7,108 +7,63 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from visionlab.analysis.figures import lines
-from visionlab.analysis.groups import by_task, group_by
 from visionlab.analysis.labels import metric_label
-from visionlab.analysis.metrics import check_metric, epoch_metric, main_metric
-from visionlab.analysis.models import ModelRecord, split_varying_settings
-from visionlab.analysis.options import FigureOptions, PlannedOptions, Schedule
+from visionlab.analysis.metrics import check_metric, epoch_metric, largest_value, main_metric
+from visionlab.analysis.models import ModelRecord
+from visionlab.analysis.options import FigureOptions
 from visionlab.analysis.records import Row
 
-_MAX_POINTS = 1000  # of a planned schedule
 _Keys = tuple[Sequence[str], Sequence[str]]  # settings that distinguish panels, and lines
-_read_lr = lines.metric_reader("lr")
 
 
 def draw_curves(models: Sequence[ModelRecord], options: FigureOptions) -> Mapping[str, Figure]:
     """Draw a metric over epochs or steps: a panel per setting, a line per average.
 
     With `hue` it is the other way round: a line per value of it, a panel per average. Seeds are
-    drawn as their mean with a band of one standard deviation. There is a figure for each task.
+    drawn as their mean with a band of one standard deviation.
 
     Raises:
         ValueError: no row has the metric `y`, or a run lacks the setting `hue`.
     """
     if options.y is not None:
         _check_rows(models, options.y)
-    figures: dict[str, Figure] = {}
-    for name, members in by_task(models, "curves"):
-        metric = options.y or _main_curve(members)
-        if metric is None:
-            continue
-        panel_keys, line_keys = lines.panel_and_line_keys(members, options.hue)
-        if not metric.startswith("val/"):  # of the run, whatever its averages
-            panel_keys = [key for key in panel_keys if not key.startswith("averaged.")]
-            if options.hue is None or options.hue.startswith("averaged."):
-                panel_keys, line_keys = [], panel_keys
-        limits = lines.limits_from_zero if metric == "lr" else lines.limits_after_start
-        read = lines.metric_reader(metric)
-        keys, label = (panel_keys, line_keys), metric_label(metric)
-        figures |= _draw(members, keys, x=options.x, y=label, read=read, limits=limits, name=name)
-    return figures
+    metric = options.y or _main_curve(models)
+    if metric is None:
+        return {}
+    panel_keys, line_keys = lines.panel_and_line_keys(models, options.hue)
+    if not metric.startswith("val/"):  # of the run, whatever its averages
+        panel_keys = [key for key in panel_keys if not key.startswith("averaged.")]
+        if options.hue is None or options.hue.startswith("averaged."):
+            panel_keys, line_keys = [], panel_keys
+    limits = lines.limits_from_zero if metric == "lr" else lines.limits_after_start
+    read = lines.metric_reader(metric)
+    keys, label = (panel_keys, line_keys), metric_label(metric)
+    return _draw(
+        models,
+        keys,
+        x=options.x,
+        y=label,
+        read=read,
+        largest=largest_value(metric),
+        limits=limits,
+        name="curves",
+    )
 
 
 def draw_norms(models: Sequence[ModelRecord], options: FigureOptions) -> Mapping[str, Figure]:
     """Draw the norm of average minus raw weights over the norm of the raw weights.
 
     A panel per average, a line per setting; with `hue` lines are its values and panels are all
-    other settings. There is a figure for each task.
+    other settings.
 
     Raises:
         ValueError: a run lacks the setting `hue`.
     """
-    figures: dict[str, Figure] = {}
+    averages = [model for model in models if not model.is_raw]
     label = "‖average \N{MINUS SIGN} weights‖ / ‖weights‖"
-    for name, averages in by_task([model for model in models if not model.is_raw], "norms"):
-        panel_keys, line_keys = lines.panel_and_line_keys(averages, options.hue)
-        keys = (line_keys, panel_keys) if options.hue is None else (panel_keys, line_keys)
-        figures |= _draw(averages, keys, x=options.x, y=label, read=relative_norm, name=name)
-    return figures
-
-
-def draw_schedules(models: Sequence[ModelRecord], options: FigureOptions) -> Mapping[str, Figure]:
-    """Draw the learning rate at the end of each epoch, a line per schedule.
-
-    Only settings that change the learning rate distinguish lines. There is a figure for each task.
-    """
-    figures: dict[str, Figure] = {}
-    for name, raw in by_task([model for model in models if model.is_raw], "schedules"):
-        keys = _rate_settings(raw)
-        figures |= _draw(raw, ([], keys), x=options.x, y="learning rate", read=_read_lr, name=name)
-    return figures
-
-
-def draw_planned_schedules(
-    schedules: Mapping[str, Schedule], options: PlannedOptions
-) -> Mapping[str, Figure]:
-    """Draw the learning rate of each step of a training, without any run.
-
-    Raises:
-        ValueError: there are no schedules, too many to tell apart, or one that does not fit the
-            training.
-    """
-    count, most = len(schedules), lines.MAX_LINES
-    if not 1 <= count <= most:
-        raise ValueError(f"planned.schedulers must be 1 to {most}, got {count}")
-    epoch_steps = options.steps_per_epoch
-    total = options.epochs * epoch_steps
-    steps = np.unique(np.linspace(0, total - 1, _MAX_POINTS).round().astype(int))
-    planned = {}
-    for label, schedule in schedules.items():
-        rate = functools.partial(schedule, total_steps=total, steps_per_epoch=epoch_steps)
-        planned[label] = lines.Line(
-            x=(steps + 1) / epoch_steps,  # the end of the step, as in the rows of runs
-            mean=options.lr * np.array([rate(step) for step in steps.tolist()]),
-            std=np.zeros(len(steps)),
-            num_seeds=np.ones(len(steps), dtype=int),
-        )
-    return lines.draw_panels(
-        {"": planned},
-        name="planned_schedules",
-        x_label="epoch",
-        y_label="learning rate",
-        line_keys=[],
-        limits=lines.limits_from_zero,
-    )
+    panel_keys, line_keys = lines.panel_and_line_keys(averages, options.hue)
+    keys = (line_keys, panel_keys) if options.hue is None else (panel_keys, line_keys)
+    return _draw(averages, keys, x=options.x, y=label, read=relative_norm, name="norms")
 
 
 def relative_norm(model: ModelRecord, row: Row) -> float | None:
@@ -125,9 +80,10 @@ def _draw(
     y: str,
     read: lines.ReadRow,
     name: str,
+    largest: float = np.inf,
     limits: Callable[[Sequence[lines.Line]], lines.Limits] = lines.limits_from_zero,
 ) -> dict[str, Figure]:
-    make = functools.partial(lines.line_over_rows, x=x, read=read)
+    make = functools.partial(lines.line_over_rows, x=x, read=read, largest=largest)
     panels = lines.make_panels(models, *keys, make)
     return lines.draw_panels(
         panels, name=name, x_label=x, y_label=y, line_keys=keys[1], limits=limits
@@ -148,26 +104,3 @@ def _check_rows(models: Sequence[ModelRecord], metric: str) -> None:
         raise ValueError(
             f"y must be a metric of each epoch, as val/loss, train/loss or lr, got {metric}"
         )
-
-
-def _rate_settings(models: Sequence[ModelRecord]) -> list[str]:
-    """Return the varying settings, without those that do not change the learning rate."""
-    keys, _ = split_varying_settings(models)
-    for key in list(keys):
-        fewer = [each for each in keys if each != key]
-        groups = group_by(models, fewer)
-        has_merged = len(groups) < len(group_by(models, keys))
-        if has_merged and all(_have_equal_rates(members) for _, members in groups):
-            keys = fewer
-    return keys
-
-
-def _have_equal_rates(models: Sequence[ModelRecord]) -> bool:
-    """Return whether models have the same learning rate in each epoch that they share."""
-    rates: dict[float | None, float] = {}
-    for model in models:
-        for row in model.run.rows:
-            rate = _read_lr(model, row)
-            if rate is not None and rates.setdefault(row["epoch"], rate) != rate:
-                return False
-    return True

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from visionlab.analysis.figures.lines import is_illegible
 from visionlab.analysis.figures.style import (
     LineStyle,
     legend_below,
@@ -45,7 +46,7 @@ def draw_precision_recall(
         for member in (group.raw, best_average(group))
         if member is not None and (curves := _curves(member))
     }
-    if not panels:
+    if not panels or is_illegible("precision_recall", panels=len(panels)):
         return {}
     styles = line_styles(name for curves in panels.values() for name in curves)
     figure = panel_grid(len(panels))
@@ -70,15 +71,18 @@ def draw_class_precision(
         for group in setting_groups(models, task=TASK)
         if (bars := {m.label: seeds for m in group.members if (seeds := _precision(m))})
     }
-    if not panels:
-        return {}
     styles = line_styles(label for bars in panels.values() for label in bars)
     every = [seeds for bars in panels.values() for seeds in bars.values()]
+    num_classes = max(map(len, every), default=0)
+    counts = {"panels": len(panels), "bars": num_classes * len(styles)}
+    if not panels or is_illegible("class_precision", **counts):
+        return {}
     num_seeds = max(len(values) for seeds in every for values in seeds.values())
-    height = max(_MIN_HEIGHT, _BAR * (len(styles) + 1) * max(map(len, every)) + _MARGIN)
-    figure = panel_grid(len(panels), height=height)
+    row = _BAR * (len(styles) + 1)
+    num_rows = max(num_classes, (_MIN_HEIGHT - _MARGIN) / row)  # room below a few classes
+    figure = panel_grid(len(panels), height=row * num_rows + _MARGIN)
     for axis, (title, bars) in zip(figure.axes, panels.items(), strict=True):
-        _draw_bars(axis, bars, styles, num_rows=max(map(len, every)))
+        _draw_bars(axis, bars, styles, num_rows=num_rows)
         axis.set(title=title, xlim=(0, 1))
         axis.set_xlabel(f"AP (mean ± std, {num_seeds} seeds)" if num_seeds > 1 else "AP")
     legend_below(figure)
@@ -150,7 +154,7 @@ def _precision(member: SeedGroup) -> _Seeds:
 
 
 def _draw_bars(
-    axis: Axes, bars: Mapping[str, _Seeds], styles: Mapping[str, LineStyle], *, num_rows: int
+    axis: Axes, bars: Mapping[str, _Seeds], styles: Mapping[str, LineStyle], *, num_rows: float
 ) -> None:
     """Draw a group of bars per class, the first class on top, with one bar per model.
 
@@ -166,7 +170,7 @@ def _draw_bars(
             [names.index(name) + offset for name in seeds],
             [float(np.mean(values)) for values in seeds.values()],
             thickness,
-            xerr=[std(values) for values in seeds.values()] if has_errors else None,
+            xerr=_whiskers(list(seeds.values())) if has_errors else None,
             error_kw={"elinewidth": 0.8, "ecolor": "0.3"},
             facecolor="white" if number % len(_HATCHES) else style["color"],
             edgecolor=style["color"],
@@ -178,3 +182,10 @@ def _draw_bars(
     axis.set_ylim(num_rows - 0.5, -0.5)
     axis.grid(visible=False, axis="y")
     axis.set_axisbelow(True)
+
+
+def _whiskers(values: Sequence[Sequence[float]]) -> Array:
+    """Return the lengths of one standard deviation down and up, within 0 and 1, (2, C)."""
+    means, stds = np.array([(float(np.mean(each)), std(each)) for each in values]).T
+    lengths: Array = np.minimum(stds, np.clip([means, 1 - means], 0, None))
+    return lengths

@@ -8,15 +8,18 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from visionlab.analysis.figures.style import LineStyle, legend_below, line_styles, panel_grid, slug
+from visionlab.analysis.figures.lines import is_illegible, is_too_short
+from visionlab.analysis.figures.style import LineStyle, legend_below, line_styles, panel_grid
 from visionlab.analysis.groups import SettingGroup, setting_groups
-from visionlab.analysis.models import ModelRecord
+from visionlab.analysis.labels import slug
+from visionlab.analysis.models import RAW_LABEL, ModelRecord
 from visionlab.analysis.options import FigureOptions
 from visionlab.analysis.predictions import Array, at_common_epochs, load_correctness
 from visionlab.analysis.stability import misclassification, mismatch
 
 TASK = "classification"
 MAX_BINS = 50
+MIN_EPOCHS = 10  # fewer would be a few coarse bins
 _FILLED = "0.75"
 
 
@@ -103,13 +106,28 @@ def _draw(
         panels = _panels(group, {label: each for label, each in shares.items() if each})
         if panels:
             by_setting[group.label] = panels
+    every = [
+        each
+        for panels in by_setting.values()
+        for panel in panels.values()
+        for each in panel.values()
+    ]
+    num_epochs = max((each.num_epochs for each in every), default=0)
+    if not every or is_too_short(name, num_epochs=num_epochs, least=MIN_EPOCHS):
+        return {}
     if len(by_setting) > 1 and max(map(len, by_setting.values())) > 1:
-        return {
-            f"{name}_{slug(label)}": _figure(panels, styles, x_label)
-            for label, panels in by_setting.items()
+        by_name = {f"{name}_{slug(label)}": panels for label, panels in by_setting.items()}
+    else:
+        by_name = {
+            name: {title: p for panels in by_setting.values() for title, p in panels.items()}
         }
-    every = {title: panel for panels in by_setting.values() for title, panel in panels.items()}
-    return {name: _figure(every, styles, x_label)} if every else {}
+    if is_illegible(name, figures=len(by_name)):
+        return {}
+    return {
+        each: _figure(panels, styles, x_label)
+        for each, panels in by_name.items()
+        if not is_illegible(each, panels=len(panels))
+    }
 
 
 def _together(seeds: Iterable[_Shares]) -> _Shares | None:
@@ -144,20 +162,19 @@ def _figure(panels: _Panels, styles: Mapping[str, LineStyle], x_label: str) -> F
     for axis in figure.axes:
         axis.set_ylim(min(low for low, _ in ends), max(high for _, high in ends))
         axis.yaxis.set_major_formatter("{x:g}")
-    if not all(title.endswith(", ".join(shares)) for title, shares in panels.items()):
-        legend_below(figure)
+    legend_below(figure)
     return figure
 
 
 def _draw_histogram(
     axis: Axes, shares: Mapping[str, _Shares], styles: Mapping[str, LineStyle]
 ) -> None:
-    """Draw the first model filled and a second one as an outline."""
+    """Draw the raw model filled and an average as an outline."""
     edges = bin_edges(max(each.num_epochs for each in shares.values()))
-    for number, (label, each) in enumerate(shares.items()):
+    for label, each in shares.items():
         per_cent = 100 * np.histogram(each.values, edges)[0] / len(each.values)
-        color = _FILLED if number == 0 else styles[label]["color"]
-        width = 1.3 * number
-        axis.stairs(per_cent, edges, fill=number == 0, color=color, linewidth=width, label=label)
+        is_raw = label == RAW_LABEL
+        color = _FILLED if is_raw else styles[label]["color"]
+        axis.stairs(per_cent, edges, fill=is_raw, color=color, linewidth=1.3, label=label)
     # below a single sample
     axis.set_ylim(bottom=70 / max(len(each.values) for each in shares.values()))

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from visionlab.analysis.figures.lines import Line, draw_line
+from visionlab.analysis.figures.lines import Line, draw_line, is_illegible
 from visionlab.analysis.figures.style import LineStyle, legend_below, line_styles, panel_grid
 from visionlab.analysis.groups import SeedGroup, setting_groups
 from visionlab.analysis.models import ModelRecord
@@ -32,9 +32,9 @@ def draw_keypoint_errors(
     A panel per setting.
     """
     panels = _load(models)
-    if not panels:
-        return {}
     styles = line_styles(label for _, _, errors in panels for label in errors)
+    if not panels or is_illegible("keypoint_errors", panels=len(panels), lines=len(styles)):
+        return {}
     figure = panel_grid(len(panels), width=4.6)
     for axis, (title, run, errors) in zip(figure.axes, panels, strict=True):
         for label, seeds in errors.items():
@@ -53,9 +53,9 @@ def draw_pck(models: Sequence[ModelRecord], options: FigureOptions) -> Mapping[s
     seeds. A panel per setting.
     """
     panels = _load(models)
-    if not panels:
-        return {}
     styles = line_styles(label for _, _, errors in panels for label in errors)
+    if not panels or is_illegible("pck", panels=len(panels), lines=len(styles)):
+        return {}
     figure = panel_grid(len(panels))
     for axis, (title, run, errors) in zip(figure.axes, panels, strict=True):
         largest = float(run.settings["task.metric.pck_thresholds"][-1])
@@ -64,7 +64,13 @@ def draw_pck(models: Sequence[ModelRecord], options: FigureOptions) -> Mapping[s
             shares = np.array([shares_below(each, distances) for each in seeds])
             spread = shares.std(axis=0, ddof=1) if len(seeds) > 1 else np.zeros(NUM_DISTANCES)
             counts = np.full(NUM_DISTANCES, len(seeds))
-            line = Line(x=distances, mean=shares.mean(axis=0), std=spread, num_seeds=counts)
+            line = Line(
+                x=distances,
+                mean=shares.mean(axis=0),
+                std=spread,
+                num_seeds=counts,
+                possible=(0.0, 1.0),
+            )
             draw_line(axis, line, styles[label], label)
         axis.set(title=title, xlim=(0, largest), ylim=(0, 1.02))
         axis.set_xlabel(f"t / {_normaliser(run)}")

@@ -22,7 +22,7 @@ from visionlab.analysis.records import Row
 from visionlab.analysis.statistics import mean_by_seed, std
 
 MAX_LINES = 14
-_MAX_PANELS = 12
+_MOST = {"panels": 12, "lines": MAX_LINES, "figures": 12, "bars": 400, "axes": 12}
 _NUM_MARKERS = 8
 _LONG = 20  # number of points from which on a line is long
 _log = logging.getLogger(__name__)
@@ -30,12 +30,26 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """Mean and standard deviation, 0 for a single seed, over seeds at each x, which increases."""
+    """Mean and standard deviation, 0 for a single seed, over seeds at each x, which increases.
+
+    `possible` has the ends of the range of possible values, beyond which no band reaches.
+    """
 
     x: NDArray[np.float64]  # (N,), as all others
     mean: NDArray[np.float64]
     std: NDArray[np.float64]
     num_seeds: NDArray[np.int64]
+    possible: tuple[float, float]
+
+    @property
+    def low(self) -> NDArray[np.float64]:
+        """Mean minus standard deviation, as far as possible."""
+        return np.minimum(self.mean, np.maximum(self.mean - self.std, self.possible[0]))
+
+    @property
+    def high(self) -> NDArray[np.float64]:
+        """Mean plus standard deviation, as far as possible."""
+        return np.maximum(self.mean, np.minimum(self.mean + self.std, self.possible[1]))
 
 
 # metric of a model in a row of its run, or None
@@ -48,8 +62,11 @@ DrawLine = Callable[[Axes, Line, LineStyle, str], object]
 Limits = tuple[float, float]
 
 
-def line_over_seeds(points: Iterable[tuple[float, int, float]]) -> Line | None:
-    """Return the line through points `(x, seed, y)`, or None if there are none."""
+def line_over_seeds(points: Iterable[tuple[float, int, float]], *, largest: float) -> Line | None:
+    """Return the line through points `(x, seed, y)`, or None if there are none.
+
+    `largest` is the largest possible y; the least is 0 unless there are negative ones.
+    """
     by_x: dict[float, list[tuple[int, float]]] = {}
     for x, seed, y in points:
         by_x.setdefault(x, []).append((seed, y))
@@ -61,17 +78,21 @@ def line_over_seeds(points: Iterable[tuple[float, int, float]]) -> Line | None:
         mean=np.array([statistics.fmean(each) for each in values]),
         std=np.array([std(each) for each in values]),
         num_seeds=np.array([len(each) for each in values]),
+        possible=(0.0 if min(map(min, values)) >= 0 else -np.inf, largest),
     )
 
 
-def line_over_rows(models: Sequence[ModelRecord], *, x: str, read: ReadRow) -> Line | None:
+def line_over_rows(
+    models: Sequence[ModelRecord], *, x: str, read: ReadRow, largest: float
+) -> Line | None:
     """Return the line of a metric over epoch or step, or None if no row of the runs has it."""
-    return line_over_seeds(
+    points = (
         (float(row[x] or 0), model.run.seed, y)
         for model in models
         for row in model.run.rows
         if (y := read(model, row)) is not None
     )
+    return line_over_seeds(points, largest=largest)
 
 
 def metric_reader(metric: str) -> ReadRow:
@@ -122,8 +143,9 @@ def draw_line(axis: Axes, line: Line, style: LineStyle, label: str) -> None:
     """Draw the mean, and a band of one standard deviation if there are several seeds."""
     axis.plot(line.x, line.mean, label=label, markevery=-(-len(line.x) // _NUM_MARKERS), **style)
     if line.std.any():
-        low, high = line.mean - line.std, line.mean + line.std
-        axis.fill_between(line.x, low, high, color=style["color"], alpha=0.18, linewidth=0)
+        axis.fill_between(
+            line.x, line.low, line.high, color=style["color"], alpha=0.18, linewidth=0
+        )
 
 
 def limits_after_start(lines: Sequence[Line]) -> Limits:
@@ -134,15 +156,15 @@ def limits_after_start(lines: Sequence[Line]) -> Limits:
     low, high = np.inf, -np.inf
     for line in lines:
         shown = slice(len(line.x) // 10 if len(line.x) >= _LONG else 0, None)
-        low = min(low, float((line.mean - line.std)[shown].min()))
-        high = max(high, float((line.mean + line.std)[shown].max()))
+        low = min(low, float(line.low[shown].min()))
+        high = max(high, float(line.high[shown].max()))
     margin = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
     return low - margin, high + margin
 
 
 def limits_from_zero(lines: Sequence[Line]) -> Limits:
     """Return y limits from zero up that fit lines and bands."""
-    high = float(max((line.mean + line.std).max() for line in lines)) or 1.0
+    high = float(max(line.high.max() for line in lines)) or 1.0
     return -0.02 * high, 1.05 * high  # a line at 0 is visible
 
 
@@ -162,7 +184,7 @@ def draw_panels(
     """
     lines = [line for panel in panels.values() for line in panel.values()]
     styles = line_styles(label for panel in panels.values() for label in panel)
-    if not lines or is_illegible(name, num_panels=len(panels), num_lines=len(styles)):
+    if not lines or is_illegible(name, panels=len(panels), lines=len(styles)):
         return {}
     figure = panel_grid(len(panels), columns=2 if len(panels) == 4 else 3)
     for (title, panel), axis in zip(panels.items(), figure.axes, strict=True):
@@ -178,14 +200,21 @@ def draw_panels(
     return {name: figure}
 
 
-def is_illegible(name: str, *, num_panels: int, num_lines: int) -> bool:
-    """Return whether a figure has too many panels or lines, and log it."""
-    for count, most, what in ((num_panels, _MAX_PANELS, "panels"), (num_lines, MAX_LINES, "lines")):
-        if count > most:
+def is_illegible(name: str, **counts: int) -> bool:
+    """Return whether there are too many of something that `_MOST` lists, and log it."""
+    for what, count in counts.items():
+        if count > _MOST[what]:
             hint = "select runs with where, or set hue"
-            _log.info("%s is left out: %d %s, at most %d; %s", name, count, what, most, hint)
+            _log.info("%s is left out: %d %s, at most %d; %s", name, count, what, _MOST[what], hint)
             return True
     return False
+
+
+def is_too_short(name: str, *, num_epochs: int, least: int) -> bool:
+    """Return whether there are too few epochs for a figure about each of them, and log it."""
+    if num_epochs < least:
+        _log.info("%s is left out: %d epochs, at least %d", name, num_epochs, least)
+    return num_epochs < least
 
 
 def label_axes(axis: Axes, *, x: str, y: str) -> None:

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ from matplotlib.lines import Line2D
 
 from visionlab.analysis.figures import lines
 from visionlab.analysis.figures.style import NUM_COLOURS, line_styles, panel_grid
-from visionlab.analysis.groups import by_task, group_by
+from visionlab.analysis.groups import group_by
 from visionlab.analysis.labels import shared_prefix
 from visionlab.analysis.models import ModelRecord, split_varying_settings
 from visionlab.analysis.options import FigureOptions
@@ -39,25 +40,24 @@ def draw_losses(models: Sequence[ModelRecord], options: FigureOptions) -> Mappin
 
     If there are more settings than colours, only training losses are drawn. `broken_axis` cuts the
     range between its two losses out of the y axis; without it, the axis is logarithmic if a loss
-    exploded. There is a figure for each task.
+    exploded.
 
     Raises:
         ValueError: all losses are on one side of `broken_axis`.
     """
-    figures: dict[str, Figure] = {}
-    for name, raw in by_task([model for model in models if model.is_raw], "losses"):
-        keys, _ = split_varying_settings(raw)
-        losses = _losses(raw, keys, options.x)
-        styles = line_styles(loss.label for loss in losses)
-        if losses and not lines.is_illegible(name, num_panels=1, num_lines=len(styles)):
-            figures[name] = _draw(losses, keys, options)
-    return figures
+    raw = [model for model in models if model.is_raw]
+    keys, _ = split_varying_settings(raw)
+    losses = _losses(raw, keys, options.x)
+    styles = line_styles(loss.label for loss in losses)
+    if not losses or lines.is_illegible("losses", lines=len(styles)):
+        return {}
+    return {"losses": _draw(losses, keys, options)}
 
 
 def _losses(models: Sequence[ModelRecord], keys: Sequence[str], x: str) -> list[_Loss]:
     groups = group_by(models, keys)
     splits = list(_METRICS)[: 2 if len(groups) <= NUM_COLOURS else 1]
-    make = functools.partial(lines.line_over_rows, x=x)
+    make = functools.partial(lines.line_over_rows, x=x, largest=math.inf)
     return [
         _Loss(label, split, line)
         for label, members in groups

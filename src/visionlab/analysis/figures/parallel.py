@@ -14,16 +14,19 @@ from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from visionlab.analysis.figures.scales import Scale, scale_of
+from visionlab.analysis.figures.lines import is_illegible
+from visionlab.analysis.figures.scales import Scale, setting_scale
 from visionlab.analysis.figures.style import legend_below
-from visionlab.analysis.groups import by_task, group_by
+from visionlab.analysis.groups import group_by
 from visionlab.analysis.labels import metric_label, setting_label
 from visionlab.analysis.metrics import check_metric, final_metric, higher_is_better, main_metric
 from visionlab.analysis.models import ModelRecord, split_varying_settings
 from visionlab.analysis.options import FigureOptions
 from visionlab.analysis.statistics import mean_by_seed
 
-_WIDTH, _HEIGHT = 1.2, 2.6  # inches, between two axes and in all
+_WIDTH, _HEIGHT = 1.2, 2.6  # inches, at least, between two axes and in all
+_LETTER, _ROW = 0.068, 0.16  # inches, of a tick label
+_MAX_LETTERS = 28  # of a tick label
 _BAR = 0.1  # width of the colour bar, as a share of the distance between two axes
 _DARKEST, _LIGHTEST = 0.0, 0.88  # of cividis; the rest is too light on white
 _NUM_COLOURS = 256
@@ -45,21 +48,22 @@ def draw_parallel(models: Sequence[ModelRecord], options: FigureOptions) -> Mapp
     The last axis is the colour bar: the final metric, mean over seeds; better is darker. Pruned
     runs are dashed. If there are any, the metric is the one on validation after the last epoch, the
     only one that they have. Other unfinished runs are left out. Averages are drawn if there are
-    several to compare. There is a figure for each task.
+    several to compare.
 
     Raises:
         ValueError: no run has the metric `value`.
     """
     if options.value is not None:
         check_metric(models, options.value, name="value")
-    figures: dict[str, Figure] = {}
-    for name, members in by_task([m for m in models if m.run.state in _DASHES], "parallel"):
-        shown, keys = _compared(members)
-        metric = options.value or _common_metric(members)
-        trials = [_trial(same, keys, metric, options) for _, same in group_by(shown, keys)]
-        if keys and len(trials) > 1 and any(trial.value is not None for trial in trials):
-            figures[name] = _draw(trials, keys, metric)
-    return figures
+    ended = [model for model in models if model.run.state in _DASHES]
+    shown, keys = _compared(ended)
+    if not keys or is_illegible("parallel", axes=len(keys)):
+        return {}
+    metric = options.value or _common_metric(ended)
+    trials = [_trial(same, keys, metric, options) for _, same in group_by(shown, keys)]
+    if len(trials) < 2 or all(trial.value is None for trial in trials):
+        return {}
+    return {"parallel": _draw(trials, [setting_scale(shown, key) for key in keys], keys, metric)}
 
 
 def _compared(models: Sequence[ModelRecord]) -> tuple[list[ModelRecord], list[str]]:
@@ -91,11 +95,16 @@ def _trial(
     )
 
 
-def _draw(trials: Sequence[_Trial], keys: Sequence[str], metric: str) -> Figure:
+def _draw(
+    trials: Sequence[_Trial], scales: Sequence[Scale], keys: Sequence[str], metric: str
+) -> Figure:
     values = [trial.value for trial in trials if trial.value is not None]
     low, high = min(values), max(values)
-    scales = [scale_of(column) for column in zip(*(t.settings for t in trials), strict=True)]
-    figure = Figure(figsize=(_WIDTH * len(keys) + 1.4, _HEIGHT), layout="constrained")
+    ticks = [[(place, _shorten(label)) for place, label in scale.ticks()] for scale in scales]
+    longest = max(len(label) for column in ticks for _, label in column)
+    width = max(_WIDTH, longest * _LETTER + 0.4)
+    height = max(_HEIGHT, max(map(len, ticks)) * _ROW + 0.8)
+    figure = Figure(figsize=(width * len(keys) + 1.4, height), layout="constrained")
     axis = figure.subplots()
     colours = ScalarMappable(Normalize(low, high), _colour_map(metric))
     for trial in sorted(trials, key=lambda trial: _quality(trial, metric)):  # the best on top
@@ -108,7 +117,7 @@ def _draw(trials: Sequence[_Trial], keys: Sequence[str], metric: str) -> Figure:
             linestyle=_DASHES[trial.state],
             clip_on=False,
         )
-    _draw_axes(axis, keys, scales)
+    _draw_axes(axis, keys, scales, ticks)
     beside = axis.inset_axes((1.0, 0.0, _BAR / len(keys), 1.0))
     beside.grid(visible=False)
     figure.colorbar(colours, cax=beside).set_label(metric_label(metric))
@@ -131,12 +140,31 @@ def _colour_map(metric: str) -> ListedColormap:
     return ListedColormap(mpl.colormaps["cividis"](np.linspace(*ends, _NUM_COLOURS)))
 
 
-def _draw_axes(axis: Axes, keys: Sequence[str], scales: Sequence[Scale]) -> None:
+def _shorten(label: str) -> str:
+    """Return the start and the end of a long label."""
+    half = _MAX_LETTERS // 2
+    return label if len(label) <= _MAX_LETTERS else f"{label[:half]}…{label[1 - half :]}"
+
+
+def _names(keys: Sequence[str]) -> list[str]:
+    """Return the labels of settings, in full where two would be the same."""
+    labels = [setting_label(key) for key in keys]
+    return [
+        key if labels.count(label) > 1 else label for key, label in zip(keys, labels, strict=True)
+    ]
+
+
+def _draw_axes(
+    axis: Axes,
+    keys: Sequence[str],
+    scales: Sequence[Scale],
+    ticks: Sequence[Sequence[tuple[float, str]]],
+) -> None:
     """Draw a vertical axis with ticks per setting, its name below."""
     background = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.6}
-    for x, scale in enumerate(scales):
+    for x, (scale, column) in enumerate(zip(scales, ticks, strict=True)):
         axis.axvline(x, color="black", linewidth=0.8, zorder=1.5)
-        for place, label in scale.ticks():
+        for place, label in column:
             axis.annotate(
                 label,
                 (x, scale.share(place)),
@@ -147,7 +175,7 @@ def _draw_axes(axis: Axes, keys: Sequence[str], scales: Sequence[Scale]) -> None
                 fontsize="small",
                 bbox=background,
             )
-    axis.set_xticks(range(len(keys)), [textwrap.fill(setting_label(key), 16) for key in keys])
+    axis.set_xticks(range(len(keys)), [textwrap.fill(name, 16) for name in _names(keys)])
     axis.set(xlim=(-0.02, len(keys)), ylim=(0, 1), yticks=[])
     axis.grid(visible=False)
     axis.tick_params(axis="x", length=0, pad=9)

@@ -11,9 +11,11 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from visionlab.analysis.figures.style import legend_below, line_styles, slug
+from visionlab.analysis.figures.lines import is_illegible, is_too_short
+from visionlab.analysis.figures.style import legend_below, line_styles
 from visionlab.analysis.groups import SettingGroup, setting_groups
-from visionlab.analysis.models import ModelRecord
+from visionlab.analysis.labels import slug
+from visionlab.analysis.models import RAW_LABEL, ModelRecord
 from visionlab.analysis.options import FigureOptions
 from visionlab.analysis.predictions import Array, at_common_epochs, load_correctness
 from visionlab.analysis.records import RunRecord
@@ -22,7 +24,7 @@ from visionlab.analysis.stability import least_stable
 # loads images (H, W, 3) uint8 of the validation samples of a run, given its folder and their keys
 LoadImages = Callable[[Path, Sequence[int]], Sequence[Array]]
 TASK = "classification"
-_RAW = "raw model"
+_MIN_EPOCHS = 5
 _BAR = 0.42  # distance of the two bars of a sample, whose height is 1
 _FILLED = 0.9  # of that distance
 _RIGHT = "0.9"  # grey
@@ -53,6 +55,11 @@ def draw_persistence(
         for group in setting_groups(models, task=TASK)
         if (bar_code := _bar_code(group, options)) is not None
     }
+    longest = max((len(each.epochs) for each in bar_codes.values()), default=0)
+    if not bar_codes or is_too_short("persistence", num_epochs=longest, least=_MIN_EPOCHS):
+        return {}
+    if is_illegible("persistence", figures=len(bar_codes)):
+        return {}
     figures = {}
     for label, bar_code in bar_codes.items():
         name = f"persistence_{slug(label)}" if len(bar_codes) > 1 else "persistence"
@@ -72,7 +79,7 @@ def _bar_code(group: SettingGroup, options: FigureOptions) -> _BarCode | None:
         raw, average = at_common_epochs(raw, average)
     if raw is None or len(raw.epochs) < 2:
         return None
-    shown = {_RAW: raw} if average is None else {_RAW: raw, member.label: average}
+    shown = {RAW_LABEL: raw} if average is None else {RAW_LABEL: raw, member.label: average}
     columns = least_stable(
         raw.correct,
         None if average is None else average.correct,
@@ -130,6 +137,7 @@ def _draw_bars(axis: Axes, bar_code: _BarCode) -> None:
     axis.set_xlabel(f"epoch (seed {bar_code.run.seed})")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.set_yticks(np.arange(count) + 0.5, bar_code.names)
+    axis.set_ylabel("class and key of the sample")
     axis.tick_params(axis="y", length=0)
     axis.grid(visible=False)
     axis.spines["left"].set_visible(False)

@@ -26,7 +26,7 @@ def draw_range_test(models: Sequence[ModelRecord], options: FigureOptions) -> Ma
         ValueError: the file of a range test has other content.
     """
     tests = _load(models)
-    if not tests or is_illegible("range_test", num_panels=len(tests), num_lines=0):
+    if not tests or is_illegible("range_test", panels=len(tests)):
         return {}
     figure = panel_grid(len(tests))
     for (title, points), axis in zip(tests, figure.axes, strict=True):

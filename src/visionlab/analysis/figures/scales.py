@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from visionlab.analysis.labels import value_label
+from visionlab.analysis.models import ModelRecord
 from visionlab.analysis.values import distinct, is_number
 
 _DECADE = 10
@@ -47,23 +48,32 @@ class Scale:
         ):
             return exact
         low, high = self.place(self.values[0]), self.place(self.values[-1])
-        locator = LogLocator(numticks=_MAX_TICKS) if self.kind == "log" else MaxNLocator(5)
+        is_whole = all(isinstance(each, int) for each in self.values)  # as epochs
+        linear = MaxNLocator(5, integer=is_whole)
+        locator = LogLocator(numticks=_MAX_TICKS) if self.kind == "log" else linear
         places = [float(each) for each in locator.tick_values(low, high) if low <= each <= high]
         return [(each, value_label(each)) for each in (places if len(places) > 1 else (low, high))]
 
 
-def scale_of(values: Sequence[Any]) -> Scale:
+def setting_scale(models: Sequence[ModelRecord], key: str) -> Scale:
     """Return an axis for the values of a setting.
 
-    It is logarithmic if positive numbers span more than a factor of 10 and are more evenly spaced
-    that way. Values that are not numbers are categories.
+    Values that are not numbers are categories. Positive numbers have a log axis if they were
+    searched on one, or if they span more than a factor of 10 and are more evenly spaced that way.
     """
+    is_searched = any(key in model.run.log_settings for model in models)
+    return scale_of([model.settings.get(key) for model in models], is_log=is_searched)
+
+
+def scale_of(values: Sequence[Any], *, is_log: bool) -> Scale:
+    """Return an axis for some values, logarithmic if positive numbers are so or `is_log`."""
     found = distinct(values)
     if not all(is_number(each) for each in found):
         return categories(values)
     numbers = [float(each) for each in found]
     is_wide = numbers[0] > 0 and numbers[-1] > _DECADE * numbers[0]
-    is_log = is_wide and _unevenness([math.log(each) for each in numbers]) <= _unevenness(numbers)
+    if not (is_log and numbers[0] > 0):
+        is_log = is_wide and _unevenness(list(map(math.log, numbers))) <= _unevenness(numbers)
     return Scale(kind="log" if is_log else "linear", values=found)
 
 

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from visionlab.analysis.figures.lines import Line, draw_line, line_over_seeds
+from visionlab.analysis.figures.lines import Line, draw_line, is_illegible, line_over_seeds
 from visionlab.analysis.figures.style import legend_below, line_styles, panel_grid
 from visionlab.analysis.groups import SeedGroup, setting_groups
 from visionlab.analysis.models import ModelRecord
@@ -33,9 +33,9 @@ def draw_stability(models: Sequence[ModelRecord], options: FigureOptions) -> Map
         for group in groups
         if (lines := {m.label: pair for m in group.members if (pair := _lines(m, options))})
     }
-    if not panels:
-        return {}
     styles = line_styles(label for lines in panels.values() for label in lines)
+    if not panels or is_illegible("stability", panels=len(panels), lines=len(styles)):
+        return {}
     figure = panel_grid(len(panels))
     for axis, (title, lines) in zip(figure.axes, panels.items(), strict=True):
         for label, (stability, accuracy) in lines.items():
@@ -67,8 +67,8 @@ def _lines(member: SeedGroup, options: FigureOptions) -> tuple[Line, Line] | Non
             smooth = moving_average(stability_of_epochs(found.correct), options.window)
             stability += _points(found.epochs[1:], model, smooth)
             accuracy += _points(found.epochs, model, found.correct.mean(axis=1))
-    lines = line_over_seeds(stability), line_over_seeds(accuracy)
-    return None if lines[0] is None or lines[1] is None else (lines[0], lines[1])
+    first, second = (line_over_seeds(each, largest=1.0) for each in (stability, accuracy))
+    return None if first is None or second is None else (first, second)
 
 
 def _points(epochs: Array, model: ModelRecord, values: Array) -> list[tuple[float, int, float]]:

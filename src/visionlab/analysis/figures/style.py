@@ -4,7 +4,6 @@ Lines differ in colour, dash and marker. The colours are those of Okabe and Ito 
 design", 2008) without yellow, ordered so that neighbours differ in lightness too.
 """
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -104,11 +103,6 @@ def legend_below(
         handlelength=2.8,
         columnspacing=1.2,
     )
-
-
-def slug(label: str) -> str:
-    """Return a label as part of a file name."""
-    return re.sub(r"[^\w.+-]+", "_", label).strip("_")
 
 
 def save(figure: Figure, folder: Path, name: str) -> list[Path]:

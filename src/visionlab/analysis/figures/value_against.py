@@ -8,11 +8,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from visionlab.analysis.figures import lines
-from visionlab.analysis.figures.scales import Scale, categories, scale_of, set_x_scale
+from visionlab.analysis.figures.scales import Scale, categories, set_x_scale, setting_scale
 from visionlab.analysis.figures.style import LineStyle
-from visionlab.analysis.groups import by_task, group_by
+from visionlab.analysis.groups import group_by
 from visionlab.analysis.labels import metric_label, setting_label
-from visionlab.analysis.metrics import Weights, check_metric, final_metric, main_metric
+from visionlab.analysis.metrics import (
+    Weights,
+    check_metric,
+    final_metric,
+    largest_value,
+    main_metric,
+)
 from visionlab.analysis.models import DECAY, ModelRecord, runs_of, split_varying_settings
 from visionlab.analysis.options import FigureOptions
 from visionlab.analysis.values import is_number
@@ -25,11 +31,11 @@ def draw_value_against(
 ) -> Mapping[str, Figure]:
     """Draw the final metric of finished runs against each numeric setting that varies.
 
-    There is a figure `value_against_<setting>` for each, and for each task. A line is a mean over
-    seeds with error bars of one standard deviation; lines are averages or the values of `hue`,
-    panels all other settings. Against the decay of averages, the raw model is a category of its
-    own, and lines are all other settings. If no two runs differ in this setting alone, as in a
-    random search, each run is a point, provided that there are more runs than settings.
+    There is a figure `value_against_<setting>` for each. A line is a mean over seeds with error
+    bars of one standard deviation; lines are averages or the values of `hue`, panels all other
+    settings. Against the EMA decay, the raw model is a category of its own, and lines are all other
+    settings. If no two runs differ in this setting alone, as in a random search, each run is a
+    point, provided that there are more runs than settings.
 
     Raises:
         ValueError: no run has the metric `value`, or a run lacks the setting `hue`.
@@ -38,10 +44,9 @@ def draw_value_against(
         check_metric(models, options.value, name="value")
     finished = [model for model in models if model.run.state == "finished"]
     figures: dict[str, Figure] = {}
-    for name, members in by_task(finished, "value"):
-        run_keys, average_keys = split_varying_settings(members)
-        for key in [*run_keys, *average_keys]:
-            figures |= _draw_setting(members, key, options, name=f"{name}_against_{key}")
+    run_keys, average_keys = split_varying_settings(finished)
+    for key in [*run_keys, *average_keys]:
+        figures |= _draw_setting(finished, key, options, name=f"value_against_{key}")
     return figures
 
 
@@ -54,7 +59,7 @@ def _draw_setting(
     if len(group_by(numeric, [key])) < 2:  # a single decay besides none is no sweep
         return {}
     values = [model.settings[key] for model in shown]
-    scale = categories(values) if key == DECAY else scale_of(values)
+    scale = categories(values) if key == DECAY else setting_scale(shown, key)
     panel_keys, line_keys = _keys(shown, key, options.hue)
     make = functools.partial(_line, key=key, scale=scale, metric=metric, weights=options.weights)
     panels = lines.make_panels(shown, panel_keys, line_keys, make)
@@ -76,6 +81,9 @@ def _draw_setting(
     for figure in figures.values():
         for axis in figure.axes:
             set_x_scale(axis, scale)
+        ends = [axis.get_xlim() for axis in figure.axes]
+        for axis in figure.axes:
+            axis.set_xlim(min(low for low, _ in ends), max(high for _, high in ends))
     return figures
 
 
@@ -90,11 +98,12 @@ def _keys(models: Sequence[ModelRecord], key: str, hue: str | None) -> tuple[lis
 def _line(
     models: Sequence[ModelRecord], *, key: str, scale: Scale, metric: str, weights: Weights
 ) -> lines.Line | None:
-    return lines.line_over_seeds(
+    points = (
         (scale.place(model.settings[key]), model.run.seed, y)
         for model in models
         if (y := final_metric(model, metric, weights=weights)) is not None
     )
+    return lines.line_over_seeds(points, largest=largest_value(metric))
 
 
 def _side_by_side(panels: lines.Panels) -> lines.Panels:
@@ -109,8 +118,8 @@ def _side_by_side(panels: lines.Panels) -> lines.Panels:
 
 
 def _draw_error_bars(axis: Axes, line: lines.Line, style: LineStyle, label: str) -> None:
-    std = line.std if line.std.any() else None
-    axis.errorbar(line.x, line.mean, yerr=std, label=label, capsize=2, elinewidth=0.8, **style)
+    ends = (line.mean - line.low, line.high - line.mean) if line.std.any() else None
+    axis.errorbar(line.x, line.mean, yerr=ends, label=label, capsize=2, elinewidth=0.8, **style)
 
 
 def _draw_points(axis: Axes, line: lines.Line, style: LineStyle, label: str) -> None:

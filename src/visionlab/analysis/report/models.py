@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+from visionlab.analysis.labels import value_label
 from visionlab.analysis.metrics import final_metric, metric_names
-from visionlab.analysis.models import DECAY, SEED, ModelRecord, runs_of, varying_settings
+from visionlab.analysis.models import DECAY, RUN, SEED, ModelRecord, runs_of, varying_settings
+from visionlab.analysis.report.summary import training_of
 from visionlab.analysis.values import to_json
 
 _MISSING = "-"
@@ -16,10 +18,8 @@ _OF_CLASSES = ("_target_", "_partial_")
 
 
 def shown_settings(models: Sequence[ModelRecord]) -> list[str]:
-    """Return the varying settings; of several tasks, which differ in nearly all, only groups."""
-    keys = [key for key in varying_settings(models) if key != DECAY]  # the model's name has it
-    is_one_task = len({model.run.task for model in models}) == 1
-    return [key for key in keys if is_one_task or "." not in key]
+    """Return the varying settings without the decay, which is in the name of the model."""
+    return [key for key in varying_settings(models) if key != DECAY]
 
 
 def shown_metrics(models: Sequence[ModelRecord], metrics: Sequence[str]) -> list[str]:
@@ -30,6 +30,17 @@ def shown_metrics(models: Sequence[ModelRecord], metrics: Sequence[str]) -> list
     of_splits = [metric for metric in known if metric.partition("/")[2] in wanted]
     of_splits.sort(key=lambda metric: wanted.index(metric.partition("/")[2]))
     return list(dict.fromkeys([*(metric for metric in metrics if metric in known), *of_splits]))
+
+
+def listed_once(models: Sequence[ModelRecord]) -> list[ModelRecord]:
+    """Return models without repetitions of those that several runs of one training share."""
+    found: dict[Any, ModelRecord] = {}
+    for model in models:
+        shares = model.run.info.get("shares_training_with")
+        settings = {key: value for key, value in model.settings.items() if key != RUN}
+        key = (training_of(model.run), to_json(settings)) if shares else id(model)
+        found.setdefault(key, model)
+    return list(found.values())
 
 
 def metric_text(model: ModelRecord, metric: str) -> str:
@@ -77,7 +88,7 @@ def setting_text(value: Any) -> str:
         return _MISSING
     if isinstance(value, bool):
         return str(value).lower()
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return value_label(value) if isinstance(value, float) else str(value)
 
 
 def _values(models: Sequence[ModelRecord], key: str) -> str:

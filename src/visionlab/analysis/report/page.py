@@ -9,6 +9,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from visionlab.analysis import table_formats
+from visionlab.analysis.groups import by_data
 from visionlab.analysis.metrics import higher_is_better
 from visionlab.analysis.models import ModelRecord, runs_of
 from visionlab.analysis.records import RunScan
@@ -52,9 +53,15 @@ def write_report(
         warnings=summary.warnings(scan, runs),
         tables=tables,
         figures=[(name, caption(name), image_attributes(file)) for name, file in figures.items()],
-        models=models,
-        keys=model_table.shown_settings(models),
-        metrics=model_table.shown_metrics(models, metrics),
+        groups=[
+            (
+                name,
+                model_table.listed_once(members),
+                model_table.shown_settings(members),
+                model_table.shown_metrics(members, metrics),
+            )
+            for name, members in by_data(models)
+        ],
         settings=model_table.settings_overview(models),
         commands=known,
         num_without_command=len(runs) - sum(len(each.runs) for each in known),

@@ -1,13 +1,11 @@
 "use strict";
 
-// The table of models can be sorted and filtered. Without this script it is a plain table.
+// The tables of models can be sorted and filtered. Without this script they are plain tables.
 (() => {
-  const table = document.getElementById("model-table");
-  const body = table.tBodies[0];
-  const heads = [...table.tHead.rows[0].cells];
-  const rows = [...body.rows];
-  const words = new Map(rows.map((row) => [row, row.textContent.toLowerCase()]));
   const opposite = { ascending: "descending", descending: "ascending" };
+  const tables = [...document.querySelectorAll("table.sortable")];
+  const rows = tables.flatMap((table) => [...table.tBodies[0].rows]);
+  const words = new Map(rows.map((row) => [row, row.textContent.toLowerCase()]));
 
   const valueOf = (row, column) => {
     const cell = row.cells[column];
@@ -23,8 +21,9 @@
     return areNumbers ? one - other : String(one).localeCompare(String(other), "en", { numeric: true });
   };
 
-  const sort = (column) => {
-    const head = heads[column];
+  const sort = (table, head) => {
+    const heads = [...table.tHead.rows[0].cells];
+    const [body, column] = [table.tBodies[0], heads.indexOf(head)];
     const order = opposite[head.getAttribute("aria-sort")] ?? head.dataset.first ?? "ascending";
     const sign = order === "ascending" ? 1 : -1;
     const keyed = [...body.rows].map((row) => [valueOf(row, column), row]);
@@ -35,13 +34,13 @@
     body.append(...keyed.map(([, row]) => row));
   };
 
-  heads.forEach((head, column) => {
+  tables.forEach((table) => [...table.tHead.rows[0].cells].forEach((head) => {
     const button = document.createElement("button");
     button.type = "button";
     button.append(...head.childNodes);
-    button.addEventListener("click", () => sort(column));
+    button.addEventListener("click", () => sort(table, head));
     head.replaceChildren(button);
-  });
+  }));
 
   const field = document.getElementById("filter");
   const shown = document.getElementById("shown");

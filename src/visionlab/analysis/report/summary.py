@@ -47,6 +47,13 @@ def warnings(scan: RunScan, runs: Sequence[RunRecord]) -> list[str]:
     return [*found, *(f"The last row of {name} is incomplete and left out." for name in torn)]
 
 
+def training_of(run: RunRecord) -> tuple[Path, frozenset[str]]:
+    """Return what is the same for all runs that share a training."""
+    # by name only: the folders may have been moved
+    others = [Path(each).name for each in run.info.get("shares_training_with") or []]
+    return run.folder.parent, frozenset([run.folder.name, *others])
+
+
 def count(number: int, noun: str) -> str:
     """Return a number with its noun, in the plural unless it is one."""
     ending = "" if number == 1 else "es" if noun.endswith("s") else "s"
@@ -83,9 +90,7 @@ def _trainings(runs: Sequence[RunRecord]) -> str:
     """Return the number of trainings, which runs may share, and their total time."""
     seconds: dict[tuple[Path, frozenset[str]], float] = {}
     for run in runs:
-        # by name only: the folders may have been moved
-        others = [Path(each).name for each in run.info.get("shares_training_with", [])]
-        training = run.folder.parent, frozenset([run.folder.name, *others])
+        training = training_of(run)
         took = run.info.get("train_seconds", 0.0)
         seconds[training] = max(took, seconds.get(training, 0.0))
     return f"{len(seconds)}, {duration(sum(seconds.values()))} in total"

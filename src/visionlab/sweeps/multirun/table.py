@@ -106,11 +106,15 @@ def log_table(rows: Sequence[Mapping[str, Any]]) -> None:
         rows = [row for row in rows if row["state"] != "finished"][:_MAX_ROWS]
     if not rows:
         return
-    table = Table("job", "state", "seconds", "value", "model", "reason")
+    monitors = {row["monitor"] for row in rows}
+    is_one = len(monitors) == 1
+    heading = f"best {min(monitors)}" if is_one else "best value"
+    table = Table("job", "state", "seconds", heading, "model", "reason")
     for row in rows:
         reason = str(row["reason"])
         short = reason if len(reason) <= _MAX_REASON else reason[: _MAX_REASON - 3] + "..."
-        value = f"{row['value']:.4f}" if row["value"] != "" else ""
+        name = "" if is_one else f"{row['monitor']} "
+        value = f"{name}{row['value']:.4f}" if row["value"] != "" else ""
         seconds = f"{row['seconds']:.1f}" if row["seconds"] != "" else ""
         table.add_row(row["job"], row["state"], seconds, value, row["model"], short)
     _log.info("%s", table_text(table, width=120))

@@ -1,7 +1,9 @@
 """Results of a tuning: a table of trials, the best overrides, and log lines."""
 
+import json
 import shlex
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from visionlab.config.overrides import as_typed
 from visionlab.config.schemas import is_tune_only
 from visionlab.files.atomic import csv_text, write_text
 from visionlab.files.locks import file_lock
+from visionlab.sweeps.tuning.space import Space
 from visionlab.sweeps.tuning.study import FINISHED, Study
 
 _COLUMNS = ["number", "state", "value", "epochs", "seconds"]
@@ -24,6 +27,12 @@ def write_files(study: Study, folder: Path) -> None:
         best = best_trial(study)
         if best is not None:
             write_text(folder / "best_overrides.txt", f"{shlex.join(overrides(best))}\n")
+
+
+def write_space(space: Space, folder: Path) -> None:
+    """Write the search space as `space.json`: figures have a log axis where it is logarithmic."""
+    axes = {key.lstrip("+"): asdict(axis) for key, axis in space.items()}
+    write_text(folder / "space.json", f"{json.dumps(axes, indent=2)}\n")
 
 
 def best_trial(study: Study) -> FrozenTrial | None:

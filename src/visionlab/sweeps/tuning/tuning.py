@@ -42,6 +42,7 @@ def tune(plan: Plan, launch: Launch) -> float | None:
     plan.folder.mkdir(parents=True, exist_ok=True)
     study = Study(plan.url, plan.study_name)
     study.create(direction=plan.direction, objective=plan.objective, invariants=plan.invariants)
+    report.write_space(plan.space, plan.folder)
     _log.info("watch it with: optuna-dashboard %s", shlex.quote(mask_password(plan.url)))
     controller, num_failed = new_controller_name(), 0
     with heartbeat(partial(trial_queue.record_heartbeat, study, controller)):
