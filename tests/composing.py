@@ -2,11 +2,13 @@
 
 import copy
 import functools
+from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
 
 from visionlab.config import command_line
+from visionlab.config.overrides import without_null_groups
 from visionlab.config.run_config import resolve_config
 
 
@@ -24,4 +26,5 @@ def of_new_run(*overrides: str) -> dict[str, Any]:
 def _composed(*overrides: str, name: str) -> dict[str, Any]:
     command_line.register()
     with initialize_config_dir(command_line.CONF, version_base="1.3"):
-        return command_line.checked(compose(name, overrides=list(overrides)), overrides)
+        given = without_null_groups(overrides, conf=Path(command_line.CONF))
+        return command_line.checked(compose(name, overrides=given), overrides)

@@ -1,4 +1,4 @@
-"""Paths need no quotes for Hydra, whatever signs they have."""
+"""Overrides as users type them: paths without quotes, groups that may be null."""
 
 from pathlib import Path
 
@@ -7,7 +7,15 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
-from visionlab.config.overrides import as_choice, as_typed, quote_paths, quoted, sweep_values
+from visionlab.config.command_line import CONF
+from visionlab.config.overrides import (
+    as_choice,
+    as_typed,
+    quote_paths,
+    quoted,
+    sweep_values,
+    without_null_groups,
+)
 
 NAMES = [
     "Bilder (1)",
@@ -124,3 +132,15 @@ def test_commands_are_shown_as_typed(argument: str) -> None:
 @pytest.mark.parametrize("text", ["it's", "end\\", "a\\'b", "", "a, b"])
 def test_quoted_text_is_read_as_it_is(text: str) -> None:
     assert parsed(f"key={quoted(text)}").value() == text
+
+
+@pytest.mark.parametrize("value", ["null", "[1,2]", "[resnet20,resnet32]"])
+def test_a_group_is_one_of_its_files(value: str) -> None:
+    with pytest.raises(ValueError, match=r"^model must be one of .*resnet20.*, got ") as error:
+        without_null_groups([f"model={value}"], conf=Path(CONF))
+    assert str(error.value).endswith(value)
+
+
+def test_groups_that_docs_call_optional_may_be_null() -> None:
+    given = ["experiment=null", "views=null", "search=null", "optimizer.lr=0.1"]
+    assert without_null_groups(given, conf=Path(CONF)) == ["optimizer.lr=0.1", "~search"]

@@ -29,8 +29,8 @@ def test_a_file_allows_no_package() -> None:
         check_allowed(["mine"], ["model=mlp"])
 
 
-@pytest.mark.parametrize("name", ["", "a b", "../mine", "mine.", "1a"])
-def test_a_package_has_a_name(name: str) -> None:
+@pytest.mark.parametrize("name", ["", "a b", "../mine", "mine.", "1a", [1]])
+def test_a_package_has_a_name(name: Any) -> None:
     with pytest.raises(ValueError, match=r"^parts must be names of packages, got"):
         check_allowed([name], ["parts=[x]"])
 

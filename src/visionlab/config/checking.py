@@ -49,7 +49,7 @@ def check_allowed(parts: Sequence[str], overrides: Sequence[str]) -> None:
         ValueError: the message names the packages.
     """
     for name in parts:
-        if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", name):
+        if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", str(name)):
             raise ValueError(f"parts must be names of packages, got {name!r:.60}")
     if parts and not any(each.lstrip("+").startswith("parts=") for each in overrides):
         names = ",".join(parts)

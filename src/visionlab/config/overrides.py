@@ -134,12 +134,13 @@ def without_null_groups(arguments: Sequence[str], *, conf: Path) -> list[str]:
     """Return arguments in which no group of files below `conf` is null.
 
     Raises:
-        ValueError: a group is null that must not be.
+        ValueError: a group is null that must not be, or a list.
     """
-    null = {each.removesuffix("=null") for each in arguments if re.fullmatch(r"\w+=null", each)}
-    for group in sorted(null - _MAY_BE_NULL):
-        if names := sorted(path.stem for path in Path(conf, group).glob("*.yaml")):
-            raise ValueError(f"{group} must be one of {', '.join(names)}, got null")
-    null &= _MAY_BE_NULL
+    given = dict(each.split("=", 1) for each in arguments if re.match(r"\w+=(null$|\[)", each))
+    for group, value in given.items():
+        is_wrong = value != "null" or group not in _MAY_BE_NULL
+        if is_wrong and (names := sorted(path.stem for path in Path(conf, group).glob("*.yaml"))):
+            raise ValueError(f"{group} must be one of {', '.join(names)}, got {value}")
+    null = {group for group, value in given.items() if value == "null"} & _MAY_BE_NULL
     kept = [each for each in arguments if each.partition("=")[0] not in null]
     return [*kept, *(f"~{group}" for group in null & {"search"})]  # the others are so by default
