@@ -83,6 +83,11 @@ def _run(
     # what a multirun starts is forked from this process, which has imported torch; the real way is
     # tested in test_scripts.py
     forkserver.CONTEXT = multiprocessing.get_context("fork")
+    if path.name == "tune.py":
+        from visionlab.sweeps.tuning import tuning  # slow to import
+
+        # a fork during a write to SQLite would find the file locked by itself, for ever
+        tuning.HEARTBEAT_SECONDS = 1e6
     sys.argv = [str(path), *arguments]
     sys.path[0] = str(path.parent)
     try:

@@ -41,9 +41,7 @@ def is_alive(controller: Mapping[str, Any], now: float) -> bool:
 
 
 @contextmanager
-def heartbeat(
-    beat: Callable[[], None], *, every_seconds: float = HEARTBEAT_SECONDS
-) -> Iterator[None]:
+def heartbeat(beat: Callable[[], None], *, every_seconds: float) -> Iterator[None]:
     """Call `beat` periodically in a thread while the context is active."""
     done = threading.Event()
 

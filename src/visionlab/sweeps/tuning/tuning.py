@@ -20,7 +20,7 @@ from visionlab.config.instantiate import instantiate_part
 from visionlab.config.terminal import shell_command
 from visionlab.core.interrupt import Interrupted
 from visionlab.sweeps.tuning import report, trial_queue
-from visionlab.sweeps.tuning.controllers import heartbeat, new_controller_name
+from visionlab.sweeps.tuning.controllers import HEARTBEAT_SECONDS, heartbeat, new_controller_name
 from visionlab.sweeps.tuning.plan import Plan, job_overrides
 from visionlab.sweeps.tuning.storage_url import mask_password
 from visionlab.sweeps.tuning.study import Study
@@ -45,7 +45,8 @@ def tune(plan: Plan, launch: Launch) -> float | None:
     report.write_space(plan.space, plan.folder)
     _log.info("watch it with: optuna-dashboard %s", shlex.quote(mask_password(plan.url)))
     controller, num_failed = new_controller_name(), 0
-    with heartbeat(partial(trial_queue.record_heartbeat, study, controller)):
+    beat = partial(trial_queue.record_heartbeat, study, controller)
+    with heartbeat(beat, every_seconds=HEARTBEAT_SECONDS):
         while trial_queue.num_finished(study) < plan.n_trials:
             for number in trial_queue.requeue_lost(study):
                 _log.info("trial %d: its controller died; requeued", number)
