@@ -1,15 +1,18 @@
 """Invalid images and boxes are treated alike in every format, and all are counted."""
 
+import errno
 import json
 import logging
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from box_files import Read, common, read, voc_object, voc_xml, write, write_coco, write_image
 
+from visionlab.images.pixels import MAX_PIXELS, UnsupportedImageError
 from visionlab.tasks.detection.datasets.boxes_csv import BoxesCsv
 from visionlab.tasks.detection.datasets.coco import Coco
 from visionlab.tasks.detection.datasets.numbered_yaml import NumberedYaml
@@ -132,6 +135,29 @@ def test_an_image_that_cannot_be_read_is_refused_or_dropped_with_its_boxes(
     ]
     expected = {"images": 2, "boxes": 1, "images without boxes": 1, kind: 1}
     assert counts(found) == {**expected, "dropped boxes, of dropped images": 2}
+
+
+@every_format
+def test_a_large_image_is_refused_by_the_name_of_the_limit_and_never_dropped(
+    tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = make(tmp_path, {"1": [GOOD], "2": [GOOD]}, drop_invalid=True)
+    write_image(tmp_path / "images" / "2.png", (20, 11))
+    monkeypatch.setenv(MAX_PIXELS, "219")
+    message = f"2.png must have at most 219 pixels, got 20x11; .* {MAX_PIXELS} "
+    with pytest.raises(UnsupportedImageError, match=message):
+        read(recipe)
+
+
+@every_format
+def test_an_image_that_cannot_be_read_now_is_never_dropped(
+    tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = make(tmp_path, {"1": [GOOD], "2": [GOOD]}, drop_invalid=True)
+    error = OSError(errno.EMFILE, "Too many open files")
+    monkeypatch.setattr("visionlab.images.paths.open_image", Mock(side_effect=error))
+    with pytest.raises(OSError, match="Too many open files"):
+        read(recipe)
 
 
 @every_format
