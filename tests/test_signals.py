@@ -70,8 +70,11 @@ def test_nohup_keeps_a_run_alive(tmp_path: Path) -> None:
         assert run.wait(120) == 128 + signal.SIGTERM
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("sign", ["", "run folder"])
-def test_ctrl_c_at_the_start_says_so_and_leaves_nothing(tmp_path: Path, sign: str) -> None:
+def test_a_signal_at_the_start_is_one_line_and_leaves_nothing(
+    tmp_path: Path, sign: str, number: signal.Signals
+) -> None:
     process = subprocess.Popen(
         COMMAND,
         cwd=tmp_path,
@@ -85,8 +88,8 @@ def test_ctrl_c_at_the_start_says_so_and_leaves_nothing(tmp_path: Path, sign: st
         assert process.stdout.readline().startswith(sign)
     else:
         time.sleep(2)  # within the imports, or soon after
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, errors = process.communicate(timeout=120)
-    assert process.returncode == 128 + signal.SIGINT
+    assert process.returncode == 128 + number
     assert errors == "stopped before the run began\n"
     assert not list(tmp_path.iterdir())

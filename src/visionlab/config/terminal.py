@@ -55,14 +55,15 @@ class LastingTerminal:
 
 
 def end_on_interrupt() -> None:
-    """Let Ctrl-C end the process with one line, until the run installs its own handler."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _end)
+    """Let a signal end the process with one line, until the run installs its own handlers."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL):
+            signal.signal(number, _end)
 
 
-def _end(*_: object) -> None:
+def _end(number: int, _: object) -> None:
     os.write(2, b"stopped before the run began\n")
-    os._exit(128 + signal.SIGINT)
+    os._exit(128 + number)
 
 
 def shell_command(script: str, *arguments: str) -> str:
