@@ -284,9 +284,9 @@ def _for_hydra(arguments: Sequence[str]) -> list[str]:
 def _discard_unused() -> None:
     """Remove the new folder of what never began, so that mistakes leave nothing behind."""
     for folder in reversed(_made):
-        if folder.is_dir() and {path.name for path in folder.iterdir()} <= {"run.log"}:
-            (folder / "run.log").unlink(missing_ok=True)
-            with suppress(OSError):  # another run may begin in it
+        with suppress(OSError):  # another run may begin in it
+            if {path.name for path in folder.iterdir()} <= {"run.log"}:
+                (folder / "run.log").unlink(missing_ok=True)
                 folder.rmdir()
 
 
