@@ -40,7 +40,7 @@ from visionlab.config.nonzero_ranks import nonzero_rank_folder, quiet_nonzero_ra
 from visionlab.config.overrides import as_choice, quote_paths, without_null_groups
 from visionlab.config.run_config import Invocation, current_invocation, plain
 from visionlab.config.schemas import SCHEMAS
-from visionlab.config.terminal import outlive_terminal
+from visionlab.config.terminal import outlive_terminal, printable
 from visionlab.core.interrupt import Interrupted, describe_end, remember_interrupts
 
 # what Hydra 1.4 says at each start, of what 1.3 needs
@@ -235,7 +235,8 @@ def run(main: Callable[[], Any], *, script: str) -> None:
             raise
         choices = [each for each in sys.argv[1:] if re.fullmatch(r"[\w/]+=\w+", each)]
         known = functools.partial(known_settings, script, choices, folders=_folders())
-        print(f"error: {explain(error, known=known)}", file=sys.stderr)  # noqa: T201 - as above
+        message = printable(explain(error, known=known))
+        print(f"error: {message}", file=sys.stderr)  # noqa: T201 - as above
         _discard_unused()
         is_refused = isinstance(error, HydraException) and type(error) is not InstantiationException
         sys.exit(2 if is_refused else getattr(error, "exit_code", 1))

@@ -5,6 +5,7 @@ With or without them, a seed gives bit-identical weights.
 
 import json
 import math
+import textwrap
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
@@ -119,7 +120,8 @@ class TensorBoard(Observer):
         is_first = not any(folder.glob("events.out.tfevents.*"))
         self._writer = SummaryWriter(folder, purge_step=step + 1 if step else None)
         if is_first:
-            self._writer.add_text("config", f"```yaml\n{config}\n```")
+            # indented Markdown is code, and no text in it can end that
+            self._writer.add_text("config", textwrap.indent(config, "    ", lambda _: True))
             _, begin, _ = hparams(dict(settings), {})
             self._writer.file_writer.add_summary(begin)
             self._writer.flush()

@@ -22,11 +22,13 @@ from visionlab.analysis.metrics import check_metric, final_metric, higher_is_bet
 from visionlab.analysis.models import ModelRecord, split_varying_settings
 from visionlab.analysis.options import FigureOptions
 from visionlab.analysis.statistics import mean_by_seed
+from visionlab.files.figures import shorten
 
 _WIDTH, _HEIGHT = 1.2, 2.6  # inches, between two axes and in all
 _BAR = 0.1  # width of the colour bar, as a share of the distance between two axes
 _DARKEST, _LIGHTEST = 0.0, 0.88  # of cividis; the rest is too light on white
 _NUM_COLOURS = 256
+_MAX_LENGTH = 30  # characters of a value
 _DASHES: dict[str, Any] = {"finished": "-", "pruned": (0, (4, 2))}
 
 
@@ -138,7 +140,7 @@ def _draw_axes(axis: Axes, keys: Sequence[str], scales: Sequence[Scale]) -> None
         axis.axvline(x, color="black", linewidth=0.8, zorder=1.5)
         for place, label in scale.ticks():
             axis.annotate(
-                label,
+                shorten(label, _MAX_LENGTH),
                 (x, scale.share(place)),
                 xytext=(-3, 0),
                 textcoords="offset points",
