@@ -184,6 +184,34 @@ def test_repeated_boxes_are_kept_and_said(
     assert "repeat" in caplog.text
 
 
+@pytest.mark.parametrize("make", [coco, voc, numbered_yaml, boxes_csv])
+@pytest.mark.parametrize("drop_invalid", [False, True])
+@pytest.mark.parametrize(
+    "boxes",
+    [
+        [(0.1, 0.1, 0.3, 0.9), (0.0, 0.5, 1.0, 1.0)],
+        [(0.7, 0.5, 0.2, 0.4)],  # centre and sides
+    ],
+)
+def test_shares_instead_of_pixels_are_refused(
+    tmp_path: Path, make: Make, boxes: list[tuple[float, float, float, float]], drop_invalid: bool
+) -> None:
+    recipe = make(tmp_path, {"1": boxes[:1], "2": boxes[1:], "3": []}, drop_invalid=drop_invalid)
+    message = (
+        rf"must have boxes in pixels, got {len(boxes)} boxes within 0 to 1, .* shares of width"
+    )
+    with pytest.raises(ValueError, match=message):
+        read(recipe)
+
+
+@every_format
+def test_a_small_box_is_no_share(tmp_path: Path, make: Make) -> None:
+    found = read(make(tmp_path, {"1": [(0.5, 0.5, 1.5, 1.5)], "2": [GOOD]}))
+    assert counts(found) == {"images": 2, "boxes": 2}
+    found = read(make(tmp_path, {"1": [(0.0, 0.0, 1.0, 1.0)], "2": []}))
+    assert counts(found) == {"images": 2, "boxes": 1, "images without boxes": 1}
+
+
 @every_format
 def test_many_boxes_beyond_their_images_are_a_warning(
     tmp_path: Path, make: Make, caplog: pytest.LogCaptureFixture
