@@ -61,7 +61,7 @@ def _prefixed(error: BaseException, text: str) -> str:
 
 
 def _explain_hydra(message: str, known: Callable[[], Iterable[str]]) -> str:
-    message = message.split("Config search path")[0]
+    message, _, places = message.partition("Config search path")
     lines = [line.strip().removesuffix(".") for line in message.splitlines()]
     text = "; ".join(line for line in lines if line and not line.startswith(_NOISE))
     text = re.sub(r"\w+ raised while resolving interpolation: ", "", text.replace(":;", ":"))
@@ -74,7 +74,9 @@ def _explain_hydra(message: str, known: Callable[[], Iterable[str]]) -> str:
     if single and "is not a ListConfig" in message:
         return f"{single[1]} must be a list, as {single[1]}=[{single[2]}], got {single[2]}"
     if choice := re.search(r"Could not find '(?:.*/)?(.*)'", message):
-        return text + nearest(choice[1], re.findall(r"^\t(\S+)$", message, re.MULTILINE))
+        meant = nearest(choice[1], re.findall(r"^\t(\S+)$", message, re.MULTILINE))
+        own = "" if "command-line" in places else "; --config-dir FOLDER adds files of your own"
+        return text + (meant or own)
     return text
 
 

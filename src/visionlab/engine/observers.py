@@ -3,12 +3,13 @@
 With or without them, a seed gives bit-identical weights.
 """
 
+import inspect
 import json
 import math
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from torch import Tensor
@@ -19,6 +20,13 @@ from visionlab.engine.evaluation import Result
 from visionlab.engine.state import TrainState
 from visionlab.files.atomic import append_text, write_file, write_text
 from visionlab.files.run_folder import read_rows
+
+# positional and keyword arguments of the methods of an observer
+_CALLS: dict[str, tuple[Sequence[str], Sequence[str]]] = {
+    "on_step": (["state"], ["lr", "loss", "num_samples"]),
+    "on_epoch": (["row", "results"], []),
+    "close": ([], []),
+}
 
 
 class Observer(Protocol):
@@ -35,6 +43,29 @@ class Observer(Protocol):
     def close(self) -> None:
         """Write what is still buffered."""
         return
+
+
+def check_observer(observer: Any, *, key: str) -> None:
+    """Check the methods of an observer or of a class of observers; `key` is its setting.
+
+    Raises:
+        ValueError: one is missing, or cannot be called as the loop does.
+    """
+    name = getattr(observer, "__name__", type(observer).__name__)
+    for method, (given, named) in _CALLS.items():
+        arguments = ", ".join([*given, *(["*", *named] if named else [])])
+        rule = f"{key} must have a method {method}({arguments})"
+        if not callable(found := getattr(observer, method, None)):
+            raise ValueError(f"{rule}, got {name} without")
+        is_unbound = inspect.isclass(observer) and inspect.isfunction(
+            inspect.getattr_static(observer, method)
+        )
+        own = (None,) if is_unbound else ()
+        signature = inspect.signature(found)
+        try:
+            signature.bind(*own, *given, **dict.fromkeys(named))
+        except TypeError as error:
+            raise ValueError(f"{rule}, got {name}.{method}{signature}") from error
 
 
 class MetricsFile(Observer):

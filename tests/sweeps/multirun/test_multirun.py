@@ -232,7 +232,10 @@ def test_fail_fast_begins_no_more_jobs(sweep: Sweep, tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["optimizer.lr=0.1,-1"], r"optimizer.lr must be > 0, got -1 \(job optimizer.lr=-1\)"),
-        (["optimizer.lr=0.1,abc"], r"optimizer.lr must be a number, got 'abc'"),
+        (
+            ["optimizer.lr=0.1,abc"],
+            r"optimizer.lr must be a number, got 'abc' \(job optimizer.lr=abc\)",
+        ),
         (["scheduler=cosine,cosin"], r"Could not find 'scheduler/cosin'"),
         (["global_seed=1,2", "+optimizer.foo=1"], r"optimizer.foo must be a setting"),
         (["global_seed=1,2", "dataset.root=nowhere"], r"dataset.root must"),
