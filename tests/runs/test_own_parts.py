@@ -74,5 +74,5 @@ def test_what_is_no_observer_is_refused(settings: object, message: str) -> None:
 def test_observers_may_take_what_they_like() -> None:
     check_observer(Fitting, key="observers.mine")
     check_observer(Fitting(), key="observers.mine")
-    with pytest.raises(ValueError, match="^observers.mine .*on_step.*got NoneType without"):
+    with pytest.raises(ValueError, match=r"^observers.mine .*on_step.*got NoneType without"):
         check_observer(None, key="observers.mine")

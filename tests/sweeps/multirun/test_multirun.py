@@ -174,9 +174,11 @@ def test_a_multirun_killed_three_times_ends_as_an_undisturbed_one(
 def test_a_multirun_that_is_terminated_says_so_and_goes_on(
     small: list[str], sweep: Sweep, alone: Path, tmp_path: Path
 ) -> None:
-    process = start("train.py", "--multirun", *small, FOLDER, *GRID, folder=tmp_path)
+    arguments = ["--multirun", *small, FOLDER, *GRID]
+    process = start("train.py", *arguments, folder=tmp_path, aside=tmp_path)
     wait_for("grid/*/checkpoints/last.pt", tmp_path, process, 1)
     assert send(process, signal.SIGTERM) == 128 + signal.SIGTERM
+    assert (tmp_path / "stderr").read_text() == "stopped by SIGTERM\n"
     states = [row["state"] for row in rows_of(tmp_path).values()]
     assert sorted(states) == ["interrupted"] * 2 + ["waiting"] * 6
     reasons = {row["reason"] for row in rows_of(tmp_path).values() if row["state"] != "waiting"}
