@@ -26,6 +26,15 @@ def wait_for_last(folder: Path, process: subprocess.Popen[bytes]) -> None:
         time.sleep(0.1)
 
 
+def wait_for_handlers(process: subprocess.Popen[str]) -> None:
+    """Wait until a process catches SIGHUP, the last of the signals that it handles first."""
+    status, caught = Path(f"/proc/{process.pid}/status"), 0
+    while not caught & 1 << (signal.SIGHUP - 1):
+        (line,) = [each for each in status.read_text().splitlines() if each.startswith("SigCgt:")]
+        caught = int(line.split()[1], 16)
+        time.sleep(0.01)
+
+
 def read_until(done: threading.Event, terminal: int) -> None:
     while not done.is_set():
         if select.select([terminal], [], [], 0.1)[0]:
@@ -87,7 +96,8 @@ def test_a_signal_at_the_start_is_one_line_and_leaves_nothing(
     if sign:
         assert process.stdout.readline().startswith(sign)
     else:
-        time.sleep(2)  # within the imports, or soon after
+        wait_for_handlers(process)
+        time.sleep(0.3)  # within the imports
     process.send_signal(number)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 128 + number

@@ -11,7 +11,7 @@ from visionlab.files.atomic import write_file
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_MAX_LENGTH = 60  # characters of a line
+_MAX_LENGTH = 100  # characters of a line
 _CONTROL = re.compile(rb"[\x00-\x08\x0b-\x1f]")  # XML, hence SVG, forbids or changes them
 
 
