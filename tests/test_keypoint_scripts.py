@@ -11,7 +11,7 @@ import pytest
 from contest_files import write_contest
 from processes import differences, left_behind, only_run, script
 
-from visionlab.files.run_folder import read_rows
+from visionlab.files.run_folder import read_config, read_rows
 from visionlab.tasks.keypoints import check_submission as check_points
 
 pytestmark = pytest.mark.integration
@@ -81,6 +81,27 @@ def test_views_are_told_alone_and_together(finished: Path, tmp_path: Path) -> No
     assert model["alone"]["plain"]["nme"] == pytest.approx(row["val/model/nme"], rel=1e-6)
     folder = finished / "predictions" / "model" / "val_views"
     assert np.load(folder / "turned_20.npy").shape == (6, 68, 2)
+
+
+def test_a_run_with_relative_paths_is_found_from_elsewhere(contest: Path, tmp_path: Path) -> None:
+    here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
+    shutil.copytree(contest, here / "data")
+    elsewhere.mkdir()
+    (here / "val.txt").write_text("000003.jpg\n000005.jpg\n")
+    paths = ["dataset.root=data", "dataset.val.list=val.txt", "dataset.val.split=0"]
+    settings = [*SMALL, "dataset=landmarks_csv", "dataset.num_workers=0", "model.grid=1", *paths]
+    sweep = ["--multirun", *settings, "global_seed=0", "hydra.sweep.dir=sweep"]
+    done = script("train.py", *sweep, folder=here)
+    assert done.returncode == 0, done.stderr
+    (run,) = (path.parent for path in here.glob("sweep/*/config.yaml"))
+    again = script("train.py", *sweep, folder=here)
+    assert "1 job, all already finished" in again.stdout
+    before = read_config(run)["dataset"]
+    assert before["val"]["list"] == str(here / "val.txt")
+    for name, argument in (("eval.py", f"run={run}"), ("train.py", f"resume={run}")):
+        done = script(name, argument, folder=elsewhere)
+        assert done.returncode == 0, done.stderr
+    assert read_config(run)["dataset"] == before
 
 
 @pytest.mark.parametrize(

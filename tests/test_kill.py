@@ -61,7 +61,7 @@ def test_a_run_killed_before_its_first_checkpoint_resumes_exactly(
     assert differences(left_behind(unbroken), left_behind(run)) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR2])
 def test_a_terminated_run_says_so_and_resumes_exactly(
     unbroken: Path, number: signal.Signals, tmp_path: Path
 ) -> None:

@@ -322,6 +322,7 @@ class Code:
     [
         (["sheduler=cosine"], 2, "sheduler must be a setting; did you mean scheduler[?]"),
         (["scheduler=cosin"], 2, "Could not find 'scheduler/cosin'.*cosine_restarts"),
+        (["dataset=mine"], 2, "Could not find 'dataset/mine'.*; --config-dir FOLDER adds files"),
         (["hydra/launcher=proces"], 2, "Could not find 'hydra/launcher/proces'.*mean process"),
         (
             ["hydra.launcher.slot=2"],

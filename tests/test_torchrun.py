@@ -116,7 +116,7 @@ def test_a_signal_to_one_process_ends_all_and_the_run_resumes_exactly(
         for process in group:
             process.join(60)
         assert [process.exitcode for process in group] == [128 + signal.SIGTERM] * 2
-    assert "ended by SIGTERM" in (tmp_path / "said" / "0" / "stdout").read_text()
+    assert "stopped by SIGTERM" in (tmp_path / "said" / "0" / "stdout").read_text()
     for rank in ("0", "1"):
         assert (tmp_path / "said" / rank / "stderr").read_text() == ""
     run = only_run(tmp_path)

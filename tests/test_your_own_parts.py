@@ -54,7 +54,7 @@ def test_outside_parts_of_a_run_are_used_only_if_they_are_allowed_again(mine: Pa
     done = script("train.py", *arguments, *SHORT, folder=mine)
     assert done.returncode == 0, done.stderr
     run = only_run(mine)
-    assert f'python eval.py run={run} "parts=[my_package]",' in done.stdout
+    assert f"python eval.py run={run} 'parts=[my_package]'," in done.stdout
     for again in (["eval.py", f"run={run}"], ["train.py", f"resume={run}"]):
         refused = script(*again, folder=mine)
         assert refused.returncode == 1

@@ -16,6 +16,7 @@ end_on_interrupt()  # the imports below would end in a traceback
 import hydra  # noqa: E402
 
 from visionlab.config import command_line  # noqa: E402
+from visionlab.config.limits import check_address_space  # noqa: E402
 from visionlab.config.run_config import Invocation  # noqa: E402
 from visionlab.files.data_paths import check_data_paths  # noqa: E402
 
@@ -34,6 +35,7 @@ def _train(config: dict[str, Any], invocation: Invocation) -> float | None:
     _log.info("run folder %s", invocation.folder)
     if not config["resume"]:
         check_data_paths(config["dataset"])
+    check_address_space("visionlab.runs.train")
     from visionlab.runs.train import train
 
     return train(config, invocation)
@@ -43,6 +45,7 @@ def _train(config: dict[str, Any], invocation: Invocation) -> float | None:
 @command_line.job
 def _eval(config: dict[str, Any], invocation: Invocation) -> None:
     _log.info("evaluating %s", config["run"] or config["checkpoint"] or "the newest run")
+    check_address_space("visionlab.runs.evaluate")
     from visionlab.runs.evaluate import evaluate_run, evaluation_options
 
     evaluate_run(evaluation_options(config))

@@ -403,9 +403,14 @@ def test_two_sweeps_of_one_second_have_folders_of_their_own(
     assert command_line.sweep_folder("tune") == "tune/now"
 
 
-def test_the_root_of_the_data_is_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_paths_of_the_data_are_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    config: dict[str, Any] = {"global_seed": 0, "dataset": {"root": "data"}}
-    assert resolve_config(config)["dataset"]["root"] == str(tmp_path / "data")
-    remote = {**config, "dataset": {"root": "s3://bucket"}}
-    assert resolve_config(remote) == remote
+    val = {"list": "~/val.txt", "split": 0.0}
+    config: dict[str, Any] = {"global_seed": 0, "dataset": {"root": "data", "val": val}}
+    dataset = resolve_config(config)["dataset"]
+    assert dataset["root"] == str(tmp_path / "data")
+    assert dataset["val"] == {"list": str(Path.home() / "val.txt"), "split": 0.0}
+    assert config["dataset"]["root"] == "data"
+    for other in ({"root": "s3://bucket"}, {"root": None, "val": None}, {"val": {"list": None}}):
+        remote = {**config, "dataset": other}
+        assert resolve_config(remote) == remote

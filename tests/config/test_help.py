@@ -42,3 +42,21 @@ def test_a_file_of_the_users_own_is_explained(
 
 def test_files_of_visionlab_set_everything() -> None:
     assert "  +" not in help_text("train", [], folders=[Path(CONF)])
+
+
+def test_a_group_lists_its_files(tmp_path: Path) -> None:
+    (tmp_path / "scheduler").mkdir()
+    (tmp_path / "scheduler" / "stairs.yaml").write_text("# @package _global_\n# halves it\n")
+    lines = help_text("train", ["scheduler"], folders=[Path(CONF), tmp_path]).splitlines()
+    files = {line.split()[0]: line.split()[1:] for line in lines[1:-1]}
+    assert set(files) == {path.stem for path in Path(CONF, "scheduler").iterdir()} | {"stairs"}
+    assert files["stairs"] == ["halves", "it"]
+    assert all(files.values())
+
+
+@pytest.mark.parametrize(
+    ("choice", "hint"), [("schedular", "did you mean scheduler"), ("xyz", "a group is .*dataset")]
+)
+def test_what_is_no_group_is_refused(choice: str, hint: str) -> None:
+    with pytest.raises(ValueError, match=f"--help must .* a group or .*, got {choice}; {hint}"):
+        help_text("train", [choice], folders=[Path(CONF)])

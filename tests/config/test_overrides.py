@@ -72,6 +72,14 @@ def test_an_existing_path_with_a_slash_is_one_for_any_key(name: str, folders: Pa
     assert read(quote_paths(f"loss.anything={folders}/{name}")) == f"{folders}/{name}"
 
 
+@pytest.mark.parametrize(
+    "key",
+    ["annotations.train", "annotations", "images", "class_names", "classes", "file", "val.list"],
+)
+def test_a_path_below_the_root_of_the_data_is_taken_as_it_is(key: str) -> None:
+    assert read(quote_paths(f"dataset.{key}=b & (1).x")) == "b & (1).x"
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_lists_of_paths(name: str) -> None:
     assert read(quote_paths(f"runs=[{name},plain]")) == [name, "plain"]

@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 import torch
 from hparams_tab import differing, listed, num_written
+from markdown_it import MarkdownIt
+from nasty import NASTY
 from siblings import classification
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.summary.writer import event_file_writer
 
+from visionlab.config.run_config import to_yaml
 from visionlab.engine.evaluation import Result
 from visionlab.engine.observers import MetricsFile, Predictions, TensorBoard
 from visionlab.engine.state import RunningMeans
@@ -81,6 +84,22 @@ def test_tensorboard_hides_what_was_drawn_after_the_checkpoint(tmp_path: Path) -
         observer.close()
     points = EventAccumulator(str(tmp_path)).Reload().Scalars("loss")
     assert [(point.step, point.value) for point in points] == [(3, 1.0), (6, 5.0), (9, 6.0)]
+
+
+def test_tensorboard_has_text_of_users_as_text(tmp_path: Path) -> None:
+    config = to_yaml({text: {"values": [text]} for text in NASTY})
+    settings = {text: text for text in NASTY}
+    observer = TensorBoard(tmp_path / "run", step=0, config=config, settings=settings)
+    observer.on_epoch({"step": 1, **{f"val/model/AP/{text}": 0.5 for text in NASTY}}, {})
+    observer.finish({"step": 1})
+    observer.close()
+    events = EventAccumulator(str(tmp_path / "run")).Reload()
+    assert set(events.Tags()["scalars"]) == {f"val/model/AP/{text}" for text in NASTY}
+    (shown,) = events.Tensors("config/text_summary")
+    (code,) = MarkdownIt().parse(shown.tensor_proto.string_val[0].decode())
+    assert (code.type, code.content) == ("code_block", config)
+    (row,) = listed(tmp_path).values()
+    assert row.settings.items() >= settings.items()
 
 
 def test_runs_are_listed_with_their_settings_and_numbers(tmp_path: Path) -> None:

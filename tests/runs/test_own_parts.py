@@ -5,15 +5,35 @@ import torch
 from composing import of_new_run
 from torch import nn
 
+from visionlab.engine.observers import check_observer
 from visionlab.runs.build import build_data, build_experiment, build_task
 
 
 class Mute:
     """An observer without `close`."""
 
-    def on_step(self) -> None: ...
+    def on_step(self, state: object, **rest: object) -> None: ...
 
-    def on_epoch(self) -> None: ...
+    def on_epoch(self, row: object, results: object) -> None: ...
+
+
+class Deaf(Mute):
+    """An observer whose method takes too little."""
+
+    def on_step(self, state: object) -> None: ...  # type: ignore[override]
+
+    def close(self) -> None: ...
+
+
+class Fitting(Mute):
+    """An observer with arguments of its own."""
+
+    def __init__(self, folder: object = None) -> None: ...
+
+    def on_step(self, state: object, *, loss: object = None, **rest: object) -> None: ...
+
+    @staticmethod
+    def close() -> None: ...
 
 
 def nothing(*, num_classes: int) -> None: ...
@@ -38,10 +58,21 @@ def test_a_function_that_makes_no_fitting_model_is_refused(name: str, message: s
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"_target_": f"{__name__}.Mute"}, "got Mute without close"),
+        ({"_target_": f"{__name__}.Mute"}, r"a method close\(\), got Mute without"),
+        (
+            {"_target_": f"{__name__}.Deaf"},
+            r"on_step\(state, \*, lr, loss, num_samples\), got Deaf.on_step\(self, state",
+        ),
         ("a.B", "must be a part with _target_, got a str"),
     ],
 )
 def test_what_is_no_observer_is_refused(settings: object, message: str) -> None:
     with pytest.raises(ValueError, match=f"^observers.mine .*{message}"):
         build_experiment({**of_new_run(), "observers": {"mine": settings}})
+
+
+def test_observers_may_take_what_they_like() -> None:
+    check_observer(Fitting, key="observers.mine")
+    check_observer(Fitting(), key="observers.mine")
+    with pytest.raises(ValueError, match=r"^observers.mine .*on_step.*got NoneType without"):
+        check_observer(None, key="observers.mine")

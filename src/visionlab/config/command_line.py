@@ -9,7 +9,6 @@ import hashlib
 import logging
 import os
 import re
-import signal
 import sys
 import time
 import warnings
@@ -41,8 +40,8 @@ from visionlab.config.nonzero_ranks import nonzero_rank_folder, quiet_nonzero_ra
 from visionlab.config.overrides import as_choice, quote_paths, without_null_groups
 from visionlab.config.run_config import Invocation, current_invocation, plain
 from visionlab.config.schemas import SCHEMAS
-from visionlab.config.terminal import outlive_terminal
-from visionlab.core.interrupt import Interrupted, remember_interrupts
+from visionlab.config.terminal import outlive_terminal, printable
+from visionlab.core.interrupt import Interrupted, describe_end, remember_interrupts
 
 # what Hydra 1.4 says at each start, of what 1.3 needs
 for _old in (
@@ -73,7 +72,7 @@ class Unfinished(Exception):  # noqa: N818 - others finished
     """Some jobs of a multirun did not finish."""
 
 
-_ENDINGS = (HydraException, OmegaConfBaseException, Unfinished, Interrupted)
+_ENDINGS = (HydraException, OmegaConfBaseException, Unfinished)
 
 
 def register() -> None:
@@ -226,16 +225,18 @@ def run(main: Callable[[], Any], *, script: str) -> None:
     except BrokenPipeError:  # --help | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except KeyboardInterrupt:
-        print("stopped before the run began", file=sys.stderr)  # noqa: T201 - as below
+    except (KeyboardInterrupt, Interrupted) as error:
+        code, line = describe_end(error)
+        print(line, file=sys.stderr)  # noqa: T201 - logging may not be set up
         _discard_unused()
-        sys.exit(128 + signal.SIGINT)
+        sys.exit(code)
     except (*_ENDINGS, *USER_ERRORS, *MACHINE_ERRORS) as error:
         if traceback or not (isinstance(error, _ENDINGS) or is_users(error)):
             raise
         choices = [each for each in sys.argv[1:] if re.fullmatch(r"[\w/]+=\w+", each)]
         known = functools.partial(known_settings, script, choices, folders=_folders())
-        print(f"error: {explain(error, known=known)}", file=sys.stderr)  # noqa: T201 - logging may not be set up
+        message = printable(explain(error, known=known))
+        print(f"error: {message}", file=sys.stderr)  # noqa: T201 - as above
         _discard_unused()
         is_refused = isinstance(error, HydraException) and type(error) is not InstantiationException
         sys.exit(2 if is_refused else getattr(error, "exit_code", 1))
@@ -284,9 +285,9 @@ def _for_hydra(arguments: Sequence[str]) -> list[str]:
 def _discard_unused() -> None:
     """Remove the new folder of what never began, so that mistakes leave nothing behind."""
     for folder in reversed(_made):
-        if folder.is_dir() and {path.name for path in folder.iterdir()} <= {"run.log"}:
-            (folder / "run.log").unlink(missing_ok=True)
-            with suppress(OSError):  # another run may begin in it
+        with suppress(OSError):  # another run may begin in it
+            if {path.name for path in folder.iterdir()} <= {"run.log"}:
+                (folder / "run.log").unlink(missing_ok=True)
                 folder.rmdir()
 
 

@@ -12,8 +12,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from visionlab.config.limits import explain_limit
 from visionlab.config.suggestions import nearest, similar_settings
+from visionlab.config.terminal import printable
 from visionlab.core.interrupt import Interrupted
 
+_MAX_NEAR = 40  # characters shown at either side of one that is wrong
 _NOISE = ("To append to your config", "full_key:", "object_type=", "reference_type=", "See https")
 USER_ERRORS = (ValueError, OSError, FloatingPointError, InstantiationException)
 MACHINE_ERRORS = (RuntimeError, MemoryError, ImportError)  # some of which users can mend
@@ -42,6 +44,9 @@ def explain(error: BaseException, *, known: Callable[[], Iterable[str]] = tuple)
         return "the device's memory must hold a batch; raise hparams.accumulate_steps"
     if limit := explain_limit(error):
         return limit
+    if isinstance(error, UnicodeEncodeError):
+        near = error.object[max(0, error.start - _MAX_NEAR) : error.end + _MAX_NEAR]
+        return f"names of files and folders must be UTF-8, got {near!a}"
     if isinstance(error, HydraException | OmegaConfBaseException):
         causes = [error.__cause__] if isinstance(error.__cause__, OmegaConfBaseException) else []
         return _explain_hydra("\n".join(str(part) for part in (error, *causes)), known)
@@ -56,7 +61,7 @@ def _prefixed(error: BaseException, text: str) -> str:
 
 
 def _explain_hydra(message: str, known: Callable[[], Iterable[str]]) -> str:
-    message = message.split("Config search path")[0]
+    message, _, places = message.partition("Config search path")
     lines = [line.strip().removesuffix(".") for line in message.splitlines()]
     text = "; ".join(line for line in lines if line and not line.startswith(_NOISE))
     text = re.sub(r"\w+ raised while resolving interpolation: ", "", text.replace(":;", ":"))
@@ -69,7 +74,9 @@ def _explain_hydra(message: str, known: Callable[[], Iterable[str]]) -> str:
     if single and "is not a ListConfig" in message:
         return f"{single[1]} must be a list, as {single[1]}=[{single[2]}], got {single[2]}"
     if choice := re.search(r"Could not find '(?:.*/)?(.*)'", message):
-        return text + nearest(choice[1], re.findall(r"^\t(\S+)$", message, re.MULTILINE))
+        meant = nearest(choice[1], re.findall(r"^\t(\S+)$", message, re.MULTILINE))
+        own = "" if "command-line" in places else "; --config-dir FOLDER adds files of your own"
+        return text + (meant or own)
     return text
 
 
@@ -104,5 +111,5 @@ def refuse(parser: argparse.ArgumentParser, message: str) -> None:
         message = f"options must stand before or after all overrides, got {unknown[1]} after one"
     elif unknown:
         message += nearest(unknown[1], options)
-    print(f"error: {message}", file=sys.stderr)  # noqa: T201 - logging is not set up
+    print(f"error: {printable(message)}", file=sys.stderr)  # noqa: T201 - logging is not set up
     sys.exit(2)

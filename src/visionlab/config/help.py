@@ -23,6 +23,7 @@ from visionlab.config.checking import unset_settings
 from visionlab.config.hints import is_part
 from visionlab.config.schemas import SCHEMAS
 from visionlab.config.signatures import meanings, read_signature
+from visionlab.config.suggestions import nearest
 from visionlab.files.run_folder import flatten_config
 
 _INITIAL_WEIGHTS = "visionlab.runs.experiment.InitialWeights"
@@ -37,22 +38,29 @@ _ABOUT = {
 }
 _USAGE = """usage: python {script}.py [key=value ...] [--multirun] [--cfg job] [--config-dir DIR]
        python {script}.py --help [group=file]    settings of one file, as dataset=coco
+       python {script}.py --help [group]         files of a group
        python {script}.py --hydra-help           Hydra's own options
 """
 
 
 def help_text(script: str, choices: Sequence[str], *, folders: Sequence[Path]) -> str:
-    """Return the help of a script, or of some files of its groups, as `dataset=coco`.
+    """Return the help of a script, of a group, or of some files of groups, as `dataset=coco`.
 
     The folders are visionlab's `conf` and the user's own.
 
     Raises:
-        ValueError: a choice is not `group=file`.
+        ValueError: a choice is neither a group nor `group=file`.
         HydraException: there is no such group or file.
     """
+    files = {path.parent.name for folder in folders for path in folder.glob("*/*.yaml")}
+    if len(choices) == 1 and choices[0] in files:
+        return _about_group(choices[0], folders)
     for choice in choices:
         if not re.fullmatch(r"[\w/]+=[\w.-]+", choice):
-            raise ValueError(f"--help must be followed by group=file, got {choice}")
+            hint = nearest(choice, sorted(files)) or f"; a group is {', '.join(sorted(files))}"
+            raise ValueError(
+                f"--help must be followed by a group or group=file, got {choice}{hint}"
+            )
     overrides = [*_search_path(folders[1:]), *choices]
     with initialize_config_dir(str(folders[0]), version_base="1.3"):
         composed = compose(script, overrides=overrides, return_hydra_config=True)
@@ -109,6 +117,18 @@ def _groups(folders: Sequence[Path], groups: set[str]) -> Iterator[str]:
         start = f"  {group:<15} "
         names = ", ".join(sorted(found[group]))
         yield textwrap.fill(names, 100, initial_indent=start, subsequent_indent=" " * len(start))
+
+
+def _about_group(group: str, folders: Sequence[Path]) -> str:
+    """Return the files of a group, each with the first line that it says of itself."""
+    paths = {path.stem: path for folder in folders for path in folder.glob(f"{group}/*.yaml")}
+    lines = [f"{group}=FILE, one of:"]
+    for name, path in sorted(paths.items()):
+        text = path.read_text(encoding="utf-8")
+        comments = re.findall(r"^# *+(?!@package)(.+)", text, re.MULTILINE)
+        summaries = map(_summary, re.findall(r"^_target_: *(\S+)", text, re.MULTILINE))
+        lines.append(_line(f"  {name}", "", next(iter([*comments, *summaries]), "")))
+    return "\n".join([*lines, f"--help {group}=FILE lists the settings of a file"])
 
 
 def _about_file(choice: str, config: Mapping[str, Any], folders: Sequence[Path]) -> str:

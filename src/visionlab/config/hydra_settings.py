@@ -14,7 +14,7 @@ _TARGET = re.compile(
 )
 _LOG_CLASS = re.compile(
     r"logging\.(Stream|File|Null)Handler|logging\.Formatter|colorlog\.ColoredFormatter"
-    r"|visionlab\.config\.terminal\.StandardOutput"
+    r"|visionlab\.config\.terminal\.(StandardOutput|PrintableFormatter)"
 )
 _LOG_FILE = re.compile(r"\$\{hydra\.[\w.]+\}/[\w${}.-]+\.log")
 _OF_USER = ("job.env_set", "searchpath")  # from the command line only

@@ -3,8 +3,12 @@
 Imports no torch.
 """
 
+import functools
+import os
 import re
 import resource
+import subprocess
+import sys
 
 _LIMITS = (
     (
@@ -28,6 +32,31 @@ _LIMITS = (
     ),
 )
 _KINDS = (RuntimeError, OSError, MemoryError, ImportError)
+_HEADROOM_BYTES = 2**29  # of address space, that a run needs beyond its imports at least
+
+
+@functools.cache
+def check_address_space(module: str) -> None:
+    """Import a module in another process first if the address space is limited (ulimit -v).
+
+    Libraries that meet this limit while they are loaded abort the process.
+
+    Raises:
+        MemoryError: the other process did not survive.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit == resource.RLIM_INFINITY:
+        return
+    less = max(limit - _HEADROOM_BYTES, 0)
+    code = f"import resource; resource.setrlimit(resource.RLIMIT_AS, ({less}, {less}))"
+    tried = subprocess.run(
+        [sys.executable, "-c", f"{code}; import {module}"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        check=False,
+    )
+    if tried.returncode:
+        raise MemoryError
 
 
 def explain_limit(error: BaseException) -> str | None:

@@ -11,7 +11,17 @@ from hydra.errors import HydraException
 
 # the last names of settings that are paths, and those of parts of a data set
 _PATHS = ("root", "run", "runs", "resume", "out", "dir", "checkpoint", "init_from", "study")
-_OF_DATASET = ("train", "val", "test", "classes", "list")
+_OF_DATASET = (
+    "train",
+    "val",
+    "test",
+    "annotations",
+    "images",
+    "classes",
+    "class_names",
+    "file",
+    "list",
+)
 _MAY_BE_NULL = {"experiment", "views", "search"}
 _WRAPPED = re.compile(r"(\[|choice\()(.*)(\]|\))", re.DOTALL)
 

@@ -3,6 +3,7 @@
 Everything here works on plain containers; Hydra's are turned into them by `command_line.job`.
 """
 
+import copy
 import json
 import secrets
 from collections.abc import Mapping, Sequence
@@ -32,6 +33,8 @@ FREE_ON_RESUME = (
     "tensorboard",
 )
 _OPEN_IF_NULL = ("global_seed", "threads")  # null stands for the run's own
+# paths that start from the folder in which one works; all others of a data set start from its root
+_FROM_HERE = ("dataset.root", "dataset.val.list")
 _SWEEP = "sweep"
 _HYDRA = "hydra/"
 _MAX_CHANGES = 3
@@ -116,7 +119,7 @@ def resolve_config(config: Mapping[str, Any]) -> dict[str, Any]:
     settings = {key: value for key, value in config.items() if key != _SWEEP}
     if settings["global_seed"] is None:
         settings["global_seed"] = secrets.randbelow(2**31)
-    return _with_absolute_root(settings)
+    return _with_absolute_paths(settings)
 
 
 def logged_hparams(config: Mapping[str, Any], choices: Mapping[str, str]) -> dict[str, float | str]:
@@ -162,7 +165,7 @@ def override_saved_config(config: Mapping[str, Any], run: Invocation) -> dict[st
                 f"got {override}"
             )
         _set(saved, key, given[key])
-    return _with_absolute_root(saved)
+    return _with_absolute_paths(saved)
 
 
 def _read_saved(folder: Path, *, parts: Sequence[str]) -> dict[str, Any]:
@@ -184,7 +187,7 @@ def resume_config(requested: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     for key, value in flatten_config(requested).items():
         if key.startswith(FREE_ON_RESUME):
             _set(saved, key, value)
-    return saved
+    return _with_absolute_paths(saved)
 
 
 def check_unchanged(requested: Mapping[str, Any], saved: Mapping[str, Any], folder: Path) -> None:
@@ -223,7 +226,7 @@ def _first(changes: Sequence[str]) -> str:
 
 def _changes(requested: Mapping[str, Any], saved: Mapping[str, Any]) -> list[str]:
     """Return the settings in which a run differs from what is requested, and may not."""
-    new, old = flatten_config(requested), flatten_config(saved)
+    new, old = (flatten_config(_with_absolute_paths(each)) for each in (requested, saved))
     return [
         f"{key}={new.get(key, 'nothing')} (the run has {old.get(key, 'nothing')})"
         for key in new | old
@@ -233,12 +236,18 @@ def _changes(requested: Mapping[str, Any], saved: Mapping[str, Any]) -> list[str
     ]
 
 
-def _with_absolute_root(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings with an absolute `dataset.root`; a URL of somebody's data set stays."""
-    dataset = dict(settings["dataset"])
-    if dataset.get("root") and "://" not in dataset["root"]:
-        dataset["root"] = str(Path(dataset["root"]).expanduser().absolute())
-    return {**settings, "dataset": dataset}
+def _with_absolute_paths(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings of `dataset` with absolute paths; a URL of somebody's data set stays."""
+    found = copy.deepcopy(dict(settings))
+    for dotted in _FROM_HERE:
+        *parents, last = dotted.split(".")
+        node: Any = found
+        for name in parents:
+            node = node.get(name) if isinstance(node, dict) else None
+        path = node.get(last) if isinstance(node, dict) else None
+        if path and "://" not in path:
+            node[last] = str(Path(path).expanduser().absolute())
+    return found
 
 
 def training_key(config: Mapping[str, Any], training_invariant: Sequence[str]) -> str:

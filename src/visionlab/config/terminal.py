@@ -1,14 +1,32 @@
 """What a terminal shows and sends. Imports next to nothing: this comes before all else."""
 
 import errno
+import io
 import logging
 import os
+import re
 import shlex
 import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
+
+# controls of terminals, of the direction of text, and halves of characters; no tabs or line ends
+_CONTROLS = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    """Return text with escapes instead of what would command the terminal."""
+    return _CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+class PrintableFormatter(logging.Formatter):
+    """Formats records without what would command a terminal; user text may have any characters."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line of a record."""
+        return printable(super().format(record))
 
 
 class StandardOutput(logging.StreamHandler[TextIO]):
@@ -55,14 +73,15 @@ class LastingTerminal:
 
 
 def end_on_interrupt() -> None:
-    """Let Ctrl-C end the process with one line, until the run installs its own handler."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _end)
+    """Let a signal end the process with one line, until the run installs its own handlers."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL):
+            signal.signal(number, _end)
 
 
-def _end(*_: object) -> None:
+def _end(number: int, _: object) -> None:
     os.write(2, b"stopped before the run began\n")
-    os._exit(128 + signal.SIGINT)
+    os._exit(128 + number)
 
 
 def shell_command(script: str, *arguments: str) -> str:
@@ -74,9 +93,11 @@ def shell_command(script: str, *arguments: str) -> str:
 
 
 def outlive_terminal() -> None:
-    """Let a run save its state after its terminal was closed."""
+    """Let a run save its state after its terminal was closed, and print what this cannot show."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
         if stream is not None and stream.isatty():
             setattr(sys, name, LastingTerminal(stream))
 

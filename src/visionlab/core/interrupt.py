@@ -15,7 +15,8 @@ from visionlab.core.processes import num_processes
 HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)
 _active: list["Signals"] = []
 _is_waiting = False
-_was_interrupted = False
+_has_begun = False  # whether `Signals` was entered
+_interrupt: int | None = None  # the last signal that raised KeyboardInterrupt
 
 
 class Interrupted(BaseException):  # `except Exception` must let it pass
@@ -32,15 +33,25 @@ class Pruned(Exception):  # noqa: N818 - not an error
 
 
 def remember_interrupts() -> None:
-    """Let `Signals` raise the KeyboardInterrupt that a library swallowed while a run began."""
-    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
-        signal.signal(signal.SIGINT, _remember_interrupt)
+    """Let signals raise KeyboardInterrupt while a run begins; `Signals` does if it was swallowed.
+
+    Signals that are ignored, SIGHUP by nohup, stay so.
+    """
+    for number in HANDLED:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _interrupted)
 
 
-def _remember_interrupt(number: int, frame: FrameType | None) -> None:
-    global _was_interrupted
-    _was_interrupted = True
+def _interrupted(number: int, frame: FrameType | None) -> None:
+    global _interrupt
+    _interrupt = number
     raise KeyboardInterrupt
+
+
+def describe_end(error: KeyboardInterrupt | Interrupted) -> tuple[int, str]:
+    """Return the exit code of a process that a signal ended, and a line about it."""
+    ended = error if isinstance(error, Interrupted) else Interrupted(_interrupt or signal.SIGINT)
+    return ended.exit_code, str(ended) if _has_begun else "stopped before the run began"
 
 
 class Signals:
@@ -64,9 +75,11 @@ class Signals:
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
+        global _has_begun
         if threading.current_thread() is threading.main_thread():
-            if _was_interrupted:
+            if _interrupt:
                 raise KeyboardInterrupt
+            _has_begun = True
             is_nohup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
             self._previous = {
                 number: signal.signal(number, self._handle)
@@ -78,6 +91,7 @@ class Signals:
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         previous = self._previous.get(signal.SIGUSR2)
+        previous = None if previous is _interrupted else previous
         self._restore_handlers()
         if self in _active:
             _active.remove(self)
@@ -95,6 +109,7 @@ class Signals:
         self._number = number
         if num_processes() == 1:
             self._restore_handlers()
+            _default_handlers()
             if _is_waiting:
                 raise Interrupted(number)
 
@@ -106,6 +121,13 @@ class Signals:
     def _restore_handlers(self) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
+
+
+def _default_handlers() -> None:
+    """Let a further signal but Ctrl-C end the process even where it hangs in a library."""
+    for number in HANDLED:
+        if number != signal.SIGINT and signal.getsignal(number) is _interrupted:
+            signal.signal(number, signal.SIG_DFL)
 
 
 @contextmanager

@@ -3,11 +3,13 @@
 With or without them, a seed gives bit-identical weights.
 """
 
+import inspect
 import json
 import math
-from collections.abc import Callable, Mapping
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from torch import Tensor
@@ -18,6 +20,13 @@ from visionlab.engine.evaluation import Result
 from visionlab.engine.state import TrainState
 from visionlab.files.atomic import append_text, write_file, write_text
 from visionlab.files.run_folder import read_rows
+
+# positional and keyword arguments of the methods of an observer
+_CALLS: dict[str, tuple[Sequence[str], Sequence[str]]] = {
+    "on_step": (["state"], ["lr", "loss", "num_samples"]),
+    "on_epoch": (["row", "results"], []),
+    "close": ([], []),
+}
 
 
 class Observer(Protocol):
@@ -34,6 +43,29 @@ class Observer(Protocol):
     def close(self) -> None:
         """Write what is still buffered."""
         return
+
+
+def check_observer(observer: Any, *, key: str) -> None:
+    """Check the methods of an observer or of a class of observers; `key` is its setting.
+
+    Raises:
+        ValueError: one is missing, or cannot be called as the loop does.
+    """
+    name = getattr(observer, "__name__", type(observer).__name__)
+    for method, (given, named) in _CALLS.items():
+        arguments = ", ".join([*given, *(["*", *named] if named else [])])
+        rule = f"{key} must have a method {method}({arguments})"
+        if not callable(found := getattr(observer, method, None)):
+            raise ValueError(f"{rule}, got {name} without")
+        is_unbound = inspect.isclass(observer) and inspect.isfunction(
+            inspect.getattr_static(observer, method)
+        )
+        own = (None,) if is_unbound else ()
+        signature = inspect.signature(found)
+        try:
+            signature.bind(*own, *given, **dict.fromkeys(named))
+        except TypeError as error:
+            raise ValueError(f"{rule}, got {name}.{method}{signature}") from error
 
 
 class MetricsFile(Observer):
@@ -119,7 +151,8 @@ class TensorBoard(Observer):
         is_first = not any(folder.glob("events.out.tfevents.*"))
         self._writer = SummaryWriter(folder, purge_step=step + 1 if step else None)
         if is_first:
-            self._writer.add_text("config", f"```yaml\n{config}\n```")
+            # indented Markdown is code, and no text in it can end that
+            self._writer.add_text("config", textwrap.indent(config, "    ", lambda _: True))
             _, begin, _ = hparams(dict(settings), {})
             self._writer.file_writer.add_summary(begin)
             self._writer.flush()

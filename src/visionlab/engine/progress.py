@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 from torch import Tensor
 
-from visionlab.config.terminal import table_text
+from visionlab.config.terminal import printable, table_text
 from visionlab.core.processes import rank
 from visionlab.engine.evaluation import Result
 from visionlab.engine.speed import describe_speed
@@ -112,9 +112,10 @@ def log_metrics(results: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Non
             names = next(iter(models.values()))
             rows = {name: {model: models[model][name] for model in models} for name in names}
         columns = list(next(iter(rows.values()), {}))
-        table = Table("", *columns, title=split, title_justify="left")
+        heads = map(printable, columns)
+        table = Table("", *heads, title=printable(split), title_justify="left")
         for label, values in rows.items():
-            table.add_row(label, *(f"{values[column]:.4f}" for column in columns))
+            table.add_row(printable(label), *(f"{values[column]:.4f}" for column in columns))
         _log.info("%s", table_text(table, width=100))
 
 

@@ -60,10 +60,15 @@ def append_text(path: Path, text: str) -> None:
 
 def csv_text(rows: Iterable[Iterable[Any]]) -> str:
     """Return rows as CSV; text that a spreadsheet would take for a formula gets a ' before it."""
-    text = io.StringIO()
-    safe = ([_as_text(cell) if isinstance(cell, str) else cell for cell in row] for row in rows)
-    csv.writer(text, lineterminator="\n").writerows(safe)
-    return text.getvalue()
+    lines = []
+    for row in rows:
+        line = io.StringIO()
+        # with the default end of line, since the writer quotes only the characters of that
+        csv.writer(line).writerow(
+            [_as_text(each) if isinstance(each, str) else each for each in row]
+        )
+        lines.append(line.getvalue().removesuffix("\r\n") + "\n")
+    return "".join(lines)
 
 
 def _as_text(cell: str) -> str:

@@ -11,7 +11,8 @@ from visionlab.files.atomic import write_file
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")  # XML, hence SVG, forbids them
+_MAX_LENGTH = 100  # characters of a line
+_CONTROL = re.compile(rb"[\x00-\x08\x0b-\x1f]")  # XML, hence SVG, forbids or changes them
 
 
 def write_figure(figure: "Figure", path: Path, **options: Any) -> None:
@@ -22,6 +23,7 @@ def write_figure(figure: "Figure", path: Path, **options: Any) -> None:
     Raises:
         OSError: the file cannot be written.
     """
+    _shorten_ticks(figure)
     _show_text_literally(figure)
     file = io.BytesIO()
     with warnings.catch_warnings():
@@ -35,7 +37,10 @@ def write_figure(figure: "Figure", path: Path, **options: Any) -> None:
 
 
 def _show_text_literally(figure: "Figure") -> None:
-    """Switch off formulas in all texts but the numbers of axes, which may be powers."""
+    """Switch off formulas in all texts but the numbers of axes, which may be powers.
+
+    Long texts are cut.
+    """
     from matplotlib.text import Text
     from matplotlib.ticker import LogFormatter, ScalarFormatter
 
@@ -49,3 +54,17 @@ def _show_text_literally(figure: "Figure") -> None:
     for text in figure.findobj(Text):
         if isinstance(text, Text) and text not in numbers:
             text.set_parse_math(False)
+            text.set_text(shorten(text.get_text(), _MAX_LENGTH))
+
+
+def _shorten_ticks(figure: "Figure") -> None:
+    """Cut long labels of ticks, which are made anew from their texts when a figure is drawn."""
+    for axis in (each for axes in figure.axes for each in (axes.xaxis, axes.yaxis)):
+        texts = [label.get_text() for label in axis.get_ticklabels()]
+        if max(map(len, texts), default=0) > _MAX_LENGTH:
+            axis.set_ticks(axis.get_ticklocs(), [shorten(text, _MAX_LENGTH) for text in texts])
+
+
+def shorten(text: str, length: int) -> str:
+    """Return text with long lines cut: they would leave no room for what is drawn."""
+    return re.sub(rf"(?m)^(.{{{length - 3}}}).{{4,}}$", r"\1...", text)

@@ -14,7 +14,7 @@ from PIL import Image, ImageFile
 from torch import Tensor
 
 from visionlab.core import geometry
-from visionlab.images.pixels import UnsupportedImageError, decode_rgb, open_image
+from visionlab.images.pixels import UnsupportedImageError, decode_rgb, is_damage, open_image
 from visionlab.images.sources import TarMember, read_bytes
 from visionlab.images.workers import Workers
 
@@ -171,15 +171,14 @@ def _read_rgb(source: Path | TarMember) -> Image.Image:
 def _problem(source: Path | TarMember, error: Exception) -> _Problem:
     """Tell a file that is missing or damaged from one that is whole, but cannot be used now."""
     if isinstance(error, UnsupportedImageError):
-        return _Problem(f"{source} {error}", may_skip=False)
-    if isinstance(error, MemoryError):
-        return _Problem(
-            f"{source} must fit into memory, got an image that does not", may_skip=False
-        )
-    if isinstance(error, OSError) and error.errno:  # of the file system; decoders set no number
+        message = f"{source} {error}"
+    elif isinstance(error, MemoryError):
+        message = f"{source} must fit into memory, got an image that does not"
+    elif isinstance(error, OSError) and error.errno:
         message = f"{source} must be an image, got a file that cannot be read ({error.strerror})"
-        return _Problem(message, may_skip=isinstance(error, FileNotFoundError | PermissionError))
-    return _Problem(f"{source} must be an image, got a file that cannot be decoded", may_skip=True)
+    else:
+        message = f"{source} must be an image, got a file that cannot be decoded"
+    return _Problem(message, may_skip=is_damage(error))
 
 
 def _reduced(image: Image.Image, factor: int) -> Tensor:

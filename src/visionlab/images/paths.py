@@ -5,7 +5,13 @@ import os
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
-from visionlab.images.pixels import Header, UnsupportedImageError, open_image, read_header
+from visionlab.images.pixels import (
+    Header,
+    UnsupportedImageError,
+    is_damage,
+    open_image,
+    read_header,
+)
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 
@@ -94,11 +100,7 @@ def by_stem(folder: Path, suffixes: Collection[str]) -> dict[str, str]:
 
 
 def header_size(path: Path) -> tuple[int, int]:
-    """Return width and height of an upright image in pixels, without decoding it.
-
-    Raises:
-        ValueError: the file is not an image, or is too large.
-    """
+    """Return width and height of an upright image in pixels; raises as `image_header` does."""
     return image_header(path).size_px
 
 
@@ -106,14 +108,18 @@ def image_header(path: Path) -> Header:
     """Return size and orientation of an image, without decoding it.
 
     Raises:
-        ValueError: the file is not an image, or is too large.
+        UnsupportedImageError: it is too large.
+        ValueError: the file is missing, or not an image.
+        OSError: it cannot be read now.
     """
     try:
         with path.open("rb") as file:
             return read_header(open_image(file))
     except UnsupportedImageError as error:
-        raise ValueError(f"{path} {error}") from error
+        raise UnsupportedImageError(f"{path} {error}") from error
     except Exception as error:  # damaged files make decoders raise all kinds of errors
+        if not is_damage(error):
+            raise
         raise ValueError(f"{path} must be an image, got a file that cannot be read") from error
 
 

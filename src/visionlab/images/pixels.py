@@ -34,6 +34,17 @@ class UnsupportedImageError(ValueError):
     """An undamaged image that cannot be shown faithfully, or is too large."""
 
 
+def is_damage(error: Exception) -> bool:
+    """Return whether an error in reading says that a file is missing, private or damaged.
+
+    Otherwise it may be whole: it is too large or not to be shown faithfully, or the machine cannot
+    read it now, with too many files open, say.
+    """
+    if isinstance(error, OSError) and error.errno:  # of the file system; decoders set no number
+        return isinstance(error, FileNotFoundError | PermissionError)
+    return not isinstance(error, UnsupportedImageError | MemoryError)
+
+
 class Header(NamedTuple):
     """Size of an image.
 

@@ -10,7 +10,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -22,6 +22,7 @@ from visionlab.core.interrupt import HANDLED, interruptible
 
 Read = TypeVar("Read")
 _WARN_SECONDS = 60.0
+_FILES, _FILES_PER_WORKER = 16, 8  # pipes, shared tensors and their connections, at least
 _WAKE = signal.SIGURG  # which nobody else uses
 _log = logging.getLogger(__name__)
 
@@ -53,9 +54,11 @@ class Workers(Generic[Read]):
         """Yield the content of each batch of rows, (B,) int64 each.
 
         Raises:
-            OSError: a worker lacks shared memory.
+            OSError: a worker lacks shared memory, or too few files may be open.
             Interrupted: a signal came while a batch was waited for.
         """
+        if self._loader.num_workers and self._loader._iterator is None:
+            _check_free_files(_FILES + _FILES_PER_WORKER * self._loader.num_workers)
         self._order.rows = [batch.tolist() for batch in rows if len(batch)]
         with _waiting() if self._loader._iterator is not None else nullcontext():
             iterator = iter(self._loader)
@@ -67,6 +70,17 @@ class Workers(Generic[Read]):
             if isinstance(content, OSError):
                 raise content
             yield content
+
+
+def _check_free_files(count: int) -> None:
+    """Open and close so many files; a worker that cannot open one would end with a traceback.
+
+    Raises:
+        OSError: too many are open already.
+    """
+    with ExitStack() as opened:
+        for _ in range(count):
+            opened.callback(os.close, os.open(os.devnull, os.O_RDONLY))
 
 
 class _Order:

@@ -19,6 +19,7 @@ from visionlab.backbones.weights import backbone_of, freeze, load_exactly, load_
 from visionlab.config.instantiate import bind_part, call_with_key, instantiate_part
 from visionlab.core import seeding
 from visionlab.engine.loop import steps_per_epoch
+from visionlab.engine.observers import check_observer
 from visionlab.optim.plateau import PlateauTracker, make_plateau_tracker
 from visionlab.runs.experiment import Experiment, InitialWeights, Machine, TaskParts
 from visionlab.runs.roles import check_role
@@ -30,7 +31,6 @@ _PARTS = (
     *("hparams", "stop", "evaluation", "scheduler", "averaged"),  # quick ones first
     *("optimizer", "augment", "loss", "dataset"),
 )
-_OBSERVER_METHODS = ("on_step", "on_epoch", "close")
 _TASK_PARTS = ("extra_scalars", "predict", "metric", "draw")
 _WEIGHT_KEYS = ("checkpoint", "init_from", "freeze")
 _log = logging.getLogger(__name__)
@@ -109,18 +109,10 @@ def _model(settings: Mapping[str, Any]) -> Callable[..., nn.Module]:
 
 
 def _observer(settings: Any, *, key: str) -> functools.partial[Any]:
-    """Return what makes an observer when called with the run's folder.
-
-    Raises:
-        ValueError: its class lacks a method of `Observer`.
-    """
+    """Return what makes an observer when called with the run's folder; checks its class."""
     part = bind_part(settings, key=key)
-    missing = [name for name in _OBSERVER_METHODS if not hasattr(part.func, name)]
-    if inspect.isclass(part.func) and missing:
-        raise ValueError(
-            f"{key} must have the methods {', '.join(_OBSERVER_METHODS)}, "
-            f"got {part.func.__name__} without {', '.join(missing)}"
-        )
+    if inspect.isclass(part.func):
+        check_observer(part.func, key=key)
     return part
 
 

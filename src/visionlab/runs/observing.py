@@ -15,7 +15,14 @@ from visionlab.config.terminal import shell_command
 from visionlab.core.interrupt import Interrupted, Pruned
 from visionlab.engine.checkpoints import best_name
 from visionlab.engine.evaluation import MetricsTable
-from visionlab.engine.observers import MetricsFile, Observer, Pictures, Predictions, TensorBoard
+from visionlab.engine.observers import (
+    MetricsFile,
+    Observer,
+    Pictures,
+    Predictions,
+    TensorBoard,
+    check_observer,
+)
 from visionlab.engine.range_test import RangeCurve
 from visionlab.engine.shared_runs import to_run_names
 from visionlab.files.atomic import write_text
@@ -154,8 +161,10 @@ def run_observers(run: Run, training: Training) -> list[Observer]:
 
         draw = functools.partial(write_range_test, run.folder / "pictures" / "range_test.png")
         observers.append(RangeCurve(run.folder / "range_test.csv", step=state.step, draw=draw))
-    own = [make(folder=run.folder) for make in experiment.observers.values()]
-    return [*observers, *own]
+    for name, make in experiment.observers.items():
+        observers.append(make(folder=run.folder))
+        check_observer(observers[-1], key=f"observers.{name}")
+    return observers
 
 
 def show_results(

@@ -109,18 +109,18 @@ def train_runs(
             _fit(training, signals, [[] for _ in runs])
             final_results(training, signals)
         return None
-    records = [observing.start_record(run, training, compositions[run.folder]) for run in runs]
-    by_run = [[*observing.run_observers(run, training), *observers] for run in runs]
-    observing.describe_start(training)
-    recording = observing.recorded(training, records, by_run)
-    with Signals(all_reduce=all_reduce_max) as signals, recording:
-        _fit(training, signals, by_run)
-        results = final_results(training, signals)
-        log_metrics(table(runs, results))
-        for run, metrics, record, own in zip(runs, results, records, by_run, strict=True):
-            observing.show_results(metrics, own, run, training)
-            record.update(results=metrics)
-        observing.draw_pictures(runs, by_run[0])
+    with Signals(all_reduce=all_reduce_max) as signals:
+        records = [observing.start_record(run, training, compositions[run.folder]) for run in runs]
+        by_run = [[*observing.run_observers(run, training), *observers] for run in runs]
+        observing.describe_start(training)
+        with observing.recorded(training, records, by_run):
+            _fit(training, signals, by_run)
+            results = final_results(training, signals)
+            log_metrics(table(runs, results))
+            for run, metrics, record, own in zip(runs, results, records, by_run, strict=True):
+                observing.show_results(metrics, own, run, training)
+                record.update(results=metrics)
+            observing.draw_pictures(runs, by_run[0])
     observing.describe_best(training)
     values = [best.value for best in training.state.best.values()]
     pick = max if training.task.mode == "max" else min

@@ -120,7 +120,9 @@ def test_hydra_says_what_it_refuses(loader: ConfigLoader, arguments: list[str]) 
 
 
 def test_a_value_of_a_wrong_type_is_refused_by_its_key(loader: ConfigLoader) -> None:
-    with pytest.raises(ValueError, match=r"^optimizer.lr must be a number, got 'abc'$"):
+    with pytest.raises(
+        ValueError, match=r"^optimizer.lr must be a number, got 'abc' \(job optimizer.lr=abc\)$"
+    ):
         compose_jobs(loader, master(loader), ["optimizer.lr=0.1,abc"])
 
 

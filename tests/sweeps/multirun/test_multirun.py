@@ -174,9 +174,11 @@ def test_a_multirun_killed_three_times_ends_as_an_undisturbed_one(
 def test_a_multirun_that_is_terminated_says_so_and_goes_on(
     small: list[str], sweep: Sweep, alone: Path, tmp_path: Path
 ) -> None:
-    process = start("train.py", "--multirun", *small, FOLDER, *GRID, folder=tmp_path)
+    arguments = ["--multirun", *small, FOLDER, *GRID]
+    process = start("train.py", *arguments, folder=tmp_path, aside=tmp_path)
     wait_for("grid/*/checkpoints/last.pt", tmp_path, process, 1)
     assert send(process, signal.SIGTERM) == 128 + signal.SIGTERM
+    assert (tmp_path / "stderr").read_text() == "stopped by SIGTERM\n"
     states = [row["state"] for row in rows_of(tmp_path).values()]
     assert sorted(states) == ["interrupted"] * 2 + ["waiting"] * 6
     reasons = {row["reason"] for row in rows_of(tmp_path).values() if row["state"] != "waiting"}
@@ -232,7 +234,10 @@ def test_fail_fast_begins_no_more_jobs(sweep: Sweep, tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["optimizer.lr=0.1,-1"], r"optimizer.lr must be > 0, got -1 \(job optimizer.lr=-1\)"),
-        (["optimizer.lr=0.1,abc"], r"optimizer.lr must be a number, got 'abc'"),
+        (
+            ["optimizer.lr=0.1,abc"],
+            r"optimizer.lr must be a number, got 'abc' \(job optimizer.lr=abc\)",
+        ),
         (["scheduler=cosine,cosin"], r"Could not find 'scheduler/cosin'"),
         (["global_seed=1,2", "+optimizer.foo=1"], r"optimizer.foo must be a setting"),
         (["global_seed=1,2", "dataset.root=nowhere"], r"dataset.root must"),

@@ -106,6 +106,24 @@ def test_a_study_ended_from_outside_goes_on_to_its_total(
     assert table[0]["reason"].endswith("; requeued")
 
 
+def test_a_terminated_tuning_goes_on_to_the_result_of_an_undisturbed_one(
+    tuned: Path, tmp_path: Path
+) -> None:
+    process = start("tune.py", *TINY, *EAGER, folder=tmp_path, aside=tmp_path)
+    folder = tmp_path / "tune" / "small"
+    while not list(folder.glob("1_*/metrics.jsonl")):
+        assert process.is_alive()
+        time.sleep(0.01)
+    assert send(process, signal.SIGTERM) == 128 + signal.SIGTERM
+    assert (tmp_path / "stderr").read_text() == "stopped by SIGTERM\n"
+    done = script("tune.py", *TINY, *EAGER, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    columns = ("state", "value", "epochs", "optimizer.lr")
+    ended = [[row[name] for name in columns] for row in rows(folder) if row["state"] != "fail"]
+    assert ended == [[row[name] for name in columns] for row in rows(tuned)]
+    assert len(rows(folder)) == len(ended) + 1
+
+
 def test_a_trial_that_is_tried_again_goes_on(tmp_path: Path) -> None:
     arguments = [*TINY, "hparams.epochs=4", "n_trials=1", "hydra.launcher.retries=1"]
     process = start("tune.py", *arguments, "hydra.sweep.dir=tune/small", folder=tmp_path)

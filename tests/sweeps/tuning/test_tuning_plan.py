@@ -59,6 +59,13 @@ def test_a_study_may_lie_in_any_folder(tmp_path: Path) -> None:
         assert (tmp_path / name / "study.db").is_file()
 
 
+@pytest.mark.parametrize("name", ["a{b}.db", "{", "{SCHEMA_VERSION}", "{0}.db"])
+def test_the_url_of_a_study_may_have_braces(name: str, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/{name}"
+    Study(url, "tune").create(direction="maximize", objective="val/top1", invariants={})
+    assert {path.name for path in tmp_path.iterdir()} == {name, f"{name}.lock"}
+
+
 def test_an_axis_of_the_user_joins_the_shipped_one(tmp_path: Path) -> None:
     plan = planned("scheduler=cosine,constant", folder=tmp_path)
     assert plan.space == {**SHIPPED, "scheduler": Choices(values=["cosine", "constant"])}

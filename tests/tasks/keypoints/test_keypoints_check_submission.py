@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from visionlab.files.problems import Report
+from visionlab.images.pixels import MAX_PIXELS
 from visionlab.tasks.keypoints.check_submission import check, main
 
 NAMES = ("c.jpg", "a.jpg", "b.jpg")
@@ -162,6 +163,16 @@ def test_only_the_list_itself_is_valid(
 def write_image(path: Path, size: tuple[int, int]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", size).save(path)
+
+
+def test_an_image_beyond_the_limit_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, images = write(tmp_path, ROWS[:1]), tmp_path / "images"
+    write_image(images / NAMES[0], (5, 2))
+    monkeypatch.setenv(MAX_PIXELS, "9")
+    with pytest.raises(ValueError, match=f"{NAMES[0]} must have at most 9 pixels"):
+        check(path, NAMES, num_requested=2, images=images)
 
 
 def test_points_outside_their_images_are_a_note(tmp_path: Path) -> None:

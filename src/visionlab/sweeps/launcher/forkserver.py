@@ -16,6 +16,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
 from visionlab.config.errors import explain, is_users
+from visionlab.config.limits import check_address_space
 
 CONTEXT: Any = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
 _PRELOADED = ["visionlab.runs.train", "visionlab.sweeps.workers.trainings", "timm"]
@@ -23,7 +24,12 @@ Value = TypeVar("Value")
 
 
 def start_forkserver() -> None:
-    """Start the fork server early, so that the first process waits less for its imports."""
+    """Start the fork server early, so that the first process waits less for its imports.
+
+    Raises:
+        MemoryError: the limit of memory does not allow the imports.
+    """
+    check_address_space(_PRELOADED[0])
     if CONTEXT.get_start_method() == "forkserver":
         CONTEXT.set_forkserver_preload(_PRELOADED)
         forkserver.ensure_running()

@@ -62,7 +62,11 @@ def compose_jobs(loader: ConfigLoader, master: DictConfig, arguments: Sequence[s
     for number, overrides in enumerate(grid):
         swept = [override for override in overrides if count[override] < len(grid)]
         settings = [override.lstrip("+").partition("=") for override in swept]
-        config, hydra = compose(parser.parse_overrides(overrides), number, swept)
+        try:
+            config, hydra = compose(parser.parse_overrides(overrides), number, swept)
+        except ValueError as error:
+            where = f" (job {','.join(swept)})" if swept else ""
+            raise ValueError(f"{error}{where}") from error
         jobs.append(
             Job(
                 number=number,

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from rich.table import Table
 
 from visionlab.config.run_config import check_unchanged
-from visionlab.config.terminal import table_text
+from visionlab.config.terminal import printable, table_text
 from visionlab.files.atomic import csv_text, write_text
 from visionlab.files.documents import parse_json, read_text
 from visionlab.files.locks import file_lock, is_held
@@ -116,7 +116,8 @@ def log_table(rows: Sequence[Mapping[str, Any]]) -> None:
         name = "" if is_one else f"{row['monitor']} "
         value = f"{name}{row['value']:.4f}" if row["value"] != "" else ""
         seconds = f"{row['seconds']:.1f}" if row["seconds"] != "" else ""
-        table.add_row(row["job"], row["state"], seconds, value, row["model"], short)
+        cells = (row["job"], row["state"], seconds, value, row["model"], short)
+        table.add_row(*map(printable, cells))
     _log.info("%s", table_text(table, width=120))
 
 

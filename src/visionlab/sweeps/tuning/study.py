@@ -136,7 +136,8 @@ def _open(url: str) -> RDBStorage:
     if url.startswith("sqlite"):
         kwargs["connect_args"] = {"timeout": _LOCK_SECONDS}
     try:
-        return RDBStorage(url, engine_kwargs=kwargs)
+        # braces would be fields of a template for Optuna
+        return RDBStorage(url.replace("{", "{{").replace("}", "}}"), engine_kwargs=kwargs)
     except ImportError as error:
         raise ValueError(
             f"study must be in a database with an installed driver, got {mask_password(url)}: "

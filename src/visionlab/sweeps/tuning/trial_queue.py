@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from visionlab.sweeps.tuning.controllers import DEAD_AFTER_SECONDS, describe_process, is_alive
 from visionlab.sweeps.tuning.study import FINISHED, Study
 
+_REQUEUED = "; requeued"  # at the end of a reason
 _FINISHED_OR_RUNNING = (*FINISHED, TrialState.RUNNING)
 
 
@@ -30,16 +31,18 @@ def ask(
 ) -> Trial | None:
     """Take the next trial for a controller, requeued ones first; None if all are taken.
 
-    `sampler` makes a sampler that depends on the given trial number.
+    `sampler` makes a sampler that depends on the given number: that of the trial if none was
+    interrupted, so that an interrupted study continues with the points of an undisturbed one.
     """
     with study.lock():
         trials = study.trials()
         if _num_finished_or_running(trials) >= n_trials:
             return None
-        loaded = study.load(sampler=sampler(len(trials)))
+        loaded = study.load(sampler=sampler(_num_drawn(trials)))
         trial = loaded.ask()
         trial.set_user_attr("controller", controller)
-        loaded.sampler = sampler(trial.number)  # another process may have asked meanwhile
+        # another process may have asked meanwhile
+        loaded.sampler = sampler(_num_drawn(study.trials()[: trial.number]))
         # without a lock (server), several may take the last trial: the first one keeps it
         if _num_finished_or_running(study.trials()[: trial.number]) >= n_trials:
             study.finish(trial.number, TrialState.FAIL, reason="exceeds n_trials")
@@ -53,7 +56,7 @@ def requeue(study: Study, number: int, reason: str) -> bool:
     The parameters run again as a new trial, from the start and in a new folder.
     """
     params = study.trials()[number].params
-    if not study.finish(number, TrialState.FAIL, reason=f"{reason}; requeued"):
+    if not study.finish(number, TrialState.FAIL, reason=f"{reason}{_REQUEUED}"):
         return False
     if params:
         with warnings.catch_warnings():
@@ -74,6 +77,12 @@ def requeue_lost(study: Study) -> list[int]:
             and not _has_live_controller(trial, controllers, now)
             and requeue(study, trial.number, "its controller died")
         ]
+
+
+def _num_drawn(trials: Sequence[FrozenTrial]) -> int:
+    """Return how many points were drawn; that of a requeued trial is drawn once."""
+    reasons = [str(trial.user_attrs.get("reason", "")) for trial in trials]
+    return sum(not reason.endswith(_REQUEUED) for reason in reasons)
 
 
 def _num_finished_or_running(trials: Sequence[FrozenTrial]) -> int:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from visionlab.files.problems import Problem, Report, print_report, report_problems
 from visionlab.images.paths import header_size
+from visionlab.images.pixels import UnsupportedImageError
 from visionlab.tasks.keypoints.datasets.requested_points import read_requested, submission_header
 
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
@@ -140,6 +141,8 @@ def _outside(path: Path, names: Sequence[str], num_requested: int, images: Path)
             continue
         try:
             width, height = header_size(images / cells[0])
+        except UnsupportedImageError:
+            raise
         except ValueError:
             sizeless += 1
             continue

@@ -1,15 +1,18 @@
 """Invalid images and boxes are treated alike in every format, and all are counted."""
 
+import errno
 import json
 import logging
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from box_files import Read, common, read, voc_object, voc_xml, write, write_coco, write_image
 
+from visionlab.images.pixels import MAX_PIXELS, UnsupportedImageError
 from visionlab.tasks.detection.datasets.boxes_csv import BoxesCsv
 from visionlab.tasks.detection.datasets.coco import Coco
 from visionlab.tasks.detection.datasets.numbered_yaml import NumberedYaml
@@ -135,6 +138,29 @@ def test_an_image_that_cannot_be_read_is_refused_or_dropped_with_its_boxes(
 
 
 @every_format
+def test_a_large_image_is_refused_by_the_name_of_the_limit_and_never_dropped(
+    tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = make(tmp_path, {"1": [GOOD], "2": [GOOD]}, drop_invalid=True)
+    write_image(tmp_path / "images" / "2.png", (20, 11))
+    monkeypatch.setenv(MAX_PIXELS, "219")
+    message = f"2.png must have at most 219 pixels, got 20x11; .* {MAX_PIXELS} "
+    with pytest.raises(UnsupportedImageError, match=message):
+        read(recipe)
+
+
+@every_format
+def test_an_image_that_cannot_be_read_now_is_never_dropped(
+    tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = make(tmp_path, {"1": [GOOD], "2": [GOOD]}, drop_invalid=True)
+    error = OSError(errno.EMFILE, "Too many open files")
+    monkeypatch.setattr("visionlab.images.paths.open_image", Mock(side_effect=error))
+    with pytest.raises(OSError, match="Too many open files"):
+        read(recipe)
+
+
+@every_format
 def test_invalid_boxes_are_dropped_and_counted_by_kind(tmp_path: Path, make: Make) -> None:
     boxes = [GOOD, (30.0, 1.0, 34.0, 4.0), (4.0, 4.0, 4.0, 8.0)]
     found = read(make(tmp_path, {"1": boxes, "2": []}, drop_invalid=True))
@@ -156,6 +182,34 @@ def test_repeated_boxes_are_kept_and_said(
     assert counts(found) == {"images": 1, "boxes": 3, "repeated boxes": 1}
     assert "1 boxes of" in caplog.text
     assert "repeat" in caplog.text
+
+
+@pytest.mark.parametrize("make", [coco, voc, numbered_yaml, boxes_csv])
+@pytest.mark.parametrize("drop_invalid", [False, True])
+@pytest.mark.parametrize(
+    "boxes",
+    [
+        [(0.1, 0.1, 0.3, 0.9), (0.0, 0.5, 1.0, 1.0)],
+        [(0.7, 0.5, 0.2, 0.4)],  # centre and sides
+    ],
+)
+def test_shares_instead_of_pixels_are_refused(
+    tmp_path: Path, make: Make, boxes: list[tuple[float, float, float, float]], drop_invalid: bool
+) -> None:
+    recipe = make(tmp_path, {"1": boxes[:1], "2": boxes[1:], "3": []}, drop_invalid=drop_invalid)
+    message = (
+        rf"must have boxes in pixels, got {len(boxes)} boxes within 0 to 1, .* shares of width"
+    )
+    with pytest.raises(ValueError, match=message):
+        read(recipe)
+
+
+@every_format
+def test_a_small_box_is_no_share(tmp_path: Path, make: Make) -> None:
+    found = read(make(tmp_path, {"1": [(0.5, 0.5, 1.5, 1.5)], "2": [GOOD]}))
+    assert counts(found) == {"images": 2, "boxes": 2}
+    found = read(make(tmp_path, {"1": [(0.0, 0.0, 1.0, 1.0)], "2": []}))
+    assert counts(found) == {"images": 2, "boxes": 1, "images without boxes": 1}
 
 
 @every_format

@@ -27,6 +27,7 @@ from visionlab.tasks.detection.splits import DetectionFiles, from_annotations
 
 _log = logging.getLogger(__name__)
 _MANY = 0.1  # share of boxes outside of their images that suggests another format
+_MAX_SHARE = 2.0  # a centre and a side, both shares of the image, added up as if left and width
 _Size = tuple[int, int]
 
 
@@ -105,10 +106,12 @@ def annotate(
 
     Raises:
         FileNotFoundError: an image is absent.
-        ValueError: there is no image, a category is unknown, or something else is invalid.
+        ValueError: there is no image, a category is unknown, boxes are not in pixels, or something
+            else is invalid.
     """
     if not images:
         raise ValueError(f"{part} must list images, got none")
+    _check_pixels(images, part)
     headers, faults = image_faults(images, part=part)
     _warn_of_turned(images, headers, part)
     counts, records = Counter(images=0, boxes=0), list[Annotated]()
@@ -132,6 +135,25 @@ def annotate(
     if not records:
         raise ValueError(f"{part} must have valid images, got {len(images)} invalid ones")
     return records, {name: count for name, count in counts.items() if count}
+
+
+def _check_pixels(images: Sequence[RawImage], part: Path) -> None:
+    """Refuse boxes that are shares of their images: in pixels, all would be in one corner.
+
+    Raises:
+        ValueError: the message names the cause.
+    """
+    in_pixels = [box for image in images if not image.is_relative for box in image.boxes or ()]
+    corners = [box.corners for box in in_pixels if box.corners is not None]
+    values = [value for each in corners for value in each]
+    is_near_0 = all(abs(value) <= _MAX_SHARE for value in values)
+    if is_near_0 and any(value % 1 for value in values):
+        got = ", ".join(f"{value:g}" for value in corners[0])
+        raise ValueError(
+            f"{part} must have boxes in pixels, got {len(corners)} boxes within 0 to 1, the first "
+            f"x1, y1, x2, y2 = {got}: they look like shares of width and height, by which they "
+            "must be multiplied (dataset=yolo reads shares)"
+        )
 
 
 def _report(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from visionlab.images.paths import image_header, missing_files
-from visionlab.images.pixels import Header
+from visionlab.images.pixels import Header, UnsupportedImageError
 from visionlab.tasks.detection.datasets.raw_boxes import RawBox, RawImage
 
 _log = logging.getLogger(__name__)
@@ -34,7 +34,12 @@ class Fault(NamedTuple):
 def image_faults(
     images: Sequence[RawImage], *, part: Path
 ) -> tuple[list[Header | None], list[Fault]]:
-    """Read the header of every file; return None for invalid images, and what is wrong."""
+    """Read the header of every file; return None for invalid images, and what is wrong.
+
+    Raises:
+        UnsupportedImageError: an image is too large, which is no fault of the data.
+        OSError: a file cannot be read now, neither is that.
+    """
     paths = [image.path for image in images if image.path is not None]
     absent = set(missing_files(paths))
     present = [path for path in paths if path not in absent]
@@ -59,6 +64,8 @@ def image_faults(
 def _header(path: Path) -> Header | str:
     try:
         return image_header(path)
+    except UnsupportedImageError:
+        raise
     except ValueError as error:
         return str(error)
 
