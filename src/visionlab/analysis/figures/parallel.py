@@ -23,7 +23,6 @@ from visionlab.analysis.metrics import check_metric, final_metric, higher_is_bet
 from visionlab.analysis.models import ModelRecord, split_varying_settings
 from visionlab.analysis.options import FigureOptions
 from visionlab.analysis.statistics import mean_by_seed
-from visionlab.files.figures import shorten
 
 _WIDTH, _HEIGHT = 1.2, 2.6  # inches, at least, between two axes and in all
 _LETTER, _ROW = 0.068, 0.16  # inches, of a tick label
@@ -31,7 +30,6 @@ _MAX_LETTERS = 28  # of a tick label
 _BAR = 0.1  # width of the colour bar, as a share of the distance between two axes
 _DARKEST, _LIGHTEST = 0.0, 0.88  # of cividis; the rest is too light on white
 _NUM_COLOURS = 256
-_MAX_LENGTH = 30  # characters of a value
 _DASHES: dict[str, Any] = {"finished": "-", "pruned": (0, (4, 2))}
 
 
@@ -168,7 +166,7 @@ def _draw_axes(
         axis.axvline(x, color="black", linewidth=0.8, zorder=1.5)
         for place, label in column:
             axis.annotate(
-                shorten(label, _MAX_LENGTH),
+                label,
                 (x, scale.share(place)),
                 xytext=(-3, 0),
                 textcoords="offset points",
