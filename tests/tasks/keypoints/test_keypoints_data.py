@@ -285,6 +285,16 @@ def test_a_table_of_points_and_its_images(csv_root: Path, archive: str) -> None:
         assert batch.targets.is_known[:, 0].all()
 
 
+def test_points_that_are_shares_of_their_image_are_refused(tmp_path: Path) -> None:
+    save(tmp_path / "train" / "a.png", 1)
+    (tmp_path / "train.csv").write_text("image,x0,y0,x1,y1\na.png,0.25,0.5,,\n")
+    message = r"train.csv must have points in pixels, got 1 points .* x, y = 0.25, 0.5"
+    with pytest.raises(ValueError, match=message):
+        built(points_csv(tmp_path, "folder"))
+    (tmp_path / "train.csv").write_text("image,x0,y0,x1,y1\na.png,0.25,0.5,3,0\n")
+    built(points_csv(tmp_path, "folder"))
+
+
 def test_validation_is_held_out_by_a_pattern(csv_root: Path, archive: str) -> None:
     people = NameHoldout(split=0.5, seed=1, pattern="(.*)_", list=None)
     data = built(points_csv(csv_root, archive, val=people))

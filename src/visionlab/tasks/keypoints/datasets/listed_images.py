@@ -10,6 +10,7 @@ from visionlab.images.paths import path_key
 from visionlab.images.sources import find_images
 from visionlab.tasks.keypoints.datasets.name_holdout import NameHoldout
 from visionlab.tasks.keypoints.datasets.points_table import PointsTable
+from visionlab.tasks.keypoints.datasets.points_text import Floats
 from visionlab.tasks.keypoints.records import KeypointSamples
 
 _BLOCK = 4096  # rows read at a time: a table may be larger than memory
@@ -25,7 +26,9 @@ def listed_samples(
 
     Raises:
         FileNotFoundError: an image is missing and `may_skip` is False.
+        ValueError: the points are no pixels.
     """
+    _check_pixels(table.points[:_BLOCK], file)
     found = find_images(source, table.names)
     absent = [row for row, each in enumerate(found) if each is None]
     if absent and not may_skip:
@@ -41,6 +44,22 @@ def listed_samples(
         points=table.points,
         requested=None,
     )
+
+
+def _check_pixels(points: Floats, file: Path) -> None:
+    """Refuse points (N, K, 2) that are shares of their images: as pixels, all are in one corner.
+
+    Raises:
+        ValueError: the message names the cause.
+    """
+    known = points[np.isfinite(points)]
+    if known.size and np.abs(known).max() <= 1 and (known % 1).any():
+        x, y = known[:2]
+        raise ValueError(
+            f"{file} must have points in pixels, got {known.size // 2} points within 0 to 1, the "
+            f"first x, y = {x:g}, {y:g}: they look like shares of width and height, by which they "
+            "must be multiplied"
+        )
 
 
 def count_points(samples: KeypointSamples) -> dict[str, int]:
