@@ -1,12 +1,17 @@
 """Mistakes in a user's own model and observer, refused before training."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from composing import of_new_run
 from torch import nn
 
+from visionlab.config.run_config import Invocation
 from visionlab.engine.observers import check_observer
+from visionlab.files.run_folder import read_record
 from visionlab.runs.build import build_data, build_experiment, build_task
+from visionlab.runs.train import train
 
 
 class Mute:
@@ -69,6 +74,19 @@ def test_a_function_that_makes_no_fitting_model_is_refused(name: str, message: s
 def test_what_is_no_observer_is_refused(settings: object, message: str) -> None:
     with pytest.raises(ValueError, match=f"^observers.mine .*{message}"):
         build_experiment({**of_new_run(), "observers": {"mine": settings}})
+
+
+def make_nothing(folder: Path) -> None:
+    """Return no observer."""
+
+
+def test_a_run_whose_observer_cannot_be_made_has_failed(tmp_path: Path) -> None:
+    config = of_new_run("model.depth=8", "device=cpu", "tensorboard=false", "threads=1")
+    config["observers"] = {"mine": {"_target_": f"{__name__}.make_nothing"}}
+    invocation = Invocation(folder=tmp_path, choices={}, overrides=[])
+    with pytest.raises(ValueError, match=r"^observers.mine must have a method on_step"):
+        train(config, invocation)
+    assert read_record(tmp_path)["status"] == "failed"
 
 
 def test_observers_may_take_what_they_like() -> None:

@@ -112,15 +112,10 @@ def describe_best(training: Training) -> None:
 
 
 @contextmanager
-def recorded(
-    training: Training, records: Sequence[Record], observers: Sequence[Sequence[Observer]]
-) -> Iterator[None]:
-    """Record how the runs end, and close their observers."""
+def recorded(training: Training, records: Sequence[Record]) -> Iterator[None]:
+    """Record how the runs end."""
     try:
-        with ExitStack() as closing:
-            for observer in itertools.chain.from_iterable(observers):
-                closing.callback(observer.close)
-            yield
+        yield
     except BaseException as error:
         status = _ENDINGS.get(type(error), "failed")
         for run, record in zip(training.runs, records, strict=True):
@@ -134,7 +129,19 @@ def recorded(
         record.update(status="finished", error=None, **_progress(run, training))
 
 
-def run_observers(run: Run, training: Training) -> list[Observer]:
+@contextmanager
+def observers_of(
+    training: Training, others: Sequence[Observer]
+) -> Iterator[Sequence[Sequence[Observer]]]:
+    """Give the observers of each run, the others last, and close them in the end."""
+    with ExitStack() as closing:
+        by_run = [[*_observers(run, training), *others] for run in training.runs]
+        for observer in itertools.chain.from_iterable(by_run):
+            closing.callback(observer.close)
+        yield by_run
+
+
+def _observers(run: Run, training: Training) -> list[Observer]:
     """Return the observers of a run, its user's own last."""
     experiment, state = run.experiment, training.state
     rows = run.folder / "metrics.jsonl"

@@ -111,9 +111,11 @@ def train_runs(
         return None
     with Signals(all_reduce=all_reduce_max) as signals:
         records = [observing.start_record(run, training, compositions[run.folder]) for run in runs]
-        by_run = [[*observing.run_observers(run, training), *observers] for run in runs]
-        observing.describe_start(training)
-        with observing.recorded(training, records, by_run):
+        with (
+            observing.recorded(training, records),
+            observing.observers_of(training, observers) as by_run,
+        ):
+            observing.describe_start(training)
             _fit(training, signals, by_run)
             results = final_results(training, signals)
             log_metrics(table(runs, results))
