@@ -14,9 +14,11 @@ from visionlab.analysis.groups import SeedGroup, best_average, setting_groups
 from visionlab.analysis.models import ModelRecord
 from visionlab.analysis.options import FigureOptions
 from visionlab.analysis.predictions import Array, load_last_predictions
+from visionlab.files.figures import shorten
 
 TASK = "classification"
 MAX_NUMBERED = 10  # classes with numbers in their cells
+_MAX_LETTERS = 30  # of the name of a class
 _MAX_NAMED = 30
 _WIDTH, _HEIGHT, _NARROW_WIDTH = 4.0, 3.4, 3.4  # inches
 _DARK = 55.0  # per cent from which on numbers are white
@@ -103,9 +105,10 @@ def _draw(axis: Axes, matrix: _Matrix) -> AxesImage:
         return image
     axis.set(xlabel="predicted class (% of the row)", ylabel="true class (samples)")
     places, totals = np.arange(num_classes), matrix.counts.sum(axis=1) // matrix.num_seeds
-    rows = [f"{name} ({total})" for name, total in zip(matrix.names, totals, strict=True)]
+    names = [shorten(name, _MAX_LETTERS) for name in matrix.names]
+    rows = [f"{name} ({total})" for name, total in zip(names, totals, strict=True)]
     size = 7 if num_classes <= MAX_NUMBERED else 5
-    axis.set_xticks(places, matrix.names, rotation=90, fontsize=size)
+    axis.set_xticks(places, names, rotation=90, fontsize=size)
     axis.set_yticks(places, rows, fontsize=size)
     return image
 
