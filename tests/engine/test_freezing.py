@@ -15,6 +15,8 @@ from visionlab.optim.optimizers import Adam, Sgd
 from visionlab.task import Task
 from visionlab.testing.training import NO_STOP, PLAN, Trained, assert_same, train
 
+pytestmark = pytest.mark.integration
+
 WITH_BACKBONE = [name for name, make in TASKS.items() if make().backbone]
 OF_EVERY_OPTIMIZER = {
     "lr": 0.01,

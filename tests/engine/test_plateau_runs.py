@@ -19,6 +19,8 @@ from visionlab.optim.plateau import Plateau, PlateauState
 from visionlab.task import Task
 from visionlab.testing.training import EACH_EPOCH, NO_STOP, PLAN, Trained, assert_same, train
 
+pytestmark = pytest.mark.integration
+
 BY_STEP = Plateau(
     monitor="train/loss",
     mode="min",

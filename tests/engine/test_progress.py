@@ -12,6 +12,8 @@ from visionlab.engine.speed import describe_speed
 from visionlab.engine.state import TrainState
 from visionlab.testing.training import train
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.mark.parametrize("name", TASKS)
 def test_a_line_an_epoch_with_the_monitored_number_of_each_model(

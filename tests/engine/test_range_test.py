@@ -25,6 +25,8 @@ from visionlab.optim.schedules import RangeTest
 from visionlab.task import Task
 from visionlab.testing.training import NO_STOP, PLAN, Trained, assert_same, train
 
+pytestmark = pytest.mark.integration
+
 STEPS = 30
 LOSSES = st.lists(st.floats(-10, 10), min_size=1, max_size=120)
 

@@ -21,6 +21,8 @@ from visionlab.runs.train import train
 from visionlab.sweeps.multirun.plan_files import TrainingPlan, write_plan
 from visionlab.sweeps.workers.trainings import train_planned
 
+pytestmark = pytest.mark.integration
+
 TINY = ["model.depth=8", "hparams.batch_size=700", "hparams.epochs=2", "stop.max_steps=3"]
 TINY += ["threads=1", "device=cpu", "tensorboard=false"]
 MARK = "a_stranger_was_here"

@@ -18,6 +18,8 @@ from visionlab.tasks.detection.metric import AveragePrecision
 from visionlab.tasks.detection.pictures import count_errors, draw_detections
 from visionlab.tasks.detection.records import Annotated, BoxTargets, Detections
 
+pytestmark = pytest.mark.integration
+
 BOX = [4.0, 4.0, 24.0, 20.0]
 CLASSES = ["ant", "bee"]
 

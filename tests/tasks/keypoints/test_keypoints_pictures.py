@@ -18,6 +18,8 @@ from visionlab.tasks.keypoints.pictures import draw_points
 from visionlab.tasks.keypoints.records import KeypointSamples
 from visionlab.tasks.keypoints.splits import point_split
 
+pytestmark = pytest.mark.integration
+
 NAN = math.nan
 RAW = torch.tensor([[0.0] * 3, [1.0] * 3])  # inputs are then pixels in [0, 1]
 POINTS = ["nose", "chin"]
