@@ -41,7 +41,7 @@ def ask(
         loaded = study.load(sampler=sampler(_num_drawn(trials)))
         trial = loaded.ask()
         trial.set_user_attr("controller", controller)
-        # another process may have asked meanwhile
+        # another process may have taken a trial meanwhile
         loaded.sampler = sampler(_num_drawn(study.trials()[: trial.number]))
         # without a lock (server), several may take the last trial: the first one keeps it
         if _num_finished_or_running(study.trials()[: trial.number]) >= n_trials:
