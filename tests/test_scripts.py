@@ -429,6 +429,13 @@ def test_a_run_is_evaluated_into_another_folder(finished: Path, tmp_path: Path) 
     }
 
 
+def test_an_evaluation_that_fails_leaves_no_empty_folder(finished: Path, tmp_path: Path) -> None:
+    done = script("eval.py", f"run={finished}", "out=new", "split=tests", folder=tmp_path)
+    assert done.returncode == 1
+    assert "split must be one of" in done.stderr
+    assert not (tmp_path / "new").exists()
+
+
 def test_the_backend_of_a_notebook_does_not_matter(finished: Path, tmp_path: Path) -> None:
     environment = {**ENVIRONMENT, "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
     command = [sys.executable, str(ROOT / "plots.py"), f"runs={finished}", "figures=[curves]"]

@@ -10,7 +10,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -28,6 +28,23 @@ def make_output_folder(out: Path) -> Path:
     except OSError as error:
         raise ValueError(f"out must be a writable folder, got {out}: {error.strerror}") from error
     return out
+
+
+@contextmanager
+def output_folder(out: Path) -> Iterator[Path]:
+    """Make the folder that the setting `out` names; remove it if it is new and stays empty.
+
+    Raises:
+        ValueError: it cannot be made or written to.
+    """
+    is_new = not out.exists()
+    make_output_folder(out)
+    try:
+        yield out
+    finally:
+        if is_new:
+            with suppress(OSError):  # it holds results
+                out.rmdir()
 
 
 def write_text(path: Path, text: str) -> None:

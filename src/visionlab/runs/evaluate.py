@@ -4,6 +4,7 @@ import logging
 import math
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,7 +27,7 @@ from visionlab.engine.evaluation import (
 )
 from visionlab.engine.progress import log_metrics
 from visionlab.ensembles.views import ViewResult, check_views, evaluate_views
-from visionlab.files.atomic import make_output_folder, write_json
+from visionlab.files.atomic import output_folder, write_json
 from visionlab.files.run_folder import newest_run, read_config, read_record
 from visionlab.files.tensors import read_tensors
 from visionlab.images.views import View
@@ -145,17 +146,16 @@ def evaluate_run(options: EvaluationOptions) -> None:
         if options.run
         else _read_model(options.checkpoint or Path(), parts=parts)
     )
-    if options.folder is not None:
-        make_output_folder(options.folder)
-    set_dataset_root(saved.config, options.dataset_root)
-    ready = _prepare(options, saved)
-    with Signals() as signals:
-        if options.views is None:
-            _evaluate(options, saved, ready, signals)
-        else:
-            results = _evaluate_views(options, saved, ready, signals)
-            if not options.submission:
-                _report_views(options, ready.task, results)
+    with output_folder(options.folder) if options.folder else nullcontext():
+        set_dataset_root(saved.config, options.dataset_root)
+        ready = _prepare(options, saved)
+        with Signals() as signals:
+            if options.views is None:
+                _evaluate(options, saved, ready, signals)
+            else:
+                results = _evaluate_views(options, saved, ready, signals)
+                if not options.submission:
+                    _report_views(options, ready.task, results)
 
 
 def _prepare(options: EvaluationOptions, saved: _Saved) -> _Ready:

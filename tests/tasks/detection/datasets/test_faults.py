@@ -198,10 +198,18 @@ def test_shares_instead_of_pixels_are_refused(
 ) -> None:
     recipe = make(tmp_path, {"1": boxes[:1], "2": boxes[1:], "3": []}, drop_invalid=drop_invalid)
     message = (
-        rf"must have boxes in pixels, got {len(boxes)} boxes within 0 to 1, .* shares of width"
+        rf"must have boxes in pixels, got \d of {len(boxes)} within 0 to 1, .* shares of width"
     )
     with pytest.raises(ValueError, match=message):
         read(recipe)
+
+
+@pytest.mark.parametrize("make", [coco, voc, numbered_yaml, boxes_csv])
+def test_shares_among_pixels_are_warned_of(
+    tmp_path: Path, make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    read(make(tmp_path, {"1": [(0.25, 0.5, 0.75, 1.0)], "2": [GOOD]}))
+    assert "got 1 of 2 within 0 to 1" in caplog.text
 
 
 @every_format

@@ -103,17 +103,22 @@ def test_a_list_may_be_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_a_name_that_the_pattern_does_not_match_is_named() -> None:
-    message = rf"pattern must match every name, got {PEOPLE!r} and 'Cy.jpg'"
+    message = f"dataset.val.pattern must match every name, got {PEOPLE!r} and 'Cy.jpg'"
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         holdout(pattern=PEOPLE).rows(["Bo_01.jpg", "Cy.jpg", "Di.jpg"])
-    with pytest.raises(ValueError, match=r"^pattern must match every name, got 'a\|\(b\)' and 'a'"):
+    with pytest.raises(
+        ValueError, match=r"^dataset\.val\.pattern must match every name, got 'a\|\(b\)' and 'a'"
+    ):
         holdout(pattern="a|(b)").rows(["b", "a"])
 
 
 def test_a_name_of_the_list_that_is_unknown_is_named(tmp_path: Path) -> None:
     path = tmp_path / "val.txt"
     path.write_text("Di_07.jpg\n\nEd_00.jpg\n")
-    message = f"list must name samples, got 'Ed_00.jpg' in line 3 of {path}, which is none of the 6"
+    message = (
+        f"dataset.val.list must name samples, got 'Ed_00.jpg' in line 3 of {path}, "
+        "which is none of the 6"
+    )
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         holdout(list=str(path)).rows(NAMES)
 
@@ -121,10 +126,12 @@ def test_a_name_of_the_list_that_is_unknown_is_named(tmp_path: Path) -> None:
 def test_something_must_be_left_to_train_on(tmp_path: Path) -> None:
     path = tmp_path / "val.txt"
     path.write_text("\n".join(NAMES))
-    message = "^list must leave samples to train on, got 6 of 6 held out$"
+    message = r"^dataset\.val\.list must leave samples to train on, got 6 of 6 held out$"
     with pytest.raises(ValueError, match=message):
         holdout(list=str(path)).rows(NAMES)
-    with pytest.raises(ValueError, match=r"^split must leave samples to train on, got 0 of 0 held"):
+    with pytest.raises(
+        ValueError, match=r"^dataset\.val\.split must leave samples to train on, got 0 of 0 held"
+    ):
         holdout().rows([])
 
 
@@ -154,9 +161,9 @@ def test_what_is_not_allowed_is_named(settings: dict[str, float | str], message:
 
 def test_a_list_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     path = tmp_path / "val.txt"
-    message = f"^list must be a file with a name a line, looked for {path}$"
+    message = f"^dataset.val.list must be a file with a name a line, looked for {path}$"
     with pytest.raises(FileNotFoundError, match=message):
         holdout(list=str(path)).rows(NAMES)
     path.write_bytes(b"\xff\xfe")
-    with pytest.raises(ValueError, match=f"^list must be UTF-8 text, got {path} "):
+    with pytest.raises(ValueError, match=f"^dataset.val.list must be UTF-8 text, got {path} "):
         holdout(list=str(path)).rows(NAMES)

@@ -140,20 +140,25 @@ def annotate(
 def _check_pixels(images: Sequence[RawImage], part: Path) -> None:
     """Refuse boxes that are shares of their images: in pixels, all would be in one corner.
 
+    Some among others cause a warning.
+
     Raises:
         ValueError: the message names the cause.
     """
     in_pixels = [box for image in images if not image.is_relative for box in image.boxes or ()]
     corners = [box.corners for box in in_pixels if box.corners is not None]
-    values = [value for each in corners for value in each]
-    is_near_0 = all(abs(value) <= _MAX_SHARE for value in values)
-    if is_near_0 and any(value % 1 for value in values):
-        got = ", ".join(f"{value:g}" for value in corners[0])
-        raise ValueError(
-            f"{part} must have boxes in pixels, got {len(corners)} boxes within 0 to 1, the first "
-            f"x1, y1, x2, y2 = {got}: they look like shares of width and height, by which they "
-            "must be multiplied (dataset=yolo reads shares)"
-        )
+    near_0 = [each for each in corners if all(abs(value) <= _MAX_SHARE for value in each)]
+    shares = [each for each in near_0 if any(value % 1 for value in each)]
+    if not shares:
+        return
+    message = (
+        f"{part} must have boxes in pixels, got {len(shares)} of {len(corners)} within 0 to 1, the "
+        f"first x1, y1, x2, y2 = {', '.join(f'{value:g}' for value in shares[0])}: they look like "
+        "shares of width and height, by which they must be multiplied (dataset=yolo reads shares)"
+    )
+    if len(near_0) == len(corners):
+        raise ValueError(message)
+    _log.warning("%s", message)
 
 
 def _report(

@@ -71,7 +71,8 @@ class NameHoldout:
         if not len(train):
             setting = "split" if self.list is None else "list"
             raise ValueError(
-                f"{setting} must leave samples to train on, got {len(val)} of {len(names)} held out"
+                f"dataset.val.{setting} must leave samples to train on, got {len(val)} of "
+                f"{len(names)} held out"
             )
         return train, val
 
@@ -88,25 +89,29 @@ def _groups(names: Sequence[str], pattern: str) -> list[str]:
         match = expression.match(name)
         group = match[1 if expression.groups else 0] if match else None
         if group is None:
-            raise ValueError(f"pattern must match every name, got {pattern!r} and {name!r}")
+            raise ValueError(
+                f"dataset.val.pattern must match every name, got {pattern!r} and {name!r}"
+            )
         groups.append(group)
     return groups
 
 
 def _read_list(path: Path, names: Sequence[str]) -> set[str]:
     if not path.is_file():
-        raise FileNotFoundError(f"list must be a file with a name a line, looked for {path}")
+        raise FileNotFoundError(
+            f"dataset.val.list must be a file with a name a line, looked for {path}"
+        )
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
-        raise ValueError(f"list must be UTF-8 text, got {path} ({error})") from error
+        raise ValueError(f"dataset.val.list must be UTF-8 text, got {path} ({error})") from error
     known, listed = frozenset(names), set[str]()
     for number, line in enumerate(lines, start=1):
         name = line.strip()
         if name and name not in known:
             raise ValueError(
-                f"list must name samples, got {name!r} in line {number} of {path}, which is none "
-                f"of the {len(names)}"
+                f"dataset.val.list must name samples, got {name!r} in line {number} of {path}, "
+                f"which is none of the {len(names)}"
             )
         listed.add(name)
     return listed - {""}
