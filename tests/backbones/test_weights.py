@@ -2,6 +2,7 @@ import os
 import pickle
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,7 @@ WRAPPED = {
 }
 
 
-@pytest.mark.parametrize("load", [load_exactly, load_matching])
+@pytest.mark.parametrize("load", [load_exactly, partial(load_matching, key="init_from")])
 @pytest.mark.parametrize("kind", WRAPPED)
 def test_weights_load_whatever_wrapper_named_them(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str, load: Callable[..., Any]
@@ -108,9 +109,19 @@ def test_a_model_whose_own_names_begin_like_a_wrapper_keeps_them(tmp_path: Path)
 def test_weights_without_the_counters_of_batch_norms_load(tmp_path: Path) -> None:
     path, model = tmp_path / "weights.pt", network(seed=1)
     torch.save({k: v for k, v in state().items() if "num_batches_tracked" not in k}, path)
-    assert load_matching(model, path) == []
+    assert load_matching(model, path, key="init_from") == []
     load_exactly(model, path)
     assert same(model.state_dict(), state())
+
+
+def test_tensors_that_no_model_has_are_refused(tmp_path: Path) -> None:
+    torch.save({0: torch.zeros(2)}, tmp_path / "numbered.pt")
+    with pytest.raises(ValueError, match=r"numbered\.pt must hold weights, got the keys \['0'\]"):
+        read_weights(tmp_path / "numbered.pt")
+    for value in (torch.zeros(2, device="meta"), torch.zeros(2, dtype=torch.complex64)):
+        torch.save({"a": value}, tmp_path / "odd.pt")
+        with pytest.raises(ValueError, match=r"odd\.pt must hold dense, real tensors, .* as a$"):
+            read_weights(tmp_path / "odd.pt")
 
 
 @pytest.mark.parametrize(
@@ -122,7 +133,7 @@ def test_a_file_of_two_models_is_refused_by_their_names(tmp_path: Path, content:
     path = tmp_path / "weights.pt"
     torch.save(content, path)
     with pytest.raises(ValueError, match=f"{path} must hold .* one model, got .*teacher.*student"):
-        load_matching(network(seed=1), path)
+        load_matching(network(seed=1), path, key="init_from")
 
 
 def test_weights_are_found_in_our_own_checkpoints_and_their_checksum_is_compared(
@@ -140,7 +151,7 @@ def test_weights_are_found_in_our_own_checkpoints_and_their_checksum_is_compared
 
 @pytest.mark.parametrize("name", ["weights.pt", "weights.safetensors"])
 def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
-    with pytest.raises(FileNotFoundError, match=f"{tmp_path / name} does not exist"):
+    with pytest.raises(FileNotFoundError, match=f"{tmp_path / name} must be a file, got nothing"):
         read_weights(tmp_path / name)
 
 
@@ -290,7 +301,7 @@ def test_loading_what_fits_leaves_the_rest_and_lists_it(tmp_path: Path) -> None:
     file = state() | {"projector.weight": torch.zeros(2)}
     del file["body.1.running_var"]
     torch.save(file, path)
-    assert load_matching(model, path) == [
+    assert load_matching(model, path, key="init_from") == [
         "head.weight has shape (3, 4) in the file and (7, 4) in the model",
         "head.bias has shape (3,) in the file and (7,) in the model",
         "body.1.running_var is not in the file",
@@ -304,7 +315,7 @@ def test_loading_what_fits_leaves_the_rest_and_lists_it(tmp_path: Path) -> None:
 def test_loading_what_fits_lists_nothing_where_all_fits(tmp_path: Path) -> None:
     path, model = tmp_path / "weights.pt", network(seed=1)
     torch.save(state(), path)
-    assert load_matching(model, path) == []
+    assert load_matching(model, path, key="init_from") == []
     assert same(model.state_dict(), state())
 
 
@@ -313,7 +324,7 @@ def test_loading_what_fits_refuses_a_file_of_which_nothing_does(tmp_path: Path) 
     torch.save({"alien.weight": torch.zeros(2)}, path)
     message = "init_from must share tensors with the model, got none in .*; and 4 more$"
     with pytest.raises(ValueError, match=message):
-        load_matching(model, path)
+        load_matching(model, path, key="init_from")
     assert same(model.state_dict(), state(seed=1))
 
 
@@ -344,13 +355,17 @@ def test_a_pattern_matches_whole_names() -> None:
 
 @pytest.mark.parametrize("pattern", ["layer9.*", "body", "BODY.*", "body.1.running_mean"])
 def test_a_pattern_that_matches_no_parameter_is_refused(pattern: str) -> None:
-    message = f"freeze must match a parameter's name, got '{pattern}'; the names begin with body.0."
+    message = (
+        f"model.freeze must match a parameter's name, got '{pattern}'; the names begin with body.0."
+    )
     with pytest.raises(ValueError, match=message.replace("*", r"\*")):
         freeze(network(), ["head.*", pattern])
 
 
 def test_freezing_everything_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"freeze must leave something to train, got \['\*'\]"):
+    with pytest.raises(
+        ValueError, match=r"model.freeze must leave something to train, got \['\*'\]"
+    ):
         freeze(network(), ["*"])
 
 

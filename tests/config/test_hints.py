@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from visionlab.config.hints import describe, evaluate, matches
+from visionlab.config.hints import describe, evaluate, matches, mismatch
 from visionlab.config.signatures import read_signature
 
 Write = Callable[[Mapping[str, str]], None]
@@ -40,6 +40,11 @@ from typing import Any, Literal, Optional
 from elsewhere import Norm
 class Local: ...
 """
+
+
+def test_the_wrong_entry_of_a_mapping_is_named() -> None:
+    message = mismatch("dataset.images", {"train": 2007, "val": None}, Mapping[str, str | None])
+    assert message == "dataset.images.train must be text or null, got 2007"
 
 
 @pytest.mark.parametrize("annotation", TYPES)

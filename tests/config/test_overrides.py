@@ -97,6 +97,12 @@ def test_a_path_survives_as_a_choice_of_one(name: str) -> None:
     assert as_typed(choice) == argument
 
 
+@pytest.mark.parametrize("name", ["2007", "1e3", "true"])
+def test_a_folder_below_the_root_may_be_called_like_a_number(name: str) -> None:
+    assert read(quote_paths(f"dataset.images.train={name}")) == name
+    assert read(quote_paths("dataset.images.train=null")) is None
+
+
 def test_paths_that_hydra_reads_stay_unquoted() -> None:
     assert quote_paths("dataset.root=plain,plain") == "dataset.root=plain,plain"
 

@@ -57,7 +57,7 @@ def test_long_epochs_and_evaluations_have_lines_of_their_own(
     name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in (progress, evaluation):
-        monkeypatch.setattr(module, "_SILENT_SECONDS", 0.0)
+        monkeypatch.setattr(module, "SILENT_SECONDS", 0.0)
     caplog.set_level(logging.INFO)
     task = TASKS[name]()
     observer = Terminal(TrainState(), total_steps=9, epochs=3, monitor=task.monitor)

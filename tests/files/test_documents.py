@@ -21,6 +21,20 @@ def test_aliases_are_read() -> None:
     assert parse_yaml("a: &a [1]\nb: *a", origin=ORIGIN) == {"a": [1], "b": [1]}
 
 
+def test_keys_that_are_merged_may_be_overridden() -> None:
+    text = "a: &a {x: 1, y: 2}\nb: {c: &c {<<: *a, x: 3}}\nd:\n  <<: *c\n  y: 4"
+    content = parse_yaml(text, origin=ORIGIN)
+    assert content["b"] == {"c": {"x": 3, "y": 2}}
+    assert content["d"]["y"] == 4
+    with pytest.raises(ValueError, match="got the key 'x' twice"):
+        parse_yaml("a: &a {x: 1}\nb: {<<: *a, x: 2, x: 3}", origin=ORIGIN)
+
+
+def test_an_unknown_alias_is_named() -> None:
+    with pytest.raises(ValueError, match=r"^a\.yaml must be YAML, got found undefined alias"):
+        parse_yaml("names: *all", origin=ORIGIN)
+
+
 @pytest.mark.parametrize(
     "text",
     [multiplied("[{}]"), multiplied("{{<<: [{}]}}"), "a: &a [*a]", "a: &a {b: *a}"],

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -60,6 +61,21 @@ def test_a_process_knows_its_own_lock_and_keeps_it(tmp_path: Path) -> None:
         assert asked_elsewhere(tmp_path)
     assert not is_held(tmp_path)
     assert not asked_elsewhere(tmp_path)
+
+
+def test_a_lock_is_seen_without_permission_to_write() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "run.log").touch()
+        for path, mode in ((folder / "run.log", 0o444), (folder, 0o555)):
+            path.chmod(mode)
+        child = os.fork()
+        if not child:
+            if os.geteuid() == 0:
+                os.setuid(65534)
+            os._exit(1 if is_held(folder) else 0)
+        assert os.waitpid(child, 0)[1] == 0
+        folder.chmod(0o755)
 
 
 def test_a_fork_knows_that_the_lock_is_its_parents(tmp_path: Path) -> None:

@@ -6,7 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from visionlab.files.run_folder import newest_run, newest_run_or_sweep, walk_runs
+from visionlab.files.run_folder import (
+    newest_run,
+    newest_run_or_sweep,
+    read_range_test,
+    read_rows,
+    walk_runs,
+)
 
 EARLY, LATE = "2026-11-20_12-00-00", "2026-11-21_09-30-00"
 
@@ -22,6 +28,21 @@ def write_run(folder: Path, *, started: str | None = None) -> Path:
 def changed(folder: Path, seconds: int) -> Path:
     os.utime(folder, (seconds, seconds))
     return folder
+
+
+@pytest.mark.parametrize("text", ["a,b\n1,2\n", "step,lr,loss\n1\n", "step,lr,loss\nx,1,1\n"])
+def test_a_damaged_range_test_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "r.csv").write_text(text)
+    with pytest.raises(ValueError, match=r"r\.csv must have numeric columns step, lr, loss"):
+        read_range_test(tmp_path / "r.csv")
+
+
+def test_only_the_last_row_may_be_incomplete(tmp_path: Path) -> None:
+    (tmp_path / "m.jsonl").write_text('{"epoch": 1}\n{"epoch": 2')
+    assert read_rows(tmp_path / "m.jsonl") == [{"epoch": 1}]
+    (tmp_path / "m.jsonl").write_text('{"epoch": 1}\n{"epoch": 2\n{"epoch": 3}\n')
+    with pytest.raises(ValueError, match=r"m\.jsonl line 2 must be JSON"):
+        read_rows(tmp_path / "m.jsonl")
 
 
 def test_runs_are_found_at_any_depth_and_folders_without_any_once(tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def test_without_validation_only_the_training_loss_can_be_watched() -> None:
         (
             replace(boxes(), splits={"train": boxes().splits["train"]}),
             ["stop.patience_epochs=3"],
-            "stop.patience_epochs needs a validation part, got dataset.val.split=0",
+            "stop.patience_epochs must be null for data without val, got 3",
         ),
         (
             boxes(),

@@ -124,6 +124,7 @@ OPENED = [resume, evaluate, evaluate_file, show_samples, train_plan]
         ("task.metric", 3),
         ("threads", "many"),
         ("parts", "pathlib"),
+        ("global_seed", None),
     ],
 )
 def test_a_saved_configuration_builds_nothing_else(key: str, value: Any) -> None:
@@ -247,6 +248,14 @@ def test_containers_that_multiply_in_a_checkpoint_end_at_once(run: Path) -> None
         lambda content: content.update(state={"step": "2", "row_step": 2}),
         lambda content: content.update(model={"a": torch.zeros(3)}),
         lambda content: content.update(model={"a": [1]}),
+        lambda content: content["model"].update(more=5),
+        lambda content: content.update(averages={"ema": 5}),
+        lambda content: content.update(averages={"ema": torch.zeros(2)}),
+        lambda content: content.update(averages={"ema": {"module": 5}}),
+        lambda content: content.update(averages={3: content["averages"].popitem()[1]}),
+        lambda content: content.update(class_names=None),
+        lambda content: content.update(samples=5),
+        lambda content: content.update(samples={"train": ["a", "b"]}),
     ],
 )
 def test_a_sealed_checkpoint_of_other_content_is_named(
@@ -281,6 +290,18 @@ def test_resume_refuses_an_edited_configuration(key: str, value: Any, run: Path)
     with pytest.raises(ValueError, match=rf"config\.yaml must have .*{key}={value} \(the run has"):
         resume(run, "stop.max_steps=4")
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+def test_resume_compares_settings_of_any_type(run: Path) -> None:
+    def change(content: dict[str, Any]) -> None:
+        put(content, "config.dataset.root", 5)
+        put(content, "config.optimizer.lr", ["fast"])
+
+    change_checkpoint(run / "checkpoints" / "last.pt", change)
+    with pytest.raises(
+        ValueError, match=r"config\.yaml must have .*lr=.* \(the run has \['fast'\]"
+    ):
+        resume(run)
 
 
 def test_resume_refuses_other_samples(run: Path) -> None:

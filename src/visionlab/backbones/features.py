@@ -56,7 +56,8 @@ class Backbone:
             out_indices=_indices(self.name, strides),
         )
         if self.init_from:
-            left = load_matching(body, Path(self.init_from).expanduser())
+            path = Path(self.init_from).expanduser()
+            left = load_matching(body, path, key="model.backbone.init_from")
             _log.info(
                 "model.backbone.init_from: loaded matching tensors; not loaded: %s",
                 "; ".join(left) or "nothing",
@@ -64,7 +65,7 @@ class Backbone:
         if self.norm == "group":
             _replace_batch_norms(body)
         if self.norm == "frozen":
-            for norm in _batch_norms(body):
+            for norm in batch_norms(body):
                 norm.requires_grad_(False)
         return Features(body, are_norms_fixed=self.norm in ("frozen", "frozen_statistics"))
 
@@ -92,12 +93,13 @@ class Features(nn.Module):
         """Set the mode; the fixed norms stay in eval mode."""
         super().train(mode)
         if self._are_norms_fixed:
-            for norm in _batch_norms(self.body):
+            for norm in batch_norms(self.body):
                 norm.eval()
         return self
 
 
-def _batch_norms(body: nn.Module) -> list[nn.Module]:
+def batch_norms(body: nn.Module) -> list[nn.Module]:
+    """Return the batch norms in a module, of any dimension."""
     batch_norm = nn.modules.batchnorm._BatchNorm
     return [module for module in body.modules() if isinstance(module, batch_norm)]
 

@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from visionlab.files.tensors import read_tensors
+from visionlab.files.tensors import read_tensors, require_file
 
 _MAX_NAMED = 5
 _MODEL_KEYS = ("model", "state_dict", "model_state_dict")
@@ -30,9 +31,21 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         ValueError: the file is damaged, or holds no weights or those of several models.
     """
     content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
-    weights = {name: value for name, value in content.items() if isinstance(value, Tensor)}
+    weights = {
+        name: value
+        for name, value in content.items()
+        if isinstance(name, str) and isinstance(value, Tensor)
+    }
     if not weights:
         raise ValueError(f"{path} must hold weights, got the keys {sorted(map(str, content))[:10]}")
+    for name, value in weights.items():
+        if (
+            value.layout != torch.strided
+            or value.is_quantized
+            or value.is_meta
+            or value.is_complex()
+        ):
+            raise ValueError(f"{path} must hold dense, real tensors, got another kind as {name}")
     return {name.replace("_orig_mod.", ""): value for name, value in weights.items()}
 
 
@@ -57,15 +70,14 @@ def check_weights(
     Raises:
         ValueError: the message names the first differences.
     """
-    tensors = {name: value for name, value in weights.items() if isinstance(value, Tensor)}
-    if differences := _differences(model, tensors):
+    if differences := _differences(model, weights):
         raise ValueError(f"{origin} holds weights of another model: {_format(differences)}{hint}")
 
 
-def load_matching(model: nn.Module, path: Path) -> list[str]:
+def load_matching(model: nn.Module, path: Path, *, key: str) -> list[str]:
     """Load the tensors of a file that match name and shape of a tensor of the model.
 
-    The names may have a prefix, as in `load_exactly`.
+    The names may have a prefix, as in `load_exactly`; `key` is the setting of the file.
 
     Returns:
         Descriptions of the tensors of the file and of the model that do not match.
@@ -83,8 +95,7 @@ def load_matching(model: nn.Module, path: Path) -> list[str]:
     }
     if not fitting:
         raise ValueError(
-            f"init_from must share tensors with the model, got none in {path}: "
-            f"{_format(differences)}"
+            f"{key} must share tensors with the model, got none in {path}: {_format(differences)}"
         )
     model.load_state_dict(fitting, strict=False)
     return differences
@@ -102,14 +113,14 @@ def freeze(model: nn.Module, patterns: Sequence[str]) -> None:
     for pattern in patterns:
         if not fnmatch.filter(names, pattern):
             raise ValueError(
-                f"freeze must match a parameter's name, got {pattern!r}; "
+                f"model.freeze must match a parameter's name, got {pattern!r}; "
                 f"the names begin with {', '.join(names[:3])}"
             )
     for name, parameter in model.named_parameters():
         if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns):
             parameter.requires_grad_(False)
     if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise ValueError(f"freeze must leave something to train, got {list(patterns)}")
+        raise ValueError(f"model.freeze must leave something to train, got {list(patterns)}")
 
 
 def backbone_of(model: nn.Module) -> list[nn.Module]:
@@ -202,8 +213,7 @@ def _format(differences: Sequence[str]) -> str:
 
 
 def _read_safetensors(path: Path) -> Mapping[str, object]:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist")
+    require_file(path)
     try:
         return dict(load_file(path))
     except (SafetensorError, OSError) as error:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from visionlab.config.hints import describe, is_part, matches
+from visionlab.config.hints import is_part, matches, mismatch
 from visionlab.config.signatures import (
     Signature,
     UnknownPathError,
@@ -147,7 +147,7 @@ def _check_part(node: Mapping[str, Any], key: str, signature: Signature) -> None
         hint = beside[name] if parameter is None else parameter.hint
         is_default = parameter is not None and parameter.default == repr(value)
         if not is_default and not matches(value, hint):
-            raise ValueError(f"{full} must be {describe(hint)}, got {value!r}")
+            raise ValueError(mismatch(full, value, hint))
     for name, parameter in signature.parameters.items():
         is_open = parameter.is_setting and parameter.default is None
         if is_open and name not in (*node, *supplied):

@@ -1,4 +1,4 @@
-"""What the scripts share: schemas and resolvers for Hydra, and errors in one line.
+"""The edge of all scripts: schemas and resolvers for Hydra, and errors in one line.
 
 Nothing here imports torch.
 """

@@ -1,4 +1,4 @@
-"""What a user got wrong, in one line: parameter, rule, value got."""
+"""Mistakes of a user in one line: parameter, rule, value got."""
 
 import argparse
 import dataclasses

@@ -86,6 +86,16 @@ def matches(value: Any, hint: Any) -> bool:
     return not (is_class and issubclass(origin, ExpectedPart | collections.abc.Callable))
 
 
+def mismatch(key: str, value: Any, hint: Any) -> str:
+    """Return a message about a value that does not fit; of a mapping, about its wrong entry."""
+    if isinstance(value, Mapping) and (get_origin(hint) or hint) in _MAPPINGS and get_args(hint):
+        entry_hint = get_args(hint)[1]
+        for name, entry in value.items():
+            if not matches(entry, entry_hint):
+                return mismatch(f"{key}.{name}", entry, entry_hint)
+    return f"{key} must be {describe(hint)}, got {value!r}"
+
+
 def describe(hint: Any) -> str:
     """Return a hint in words, as "a number or null"."""
     origin, args = get_origin(hint) or hint, get_args(hint)

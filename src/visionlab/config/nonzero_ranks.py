@@ -1,4 +1,4 @@
-"""What a run's other processes leave to the first one: files and words. Imports no torch."""
+"""Silence of a run's nonzero ranks: rank 0 alone writes files and talks. Imports no torch."""
 
 import logging
 import sys

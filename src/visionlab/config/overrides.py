@@ -35,7 +35,8 @@ def quote_paths(argument: str) -> str:
     """Return an override whose value, or each value of its list, is quoted if it is a path.
 
     Hydra's grammar has meanings for many signs that paths may have. A path is what exists and is
-    the value of a setting of paths, or has a slash; and in a setting of paths, what Hydra refuses.
+    the value of a setting of paths, or has a slash; and in a setting of paths, what Hydra refuses
+    or reads as a number.
     """
     key, equal, value = argument.partition("=")
     is_path = _is_path_setting(key)
@@ -47,9 +48,17 @@ def quote_paths(argument: str) -> str:
     if wrapped and (paths := _existing(wrapped[2])):
         inner = ",".join(_literal(key, path) for path in paths)
         return f"{key}={wrapped[1]}{inner}{wrapped[3]}"
-    if is_path and value[:1] not in ("'", '"') and _parse(argument) is None:
+    if is_path and value[:1] not in ("'", '"') and _is_misread(argument):
         return f"{key}={quoted(_expanded(value))}"
     return argument
+
+
+def _is_misread(argument: str) -> bool:
+    """Return whether Hydra refuses an override of a path, or reads a number or truth value."""
+    override = _parse(argument)
+    if override is None:
+        return True
+    return not override.is_sweep_override() and isinstance(override.value(), int | float)
 
 
 def as_choice(argument: str) -> str:

@@ -11,15 +11,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import MissingConfigException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf._utils import get_omega_conf_dumper
 
 from visionlab.config.overrides import as_typed
 from visionlab.config.saved import check_extent, check_saved
 from visionlab.files.run_folder import flatten_config, read_config
+
+
+class _Dumper(get_omega_conf_dumper()):  # type: ignore[misc]
+    """OmegaConf's dumper; its `to_yaml` would read `${` in a folder's name as an interpolation."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """Return whether to write containers out that occur twice: always."""
+        return True
+
 
 # the only settings that a resumed run may be given: no other leaves its course as it is
 FREE_ON_RESUME = (
@@ -108,7 +119,7 @@ def compose_option(group: str, option: str, *, key: str) -> dict[str, Any]:
 
 def to_yaml(config: Mapping[str, Any]) -> str:
     """Return plain containers as YAML that keeps every type (infinity, whole-number keys)."""
-    return OmegaConf.to_yaml(OmegaConf.create(dict(config)))
+    return str(yaml.dump(dict(config), Dumper=_Dumper, allow_unicode=True, sort_keys=False))
 
 
 def resolve_config(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -245,7 +256,7 @@ def _with_absolute_paths(settings: Mapping[str, Any]) -> dict[str, Any]:
         for name in parents:
             node = node.get(name) if isinstance(node, dict) else None
         path = node.get(last) if isinstance(node, dict) else None
-        if path and "://" not in path:
+        if isinstance(path, str) and path and "://" not in path:
             node[last] = str(Path(path).expanduser().absolute())
     return found
 

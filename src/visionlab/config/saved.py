@@ -59,6 +59,8 @@ def _check_form(config: Any) -> None:
     if not isinstance(config, Mapping):
         raise ValueError(f"settings must be those of a run, got a {type(config).__name__}")
     _check_fields(config, Train, "")
+    if config["global_seed"] is None:
+        raise ValueError("global_seed must be a whole number in a run, got null")
     _check_fields(config["task"], Task, "task.")
     _check_fields(config["checkpoint"], Checkpoint, "checkpoint.")
     places = [(key, config[key]) for key in _PARTS]

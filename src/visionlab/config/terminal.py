@@ -1,4 +1,4 @@
-"""What a terminal shows and sends. Imports next to nothing: this comes before all else."""
+"""Text and signals of a terminal. Imports next to nothing: this comes before all else."""
 
 import errno
 import io

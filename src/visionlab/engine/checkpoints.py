@@ -3,7 +3,7 @@
 import logging
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ class Checkpoints:
     def __init__(
         self, folder: Path, *, metadata: Mapping[str, Any], every_minutes: float | None
     ) -> None:
-        if every_minutes is not None and every_minutes < 0:
+        if every_minutes is not None and not every_minutes >= 0:
             raise ValueError(f"checkpoint.every_minutes must be >= 0 or null, got {every_minutes}")
         self._folder = folder
         self._metadata = metadata
@@ -161,6 +161,41 @@ def check_model_name(name: str, *, origin: Path) -> None:
         )
 
 
+def _check_forms(content: Mapping[str, Any], path: Path) -> None:
+    """Refuse a checkpoint whose averages, class names or samples have another form than ours.
+
+    Raises:
+        ValueError: the message names the file and the entry.
+    """
+    names = content.get("class_names", [])
+    for key, is_right in {
+        "averages": _is_mapping_to(_is_average, content.get("averages", {})),
+        "samples": _is_mapping_to(_is_count_and_text, content.get("samples", {})),
+        "class_names": isinstance(names, list) and all(isinstance(name, str) for name in names),
+        "model": _is_mapping_to(_is_tensor, content.get("model", {})),
+    }.items():
+        if not is_right:
+            raise ValueError(f"{path} must hold {key} as a run has them, got something else")
+
+
+def _is_mapping_to(is_right: Callable[[Any], bool], content: Any) -> bool:
+    return isinstance(content, Mapping) and all(
+        isinstance(name, str) and is_right(each) for name, each in content.items()
+    )
+
+
+def _is_tensor(content: Any) -> bool:
+    return isinstance(content, Tensor)
+
+
+def _is_average(content: Any) -> bool:
+    return isinstance(content, Mapping) and _is_mapping_to(_is_tensor, content.get("module"))
+
+
+def _is_count_and_text(content: Any) -> bool:
+    return isinstance(content, list) and [*map(type, content)] == [int, str]
+
+
 def _read(path: Path, mappings: Sequence[str]) -> dict[str, Any]:
     """Return the content of a checkpoint that has some mappings.
 
@@ -171,6 +206,7 @@ def _read(path: Path, mappings: Sequence[str]) -> dict[str, Any]:
     if missing := [key for key in mappings if not isinstance(content.get(key), Mapping)]:
         keys = ", ".join(map(str, content)) or "nothing"
         raise ValueError(f"{path} must hold {', '.join(missing)} of a run, got {keys:.200}")
+    _check_forms(content, path)
     counters = content.get("state", {})
     if "state" in mappings and not all(type(counters.get(key)) is int for key in _POSITION):
         raise ValueError(f"{path} must hold the {' and '.join(_POSITION)} of a run, got none")

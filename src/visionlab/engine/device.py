@@ -10,6 +10,7 @@ import torch
 from visionlab.core.processes import num_processes
 from visionlab.task import Autocast
 
+_MAX_THREADS = 1024
 _default_threads = torch.get_num_threads()  # an earlier job of a multirun may set another number
 
 
@@ -38,8 +39,8 @@ def set_threads(threads: int | None) -> int:
 
     The last bits of results depend on it, so a run records the number and resumes with it.
     """
-    if threads is not None and threads < 1:
-        raise ValueError(f"threads must be >= 1 or null, got {threads}")
+    if threads is not None and not 1 <= threads <= _MAX_THREADS:
+        raise ValueError(f"threads must be in [1, {_MAX_THREADS}] or null, got {threads}")
     torch.set_num_threads(threads or _default_threads)
     return torch.get_num_threads()
 

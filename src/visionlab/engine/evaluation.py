@@ -14,10 +14,9 @@ from torch import Tensor, nn
 from visionlab.core.processes import num_processes, rank, shard_batches
 from visionlab.engine.distributed.collectives import broadcast_object, gather_objects
 from visionlab.engine.reduction import loss_per_sample, reduce_losses
-from visionlab.engine.speed import describe_speed
+from visionlab.engine.speed import SILENT_SECONDS, describe_speed
 from visionlab.task import Autocast, Split, Task
 
-_SILENT_SECONDS = 60.0
 _log = logging.getLogger(__name__)
 MetricsTable = dict[str, dict[str, dict[str, float]]]  # by split, model, metric
 
@@ -108,7 +107,7 @@ def _evaluate_batches(
     for batch in batches:
         check()
         num_rounds -= 1
-        if (now := time.monotonic()) - logged >= _SILENT_SECONDS:
+        if (now := time.monotonic()) - logged >= SILENT_SECONDS:
             logged, speed = now, describe_speed(num_done, now - started)
             _log.info("evaluating: %d of %d images  %s", num_done, len(split), speed)
         num_done += len(batch.keys) * num_processes()

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from torch import nn
 
+from visionlab.backbones.features import batch_norms
 from visionlab.task import Task
 
 
@@ -22,14 +23,10 @@ def set_train_mode(task: Task, backbone: Iterable[nn.Parameter], *, is_frozen: b
     for parameter in backbone:
         parameter.requires_grad_(not is_frozen)
     task.model.train()
-    for norm in _batch_norms([task.model]):
+    for norm in batch_norms(task.model):
         weights = list(norm.parameters(recurse=False))
         if weights and not any(weight.requires_grad for weight in weights):
             norm.eval()
-    for norm in _batch_norms(task.backbone if is_frozen else []):
-        norm.eval()
-
-
-def _batch_norms(modules: Sequence[nn.Module]) -> list[nn.Module]:
-    kind = nn.modules.batchnorm._BatchNorm
-    return [each for module in modules for each in module.modules() if isinstance(each, kind)]
+    for module in task.backbone if is_frozen else ():
+        for norm in batch_norms(module):
+            norm.eval()

@@ -56,7 +56,7 @@ def check_observer(observer: Any, *, key: str) -> None:
         arguments = ", ".join([*given, *(["*", *named] if named else [])])
         rule = f"{key} must have a method {method}({arguments})"
         if not callable(found := getattr(observer, method, None)):
-            raise ValueError(f"{rule}, got {name} without")
+            raise ValueError(f"{rule}, got {name}, which has none")
         is_unbound = inspect.isclass(observer) and inspect.isfunction(
             inspect.getattr_static(observer, method)
         )

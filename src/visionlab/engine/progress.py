@@ -14,10 +14,9 @@ from torch import Tensor
 from visionlab.config.terminal import printable, table_text
 from visionlab.core.processes import rank
 from visionlab.engine.evaluation import Result
-from visionlab.engine.speed import describe_speed
+from visionlab.engine.speed import SILENT_SECONDS, describe_speed
 from visionlab.engine.state import TrainState
 
-_SILENT_SECONDS = 60.0  # at most between lines without a terminal
 _MAX_COLUMNS = 7  # of metrics, in a table 100 characters wide
 _log = logging.getLogger(__name__)
 
@@ -57,7 +56,7 @@ class Terminal:
         self._stepped = time.monotonic()
         self._num_samples += num_samples
         self._total_samples += num_samples
-        is_due = self._stepped - self._logged >= _SILENT_SECONDS
+        is_due = self._stepped - self._logged >= SILENT_SECONDS
         if self._progress.disable and not is_due:
             return
         place = f"epoch {state.epoch + 1}/{self._epochs}"

@@ -1,4 +1,6 @@
-"""Words for how fast images are processed."""
+"""Words for how fast images are processed, and how often to say them."""
+
+SILENT_SECONDS = 60.0  # at most between lines without a terminal
 
 
 def describe_speed(num_images: int, seconds: float) -> str:

@@ -32,19 +32,19 @@ def make_output_folder(out: Path) -> Path:
 
 @contextmanager
 def output_folder(out: Path) -> Iterator[Path]:
-    """Make the folder that the setting `out` names; remove it if it is new and stays empty.
+    """Make the folder that the setting `out` names; remove what is new of it and stays empty.
 
     Raises:
         ValueError: it cannot be made or written to.
     """
-    is_new = not out.exists()
+    new = [folder for folder in (out, *out.parents) if not folder.exists()]
     make_output_folder(out)
     try:
         yield out
     finally:
-        if is_new:
-            with suppress(OSError):  # it holds results
-                out.rmdir()
+        with suppress(OSError):  # it holds results
+            for folder in new:
+                folder.rmdir()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,7 +1,6 @@
 """YAML and JSON files from anywhere: whatever is wrong with one is one line that names the file."""
 
 import json
-from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +14,19 @@ _MAX_VALUES = 1_000_000
 class _Loader(_Safe):  # type: ignore[misc]
     """Safe loader that refuses a repeated key, of which YAML would keep the last silently."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        """Return a mapping."""
-        content: dict[Hashable, Any] = super().construct_mapping(node, deep=deep)
-        if len(content) < len(node.value):
-            keys = [getattr(key, "value", None) for key, _ in node.value]
-            twice = next((key for key in keys if keys.count(key) > 1), keys[0])
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Refuse repeated keys; then, once a mapping, replace `<<` by the keys that it stands for.
+
+        Those may be overridden.
+        """
+        if getattr(node, "is_flat", False):
+            return
+        node.is_flat = True
+        keys = [(key.tag, key.value) for key, _ in node.value if isinstance(key.value, str)]
+        if len(set(keys)) < len(keys):
+            twice = next(value for tag, value in keys if keys.count((tag, value)) > 1)
             raise yaml.YAMLError(f"the key {twice!r} twice")
-        return content
+        super().flatten_mapping(node)
 
 
 def read_text(path: Path) -> str:
@@ -92,7 +96,8 @@ def _check_extent(text: str | bytes) -> None:
             anchor, extent = opened.pop()
             extents[anchor] = extent
         elif isinstance(event, AliasEvent):  # of a collection that is still open: without end
-            extent = extents.get(event.anchor, _MAX_VALUES + 1)
+            is_open = event.anchor in dict(opened)
+            extent = _MAX_VALUES + 1 if is_open else extents.get(event.anchor, 0)
         elif isinstance(event, NodeEvent):
             extent = extents[event.anchor] = 1
         anchor, before = opened[-1]

@@ -64,12 +64,12 @@ def file_lock(path: Path) -> Iterator[None]:
 def is_held(folder: Path) -> bool:
     """Return whether a process holds the lock of a run folder, this one included."""
     path = folder / _LOCK_FILE
+    if _is_ours(path):
+        return True
     if not path.exists():
         return False
-    file = _try_open(path)
-    if file is not None:
-        file.close()
-    return file is None
+    with path.open() as file:  # a shared lock needs no permission to write
+        return not _try_lock(file, fcntl.LOCK_SH)
 
 
 def _try_open(path: Path) -> TextIO | None:
@@ -107,11 +107,11 @@ def _pause() -> None:
         time.sleep(_POLL_SECONDS)
 
 
-def _try_lock(file: TextIO) -> bool:
+def _try_lock(file: TextIO, kind: int = fcntl.LOCK_EX) -> bool:
     """Try to lock a file until it is closed; return whether that worked."""
     try:
         # not flock: data loader workers would inherit it and hold it for seconds after a kill
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.lockf(file, kind | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
         return False
     except OSError as error:

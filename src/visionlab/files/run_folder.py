@@ -1,6 +1,7 @@
 """Run folders: settings, record, rows, and the newest run. Needs neither torch nor Hydra."""
 
 import csv
+import io
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -67,7 +68,7 @@ def read_rows(path: Path) -> list[dict[str, float]]:
     return [
         _row(line, Path(f"{path} line {number}"))
         for number, line in enumerate(lines, start=1)
-        if line.endswith("}\n")
+        if number < len(lines) or line.endswith("}\n")
     ]
 
 
@@ -106,12 +107,20 @@ class RangeTestPoint(NamedTuple):
 
 
 def read_range_test(path: Path) -> list[RangeTestPoint]:
-    """Return the steps that a range test recorded, empty if there is no file."""
+    """Return the steps that a range test recorded, empty if there is no file.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
     if not path.exists():
         return []
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    return [RangeTestPoint(int(row["step"]), float(row["lr"]), float(row["loss"])) for row in rows]
+    rows = csv.DictReader(io.StringIO(read_text(path), newline=""))
+    try:
+        return [
+            RangeTestPoint(int(row["step"]), float(row["lr"]), float(row["loss"])) for row in rows
+        ]
+    except (csv.Error, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} must have numeric columns step, lr, loss") from error
 
 
 def walk_runs(folder: Path) -> Iterator[tuple[Path, bool]]:

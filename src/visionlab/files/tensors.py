@@ -44,6 +44,17 @@ def write_tensors(path: Path, content: Mapping[str, Any], *, backup: Path | None
     fsync_folder(path.parent)
 
 
+def require_file(path: Path) -> None:
+    """Check that a path is a file.
+
+    Raises:
+        FileNotFoundError: it is not.
+    """
+    if not path.is_file():
+        kind = "a folder" if path.is_dir() else "nothing"
+        raise FileNotFoundError(f"{path} must be a file, got {kind}")
+
+
 def read_tensors(path: Path, *, require_checksum: bool) -> dict[str, Any]:
     """Read a file of `write_tensors`, or of `torch.save` if no checksum is required, to the CPU.
 
@@ -51,8 +62,7 @@ def read_tensors(path: Path, *, require_checksum: bool) -> dict[str, Any]:
         FileNotFoundError: there is no such file.
         ValueError: the file is truncated, altered, or holds more than tensors and containers.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist")
+    require_file(path)
     _verify_checksum(path, required=require_checksum)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)

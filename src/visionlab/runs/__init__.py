@@ -1,1 +1,1 @@
-"""What train.py, eval.py and plots.py do."""
+"""The work of train.py, eval.py and plots.py."""

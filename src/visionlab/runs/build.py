@@ -128,9 +128,10 @@ def _check_hard_examples(experiment: Experiment) -> None:
 def without_initial_weights(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return a copy that builds a model without loading weights: it is given others."""
     changed: dict[str, Any] = copy.deepcopy(dict(config))
-    for part in (changed["model"], changed["model"].get("backbone", {})):
-        part.update({key: None for key in part if key in ("checkpoint", "init_from")})
-        part.update({key: False for key in part if key == "pretrained"})
+    for part in (changed["model"], changed["model"].get("backbone")):
+        if isinstance(part, dict):  # a model of one's own may have a backbone's name
+            part.update({key: None for key in part if key in ("checkpoint", "init_from")})
+            part.update({key: False for key in part if key == "pretrained"})
     return changed
 
 
@@ -206,7 +207,7 @@ def _build_model(experiment: Experiment, data: Data) -> nn.Module:
     if weights.checkpoint:
         load_exactly(model, Path(weights.checkpoint).expanduser())
     if weights.init_from:
-        left = load_matching(model, Path(weights.init_from).expanduser())
+        left = load_matching(model, Path(weights.init_from).expanduser(), key="model.init_from")
         _log.info("model.init_from: took what fits; not taken: %s", "; ".join(left) or "nothing")
     freeze(model, weights.freeze)
     return model

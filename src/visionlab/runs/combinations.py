@@ -37,7 +37,7 @@ def check_combinations(experiment: Experiment, task: Task, averages: Sequence[Av
 def _check_patience(experiment: Experiment, *, has_val: bool) -> None:
     patience, every = experiment.stop.patience_epochs, experiment.evaluation.every_epochs
     if patience and not has_val:
-        raise ValueError("stop.patience_epochs needs a validation part, got dataset.val.split=0")
+        raise ValueError(f"stop.patience_epochs must be null for data without val, got {patience}")
     if patience and patience < every:
         raise ValueError(
             f"stop.patience_epochs must be >= evaluation.every_epochs {every}, got {patience}"

@@ -1,4 +1,4 @@
-"""What `eval.py` does: evaluate the models that a run saved."""
+"""Evaluation of the models that a run saved, for `eval.py`."""
 
 import logging
 import math
@@ -141,11 +141,10 @@ def evaluate_run(options: EvaluationOptions) -> None:
     if num_processes() > 1:
         raise ValueError(f"torchrun must start one process of eval.py, got {num_processes()}")
     parts = options.parts
-    saved = (
-        _read_run(options.run, parts=parts)
-        if options.run
-        else _read_model(options.checkpoint or Path(), parts=parts)
-    )
+    if options.run:
+        saved = _read_run(options.run, parts=parts)
+    else:
+        saved = _read_model(options.checkpoint or Path(), parts=parts)
     with output_folder(options.folder) if options.folder else nullcontext():
         set_dataset_root(saved.config, options.dataset_root)
         ready = _prepare(options, saved)
@@ -206,10 +205,12 @@ def _evaluate(options: EvaluationOptions, saved: _Saved, ready: _Ready, signals:
     log_metrics({label: metrics})
     if folder:
         write_json(folder / f"evaluation_{label}.json", metrics)
-        for name, other in equal_models(saved.models).items():
-            _log.info("%s has the weights of %s, whose pictures are its own", name, other)
-        for name in results.keys() - equal_models(saved.models).keys():
-            task.draw(folder / "pictures" / label / name, results[name].samples, task.splits[split])
+        same_as = equal_models(saved.models)
+        for name, result in results.items():
+            if name in same_as:
+                _log.info("%s has the weights of %s: see its pictures", name, same_as[name])
+            else:
+                task.draw(folder / "pictures" / label / name, result.samples, task.splits[split])
         export_predictions(task, results, folder, split)
 
 

@@ -1,4 +1,4 @@
-"""What a run leaves besides weights: its record, its observers' files, pictures."""
+"""Record, observers' files and pictures of a run: all that it leaves besides weights."""
 
 import functools
 import itertools

@@ -1,4 +1,4 @@
-"""What `plots.py` does: from its configuration to the options of `visionlab.analysis`."""
+"""From the configuration of `plots.py` to the options of `visionlab.analysis`."""
 
 import sys
 from collections.abc import Mapping, Sequence

@@ -113,6 +113,7 @@ def _commit() -> Mapping[str, Any] | None:
     """Return the commit of visionlab's own checkout, and whether files differ from it."""
     here = Path(__file__).parent
     try:
+        _git(here, "ls-files", "--error-unmatch", Path(__file__).name)  # not in a user's project
         commit = _git(here, "rev-parse", "HEAD")
         return {"hash": commit, "dirty": bool(_git(here, "status", "--porcelain"))}
     except (OSError, subprocess.CalledProcessError):

@@ -1,4 +1,4 @@
-"""What is measured when a training is over: each saved model of each of its runs."""
+"""Final evaluation of each saved model of each run of a training."""
 
 import functools
 from collections.abc import Mapping, Sequence

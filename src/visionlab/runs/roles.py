@@ -5,13 +5,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from visionlab.engine.hparams import Evaluation, Hparams, Stop
+from visionlab.optim.averaging import Averages
 
 # the class of a part, or the arguments with which it is called, by name those with `=`
 _ROLES: Mapping[str, type | Sequence[str]] = {
     "hparams": Hparams,
     "stop": Stop,
     "evaluation": Evaluation,
-    "averaged": ("model",),
+    "averaged": Averages,
     "scheduler": ("step", "total_steps=", "steps_per_epoch="),
     "optimizer": ("model",),
     "loss": ("outputs", "targets"),

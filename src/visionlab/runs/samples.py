@@ -51,18 +51,26 @@ def check_samples(found: Samples, trained: Samples) -> None:
 def _fingerprint(samples: Any, counts: list[int]) -> str:
     digest = hashlib.sha256(repr(counts).encode())
     for name in ("key", "label"):
-        digest.update(_column(samples, name).cpu().numpy().tobytes())
+        for column in _columns(samples, name):
+            digest.update(
+                column.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data
+            )
     return digest.hexdigest()[:8]
 
 
-def _column(samples: Any, name: str) -> Tensor:
-    """Return the keys or labels of samples, (N,) int64, or of several labels each."""
+def _columns(samples: Any, name: str) -> list[Tensor]:
+    """Return the keys or labels of samples, (N,), or all labels and how many each sample has.
+
+    Empty if `samples` has none, or in a form of its own.
+    """
     if isinstance(samples, Tensor):  # rows of images in memory
-        return samples
+        return [samples]
     if isinstance(column := getattr(samples, f"{name}s", None), Tensor):
-        return column
-    if isinstance(samples, list | tuple):
-        found = [getattr(each, name, getattr(each, f"{name}s", None)) for each in samples]
-        tensors = [torch.as_tensor(each).flatten() for each in found if each is not None]
-        return torch.cat(tensors) if tensors else torch.empty(0)
-    return torch.empty(0)
+        return [column]
+    if not isinstance(samples, list | tuple):
+        return []
+    found = [getattr(each, name, getattr(each, f"{name}s", None)) for each in samples]
+    if not found or not all(isinstance(each, int | Tensor) for each in found):
+        return []
+    tensors = [torch.as_tensor(each).flatten() for each in found]
+    return [torch.cat(tensors), torch.tensor([len(each) for each in tensors])]

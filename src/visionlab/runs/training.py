@@ -178,8 +178,8 @@ def build_components(
     averages = [each.averaged(task.model) for each in experiments]
     if not isinstance(optimizer, Optimizer):
         raise ValueError(f"optimizer must make one of torch, got a {type(optimizer).__name__}")
-    if not all(isinstance(each, Average) for own in averages for each in own):
-        raise ValueError("averaged must make averages of the model, got others")
+    for group in optimizer.param_groups:
+        group.setdefault("initial_lr", group["lr"])
     for experiment, own in zip(experiments, averages, strict=True):
         check_combinations(experiment, task, own)
     return Components(task, optimizer, schedule, plateau, averages)
@@ -200,7 +200,7 @@ def _restore(
             except (RuntimeError, LookupError, TypeError, ValueError, AttributeError) as error:
                 path = run.folder / "checkpoints" / LAST
                 raise ValueError(
-                    f"{path} must hold the state of this run, got another one: {error!s:.200}"
+                    f"{path} must hold the state of this run, got something else: {error!s:.200}"
                 ) from error
             state.best = best | to_shared_names(state.best, run.names)
     return state

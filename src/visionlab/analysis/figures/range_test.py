@@ -96,8 +96,4 @@ def _load(models: Sequence[ModelRecord]) -> list[tuple[str, list[RangeTestPoint]
 
 
 def _read(model: ModelRecord) -> list[RangeTestPoint]:
-    path = model.run.folder / _FILE
-    try:
-        return read_range_test(path)
-    except (KeyError, ValueError, TypeError) as error:
-        raise ValueError(f"{path} must have numeric columns step, lr, loss") from error
+    return read_range_test(model.run.folder / _FILE)
