@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from visionlab.images.sources import Source, TarMember, find_images, read_bytes
+from visionlab.images.sources import StoredImage, TarMember, find_images, read_bytes
 
 names = st.text("ab./ _é", min_size=1, max_size=130).filter(
     lambda name: all(part.strip("._ ") and part[:2] != "._" for part in name.split("/"))
@@ -184,5 +184,5 @@ def test_nowhere_is_named(tmp_path: Path) -> None:
 
 def test_kinds_of_sources(tmp_path: Path) -> None:
     tar = write_tar(tmp_path / "t.tar", {"a.jpg": b"A"})
-    member: list[Source | None] = [TarMember(tar, "a.jpg", 512, 1)]
+    member: list[StoredImage | None] = [TarMember(tar, "a.jpg", 512, 1)]
     assert find_images(tar, ["a.jpg"]) == member
