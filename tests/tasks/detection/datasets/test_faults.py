@@ -11,7 +11,17 @@ from unittest.mock import Mock
 
 import pytest
 import torch
-from box_files import AUGMENTATION, Read, common, read, voc_object, voc_xml, write, write_coco, write_image
+from box_files import (
+    AUGMENTATION,
+    Read,
+    common,
+    read,
+    voc_object,
+    voc_xml,
+    write,
+    write_coco,
+    write_image,
+)
 
 from visionlab.images.paths import path_key
 from visionlab.images.pixels import MAX_PIXELS, UnsupportedImageError

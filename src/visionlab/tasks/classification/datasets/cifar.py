@@ -88,7 +88,8 @@ def _names(folder: Path, source: "type[CIFAR10]", *, verify: bool) -> list[str]:
     names = content.get(meta["key"])
     if not isinstance(names, list):
         raise ValueError(
-            f"{folder / meta['filename']} must hold {meta['key']}, got keys {sorted(map(str, content))}"
+            f"{folder / meta['filename']} must hold {meta['key']}, got keys "
+            f"{sorted(map(str, content))}"
         )
     return [name.decode() if isinstance(name, bytes) else str(name) for name in names]
 

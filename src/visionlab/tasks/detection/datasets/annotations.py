@@ -101,10 +101,12 @@ def annotate(
     """Return the records of all images of a part, a file or folder, and counts by name.
 
     An image is invalid if its file is absent, no image or damaged, has another size than annotated,
-    or is listed again. Damage behind a header, which a cut file has, is found with `drop_invalid`
-    only: it decodes every image once, by `num_workers` processes. A box is invalid if its image is, or if it is empty, not finite, without area or
-    completely outside of its image. What is invalid ends the run, or is dropped with a warning. A
-    box partly outside and one that repeats another are kept as they are.
+    or is listed again. A box is invalid if its image is, or if it is empty, not finite, without
+    area or completely outside of its image. What is invalid ends the run, or is dropped with a
+    warning. A box partly outside and one that repeats another are kept as they are.
+
+    Damage behind the header, as in a cut file, is found only where it is dropped: then
+    `num_workers` processes decode every image once.
 
     Where EXIF's orientation swaps width and height, the annotated size says to which image the
     boxes belong: to the upright one, or to the pixels as stored; the latter are turned, with a

@@ -27,7 +27,7 @@ _NAMES = {
 }
 _MEANINGS = {name: meaning for meaning, names in _NAMES.items() for name in names.split()}
 _ORDER = ("x1", "y1", "x2", "y2", "class")  # of the columns after the path, without a header
-_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|nan|inf")
+_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|nan|inf", re.IGNORECASE)
 _ONLY_CLASS = "object"  # where no column names one
 _Columns = Mapping[str, Sequence[int]]  # numbers of the columns by meaning
 

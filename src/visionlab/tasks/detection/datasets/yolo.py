@@ -63,12 +63,7 @@ class Yolo(DetectionFiles):
             parts[split] = [
                 image for place in places for image in read_yolo(place, root, names=names)
             ]
-        sources = [image.source for image in parts["train"]]
-        if sources and not any(map(Path.is_file, sources)):
-            raise FileNotFoundError(
-                f"{path}: train must have text files of boxes, looked for {sources[0]} and "
-                f"{len(sources) - 1} more"
-            )
+        _require_labels(parts["train"], path)
         if "test" not in parts and content.get("test"):
             _log.info("%s names a test part; dataset.splits.test=test takes it", path)
         return from_raw(
@@ -84,6 +79,16 @@ class Yolo(DetectionFiles):
             augmentation=augmentation,
             seed=seed,
             device=device,
+        )
+
+
+def _require_labels(images: Sequence[RawImage], path: Path) -> None:
+    """Refuse images of which none has a text file: they may lie elsewhere."""
+    present = (image for image in images if image.path is not None and image.path.is_file())
+    if not any(image.source.is_file() for image in images) and (image := next(present, None)):
+        raise FileNotFoundError(
+            f"{path}: train must have text files of boxes, got none for {len(images)} images, "
+            f"looked for {image.source}"
         )
 
 
@@ -175,7 +180,9 @@ def read_yolo(place: Path, root: Path, *, names: Mapping[int, str]) -> Iterator[
                 else:
                     yield _image(path, source, root, boxes)
         if others:
-            _log.warning("left out %d text files without image and boxes: %s", len(others), others[0])
+            _log.warning(
+                "left out %d text files without image and boxes: %s", len(others), others[0]
+            )
 
 
 def label_path(image: Path, root: Path) -> Path:
