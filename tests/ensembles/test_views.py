@@ -140,6 +140,7 @@ SPOILT: dict[str, tuple[str, bytes | None]] = {
     "other digest": ("turned.digest", b"\xff\xfe\0"),
     "empty": ("turned.npy", b""),
     "no array": ("turned.npy", b"no array"),
+    "no archive": ("turned.npy", b"PK\3\4 no archive"),
 }
 
 

@@ -10,7 +10,7 @@ Key = TypeVar("Key", int, str)
 def distinct_names(names: Mapping[Key, str]) -> dict[Key, str]:
     """Return names with their keys appended where several share one, `cat (3)`.
 
-    Where such a name exists already, all keys are appended.
+    If one of these is itself the name of another class, every name gets its key.
     """
     counts = Counter(names.values())
     distinct = {

@@ -200,8 +200,8 @@ def _saved_samples(path: Path, digest: str) -> tuple[str, int] | None:
     """
     try:
         saved_digest, keys_digest = read_text(path.with_suffix(".digest")).split()
-        count = len(np.load(path, mmap_mode="r"))
-    except (OSError, ValueError, EOFError, TypeError):  # of damaged files
+        count = len(np.lib.format.open_memmap(path, mode="r"))
+    except (OSError, ValueError, TypeError):  # TypeError: no rows, but a single number
         return None
     return (keys_digest, count) if saved_digest == digest else None
 
