@@ -45,9 +45,8 @@ def find_images(source: Path, names: Sequence[str]) -> list[StoredImage | None]:
     """Return the images with some names, None for each one that is missing.
 
     Names are paths relative to `source`, a folder or an uncompressed tar, with slashes or
-    backslashes. A member of a tar is
-    found by its path, by its path below the only top-level folder, or else by its file name; stray
-    members (see `paths.is_stray`) only by their path.
+    backslashes. A member of a tar is found by its path, by its path below the only top-level
+    folder, or else by its file name; stray members (see `paths.is_stray`) only by their path.
 
     Raises:
         FileNotFoundError: `source` does not exist.
