@@ -133,7 +133,18 @@ def test_other_weights_and_fewer_views_take_no_model(tmp_path: Path) -> None:
     assert again.alone["turned"] == alone.running["turned"]
 
 
-@pytest.mark.parametrize("change", ["view", "weights", "about", "cut", "mark"])
+SPOILT: dict[str, tuple[str, bytes | None]] = {
+    "absent": ("turned.npy", None),
+    "absent digest": ("turned.digest", None),
+    "empty digest": ("turned.digest", b""),
+    "other digest": ("turned.digest", b"\xff\xfe\0"),
+    "empty": ("turned.npy", b""),
+    "no array": ("turned.npy", b"no array"),
+    "no archive": ("turned.npy", b"PK\3\4 no archive"),
+}
+
+
+@pytest.mark.parametrize("change", ["view", "weights", "about", "cut", "shape", *SPOILT])
 def test_what_was_kept_of_something_else_is_made_anew(change: str, tmp_path: Path) -> None:
     task = keypoints()
     run(task, tmp_path, THREE)
@@ -144,10 +155,16 @@ def test_what_was_kept_of_something_else_is_made_anew(change: str, tmp_path: Pat
         next(iter(task.model.parameters())).data.add_(0.01)
     elif change == "about":
         about = "other data"
-    elif change == "mark":
-        (tmp_path / "turned.digest").unlink()
+    elif change == "cut":
+        path = tmp_path / "turned.npy"
+        path.write_bytes(path.read_bytes()[:-8])
+    elif change == "shape":
+        np.save(tmp_path / "turned.npy", np.zeros((1, 2), np.float32))
     else:
-        (tmp_path / "turned.npy").unlink()
+        name, content = SPOILT[change]
+        (tmp_path / name).unlink()
+        if content is not None:
+            (tmp_path / name).write_bytes(content)
     with pytest.raises(AssertionError, match="the model was called"):
         run(task, tmp_path, views, model=Forbidden(task.model), about=about)
     run(task, tmp_path, views, about=about)

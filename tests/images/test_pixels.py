@@ -1,6 +1,7 @@
 """Pixels of image files as a viewer shows them; expected values are seen by eye."""
 
 import io
+import re
 import struct
 import zlib
 from pathlib import Path
@@ -139,6 +140,48 @@ def test_pixels_that_cannot_be_shown_are_refused_by_name(
     images = Images([path], factor=min, num_workers=0, hint="; skip it")
     with pytest.raises(ValueError, match=message):
         next(images.batches([np.zeros(1, int)]))  # type: ignore[list-item]
+
+
+def tiff(*, bits: int, channels: int, kind: int, extra: int = 0) -> bytes:
+    """Return a whole TIFF of a pixel; kinds are 1 (unsigned), 2 (signed) and 3 (floating)."""
+    pixels = bytes(bits // 8 * channels)
+    photometric = 2 if channels == 3 else 1
+    tags = {256: 1, 257: 1, 258: bits, 259: 1, 262: photometric, 273: 0, 277: channels, 278: 1}
+    tags |= {279: len(pixels), 339: kind, **({338: 0} if extra else {})}
+    counts = {258: channels, 339: channels, 338: extra}
+    start, arrays, entries = 8 + 2 + 12 * len(tags) + 4, b"", b""
+    for tag, value in sorted(tags.items()):
+        count = counts.get(tag, 1)
+        values = struct.pack(f"<{count}H", *[value] * count)
+        if len(values) > 4:
+            arrays, values = arrays + values, struct.pack("<I", start + len(arrays))
+        entries += struct.pack("<HHI", tag, 3, count) + values.ljust(4, b"\0")
+    content = struct.pack("<4sIH", b"II*\0", 8, len(tags)) + entries + bytes(4) + arrays
+    place = content.index(struct.pack("<HHI", 273, 3, 1)) + 8
+    return content[:place] + struct.pack("<I", len(content)) + content[place + 4 :] + pixels
+
+
+UNKNOWN = {
+    "float32 RGB": tiff(bits=32, channels=3, kind=3),
+    "uint32 RGB": tiff(bits=32, channels=3, kind=1),
+    "float16": tiff(bits=16, channels=1, kind=3),
+    "float64": tiff(bits=64, channels=1, kind=3),
+    "grey and alpha of 16 bits": tiff(bits=16, channels=2, kind=1, extra=1),
+    "5 bands of 16 bits": tiff(bits=16, channels=5, kind=1, extra=4),
+}
+
+
+@pytest.mark.parametrize("content", UNKNOWN.values(), ids=UNKNOWN)
+def test_a_whole_tiff_of_another_kind_is_not_damaged(tmp_path: Path, content: bytes) -> None:
+    assert decoded(tiff(bits=8, channels=3, kind=1)) == [[[0, 0, 0]]]
+    path = tmp_path / "deep.tif"
+    path.write_bytes(content)
+    for read in (header_size, lambda path: find_readable([path], num_workers=0)):
+        with pytest.raises(UnsupportedImageError if read is header_size else ValueError) as caught:
+            read(path)
+        assert re.fullmatch(f"{path} must have 8 or 16 bits .* TIFF; convert it", str(caught.value))
+    path.write_bytes(content[:60])
+    assert find_readable([path], num_workers=0) == ([], [str(path)])
 
 
 def test_an_image_beyond_the_limit_is_not_damaged(

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from visionlab.files.atomic import write_text
+from visionlab.files.documents import read_text
 from visionlab.images.views import View
 from visionlab.task import Autocast, Batch, Task
 
@@ -126,9 +127,10 @@ def evaluate_views(
             _save_predictions(folder / f"{name}.npy", torch.cat(parts), digests[name], keys)
         return targets, keys
 
-    saved = {name: _saved_keys_digest(folder / f"{name}.npy", digests[name]) for name in views}
-    targets, keys = predict([name for name, digest in saved.items() if digest is None])
-    stale = [name for name, digest in saved.items() if digest not in (None, _keys_digest(keys))]
+    saved = {name: _saved_samples(folder / f"{name}.npy", digests[name]) for name in views}
+    targets, keys = predict([name for name, samples in saved.items() if samples is None])
+    current = (_keys_digest(keys), sum(map(len, keys)))
+    stale = [name for name, samples in saved.items() if samples not in (None, current)]
     if stale:
         targets, keys = predict(stale)
     return _combine(task, views, folder, targets=targets, keys=keys)
@@ -191,16 +193,17 @@ def _keys_digest(keys: Sequence[Tensor]) -> str:
     return hashlib.blake2b(torch.cat(list(keys)).cpu().numpy().tobytes()).hexdigest()[:32]
 
 
-def _saved_keys_digest(path: Path, digest: str) -> str | None:
-    """Return the digest of the samples of saved predictions.
+def _saved_samples(path: Path, digest: str) -> tuple[str, int] | None:
+    """Return the digest of the samples of saved predictions, and their number.
 
-    None if the predictions are missing, incomplete, or have another view digest.
+    None if the predictions are missing, damaged, or have another view digest.
     """
-    digest_file = path.with_suffix(".digest")
-    if not (path.is_file() and digest_file.is_file()):
+    try:
+        saved_digest, keys_digest = read_text(path.with_suffix(".digest")).split()
+        count = len(np.lib.format.open_memmap(path, mode="r"))
+    except (OSError, ValueError, TypeError):  # TypeError: no rows, but a single number
         return None
-    saved_digest, *keys_digest = digest_file.read_text().split()
-    return keys_digest[0] if saved_digest == digest and keys_digest else None
+    return (keys_digest, count) if saved_digest == digest else None
 
 
 def _save_predictions(path: Path, predictions: Tensor, digest: str, keys: Sequence[Tensor]) -> None:

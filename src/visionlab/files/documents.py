@@ -1,6 +1,7 @@
 """YAML and JSON files from anywhere: whatever is wrong with one is one line that names the file."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +31,14 @@ class _Loader(_Safe):  # type: ignore[misc]
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a file.
+    """Return the text of a file, without the mark that some editors put at its start.
 
     Raises:
         ValueError: it is not UTF-8.
         OSError: it cannot be read.
     """
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} must be text in UTF-8, got {error.reason}") from error
 
@@ -62,14 +63,23 @@ def parse_json(text: str | bytes, *, origin: Path) -> Any:
     """Return the content of a JSON text; `origin` is its file.
 
     Raises:
-        ValueError: it is no JSON.
+        ValueError: it is no JSON, or repeats a key.
     """
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_unique)
     except RecursionError as error:
         raise ValueError(f"{origin} must be JSON, got lists in lists too deep") from error
     except ValueError as error:
         raise ValueError(f"{origin} must be JSON, got {error}") from error
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of JSON; of a repeated key, Python would keep the last value silently."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise ValueError(f"the key {twice!r} twice in one object")
+    return found
 
 
 def expect_mapping(content: Any, *, origin: Path, holding: str) -> dict[str, Any]:

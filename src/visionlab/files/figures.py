@@ -3,6 +3,8 @@
 import io
 import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,17 +25,30 @@ def write_figure(figure: "Figure", path: Path, **options: Any) -> None:
     Raises:
         OSError: the file cannot be written.
     """
-    _shorten_ticks(figure)
-    _show_text_literally(figure)
     file = io.BytesIO()
-    with warnings.catch_warnings():
-        # the font has no Chinese, for one; a browser finds another for the text of an SVG file
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+    with _literal_texts(figure):
         figure.savefig(file, format=path.suffix.removeprefix("."), **options)
     content = file.getvalue()
     if path.suffix == ".svg":
         content = _CONTROL.sub("\N{REPLACEMENT CHARACTER}".encode(), content)
     write_file(path, lambda file: file.write(content))
+
+
+def lay_out(figure: "Figure") -> None:
+    """Place everything in a figure as `write_figure` does, so that extents of texts are known."""
+    with _literal_texts(figure):
+        figure.draw_without_rendering()
+
+
+@contextmanager
+def _literal_texts(figure: "Figure") -> Iterator[None]:
+    """Prepare the texts of a figure for drawing, and ignore signs that the font does not have."""
+    _shorten_ticks(figure)
+    _show_text_literally(figure)
+    with warnings.catch_warnings():
+        # the font has no Chinese, for one; a browser finds another for the text of an SVG file
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        yield
 
 
 def _show_text_literally(figure: "Figure") -> None:

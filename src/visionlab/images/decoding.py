@@ -5,7 +5,6 @@ import io
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -15,10 +14,10 @@ from torch import Tensor
 
 from visionlab.core import geometry
 from visionlab.images.pixels import UnsupportedImageError, decode_rgb, is_damage, open_image
-from visionlab.images.sources import TarMember, read_bytes
+from visionlab.images.sources import StoredImage, read_bytes
 from visionlab.images.workers import Workers
 
-Source = Path | TarMember | Tensor  # an image's file, its place in a tar, or (3, H, W) uint8
+Source = StoredImage | Tensor  # in a file or a tar, or (3, H, W) uint8
 Factor = Callable[[int, int], int]  # maps width and height to an integer reduction factor
 _MAX_WORKERS = 1024
 _log = logging.getLogger(__name__)
@@ -163,12 +162,12 @@ def _decode(source: Source, factor: Factor, row: int) -> _Decoded:
     return (row, times, *decoded.size), _reduced(decoded, times), None
 
 
-def _read_rgb(source: Path | TarMember) -> Image.Image:
+def _read_rgb(source: StoredImage) -> Image.Image:
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     return decode_rgb(open_image(io.BytesIO(read_bytes(source))))
 
 
-def _problem(source: Path | TarMember, error: Exception) -> _Problem:
+def _problem(source: StoredImage, error: Exception) -> _Problem:
     """Tell a file that is missing or damaged from one that is whole, but cannot be used now."""
     if isinstance(error, UnsupportedImageError):
         message = f"{source} {error}"

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_LARGEST = 255  # for pixels in [0, 1]; as large for those who think in levels
+from visionlab.core.checks import is_in
+
+# for pixels in [0, 1]; as large for those who think in levels
+_RANGES = {"mean": "[-255, 255]", "std": "[1e-06, 255]"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,18 +29,15 @@ def normalisation_tensor(dataset: ImageDataset, *, num_channels: int) -> Tensor:
     """Return mean and standard deviation as (2, C) float32.
 
     Raises:
-        ValueError: a length is not C, or a deviation is not above 0.
+        ValueError: a length is not C, or a value is out of range.
     """
-    mean, std = list(dataset.mean), list(dataset.std)
-    for name, values in (("mean", mean), ("std", std)):
+    for name, interval in _RANGES.items():
+        values = list(getattr(dataset, name))
         if len(values) != num_channels:
-            raise ValueError(f"{name} must have {num_channels} values, got {values}")
-    if not 0 < min(std) <= max(std) <= _LARGEST:
-        rule = "> 0" if min(std) <= 0 else f"<= {_LARGEST}"
-        raise ValueError(f"std must be {rule}, got {std}")
-    if not -_LARGEST <= min(mean) <= max(mean) <= _LARGEST:
-        raise ValueError(f"mean must be in [-{_LARGEST}, {_LARGEST}], got {mean}")
-    return torch.tensor([mean, std], dtype=torch.float32)
+            raise ValueError(f"dataset.{name} must have {num_channels} values, got {values}")
+        if not all(is_in(interval, value) for value in values):
+            raise ValueError(f"dataset.{name} must be in {interval}, got {values}")
+    return torch.tensor([list(dataset.mean), list(dataset.std)], dtype=torch.float32)
 
 
 def normalise(images: Tensor, normalisation: Tensor) -> Tensor:

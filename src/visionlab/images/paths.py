@@ -73,11 +73,22 @@ def path_key(path: Path) -> int:
     return int.from_bytes(digest, "big") >> 11
 
 
+def name_and_key(path: Path, root: Path) -> tuple[str, int]:
+    """Return the name of an image, its path below a root if it is there, and the key of it."""
+    name = path.relative_to(root) if path.is_relative_to(root) else path
+    return name.as_posix(), path_key(name)
+
+
+def forward_slashes(name: str) -> str:
+    """Return a path as written on any system; Windows has backslashes."""
+    return name.replace("\\", "/")
+
+
 def missing_files(paths: Sequence[Path]) -> list[Path]:
     """Return the files that do not exist, with one listing per folder."""
     names = {folder: file_names(folder) for folder in {path.parent for path in paths}}
     # a file system may list a name in another spelling than it accepts
-    return [path for path in paths if path.name not in names[path.parent] and not path.exists()]
+    return [path for path in paths if path.name not in names[path.parent] and not path.is_file()]
 
 
 def by_stem(folder: Path, suffixes: Collection[str]) -> dict[str, str]:

@@ -4,7 +4,7 @@ import os
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 from PIL.Image import Transpose
 
 MAX_PIXELS = "VISIONLAB_MAX_IMAGE_PIXELS"  # an environment variable
@@ -67,10 +67,17 @@ def open_image(file: BinaryIO) -> ImageFile.ImageFile:
     """Open an image file without decoding it.
 
     Raises:
-        UnsupportedImageError: it has more pixels than `VISIONLAB_MAX_IMAGE_PIXELS`.
+        UnsupportedImageError: it has more pixels than `VISIONLAB_MAX_IMAGE_PIXELS`, or is a TIFF
+            of channels that Pillow does not know, in double precision for example.
         OSError: it cannot be read, or is not an image. Other errors are possible.
     """
-    image = Image.open(file, formats=_FORMATS)
+    try:
+        image = Image.open(file, formats=_FORMATS)
+    except UnidentifiedImageError as error:
+        if _is_unknown_tiff(file):
+            rule = "must have 8 or 16 bits a channel and 1, 3 or 4 channels"
+            raise UnsupportedImageError(f"{rule}, got another kind of TIFF; convert it") from error
+        raise
     limit = _max_pixels()
     if image.width * image.height > limit:
         raise UnsupportedImageError(
@@ -78,6 +85,16 @@ def open_image(file: BinaryIO) -> ImageFile.ImageFile:
             f"the environment variable {MAX_PIXELS} raises the limit"
         )
     return image
+
+
+def _is_unknown_tiff(file: BinaryIO) -> bool:
+    """Return whether a file is a whole TIFF with pixels of a kind that Pillow does not know."""
+    file.seek(0)
+    try:
+        TiffImagePlugin.TiffImageFile(file)
+    except Exception as error:  # damaged files make Pillow raise all kinds of errors
+        return str(error) == "unknown pixel mode"
+    return False
 
 
 def read_header(image: ImageFile.ImageFile) -> Header:

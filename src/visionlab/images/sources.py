@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from visionlab.images.paths import file_names, is_stray
+from visionlab.images.paths import forward_slashes, is_stray, missing_files
 
 _COMPRESSED = {
     b"\x1f\x8b": "gzip",
@@ -38,20 +38,21 @@ class TarMember(NamedTuple):
         return f"{self.archive}: {self.name}"
 
 
-Source = Path | TarMember
+StoredImage = Path | TarMember
 
 
-def find_images(source: Path, names: Sequence[str]) -> list[Source | None]:
+def find_images(source: Path, names: Sequence[str]) -> list[StoredImage | None]:
     """Return the images with some names, None for each one that is missing.
 
-    Names are paths relative to `source`, a folder or an uncompressed tar. A member of a tar is
-    found by its path, by its path below the only top-level folder, or else by its file name; stray
-    members (see `paths.is_stray`) only by their path.
+    Names are paths relative to `source`, a folder or an uncompressed tar, with slashes or
+    backslashes. A member of a tar is found by its path, by its path below the only top-level
+    folder, or else by its file name; stray members (see `paths.is_stray`) only by their path.
 
     Raises:
         FileNotFoundError: `source` does not exist.
         ValueError: the tar cannot be read in place, or two members match a name.
     """
+    names = list(map(forward_slashes, names))
     if source.is_dir():
         return _find_files(source, names)
     if not source.is_file():
@@ -59,7 +60,7 @@ def find_images(source: Path, names: Sequence[str]) -> list[Source | None]:
     return _find_members(source, names)
 
 
-def read_bytes(source: Source) -> bytes:
+def read_bytes(source: StoredImage) -> bytes:
     """Return the content of an image file.
 
     Raises:
@@ -78,15 +79,13 @@ def read_bytes(source: Source) -> bytes:
     return content
 
 
-def _find_files(folder: Path, names: Sequence[str]) -> list[Source | None]:
-    """Look files up, with one listing per folder."""
+def _find_files(folder: Path, names: Sequence[str]) -> list[StoredImage | None]:
     paths = [folder / name for name in names]
-    listed = {parent: file_names(parent) for parent in {path.parent for path in paths}}
-    # a file system may list a name in another spelling than it accepts
-    return [path if path.name in listed[path.parent] or path.is_file() else None for path in paths]
+    absent = set(missing_files(paths))
+    return [None if path in absent else path for path in paths]
 
 
-def _find_members(archive: Path, names: Sequence[str]) -> list[Source | None]:
+def _find_members(archive: Path, names: Sequence[str]) -> list[StoredImage | None]:
     members = [(posixpath.normpath(member.name), member) for member in _members(archive)]
     is_plain = {path: not any(map(is_stray, path.split("/"))) for path, _ in members}
     tops = {path.split("/")[0] for path, _ in members if is_plain[path]}
@@ -96,7 +95,7 @@ def _find_members(archive: Path, names: Sequence[str]) -> list[Source | None]:
             paths[spelling].append(member)
         if is_plain[path]:
             bases[posixpath.basename(path)].append(member)
-    found: list[Source | None] = []
+    found: list[StoredImage | None] = []
     for name in names:
         wanted = posixpath.normpath(name)
         candidates = paths.get(wanted) or bases.get(wanted, [])

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from visionlab.core import geometry
-from visionlab.core.checks import check_at_least, check_positive, check_range
+from visionlab.core.checks import LARGEST_FACTOR, check_at_least, check_range
 from visionlab.images import photometric
 from visionlab.images.rendering import Change, render, unchanged
 from visionlab.task import Batch
@@ -42,8 +42,9 @@ class View:
     def __post_init__(self) -> None:
         check_range(self, "[-360, 360]", "rotation_degrees")
         check_range(self, "[-1, 1]", "brightness")
-        check_positive(self, "scale")
-        check_at_least(self, 0, "contrast", "weight")
+        check_range(self, f"[{1 / LARGEST_FACTOR}, {LARGEST_FACTOR}]", "scale")
+        check_range(self, f"[0, {LARGEST_FACTOR}]", "contrast")
+        check_at_least(self, 0, "weight")
         if len(self.shift) != 2 or not all(-1.0 < share < 1.0 for share in self.shift):
             raise ValueError(f"shift must be two shares in (-1, 1), got {list(self.shift)}")
         if self.blur_px < 1 or self.blur_px % 2 == 0:

@@ -103,10 +103,10 @@ def test_anchors_equal_those_of_a_loop(
 
 
 @pytest.mark.parametrize("name", ["sizes_px", "ratios", "scales"])
-@pytest.mark.parametrize("values", [[], [1.0, 0.0], [-2.0]])
+@pytest.mark.parametrize("values", [[], [1.0, 0.0], [-2.0], [1e30]])
 def test_numbers_that_are_no_sizes_are_refused(name: str, values: list[float]) -> None:
     settings: dict[str, Any] = {"sizes_px": [8.0], "ratios": [1.0], "scales": [1.0]}
-    with pytest.raises(ValueError, match=rf"^{name} must be numbers > 0, got \[") as caught:
+    with pytest.raises(ValueError, match=rf"^{name} must be numbers in .*, got \[") as caught:
         Anchors(**{**settings, name: values})
     assert str(caught.value).endswith(str(values))
 

@@ -8,6 +8,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from nasty import NASTY
 from PIL import Image
 from torch import Tensor
 
@@ -69,8 +70,10 @@ def found(*scores: float) -> Detections:
     return Detections(boxes, torch.tensor(scores), torch.zeros(len(scores), dtype=torch.int64))
 
 
-def samples_of(split: TinySplit, detections: Sequence[Detections]) -> dict[str, Tensor]:
-    metric = AveragePrecision(class_names=CLASSES, backend="faster_coco_eval")
+def samples_of(
+    split: TinySplit, detections: Sequence[Detections], class_names: Sequence[str] = CLASSES
+) -> dict[str, Tensor]:
+    metric = AveragePrecision(class_names=class_names, backend="faster_coco_eval")
     metric.update(detections, BoxTargets(torch.zeros(0), torch.zeros(0), split.samples))
     keys = torch.tensor([sample.key for sample in split.samples])
     return {**metric.samples(), "keys": keys}
@@ -100,7 +103,7 @@ def draw(
 ) -> None:
     draw_detections(
         folder,
-        samples_of(split, detections),
+        samples_of(split, detections, class_names),
         split,
         class_names=class_names,
         to_pixels=lambda images: images,
@@ -248,3 +251,13 @@ def test_hundreds_of_boxes_have_no_texts_and_a_legend_says_so(
     labels = [text.get_text() for text in legend.get_texts()]
     assert labels[0] == "annotated"
     assert "0.3" in labels[-1]
+
+
+def test_class_and_file_names_may_be_any_text(tmp_path: Path, axes: dict[str, list[Axes]]) -> None:
+    every = torch.arange(len(NASTY))
+    boxes = replace(annotated(1, len(NASTY)), labels=every, crowd=every < 0, name="$\\frac$")
+    split = TinySplit([boxes])
+    draw(tmp_path, split, [found(0.9)], num_images=1, class_names=NASTY)
+    (axis,) = axes["fixed"]
+    assert axis.get_title().startswith("$\\frac$")
+    assert [text.get_text()[:20] for text in axis.texts[:-1]] == [name[:20] for name in NASTY]

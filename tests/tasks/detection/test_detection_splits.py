@@ -139,8 +139,8 @@ def test_a_data_set_says_its_classes() -> None:
         ),
         ({"augmentation": None}, "^augment must be one for boxes, got NoneType$"),
         ({"num_workers": -1}, "^dataset.num_workers must be >= 0, got -1$"),
-        ({"mean": [0.5]}, r"^mean must have 3 values, got \[0.5\]$"),
-        ({"std": [1.0, 0.0, 1.0]}, r"^std must be > 0, got \[1.0, 0.0, 1.0\]$"),
+        ({"mean": [0.5]}, r"^dataset.mean must have 3 values, got \[0.5\]$"),
+        ({"std": [1.0, 0.0, 1.0]}, r"^dataset.std must be in .*, got \[1.0, 0.0, 1.0\]$"),
     ],
 )
 def test_wrong_settings_are_named(changes: dict[str, Any], message: str) -> None:

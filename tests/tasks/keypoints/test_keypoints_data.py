@@ -175,8 +175,10 @@ def test_pixels_for_pictures_are_those_of_the_image() -> None:
         ({"mirror": [0, 0]}, "permutation of 2 points that is its own inverse, got [0, 0]"),
         ({"mirror": [1, 2]}, "permutation of 2 points that is its own inverse, got [1, 2]"),
         ({"mirror": []}, "permutation of 2 points that is its own inverse, got []"),
-        ({"mean": [0.5]}, "mean must have 3 values, got [0.5]"),
-        ({"std": [1.0, 1.0, 0.0]}, "std must be > 0, got [1.0, 1.0, 0.0]"),
+        ({"mean": [0.5, NAN, 0.5]}, "dataset.mean must be in [-255, 255], got [0.5, nan, 0.5]"),
+        ({"std": [0.5, 1e-39, 0.5]}, "dataset.std must be in [1e-06, 255], got [0.5, 1e-39, 0.5]"),
+        ({"mean": [0.5]}, "dataset.mean must have 3 values, got [0.5]"),
+        ({"std": [1.0, 1.0, 0.0]}, "dataset.std must be in [1e-06, 255], got [1.0, 1.0, 0.0]"),
     ],
 )
 def test_wrong_settings_are_named(changes: dict[str, Any], message: str) -> None:
@@ -201,10 +203,29 @@ def test_a_permutation_that_is_not_its_own_inverse_is_refused() -> None:
 
 def test_an_empty_part_is_refused() -> None:
     nothing = part(TWO).take([])
-    with pytest.raises(ValueError, match="dataset must have images to train with, got 0"):
+    with pytest.raises(ValueError, match="dataset must have images in its part train, got none"):
         data_of({"train": nothing})
-    with pytest.raises(ValueError, match="dataset must have images to val with, got 0"):
+    with pytest.raises(ValueError, match="dataset must have images in its part val, got none"):
         data_of({"train": part(TWO), "val": nothing})
+
+
+def test_a_training_part_without_known_points_is_refused() -> None:
+    unknown = part([[[NAN, NAN]] * 2] * 2)
+    with pytest.raises(ValueError, match="known points in its part train, got none in 2 images"):
+        data_of({"train": unknown, "val": part(TWO)})
+    data_of({"train": part(TWO), "val": unknown})
+
+
+@pytest.mark.parametrize(
+    ("points", "expected"),
+    [([[900, 30], [4, 4]], ["1 of 4 points of 2 images"]), ([[0, 16], [20, 0]], [])],
+)
+def test_points_outside_of_their_images_are_warned_of(
+    caplog: pytest.LogCaptureFixture, points: list[list[int]], expected: list[str]
+) -> None:
+    data_of({"train": part([points, TWO[0]])})
+    found = [line for line in caplog.messages if "outside of their images" in line]
+    assert [line.partition(" of train")[0] for line in found] == expected
 
 
 def save(path: Path, row: int, size: tuple[int, int] = (20, 16)) -> None:
@@ -443,7 +464,7 @@ def test_without_any_readable_image_there_is_nothing_to_train_with(tmp_path: Pat
     (tmp_path / "train").mkdir()
     write_csv(tmp_path / "train.csv", NAMES)
     (tmp_path / "train" / NAMES[0]).write_text("no image")
-    with pytest.raises(ValueError, match="dataset must have images to train with, got 0"):
+    with pytest.raises(ValueError, match="dataset must have images in its part train, got none"):
         built(points_csv(tmp_path, "folder", skip_unreadable=True))
 
 

@@ -14,6 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from visionlab.core.class_names import distinct_names
+from visionlab.files.documents import parse_json
 from visionlab.files.problems import Problem, Report, print_report, report_problems
 from visionlab.tasks.detection.datasets import coco_json
 
@@ -41,7 +43,7 @@ def check(results: Any, annotations: Any, tolerance_px: float) -> Report:
             f"{len(results)} entries for {len(sizes)} images",
             *(
                 f"  {name}: {per_category[number]}"
-                for number, name in coco_json.distinct_names(names).items()
+                for number, name in distinct_names(names).items()
             ),
         ],
         unit=f"of {len(results)} entries",
@@ -64,7 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"argument --tolerance-px: must be >= 0, got {options.tolerance_px:g}")
 
     def checked() -> Report:
-        results, annotations = map(coco_json.load, (options.results, options.annotations))
+        paths = (options.results, options.annotations)
+        results, annotations = (parse_json(path.read_bytes(), origin=path) for path in paths)
         return check(results, annotations, options.tolerance_px)
 
     return print_report(options.results, checked)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from visionlab.core.geometry import transform_boxes
+from visionlab.files.figures import lay_out
 from visionlab.images.pictures import find, image_grid, save_png
 from visionlab.task import Batch, Split
 from visionlab.tasks.detection.metric import RIGHT, WRONG
@@ -188,7 +189,7 @@ def _legend(figure: "Figure", min_score: float) -> None:
 
 def _keep_texts_inside(figure: "Figure") -> None:
     """Move texts that a border of their image would cut."""
-    figure.draw_without_rendering()
+    lay_out(figure)
     figure.set_layout_engine("none")  # the places are final
     for axis in figure.axes:
         frame, to_data = axis.get_window_extent(), axis.transData.inverted()

@@ -44,8 +44,8 @@ class DetectionFiles(DetectionDataset):
 
     Attributes:
         root: the folder of the data set.
-        drop_invalid: drop invalid images and boxes with a warning; otherwise the first one ends the
-            run.
+        drop_invalid: decode every image once at the start, and drop invalid images and boxes with a
+            warning; otherwise the first one ends the run.
         num_workers: decoding processes for each split.
         val: share of the training images held out for validation, if there is no `val` part.
     """
@@ -140,6 +140,7 @@ def box_split(
         [sample.image for sample in samples],
         factor=functools.partial(resize.reduction, zoom=zoom),
         num_workers=num_workers,
+        hint="; dataset.drop_invalid=true drops such files",
     )
 
     def assemble(stack: Stack, epoch: int) -> Batch:

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,6 +24,7 @@ from visionlab.tasks.keypoints.records import KeypointSamples, PointTargets
 
 _MAX_CPU_PX = 160  # side from which training on a CPU is advised against
 _log = logging.getLogger(__name__)
+_MANY = 0.1  # share of points outside of their images that suggests a mistake
 _NUM_FOR_MEAN = 256  # images from which the mean points are computed
 
 
@@ -128,7 +130,12 @@ def from_points(
             samples = samples.take(rows)
             unreadable += dropped
         if not len(samples):
-            raise ValueError(f"dataset must have images to {name} with, got 0")
+            raise ValueError(f"dataset must have images in its part {name}, got none")
+        if name == "train" and not _has_points(samples):
+            raise ValueError(
+                f"dataset must have known points in its part train, got none in {len(samples)} "
+                "images"
+            )
         decoder = square_images(samples.sources, size_px=size_px, num_workers=reading.num_workers)
         images = KeptImages(decoder, num_images=len(samples)) if reading.in_memory else decoder
         splits[name] = make(samples, images, training=None)
@@ -229,14 +236,29 @@ def _mirror_order(mirror: Sequence[int] | None, *, num_points: int) -> Tensor | 
     return order
 
 
+def _has_points(samples: KeypointSamples) -> bool:
+    starts = range(0, len(samples), 4096)  # the points may be larger than memory
+    return any(np.isfinite(samples.points[start : start + 4096]).any() for start in starts)
+
+
 def _mean_points(images: Reader, samples: KeypointSamples, *, size_px: int) -> Tensor:
-    """Return the mean of each point over some images, (K, 2) in input pixels."""
+    """Return the mean of each point over some images, (K, 2) in input pixels.
+
+    Warns if many points lie outside of their images.
+    """
     rows = torch.linspace(0, len(samples) - 1, min(len(samples), _NUM_FOR_MEAN)).long()
-    moved = []
+    moved, num_outside, num_known = [], 0, 0
     for stack in images.batches(torch.split(rows, 64)):
         points = torch.from_numpy(samples.points[stack.rows.numpy()])
+        is_outside = ((points < 0) | (points > stack.sizes[:, None])).any(dim=2)
+        num_outside += int(is_outside.sum())
+        num_known += int(points.isfinite().all(dim=2).sum())
         fit = square_fit(stack.sizes, size_px=size_px)
         moved.append(geometry.transform_points(points.double(), fit))
+    if num_outside > _MANY * num_known:
+        message = "%d of %d points of %d images of train lie outside of their images%s"
+        hint = "; are they of images of another size, or y, x instead of x, y?"
+        _log.warning(message, num_outside, num_known, len(rows), hint)
     # a point that is never known starts at the centre
     return torch.cat(moved).nanmean(dim=0).nan_to_num(nan=size_px / 2)
 

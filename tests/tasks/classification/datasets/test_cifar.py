@@ -262,13 +262,20 @@ def test_a_truncated_pickle_is_named(tmp_path: Path, kept: int) -> None:
         ({"data": pixels(4, 0)[:, :3071], "labels": [0] * 4}, r"must hold images \(N, 3072\)"),
         ({"data": pixels(4, 0).reshape(4, 3, 1024), "labels": [0] * 4}, "must hold images"),
         ({"data": pixels(4, 0).tolist(), "labels": [0] * 4}, "must hold images"),
-        ({"data": pixels(4, 0)}, r"and labels, got keys \['data'\]"),
-        ({"labels": [0] * 4}, r"and labels, got keys \['labels'\]"),
+        ({"data": pixels(4, 0)}, r"as labels, got keys \['data'\]"),
+        ({"labels": [0] * 4}, r"as labels, got keys \['labels'\]"),
+        *(
+            ({"data": pixels(4, 0), "labels": labels, 1: 2}, r"as labels, got keys \['1', 'data'")
+            for labels in (3, None, ["a"] * 4, [0.5, 1.7, 2, 3], [None, 1, 2, 3])
+        ),
         ({"data": pixels(4, 0), "labels": [0] * 3}, "one label an image, got 3 for 4"),
         ({"data": pixels(4, 0).astype(np.float32), "labels": [0] * 4}, "must hold images"),
         ([1, 2], "must hold a dictionary, got list"),
     ],
-    ids=["width", "rank", "list", "no labels", "no images", "count", "float", "no dictionary"],
+    ids=[
+        *("width", "rank", "list", "no labels", "no images"),
+        *("number", "none", "texts", "fractions", "null", "count", "float", "no dictionary"),
+    ],
 )
 def test_a_file_that_is_no_batch_of_images_is_named(
     tmp_path: Path, content: Any, message: str

@@ -253,8 +253,8 @@ def test_a_class_that_train_has_not_is_refused(tmp_path: Path, part: str) -> Non
     [
         ({"size_px": 0}, "size_px must be >= 1, got 0"),
         ({"num_workers": -1}, "num_workers must be >= 0, got -1"),
-        ({"mean": [0.5]}, r"mean must have 3 values, got \[0.5\]"),
-        ({"std": [1.0, 1.0, 0.0]}, r"std must be > 0, got \[1.0, 1.0, 0.0\]"),
+        ({"mean": [0.5]}, r"dataset.mean must have 3 values, got \[0.5\]"),
+        ({"std": [1.0, 1.0, 0.0]}, r"dataset.std must be in \[1e-06, 255\], got \[1.0, 1.0, 0.0\]"),
     ],
 )
 def test_wrong_settings_are_named(tmp_path: Path, changes: dict[str, Any], message: str) -> None:

@@ -55,6 +55,7 @@ def checked(
         labels={"dog": 0, "cat": 1},
         wording=Wording("a class of train", "object", "other numbers?"),
         drop_invalid=drop_invalid,
+        num_workers=0,
     )
 
 

@@ -95,13 +95,15 @@ def test_what_is_wrong_in_the_classes_is_named(tmp_path: Path, text: str, messag
         (",1,2,3,4,dog", " must name an image, got ',1,2,3,4,dog'"),
         ("images/b.png,1,2,3,4,", " must have a class_name, got none"),
         ("images/b.png,1,,3,4,dog", " must have numbers x1,y1,x2,y2, got '1,,3,4'"),
-        ("path,x1,y1,x2,y2,class_name", " must have numbers x1,y1,x2,y2, got 'x1,y1,x2,y2'"),
+        ("path,x1,y1,x2,y2,class_name", " must be path,x1,y1,x2,y2,class_name, got"),
         ("images/b.png,1,2,3,4,emu", " must be of a class of "),
         (
             "images/b.png,1,2,1,4,dog",
             " must have a width and a height above 0, got x1, y1, x2, y2 = 1, 2, 1, 4 in 20x10 px; "
             "dataset.drop_invalid=true drops them",
         ),
+        ("images/b.png,1,x,2,4,dog", " must have numbers x1,y1,x2,y2, got '1,x,2,4'"),
+        ("images/b.png|1|2|3|4|dog", " must be path,x1,y1,x2,y2,class_name, got 'images/b.png|1"),
         ("images/b.png,1,nan,2,4,dog", " must be finite, got x1, y1, x2, y2 = 1, nan, 2, 4"),
         ('images/b.png,1,2,3,4,"dog', " must be CSV, got unexpected end of data"),
     ],
@@ -116,7 +118,7 @@ def test_what_is_wrong_in_a_line_is_named(tmp_path: Path, line: str, message: st
 def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
     path = write_split(tmp_path, "")
     path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ValueError, match=f"^{path}: line 0 must be CSV, got 'utf-8' codec"):
+    with pytest.raises(ValueError, match=f"^{path} must be text in UTF-8, got "):
         read(make(tmp_path))
 
 
@@ -209,6 +211,13 @@ def test_a_cell_may_hold_several_boxes_and_the_class_be_missing(tmp_path: Path) 
             "image,width,height,bbox\nimages/a.png,20,10,1 2 3 4\nimages/a.png,2,1,1 2 3 4\n",
             "line 3 must have one size an image",
         ),
+        (
+            "image,x,y,w,h,width,height,label\n",
+            r"line 1 must name each .*, got w, width for width; dataset.columns=\{width: NAME\}",
+        ),
+        ("id,file,x1,y1,x2,y2,class,class_id\n", "once a box, got class, class_id for class; data"),
+        ("image_id,filename,x1,y1,x2,y2\n", "line 1 .*, got image_id, filename for path; data"),
+        ("photo,von_x,von_y,bis_x,bis_y,was\n", "line 1 must be path,.* dataset.columns names its"),
         ("foo,bar,baz\n", "line 1 must be path,x1,.*dataset.columns names its columns"),
     ],
 )
@@ -217,6 +226,27 @@ def test_what_is_wrong_with_columns_is_named(tmp_path: Path, text: str, message:
     with pytest.raises(ValueError, match=message) as caught:
         read(make(tmp_path, classes=None))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("sides", ["0,0", "nan,10", "inf,10", ","])
+def test_sides_of_0_or_without_a_number_are_unknown(tmp_path: Path, sides: str) -> None:
+    header = "image,width,height,x1,y1,x2,y2,class\n"
+    write_split(tmp_path, f"{header}images/a.png,{sides},1,2,3,4,cat\n")
+    (sample,) = read(make(tmp_path, classes=None)).parts["train"]
+    assert (sample.width_px, sample.height_px) == SIZE
+
+
+@pytest.mark.parametrize("header", ["", "path,x1,y1,x2,y2,class\n"])
+def test_a_row_with_a_path_alone_has_no_boxes(tmp_path: Path, header: str) -> None:
+    write_split(tmp_path, f"{header}images\\b.png\nimages/a.png,1,2,3,4,cat\n")
+    first, second = read(make(tmp_path, classes=None)).parts["train"]
+    assert (first.name, rows(first), second.name) == ("images/b.png", [], "images/a.png")
+
+
+def test_dataset_columns_chooses_one_of_several(tmp_path: Path) -> None:
+    write_split(tmp_path, "image,x,y,w,h,width,height,label\nimages/a.png,1,2,2,2,20,10,cat\n")
+    found = read(make(tmp_path, classes=None, columns={"width": "w", "height": "h"}))
+    assert rows(found.parts["train"][0]) == [(0, [1, 2, 3, 4])]
 
 
 def test_columns_must_have_known_meanings(tmp_path: Path) -> None:

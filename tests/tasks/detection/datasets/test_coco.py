@@ -48,6 +48,7 @@ def checked(images: list[RawImage], path: Path) -> list[Annotated]:
         labels={"cat": 0, "dog": 1},
         wording=Wording("a category of the file", "annotation", "corners?"),
         drop_invalid=False,
+        num_workers=0,
     )[0]
 
 
@@ -282,3 +283,12 @@ def test_the_splits_are_made_of_what_was_read(tmp_path: Path) -> None:
     held_out = read(make(tmp_path)).parts["val"]
     assert batch.keys.tolist() == [sample.key for sample in held_out]
     assert batch.targets.labels.tolist() == [[0], [0]]
+
+
+def test_backslashes_in_file_names_are_slashes(tmp_path: Path) -> None:
+    image = write_image(tmp_path / "images" / "sub" / "1.png")
+    entry = {"id": 1, "file_name": "sub\\1.png", "width": 20, "height": 10}
+    content = {"images": [entry], "categories": [], "annotations": []}
+    path = write(tmp_path / "a.json", json.dumps(content))
+    ((found,), _) = read_coco(path, tmp_path / "images", annotations_optional=False)
+    assert found.path == image

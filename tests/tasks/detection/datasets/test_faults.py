@@ -10,8 +10,20 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
-from box_files import Read, common, read, voc_object, voc_xml, write, write_coco, write_image
+import torch
+from box_files import (
+    AUGMENTATION,
+    Read,
+    common,
+    read,
+    voc_object,
+    voc_xml,
+    write,
+    write_coco,
+    write_image,
+)
 
+from visionlab.images.paths import path_key
 from visionlab.images.pixels import MAX_PIXELS, UnsupportedImageError
 from visionlab.tasks.detection.datasets.boxes_csv import BoxesCsv
 from visionlab.tasks.detection.datasets.coco import Coco
@@ -310,3 +322,37 @@ def test_a_part_without_valid_images_is_refused(tmp_path: Path) -> None:
     spoiled.unlink()
     with pytest.raises(ValueError, match=r"train.json must have valid images, got 1 invalid"):
         read(recipe)
+
+
+@pytest.mark.parametrize("drop_invalid", [True, False])
+def test_a_cut_image_is_dropped_or_named_with_the_setting(
+    tmp_path: Path, drop_invalid: bool
+) -> None:
+    boxes = {str(number): [GOOD] for number in (1, 2, 3)}
+    recipe = coco(tmp_path, boxes, drop_invalid=drop_invalid)
+    path = tmp_path / "images" / "2.png"
+    path.write_bytes(path.read_bytes()[:-30])
+    data = recipe(augmentation=AUGMENTATION, seed=3, device=torch.device("cpu"))
+    batches = data.splits["train"].batches(batch_size=3, epoch=0, first_batch=0)
+    if drop_invalid:
+        assert sorted(next(iter(batches)).keys.tolist()) == [1, 3]
+        (counts,) = data.read_counts.values()
+        assert (counts["images"], counts["dropped images, unreadable"]) == (2, 1)
+        assert counts["dropped boxes, of dropped images"] == 1
+    else:
+        message = f"^{path} must be an image, .*; dataset.drop_invalid=true drops"
+        with pytest.raises(ValueError, match=message):
+            next(iter(batches))
+
+
+def test_images_elsewhere_are_named_by_their_whole_path(tmp_path: Path) -> None:
+    root, elsewhere = tmp_path / "root", tmp_path / "elsewhere"
+    voc(elsewhere, {"1": [GOOD]})
+    numbered_yaml(elsewhere, {"1": [GOOD]})
+    root.mkdir()
+    places = {"images": str(elsewhere / "images"), "annotations": str(elsewhere / "xml")}
+    by_number = numbered_yaml(root, {}, splits={"train": str(elsewhere)})
+    for recipe in (voc(root, {}, **places), by_number):
+        (sample,) = read(recipe).parts["train"]
+        assert sample.name == f"{elsewhere}/images/1.png"
+        assert sample.key == path_key(elsewhere / "images" / "1.png")

@@ -85,6 +85,7 @@ def test_what_is_wrong_in_a_line_is_named(tmp_path: Path, labels: str, message: 
         ("train: images/train\n", "must have names, a list or a mapping of ids, got train"),
         ("names: [a, a]\ntrain: images/train\n", "names must differ, got 'a' again"),
         ("names: {a: 0}\n", "names must be text by id, got 'a': 0"),
+        ("names: {0: yes, 1: no}\n", "names must be text by id, got 0: True; yes, no, .* quotes"),
         ("names: [a]\nnc: 2\n", "nc must be the number of names, 1, got 2"),
         ("names: [a]\n", "must have paths train, got None"),
         ("names: [a]\ntrain: images/train\nval: ''\n", "must have paths val, .*null takes a share"),
@@ -94,6 +95,48 @@ def test_what_is_wrong_in_the_yaml_file_is_named(tmp_path: Path, text: str, mess
     write_set(tmp_path, text)
     with pytest.raises(ValueError, match=message):
         read(make(tmp_path))
+
+
+def test_two_lists_of_folders_have_counts_of_their_own(tmp_path: Path) -> None:
+    text = "train: [images/a, images/b]\nval: [images/a, images/c]\nnames: [cat]\n"
+    path = write(tmp_path / "data.yaml", text)
+    for count, name in enumerate("abc", start=1):
+        write(tmp_path / "labels" / name / "1.txt", "0 0.5 0.5 0.2 0.4\n" * count)
+        write_image(tmp_path / "images" / name / "1.png")
+    counts = read(make(tmp_path)).read_counts
+    assert {name: count["boxes"] for name, count in counts.items()} == {
+        f"{path} (train)": 3,
+        f"{path} (val)": 4,
+    }
+
+
+def test_without_any_text_file_the_place_is_named(tmp_path: Path) -> None:
+    write(tmp_path / "data.yaml", "train: images\nnames: [cat]\n")
+    for name in "ab":
+        write_image(tmp_path / "images" / f"{name}.png")
+    message = f"train must have text files .*, got none for 2 images, .* {tmp_path}/labels/a.txt"
+    with pytest.raises(FileNotFoundError, match=message):
+        read(make(tmp_path, val=None))
+
+
+def test_text_files_of_something_else_are_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_set(tmp_path)
+    stray = write(tmp_path / "labels" / "train" / "README.txt", "made by me\n")
+    assert len(read(make(tmp_path)).parts["train"]) == 2
+    assert f"left out 1 text files without image and boxes: {stray}" in caplog.text
+    write(stray, "0 0.5 0.5 0.2 0.4\n")
+    with pytest.raises(FileNotFoundError, match=r"README\.jpg"):
+        read(make(tmp_path))
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_paths_may_have_backslashes(tmp_path: Path, listed: bool) -> None:
+    write_set(tmp_path, YAML.replace("images/train", "train.txt" if listed else "images\\train"))
+    write(tmp_path / "train.txt", ".\\images\\train\\deep\\a.png\n")
+    names = [each.name for each in read(make(tmp_path)).parts["train"]]
+    assert names[-1] == "images/train/deep/a.png"
 
 
 def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:

@@ -88,7 +88,8 @@ def _names(folder: Path, source: "type[CIFAR10]", *, verify: bool) -> list[str]:
     names = content.get(meta["key"])
     if not isinstance(names, list):
         raise ValueError(
-            f"{folder / meta['filename']} must hold {meta['key']}, got keys {sorted(content)}"
+            f"{folder / meta['filename']} must hold {meta['key']}, got keys "
+            f"{sorted(map(str, content))}"
         )
     return [name.decode() if isinstance(name, bytes) else str(name) for name in names]
 
@@ -101,20 +102,23 @@ def _read_all(folder: Path, files: Sequence[tuple[str, str]], *, verify: bool) -
 def _read(path: Path, *, md5: str, verify: bool) -> LabelledImages:
     content = _unpickle(path, md5=md5, verify=verify)
     images, labels = content.get("data"), content.get("labels", content.get("fine_labels"))
+    labels = labels.tolist() if isinstance(labels, np.ndarray) else labels
     if (
-        labels is None
+        not isinstance(labels, list)
+        or not all(isinstance(label, int | np.integer) for label in labels)
         or not isinstance(images, np.ndarray)
         or (images.dtype, images.shape[1:]) != (np.uint8, (3072,))
     ):
         raise ValueError(
-            f"{path} must hold images (N, 3072) and labels, got keys {sorted(content)}"
+            f"{path} must hold images (N, 3072) and whole numbers as labels, got keys "
+            f"{sorted(map(str, content))}"
         )
     if len(images) != len(labels):
         raise ValueError(
             f"{path} must hold one label an image, got {len(labels)} for {len(images)}"
         )
     return LabelledImages(
-        torch.from_numpy(images.reshape(-1, 3, 32, 32).copy()), torch.tensor(labels).long()
+        torch.from_numpy(images.reshape(-1, 3, 32, 32).copy()), torch.tensor(labels)
     )
 
 

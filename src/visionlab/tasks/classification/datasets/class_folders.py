@@ -9,6 +9,8 @@ from pathlib import Path
 
 import torch
 
+from visionlab.core.class_names import distinct_names
+from visionlab.files.documents import read_text
 from visionlab.images.parts import part_folders
 from visionlab.images.paths import SUFFIXES, is_stray, path_key, subfolders, walk_files
 from visionlab.tasks.classification.records import LabelledFiles
@@ -123,7 +125,7 @@ def readable_names(path: Path, folders: Sequence[str]) -> list[str]:
     if not path.is_file():
         raise FileNotFoundError(f"dataset.class_names must be a file, looked for {path}")
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path)
         found = _from_json(text) if path.suffix == ".json" else _from_lines(text, folders)
     except ValueError as error:
         raise ValueError(f"dataset.class_names must be a text or JSON file, got {path}") from error
@@ -131,11 +133,7 @@ def readable_names(path: Path, folders: Sequence[str]) -> list[str]:
         raise ValueError(
             f"dataset.class_names must name every class, got no {lacking[0]} in {path}"
         )
-    counts = Counter(found[folder] for folder in folders)
-    return [
-        found[folder] if counts[found[folder]] == 1 else f"{found[folder]} ({folder})"
-        for folder in folders
-    ]
+    return list(distinct_names({folder: found[folder] for folder in folders}).values())
 
 
 def _from_json(text: str) -> dict[str, str]:

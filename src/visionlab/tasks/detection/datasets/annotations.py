@@ -16,6 +16,7 @@ from visionlab.tasks.detection.augment import BoxAugment
 from visionlab.tasks.detection.datasets.faults import (
     Fault,
     box_fault,
+    drop_undecodable,
     image_faults,
     report,
     unlisted_fault,
@@ -63,13 +64,16 @@ def from_raw(
     """
     labels = {name: label for label, name in enumerate(classes)}
     samples, counts = dict[str, list[Annotated]](), dict[str, dict[str, int]]()
+    is_shared = len(set(paths.values())) < len(paths)  # of a YAML file with lists of folders
     for split, images in parts.items():
-        samples[split], counts[str(paths[split])] = annotate(
+        name = f"{paths[split]} ({split})" if is_shared else str(paths[split])
+        samples[split], counts[name] = annotate(
             images,
             part=paths[split],
             labels=labels,
             wording=wording,
             drop_invalid=dataset.drop_invalid,
+            num_workers=dataset.num_workers,
         )
     _warn_of_shared_images(samples)
     return from_annotations(
@@ -92,13 +96,17 @@ def annotate(
     labels: Mapping[str, int],
     wording: Wording,
     drop_invalid: bool,
+    num_workers: int,
 ) -> tuple[list[Annotated], dict[str, int]]:
     """Return the records of all images of a part, a file or folder, and counts by name.
 
-    An image is invalid if its file is absent or unreadable, has another size than annotated, or is
-    listed again. A box is invalid if its image is, or if it is empty, not finite, without area or
-    completely outside of its image. What is invalid ends the run, or is dropped with a warning. A
-    box partly outside and one that repeats another are kept as they are.
+    An image is invalid if its file is absent, no image or damaged, has another size than annotated,
+    or is listed again. A box is invalid if its image is, or if it is empty, not finite, without
+    area or completely outside of its image. What is invalid ends the run, or is dropped with a
+    warning. A box partly outside and one that repeats another are kept as they are.
+
+    Damage behind the header, as in a cut file, is found only where it is dropped: then
+    `num_workers` processes decode every image once.
 
     Where EXIF's orientation swaps width and height, the annotated size says to which image the
     boxes belong: to the upright one, or to the pixels as stored; the latter are turned, with a
@@ -113,6 +121,9 @@ def annotate(
         raise ValueError(f"{part} must list images, got none")
     _check_pixels(images, part)
     headers, faults = image_faults(images, part=part)
+    if drop_invalid:
+        headers, damaged = drop_undecodable(images, headers, num_workers=num_workers)
+        faults += damaged
     _warn_of_turned(images, headers, part)
     counts, records = Counter(images=0, boxes=0), list[Annotated]()
     for image, header in zip(images, headers, strict=True):

@@ -10,7 +10,7 @@ import torch
 
 from visionlab.core.checks import check_choice
 from visionlab.images.parts import configured, existing_folder, part_paths
-from visionlab.images.paths import SUFFIXES, by_stem, missing_files, path_key
+from visionlab.images.paths import SUFFIXES, by_stem, missing_files, name_and_key
 from visionlab.task import Data
 from visionlab.tasks.detection.augment import BoxAugment
 from visionlab.tasks.detection.datasets.annotations import Wording, from_raw
@@ -128,8 +128,8 @@ def images_of_rows(rows: list[Row], source: Path, folder: Path, root: Path) -> l
             raise ValueError(f"{where} must have one size an image, got {got} for {row.path}")
     found = []
     for path, of_image in boxes.items():
-        name = path.relative_to(root) if path.is_relative_to(root) else path
-        found.append(RawImage(path_key(name), name.as_posix(), path, sizes[path], source, of_image))
+        name, key = name_and_key(path, root)
+        found.append(RawImage(key, name, path, sizes[path], source, of_image))
     return found
 
 

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import torch
 
+from visionlab.core.class_names import distinct_names
 from visionlab.files.data_paths import existing
 from visionlab.images.parts import configured, part_paths
+from visionlab.images.paths import forward_slashes
 from visionlab.task import Data
 from visionlab.tasks.detection.augment import BoxAugment
 from visionlab.tasks.detection.datasets import coco_json
@@ -48,7 +50,7 @@ class Coco(DetectionFiles):
         return from_raw(
             parts,
             paths,
-            classes={name: number for number, name in coco_json.distinct_names(names).items()},
+            classes={name: number for number, name in distinct_names(names).items()},
             wording=Wording(
                 known="a category of the file",
                 noun="annotation",
@@ -75,7 +77,7 @@ def read_coco(
     images, categories, annotations = coco_json.read(
         json_path, annotations_optional=annotations_optional
     )
-    names = coco_json.distinct_names(categories)
+    names = distinct_names(categories)
     boxes = {entry["id"]: list[RawBox]() for entry in images}
     for entry in annotations:
         boxes.setdefault(entry["image_id"], []).append(_box(entry, names))
@@ -83,7 +85,7 @@ def read_coco(
     found = []
     for number, of_image in boxes.items():
         name, size_px = files.get(number, ("", None))
-        path = image_folder / name if name else None
+        path = image_folder / forward_slashes(name) if name else None
         found.append(RawImage(number, name, path, size_px, json_path, of_image))
     return found, categories
 

@@ -1,38 +1,17 @@
 """COCO's JSON files as lists of validated entries."""
 
-import json
 import math
 import reprlib
-from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+from visionlab.files.documents import parse_json
 
 Entry = dict[str, Any]
 _Rule = tuple[Callable[[Any], bool], str]
 
 _MAX_ID = 2**63
-
-
-def load(path: Path) -> Any:
-    """Return the content of a JSON file.
-
-    Raises:
-        ValueError: the file is not JSON.
-    """
-    try:
-        return json.loads(path.read_bytes(), object_pairs_hook=_unique)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} must be JSON, got {error}") from error
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return an object of JSON; of a repeated key, Python would keep the last value silently."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
-        raise ValueError(f"the key {twice!r} twice in one object")
-    return found
 
 
 def read(
@@ -44,7 +23,7 @@ def read(
         ValueError: the file is not JSON, a section or a key is missing, a value is invalid, or an
             id is repeated.
     """
-    content = load(path)
+    content = parse_json(path.read_bytes(), origin=path)
     if not isinstance(content, dict):
         raise ValueError(f"{path} must hold an object, got {type(content).__name__}")
     sides = {"width": _SIDE, "height": _SIDE}
@@ -56,15 +35,6 @@ def read(
     needed = {"id": _ID, "image_id": _ID, "category_id": _ID}
     optional = {"bbox": _BBOX, "area": _AREA, "iscrowd": _FLAG}
     return images, names, _entries(content, path, "annotations", needed, optional)
-
-
-def distinct_names(categories: Mapping[int, str]) -> dict[int, str]:
-    """Return the names of categories, with the id appended to a name that several share."""
-    counts = Counter(categories.values())
-    return {
-        number: name if counts[name] == 1 else f"{name} ({number})"
-        for number, name in categories.items()
-    }
 
 
 def _entries(

@@ -1,12 +1,15 @@
 """Rows of CSV files with boxes: columns by name or position."""
 
 import csv
+import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from visionlab.tasks.detection.datasets.raw_boxes import Corners, RawBox
+from visionlab.files.documents import read_text
+from visionlab.images.paths import SUFFIXES, forward_slashes
+from visionlab.tasks.detection.datasets.raw_boxes import Corners, RawBox, annotated_size
 
 # usual names of columns, in lower case without signs, by meaning
 _NAMES = {
@@ -24,7 +27,7 @@ _NAMES = {
 }
 _MEANINGS = {name: meaning for meaning, names in _NAMES.items() for name in names.split()}
 _ORDER = ("x1", "y1", "x2", "y2", "class")  # of the columns after the path, without a header
-_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|nan|inf")
+_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|nan|inf", re.IGNORECASE)
 _ONLY_CLASS = "object"  # where no column names one
 _Columns = Mapping[str, Sequence[int]]  # numbers of the columns by meaning
 
@@ -69,6 +72,9 @@ def read_rows(path: Path, *, columns: Mapping[str, str], box: str) -> list[Row]:
             if header:
                 num_columns = len(fields)
                 continue
+        if len(fields) == 1 and (header or fields[0].lower().endswith(SUFFIXES)):
+            rows.append(Row(number, forward_slashes(fields[0]), None, []))
+            continue
         if header and len(fields) != num_columns:
             raise ValueError(f"{where} must have {num_columns} columns, got {len(fields)}")
         rows.append(_row(number, fields, header or _positions(fields, where), box, where))
@@ -79,22 +85,18 @@ def lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Yield number and fields of each non-empty line; comma, semicolon or tab divide them.
 
     Raises:
-        ValueError: a line is not CSV.
+        ValueError: the file is not UTF-8, or a line is not CSV.
     """
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        try:
-            start = next((line for line in file if line.strip()), "")
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{path}: line 0 must be CSV, got {error}") from error
-        file.seek(0)
-        delimiter = max(",;\t", key=start.count)
-        reader = csv.reader(file, strict=True, delimiter=delimiter)
-        try:
-            for fields in reader:
-                if fields:
-                    yield reader.line_num, [field.strip() for field in fields]
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise ValueError(f"{path}: line {reader.line_num} must be CSV, got {error}") from error
+    text = read_text(path)
+    start = next(filter(str.strip, text.splitlines()), "")
+    delimiter = max(",;\t", key=start.count)
+    reader = csv.reader(io.StringIO(text), strict=True, delimiter=delimiter)
+    try:
+        for fields in reader:
+            if fields:
+                yield reader.line_num, [field.strip() for field in fields]
+    except csv.Error as error:
+        raise ValueError(f"{path}: line {reader.line_num} must be CSV, got {error}") from error
 
 
 def _header(fields: Sequence[str], columns: Mapping[str, str], where: str) -> dict[str, list[int]]:
@@ -123,15 +125,22 @@ def _header(fields: Sequence[str], columns: Mapping[str, str], where: str) -> di
                 f"{where} must name the column of {name}, got {', '.join(fields)}; dataset.columns "
                 "gives other names"
             )
-    counts = {len(places) for name, places in found.items() if name in _ORDER}
-    if len(counts) > 1 or len(found["path"]) > 1:
-        raise ValueError(f"{where} must name each column once a box, got {', '.join(fields)}")
+    once = [] if "boxes" in found or "x2" in found else ["width", "height"]
+    counts = {name: len(found[name]) for name in [*_ORDER, *once] if name in found}
+    twice = "path" if len(found["path"]) > 1 else max(counts, key=counts.__getitem__, default="")
+    if len(found["path"]) > 1 or len({*counts.values()}) > 1:
+        got = ", ".join(fields[place] for place in found[twice])
+        raise ValueError(
+            f"{where} must name each column once a box, got {got} for {twice}; "
+            f"dataset.columns={{{twice}: NAME}} chooses one"
+        )
     return found
 
 
 def _positions(fields: Sequence[str], where: str) -> _Columns:
     """Return the columns of a line without a header."""
-    if len(fields) < 6 or len(fields) % 5 != 1:
+    has_numbers = not all(fields[1:5]) or any(map(_NUMBER.fullmatch, fields[1:5]))
+    if len(fields) < 6 or len(fields) % 5 != 1 or not has_numbers:
         hint = "if it is a header, dataset.columns names its columns" if len(fields) > 1 else ""
         got = f"got {','.join(fields)!r}{hint and '; '}{hint}"
         raise ValueError(f"{where} must be path,x1,y1,x2,y2,class_name, {got}")
@@ -141,7 +150,7 @@ def _positions(fields: Sequence[str], where: str) -> _Columns:
 
 
 def _row(number: int, fields: Sequence[str], columns: _Columns, box: str, where: str) -> Row:
-    path = fields[columns["path"][0]].replace("\\", "/")
+    path = forward_slashes(fields[columns["path"][0]])
     if not path:
         raise ValueError(f"{where} must name an image, got {','.join(fields)!r}")
     cells = {name: [fields[place] for place in places] for name, places in columns.items()}
@@ -164,8 +173,8 @@ def _size(cells: Mapping[str, Sequence[str]], where: str) -> tuple[int, int] | N
     """Return the size of an image, if beside its boxes the file has it."""
     if not ("width" in cells and "height" in cells and cells["width"][0] and cells["height"][0]):
         return None
-    width, height = _numbers([cells["width"][0], cells["height"][0]], "width,height", where)
-    return int(width), int(height)
+    sides = [cells["width"][0], cells["height"][0]]
+    return annotated_size(*_numbers(sides, "width,height", where))
 
 
 def _named(

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from visionlab.core import seeding
 from visionlab.core.checks import check_at_least, check_seed
 from visionlab.images.digits import NUM_TEST, TEST_SEED
+from visionlab.images.photometric import LUMA
 from visionlab.task import Data
 from visionlab.tasks.detection.augment import BoxAugment
 from visionlab.tasks.detection.records import Annotated
@@ -25,7 +26,7 @@ MAX_DIGITS = 6
 NUM_PLACES = 12  # positions tried for a digit before it is left out
 MAX_COVERED = 0.4  # of the smaller of two boxes; their IoU is then at most 0.4 / 1.6 = 0.25
 CONTRAST = torch.tensor([-0.25, 0.25])  # minimum luminance difference of ink and background
-LUMINANCE = torch.tensor([0.299, 0.587, 0.114])  # ITU-R BT.601
+LUMINANCE = torch.tensor(LUMA)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+from visionlab.images.decoding import find_readable
 from visionlab.images.paths import image_header, missing_files
 from visionlab.images.pixels import Header, UnsupportedImageError
 from visionlab.tasks.detection.datasets.raw_boxes import RawBox, RawImage
@@ -59,6 +60,24 @@ def image_faults(
         valid.append(header)
         faults += [fault] if fault else []
     return valid, faults
+
+
+def drop_undecodable(
+    images: Sequence[RawImage], headers: Sequence[Header | None], *, num_workers: int
+) -> tuple[list[Header | None], list[Fault]]:
+    """Decode every valid image once; return its header, None if it is damaged, and the faults.
+
+    Raises:
+        ValueError: an image is whole, but cannot be shown faithfully.
+    """
+    rows = [row for row, header in enumerate(headers) if header is not None]
+    paths = [path for row in rows if (path := images[row].path) is not None]
+    readable, _ = find_readable(paths, num_workers=num_workers)
+    damaged = {rows[place] for place in {*range(len(rows))} - {*readable}}
+    return [None if row in damaged else header for row, header in enumerate(headers)], [
+        Fault("images, unreadable", f"{images[row].path} must be an image, got a damaged file")
+        for row in sorted(damaged)
+    ]
 
 
 def _header(path: Path) -> Header | str:

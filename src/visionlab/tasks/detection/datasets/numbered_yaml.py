@@ -10,7 +10,7 @@ import torch
 
 from visionlab.files.documents import expect_mapping, parse_yaml
 from visionlab.images.parts import configured, part_paths
-from visionlab.images.paths import by_stem, path_key
+from visionlab.images.paths import by_stem, name_and_key
 from visionlab.task import Data
 from visionlab.tasks.detection.augment import BoxAugment
 from visionlab.tasks.detection.datasets.annotations import Wording, from_raw
@@ -78,8 +78,9 @@ def read_numbered_yaml(root: Path, folder: Path) -> list[RawImage]:
     for number in sorted(images.keys() | labels.keys()):
         path = images.get(number, folder / "images" / f"{number}.JPEG")
         source = labels.get(number, folder / "labels" / f"{number}.yml")
-        name, boxes = path.relative_to(root), _boxes(source) if number in labels else None
-        found.append(RawImage(path_key(name), name.as_posix(), path, None, source, boxes))
+        name, key = name_and_key(path, root)
+        boxes = _boxes(source) if number in labels else None
+        found.append(RawImage(key, name, path, None, source, boxes))
     return found
 
 

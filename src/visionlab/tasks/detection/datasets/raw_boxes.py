@@ -1,5 +1,6 @@
 """Images and boxes as read from files, before they are checked."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -45,3 +46,10 @@ class RawImage(NamedTuple):
     source: Path
     boxes: Sequence[RawBox] | None
     is_relative: bool = False
+
+
+def annotated_size(width: float, height: float) -> tuple[int, int] | None:
+    """Return the annotated size of an image, or None if it is 0 or not finite, hence unknown."""
+    if not (1 <= width < math.inf and 1 <= height < math.inf):
+        return None
+    return int(width), int(height)

@@ -1,7 +1,6 @@
 """Pascal VOC: one XML file per image, in any folders, with or without lists of the splits."""
 
 import logging
-import math
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,12 +10,13 @@ import torch
 
 from visionlab.core.checks import check_choice
 from visionlab.files.data_paths import root_folder, split_hint
+from visionlab.files.documents import read_text
 from visionlab.images.parts import configured, existing_folder
-from visionlab.images.paths import SUFFIXES, by_stem, path_key
+from visionlab.images.paths import SUFFIXES, by_stem, forward_slashes, name_and_key
 from visionlab.task import Data
 from visionlab.tasks.detection.augment import BoxAugment
 from visionlab.tasks.detection.datasets.annotations import Wording, from_raw
-from visionlab.tasks.detection.datasets.raw_boxes import Corners, RawBox, RawImage
+from visionlab.tasks.detection.datasets.raw_boxes import Corners, RawBox, RawImage, annotated_size
 from visionlab.tasks.detection.splits import DetectionFiles
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
@@ -120,10 +120,10 @@ def read_voc(
         content = _parse(source) if stem in sources else None
         name = found.get(stem) or _file_name(content) or f"{stem}.jpg"
         path = images / name
-        below = path.relative_to(root)
+        below, key = name_and_key(path, root)
         size = None if content is None else _size(content, source)
         boxes = None if content is None else _boxes(content, source, one_based=one_based)
-        yield RawImage(path_key(below), below.as_posix(), path, size, source, boxes)
+        yield RawImage(key, below, path, size, source, boxes)
     if list_path is None and (unused := found.keys() - sources.keys()):
         _log.warning("%d images of %s have no XML file and are not used", len(unused), images)
 
@@ -144,16 +144,13 @@ def treat_difficult(images: Sequence[RawImage], difficult: str) -> list[RawImage
 
 def _read_list(path: Path, *, known: Mapping[str, str]) -> list[str]:
     """Return the names in a list, which may have folders, suffixes and a second column."""
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} must be text, got {error}") from error
+    lines = [line.strip() for line in read_text(path).splitlines()]
     return [_stem(line, known) for line in lines if line]
 
 
 def _stem(line: str, known: Mapping[str, str]) -> str:
     first = line.split()[0]
-    name = first.replace("\\", "/").rpartition("/")[2]
+    name = forward_slashes(first).rpartition("/")[2]
     spellings = (line, first, name, name.rpartition(".")[0])
     return next((each for each in spellings if each in known), first)
 
@@ -167,7 +164,7 @@ def _parse(source: Path) -> ET.Element:
 
 def _file_name(content: ET.Element | None) -> str:
     name = "" if content is None else content.findtext("filename") or ""
-    return name.strip().replace("\\", "/").rpartition("/")[2]
+    return forward_slashes(name.strip()).rpartition("/")[2]
 
 
 def _size(content: ET.Element, source: Path) -> tuple[int, int] | None:
@@ -175,10 +172,7 @@ def _size(content: ET.Element, source: Path) -> tuple[int, int] | None:
     sides = [content.findtext(f"size/{name}") for name in ("width", "height")]
     if None in sides:
         return None
-    width, height = (_number(side, f"{source}: size") for side in sides)
-    if not (1 <= width < math.inf and 1 <= height < math.inf):
-        return None
-    return int(width), int(height)
+    return annotated_size(*(_number(side, f"{source}: size") for side in sides))
 
 
 def _boxes(content: ET.Element, source: Path, *, one_based: bool) -> list[RawBox]:

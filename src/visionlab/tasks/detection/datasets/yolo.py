@@ -12,9 +12,9 @@ from typing import Any
 import torch
 
 from visionlab.files.data_paths import root_folder, split_hint
-from visionlab.files.documents import expect_mapping, parse_yaml
+from visionlab.files.documents import expect_mapping, parse_yaml, read_text
 from visionlab.images.parts import configured
-from visionlab.images.paths import SUFFIXES, is_stray, path_key, walk_files
+from visionlab.images.paths import SUFFIXES, forward_slashes, is_stray, name_and_key, walk_files
 from visionlab.task import Data
 from visionlab.tasks.detection.augment import BoxAugment
 from visionlab.tasks.detection.datasets.annotations import Wording, from_raw
@@ -59,10 +59,11 @@ class Yolo(DetectionFiles):
         parts, paths = dict[str, list[RawImage]](), dict[str, Path]()
         for split, key in configured(self.splits, setting="splits").items():
             places = _places(content, key, path, root, split)
-            paths[split] = places[0]
+            paths[split] = places[0] if len(places) == 1 else path
             parts[split] = [
                 image for place in places for image in read_yolo(place, root, names=names)
             ]
+        _require_labels(parts["train"], path)
         if "test" not in parts and content.get("test"):
             _log.info("%s names a test part; dataset.splits.test=test takes it", path)
         return from_raw(
@@ -81,6 +82,16 @@ class Yolo(DetectionFiles):
         )
 
 
+def _require_labels(images: Sequence[RawImage], path: Path) -> None:
+    """Refuse images of which none has a text file: they may lie elsewhere."""
+    present = (image for image in images if image.path is not None and image.path.is_file())
+    if not any(image.source.is_file() for image in images) and (image := next(present, None)):
+        raise FileNotFoundError(
+            f"{path}: train must have text files of boxes, got none for {len(images)} images, "
+            f"looked for {image.source}"
+        )
+
+
 def read_names(content: Mapping[Any, Any], path: Path) -> dict[int, str]:
     """Return the class names by id, ids ascending, of a list or mapping `names`.
 
@@ -95,8 +106,12 @@ def read_names(content: Mapping[Any, Any], path: Path) -> dict[int, str]:
         raise ValueError(f"{path} must have names, a list or a mapping of ids, got {got}")
     names: dict[int, str] = {}
     for number, name in given.items():
-        if type(number) is not int or number < 0 or not isinstance(name, str | int | float):
-            raise ValueError(f"{path}: names must be text by id, got {number!r}: {name!r:.60}")
+        is_text = isinstance(name, str | int | float) and not isinstance(name, bool)
+        if type(number) is not int or number < 0 or not is_text:
+            hint = "; yes, no, on and off need quotes" if isinstance(name, bool) else ""
+            raise ValueError(
+                f"{path}: names must be text by id, got {number!r}: {name!r:.60}{hint}"
+            )
         if str(name) in names.values():
             raise ValueError(f"{path}: names must differ, got {name!r} again")
         names[number] = str(name)
@@ -122,8 +137,8 @@ def _places(content: Mapping[Any, Any], key: str, path: Path, root: Path, split:
     names = [each for each in values if isinstance(each, str) and each]
     if not names or len(names) < len(values):
         raise ValueError(f"{path} must have paths {key}, got {reprlib.repr(value)}{hint}")
-    base, found = root / str(content.get("path") or ""), list[Path]()
-    for each in names:
+    base, found = root / forward_slashes(str(content.get("path") or "")), list[Path]()
+    for each in map(forward_slashes, names):
         below = each
         while below.startswith("../"):
             below = below.removeprefix("../")
@@ -138,7 +153,8 @@ def _places(content: Mapping[Any, Any], key: str, path: Path, root: Path, split:
 def read_yolo(place: Path, root: Path, *, names: Mapping[int, str]) -> Iterator[RawImage]:
     """Yield the images of a folder and of those below it, or of a list, with their boxes.
 
-    Text files in the folder of labels without an image make images that do not exist.
+    Text files in the folder of labels without an image make images that do not exist, unless they
+    hold something else than boxes.
 
     Raises:
         ValueError: a line is malformed, or two images share a text file.
@@ -153,11 +169,20 @@ def read_yolo(place: Path, root: Path, *, names: Mapping[int, str]) -> Iterator[
         boxes = read_boxes(source, names) if source.is_file() else []
         yield _image(path, source, root, boxes)
     if place.is_dir():
-        folder = label_path(place / "any.jpg", root).parent
+        folder, others = label_path(place / "any.jpg", root).parent, list[Path]()
         for source in _files(folder, [".txt"]) if folder.is_dir() else []:
             if source not in images and source.name != "classes.txt":
                 path = place / source.relative_to(folder).with_suffix(".jpg")
-                yield _image(path, source, root, read_boxes(source, names))
+                try:
+                    boxes = read_boxes(source, names)
+                except ValueError:
+                    others.append(source)
+                else:
+                    yield _image(path, source, root, boxes)
+        if others:
+            _log.warning(
+                "left out %d text files without image and boxes: %s", len(others), others[0]
+            )
 
 
 def label_path(image: Path, root: Path) -> Path:
@@ -174,8 +199,8 @@ def label_path(image: Path, root: Path) -> Path:
 
 
 def _image(path: Path, source: Path, root: Path, boxes: Sequence[RawBox]) -> RawImage:
-    name = path.relative_to(root) if path.is_relative_to(root) else path
-    return RawImage(path_key(name), name.as_posix(), path, None, source, boxes, is_relative=True)
+    name, key = name_and_key(path, root)
+    return RawImage(key, name, path, None, source, boxes, is_relative=True)
 
 
 def _files(folder: Path, suffixes: Sequence[str]) -> list[Path]:
@@ -189,10 +214,7 @@ def _files(folder: Path, suffixes: Sequence[str]) -> list[Path]:
 
 def _listed(path: Path, root: Path) -> list[Path]:
     """Return the images of a list; `./` starts at the folder of the list."""
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} must be text, got {error}") from error
+    lines = [forward_slashes(line.strip()) for line in read_text(path).splitlines()]
     found = []
     for line in filter(None, lines):
         near, far = path.parent / line, root / line
@@ -206,12 +228,8 @@ def read_boxes(source: Path, names: Mapping[int, str]) -> list[RawBox]:
     Raises:
         ValueError: a line is malformed.
     """
-    try:
-        lines = source.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{source} must be text, got {error}") from error
     boxes = []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(read_text(source).splitlines(), start=1):
         if fields := line.split():
             where = f"{source}: line {number}"
             category, *values = _numbers(fields, where)

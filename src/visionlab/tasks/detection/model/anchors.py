@@ -1,11 +1,12 @@
 """Anchors: the boxes that a one-stage detector starts from."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from visionlab.core.checks import LARGEST_FACTOR, LARGEST_PX, is_in
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,10 +27,12 @@ class Anchors:
     scales: Sequence[float]
 
     def __post_init__(self) -> None:
-        for name in ("sizes_px", "ratios", "scales"):
+        factors = f"[{1 / LARGEST_FACTOR}, {LARGEST_FACTOR}]"
+        intervals = {"sizes_px": f"(0, {LARGEST_PX}]", "ratios": factors, "scales": factors}
+        for name, interval in intervals.items():
             values = getattr(self, name)
-            if not values or not all(0.0 < value < math.inf for value in values):
-                raise ValueError(f"{name} must be numbers > 0, got {list(values)}")
+            if not values or not all(is_in(interval, value) for value in values):
+                raise ValueError(f"{name} must be numbers in {interval}, got {list(values)}")
 
     @property
     def num_per_cell(self) -> int:
