@@ -277,6 +277,6 @@ def test_a_failed_job_does_not_print_its_overrides(
 ) -> None:
     failed = JobReturn(["lr=1"], status=JobStatus.FAILED, _return_value=ValueError("lr"))
     monkeypatch.setattr(launch, "run_job", lambda **_: failed)
-    with pytest.raises(ValueError, match="^lr$"):
+    with pytest.raises(ValueError, match=r"^lr$"):
         launch._run(cloudpickle.dumps((Singleton.get_state(), None, None, None)))
     assert capfd.readouterr().err == ""
