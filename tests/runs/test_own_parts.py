@@ -1,6 +1,7 @@
 """Mistakes in a user's own model and observer, refused before training."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -41,6 +42,23 @@ class Fitting(Mute):
     def close() -> None: ...
 
 
+class Homeless(Fitting):
+    """An observer that takes no folder."""
+
+    def __init__(self) -> None: ...
+
+
+def make_deaf(folder: Path) -> Deaf:
+    return Deaf()
+
+
+def clear(folder: Path) -> None: ...
+
+
+def make_homeless() -> Homeless:
+    return Homeless()
+
+
 def nothing(*, num_classes: int) -> None: ...
 
 
@@ -68,6 +86,8 @@ def test_a_function_that_makes_no_fitting_model_is_refused(name: str, message: s
             {"_target_": f"{__name__}.Deaf"},
             r"on_step\(state, \*, lr, loss, num_samples\), got Deaf.on_step\(self, state",
         ),
+        ({"_target_": f"{__name__}.make_deaf"}, r"on_step\(.*\), got Deaf.on_step\(self, state"),
+        ({"_target_": f"{__name__}.clear"}, r"on_step\(.*\), got NoneType without"),
         ("a.B", "must be a part with _target_, got a str"),
     ],
 )
@@ -76,7 +96,15 @@ def test_what_is_no_observer_is_refused(settings: object, message: str) -> None:
         build_experiment({**of_new_run(), "observers": {"mine": settings}})
 
 
-def make_nothing(folder: Path) -> None:
+@pytest.mark.parametrize("name", ["Homeless", "make_homeless"])
+def test_an_observer_must_take_the_folder(name: str) -> None:
+    target = f"{__name__}.{name}"
+    message = rf"^observers.mine._target_ must be a part for observers.mine, got '{target}'$"
+    with pytest.raises(ValueError, match=message):
+        build_experiment({**of_new_run(), "observers": {"mine": {"_target_": target}}})
+
+
+def make_nothing(folder: Path) -> Any:
     """Return no observer."""
 
 
