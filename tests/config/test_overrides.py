@@ -3,11 +3,17 @@
 from pathlib import Path
 
 import pytest
+from composing import composed
+from hydra import compose, initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
+from visionlab.config import command_line
 from visionlab.config.command_line import CONF
+from visionlab.config.hydra_settings import open_mappings
 from visionlab.config.overrides import (
     as_choice,
     as_typed,
@@ -158,3 +164,53 @@ def test_a_group_is_one_of_its_files(value: str) -> None:
 def test_groups_that_docs_call_optional_may_be_null() -> None:
     given = ["experiment=null", "views=null", "search=null", "optimizer.lr=0.1"]
     assert without_null_groups(given, conf=Path(CONF)) == ["optimizer.lr=0.1", "~search"]
+
+
+@pytest.fixture
+def _open(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "_compose_config_from_defaults_list"
+    monkeypatch.setattr(ConfigLoaderImpl, name, getattr(ConfigLoaderImpl, name))  # to undo
+    open_mappings()
+
+
+@pytest.mark.usefixtures("_open")
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["dataset.columns={path: photo, x1: left}"],
+        ["dataset.columns.path=photo", "dataset.columns.x1=left"],
+        ["+dataset.columns.path=photo", "++dataset.columns={x1: left}"],
+    ],
+)
+def test_mappings_of_the_user_take_new_keys(given: list[str]) -> None:
+    start = ["task=detection", "dataset=boxes_csv", "dataset.root=x"]
+    columns = composed(*start, *given)["dataset"]["columns"]
+    assert columns == {"path": "photo", "x1": "left"}
+
+
+@pytest.mark.usefixtures("_open")
+@pytest.mark.parametrize("given", ["table.published={a: {b: 3}}", "table.published.a.b=3"])
+def test_settings_of_plots_take_new_keys(given: str) -> None:
+    settings = composed(given, "where.optimizer.lr=0.1", name="plots")
+    assert settings["table"]["published"] == {"a": {"b": 3}}
+    assert settings["where"] == {"optimizer": {"lr": 0.1}}
+
+
+@pytest.mark.usefixtures("_open")
+def test_observers_are_added_to_those_of_a_file(tmp_path: Path) -> None:
+    observer = "visionlab.engine.Stop"
+    (tmp_path / "mine.yaml").write_text(
+        f"defaults: [train, _self_]\nobservers: {{a: {{_target_: {observer}}}}}\n"
+    )
+    command_line.register()
+    with initialize_config_dir(str(tmp_path), version_base="1.3"):
+        place = f"hydra.searchpath=[file://{command_line.CONF}]"
+        config = compose("mine", overrides=[place, f"observers.b._target_={observer}"])
+    assert set(config.observers) == {"a", "b"}
+
+
+@pytest.mark.usefixtures("_open")
+@pytest.mark.parametrize("key", ["optimizer.lrr", "dataset.rootx", "dataset.val.x", "obs.a"])
+def test_other_settings_take_none(key: str) -> None:
+    with pytest.raises(HydraException, match=f"^Could not override '{key}'"):
+        composed(f"{key}=1")

@@ -32,10 +32,14 @@ def test_bounds_below_and_choices() -> None:
     check_at_least(settings, 0, "zero", "one")
     check_positive(settings, "one")
     check_choice(settings, ["a", "b"], "word")
-    for name, got in {"zero": 0, "infinite": "inf", "unknown": "nan"}.items():
+    for name, got in {"zero": 0, "unknown": "nan"}.items():
         with pytest.raises(ValueError, match=f"^{name} must be >= 1, got {got}$"):
             check_at_least(settings, 1, "one", name)
         with pytest.raises(ValueError, match=f"^{name} must be > 0, got {got}$"):
             check_positive(settings, "one", name)
+    with pytest.raises(ValueError, match=r"^infinite must be <= 1e\+09, got inf$"):
+        check_at_least(settings, 1, "infinite")
+    with pytest.raises(ValueError, match=r"^infinite must be <= 1e\+09, got inf$"):
+        check_positive(settings, "infinite")
     with pytest.raises(ValueError, match=r"^word must be one of b, c, got 'a'$"):
         check_choice(settings, ["b", "c"], "word")

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -49,6 +50,23 @@ class Fitting(Mute):
 
     @staticmethod
     def close() -> None: ...
+
+
+class Homeless(Fitting):
+    """An observer that takes no folder."""
+
+    def __init__(self) -> None: ...
+
+
+def make_deaf(folder: Path) -> Deaf:
+    return Deaf()
+
+
+def clear(folder: Path) -> None: ...
+
+
+def make_homeless() -> Homeless:
+    return Homeless()
 
 
 def nothing(*, num_classes: int) -> None: ...
@@ -150,6 +168,8 @@ def test_a_function_that_makes_no_fitting_model_is_refused(name: str, message: s
             {"_target_": f"{__name__}.Deaf"},
             r"on_step\(state, \*, lr, loss, num_samples\), got Deaf.on_step\(self, state",
         ),
+        ({"_target_": f"{__name__}.make_deaf"}, r"on_step\(.*\), got Deaf.on_step\(self, state"),
+        ({"_target_": f"{__name__}.clear"}, r"on_step\(.*\), got NoneType without"),
         ("a.B", "must be a part with _target_, got a str"),
     ],
 )
@@ -158,7 +178,15 @@ def test_what_is_no_observer_is_refused(settings: object, message: str) -> None:
         build_experiment({**of_new_run(), "observers": {"mine": settings}})
 
 
-def make_nothing(folder: Path) -> None:
+@pytest.mark.parametrize("name", ["Homeless", "make_homeless"])
+def test_an_observer_must_take_the_folder(name: str) -> None:
+    target = f"{__name__}.{name}"
+    message = rf"^observers.mine._target_ must be a part for observers.mine, got '{target}'$"
+    with pytest.raises(ValueError, match=message):
+        build_experiment({**of_new_run(), "observers": {"mine": {"_target_": target}}})
+
+
+def make_nothing(folder: Path) -> Any:
     """Return no observer."""
 
 

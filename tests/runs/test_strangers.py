@@ -298,9 +298,7 @@ def test_resume_compares_settings_of_any_type(run: Path) -> None:
         put(content, "config.optimizer.lr", ["fast"])
 
     change_checkpoint(run / "checkpoints" / "last.pt", change)
-    with pytest.raises(
-        ValueError, match=r"config\.yaml must have .*lr=.* \(the run has \['fast'"
-    ):
+    with pytest.raises(ValueError, match=r"config\.yaml must have .*lr=.* \(the run has \['fast'"):
         resume(run)
 
 

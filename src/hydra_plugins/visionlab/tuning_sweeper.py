@@ -28,7 +28,11 @@ class TuningSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run the trials of a study; `arguments` are the overrides of the command line."""
-        from visionlab.sweeps.launcher.forkserver import call_in_process, start_forkserver
+        from visionlab.sweeps.launcher.forkserver import (
+            call_in_process,
+            is_local,
+            start_forkserver,
+        )
         from visionlab.sweeps.tuning.plan import plan_study
 
         plan, jobs = plan_study(self._config, arguments, self._loader)
@@ -36,14 +40,12 @@ class TuningSweeper(Sweeper):
         # imported late, so that a wrong plan is refused at once
         from visionlab.sweeps.tuning.tuning import tune
 
-        call_in_process(partial(_check, jobs))
+        call_in_process(partial(_check, jobs, reads_data=is_local(self._config)))
         return tune(plan, self._launcher.launch)
 
 
-def _check(jobs: Sequence[Mapping[str, Any]]) -> None:
-    """Build experiments, in another process since this one imports no torch."""
-    from visionlab.config.run_config import resolve_config
-    from visionlab.runs.build import build_experiment
+def _check(jobs: Sequence[Mapping[str, Any]], *, reads_data: bool) -> None:
+    """Check in another process, since this one imports no torch."""
+    from visionlab.sweeps.workers.checks import check_trials
 
-    for job in jobs:
-        build_experiment(resolve_config(job))
+    check_trials(jobs, reads_data=reads_data)

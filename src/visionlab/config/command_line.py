@@ -35,7 +35,7 @@ from visionlab.config.errors import (
     refuse,
 )
 from visionlab.config.help import help_text, known_settings
-from visionlab.config.hydra_settings import guard_hydra_settings
+from visionlab.config.hydra_settings import guard_hydra_settings, open_mappings
 from visionlab.config.nonzero_ranks import nonzero_rank_folder, quiet_nonzero_ranks
 from visionlab.config.overrides import as_choice, quote_paths, without_null_groups
 from visionlab.config.run_config import Invocation, current_invocation, plain
@@ -213,6 +213,7 @@ def run(main: Callable[[], Any], *, script: str) -> None:
     outlive_terminal()
     remember_interrupts()
     guard_hydra_settings()
+    open_mappings()
     logging.raiseExceptions = False  # a full disk is reported once, not at every line of a log
     try:
         sys.argv[1:] = _for_hydra(sys.argv[1:])
@@ -266,13 +267,11 @@ def _for_hydra(arguments: Sequence[str]) -> list[str]:
     """Return arguments as Hydra takes them.
 
     Paths are quoted. Groups that may be null are removed, which Hydra refuses to do.
-    `+experiment=` loses its +, since the defaults list has the group; keys of `where` (plots.py)
-    get one, since they are new. In a multirun, Hydra applies the overrides that all jobs share
-    before any job selects its groups, which fails for `dataset=cifar10,cifar100 dataset.root=DIR`,
-    so a single value becomes a choice of one.
+    `+experiment=` loses its +, since the defaults list has the group. In a multirun, Hydra applies
+    the overrides that all jobs share before any job selects its groups, which fails for
+    `dataset=cifar10,cifar100 dataset.root=DIR`, so a single value becomes a choice of one.
     """
     arguments = [re.sub(r"^\+(?=experiment=)", "", quote_paths(each)) for each in arguments]
-    arguments = [re.sub(r"^(?=where\.)", "+", each) for each in arguments]
     arguments = without_null_groups(arguments, conf=Path(CONF))
     given = {each.partition("=")[0] for each in arguments}
     if {"--config-name", "-cn"} & given:

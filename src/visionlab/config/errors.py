@@ -67,8 +67,6 @@ def _explain_hydra(message: str, known: Callable[[], Iterable[str]]) -> str:
     text = re.sub(r"\w+ raised while resolving interpolation: ", "", text.replace(":;", ":"))
     if unknown := re.search(r"Could not override '([\w./@]+)'|Key '(\w+)' not in", message):
         key = unknown[1] or unknown[2]
-        if key.partition(".")[0] == "observers":  # whose names are the user's
-            return f"{key} must be a setting; did you mean +{key}?"
         return f"{key} must be a setting{similar_settings(key, list(known()))}"
     single = re.search(r"Error merging override (\w+)=(.*)", message)
     if single and "is not a ListConfig" in message:

@@ -1,8 +1,12 @@
-"""Hydra's own settings: a file that somebody sent must not run code through them."""
+"""Changes of how Hydra composes a configuration.
+
+A file that somebody sent must not run code through Hydra's own settings, and mappings whose keys
+are the user's take new ones without a leading +.
+"""
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, get_origin
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from omegaconf import DictConfig, OmegaConf
@@ -34,6 +38,31 @@ def guard_hydra_settings() -> None:
         return config
 
     ConfigLoaderImpl.load_configuration = checked_load  # type: ignore[method-assign]
+
+
+def open_mappings() -> None:
+    """Let overrides add keys to mappings whose keys are the user's.
+
+    These are those that a schema declares as `dict`, and those that are empty in their files.
+    """
+    compose: Callable[..., DictConfig] = ConfigLoaderImpl._compose_config_from_defaults_list
+
+    def compose_open(self: ConfigLoaderImpl, *args: Any, **kw: Any) -> DictConfig:
+        config = compose(self, *args, **kw)
+        _open(config)
+        return config
+
+    ConfigLoaderImpl._compose_config_from_defaults_list = compose_open  # type: ignore[method-assign]
+
+
+def _open(config: DictConfig) -> None:
+    for key in config:
+        node = config._get_node(key)
+        if isinstance(node, DictConfig) and not node._is_none() and not node._is_missing():
+            if get_origin(node._metadata.ref_type) is dict or not node:
+                OmegaConf.set_struct(node, False)
+            else:
+                _open(node)
 
 
 def check_hydra_settings(settings: Mapping[str, Any], overrides: Sequence[str]) -> None:

@@ -27,7 +27,7 @@ def check_at_least(settings: object, least: int, *names: str) -> None:
     """Check that attributes are not below a number, nor so large that sums would overflow."""
     for name in names:
         if not least <= (value := getattr(settings, name)) <= LARGEST:
-            rule = f"<= {LARGEST:.0e}" if value > LARGEST and value < math.inf else f">= {least}"
+            rule = f"<= {LARGEST:.0e}" if value > LARGEST else f">= {least}"
             raise ValueError(f"{name} must be {rule}, got {value}")
 
 
@@ -43,7 +43,7 @@ def check_positive(settings: object, *names: str) -> None:
     """Check that attributes are above 0, and not so large that sums would overflow."""
     for name in names:
         if not 0 < (value := getattr(settings, name)) <= LARGEST:
-            rule = f"<= {LARGEST:.0e}" if value > LARGEST and value < math.inf else "> 0"
+            rule = f"<= {LARGEST:.0e}" if value > LARGEST else "> 0"
             raise ValueError(f"{name} must be {rule}, got {value}")
 
 

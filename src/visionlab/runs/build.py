@@ -109,10 +109,17 @@ def _model(settings: Mapping[str, Any]) -> Callable[..., nn.Module]:
 
 
 def _observer(settings: Any, *, key: str) -> functools.partial[Any]:
-    """Return what makes an observer when called with the run's folder; checks its class."""
+    """Return what makes an observer when called with the run's folder; check what is known of it.
+
+    That is its class, which a function may name as the type that it returns.
+    """
     part = bind_part(settings, key=key)
-    if inspect.isclass(part.func):
-        check_observer(part.func, key=key)
+    made = part.func
+    if not inspect.isclass(made):
+        made = inspect.get_annotations(made).get("return", Any)
+    if made is None or (inspect.isclass(made) and made not in (Any, object)):
+        check_observer(made, key=key)
+    check_role(part, key=key, target=settings["_target_"])
     return part
 
 

@@ -17,6 +17,7 @@ _ROLES: Mapping[str, type | Sequence[str]] = {
     "optimizer": ("model",),
     "loss": ("outputs", "targets"),
     "dataset": ("augmentation=", "seed=", "device="),
+    "observers": ("folder=",),  # each of them
     "task.extra_scalars": ("outputs", "targets"),
     "task.predict": ("outputs", "batch"),
     "task.metric": ("class_names=",),
@@ -30,7 +31,7 @@ def check_role(part: Any, *, key: str, target: str) -> None:
     Raises:
         ValueError: it is of another class, or cannot be called with what it would get.
     """
-    role = _ROLES.get(key, object)
+    role = _ROLES.get("observers" if key.startswith("observers.") else key, object)
     if isinstance(role, type):
         fits = isinstance(part, role)
     else:

@@ -12,13 +12,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import pytest
 import torch
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobReturn, JobStatus
 
 from visionlab.core.interrupt import Interrupted
 from visionlab.engine.device import set_threads
 from visionlab.images.workers import Workers
-from visionlab.sweeps.launcher import forkserver, processes
+from visionlab.sweeps.launcher import forkserver, launch, processes
 from visionlab.sweeps.launcher.processes import (
     NOT_STARTED,
     Outcome,
@@ -267,3 +270,13 @@ def test_what_several_jobs_complain_of_goes_to_their_logs(tmp_path: Path) -> Non
 def test_settings_out_of_range_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         slots_of(**settings)
+
+
+def test_a_failed_job_does_not_print_its_overrides(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    failed = JobReturn(["lr=1"], status=JobStatus.FAILED, _return_value=ValueError("lr"))
+    monkeypatch.setattr(launch, "run_job", lambda **_: failed)
+    with pytest.raises(ValueError, match=r"^lr$"):
+        launch._run(cloudpickle.dumps((Singleton.get_state(), None, None, None)))
+    assert capfd.readouterr().err == ""

@@ -18,7 +18,7 @@ from visionlab.sweeps.tuning.hyperband import Hyperband
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 pruner = Hyperband(min_resource=1, max_resource=27, reduction_factor=3)
 study = optuna.create_study(study_name="tune", pruner=pruner)
-trials = [SimpleNamespace(number=number) for number in range(4000)]
+trials = [SimpleNamespace(number=number, user_attrs={}) for number in range(4000)]
 unknown = {pruner._get_bracket_id(study, trial) for trial in trials}
 first = study.ask()
 first.report(1.0, 1)

@@ -44,12 +44,20 @@ def test_of_a_key_given_twice_the_last_counts() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("interval(1,0.1)", "an interval from a lower to a higher number"),
-        ("interval(1,1)", "an interval from a lower to a higher number"),
+        ("interval(1,0.1)", "an interval from a lower to a higher finite number"),
+        ("interval(1,1)", "an interval from a lower to a higher finite number"),
         ("tag(log,interval(0,1))", "an interval above 0 to be tagged log"),
         ("tag(log,choice(1,2))", "an interval to be tagged log"),
-        ("range(5,1)", "a range from a lower to a higher number"),
-        ("range(5,1,-1)", "a range from a lower to a higher number"),
+        ("range(5,1)", "a range from a lower to a higher finite number"),
+        ("range(5,1,-1)", "a range from a lower to a higher finite number"),
+        *(
+            (f"interval({ends})", "an interval from a lower to a higher finite number")
+            for ends in ("0.1,inf", "-inf,1", "nan,1", "0.1,nan")
+        ),
+        *(
+            (f"range({ends})", "a range from a lower to a higher finite number")
+            for ends in ("1,inf", "-inf,1", "1,5,nan", "1,5,inf", "nan,5", "1,nan")
+        ),
         ("1,1", "a choice of different values"),
     ],
 )

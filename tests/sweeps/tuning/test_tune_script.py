@@ -180,6 +180,10 @@ def test_the_sweeper_of_hydra_can_still_be_chosen(tmp_path: Path) -> None:
         ("trial=3", "trial must be left to the sweeper, got 3"),
         ("study=foo", "study must be a storage URL like sqlite:///FILE, got foo"),
         ("hydra/sweeper/sampler=grid", "hydra/sweeper/sampler must draw points one by one, .*"),
+        ("optimizer.lr=range(1,inf)", r"optimizer.lr must be a range .*, got range\(1,inf\)"),
+        ("device=nonsense", "device must be auto, cpu, cuda or cuda:N, got 'nonsense'"),
+        ("dataset.val.split=0.0001", "dataset must have a val split to tune on, got none"),
+        ("model.checkpoint=nowhere.pt", "nowhere.pt does not exist"),
     ],
 )
 def test_a_mistake_is_one_line_before_the_first_trial(
@@ -190,6 +194,17 @@ def test_a_mistake_is_one_line_before_the_first_trial(
     assert re.fullmatch(f"error: {message}\n", done.stderr)
     assert done.stdout == ""
     assert not (tmp_path / "tune" / "none").exists()
+
+
+def test_absent_data_are_one_line_before_the_first_trial(tmp_path: Path) -> None:
+    arguments = ["dataset=imagefolder", f"dataset.root={tmp_path / 'nowhere'}"]
+    done = script("tune.py", *arguments, folder=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"error: dataset.root must be a folder, looked for {tmp_path / 'nowhere'}\n"
+    )
+    assert done.stdout == ""
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_average_must_be_there_to_be_tuned(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra.core.utils import JobReturn
@@ -227,6 +228,35 @@ def test_an_interrupted_trial_is_queued_again(signal: type[BaseException], tmp_p
     assert trial_of(tuning, 0).params == trial_of(tuning, 1).params
     assert trial_of(tuning, 0).user_attrs["reason"] == "interrupted; requeued"
     assert launcher.rates[0] == trial_of(tuning, 0).params["optimizer.lr"]
+
+
+def test_an_interrupted_study_with_brackets_prunes_as_an_undisturbed_one(tmp_path: Path) -> None:
+    pruner = Hyperband(min_resource=1, max_resource=EPOCHS, reduction_factor=2)
+    undisturbed = plan(tmp_path / "undisturbed", n_trials=16)
+    tune(undisturbed, Launcher(undisturbed, pruner=pruner))
+
+    def interrupted(lr: float, epoch: int) -> float:
+        nonlocal num_calls
+        num_calls += 1
+        if num_calls in (6, 17):
+            raise KeyboardInterrupt
+        return good(lr, epoch)
+
+    num_calls, disturbed = 0, plan(tmp_path / "disturbed", n_trials=16)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            tune(disturbed, Launcher(disturbed, interrupted, pruner))
+    tune(disturbed, Launcher(disturbed, interrupted, pruner))
+    assert states(disturbed).count("FAIL") == 2
+    assert "PRUNED" in states(disturbed)
+    assert outcomes(disturbed) == outcomes(undisturbed)
+
+
+def outcomes(tuning: Plan) -> list[Any]:
+    """Return parameters and reported values of the trials that finished."""
+    trials = study_of(tuning).trials()
+    done = [each for each in trials if each.state != TrialState.FAIL]
+    return [(each.state, each.params, each.intermediate_values) for each in done]
 
 
 def test_trials_launched_at_once_are_no_more_than_are_left(tmp_path: Path) -> None:

@@ -15,12 +15,20 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
+from omegaconf import DictConfig
+
 from visionlab.config.errors import explain, is_users
 from visionlab.config.limits import check_address_space
 
 CONTEXT: Any = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
+_LOCAL = ("basic", "process")  # launchers
 _PRELOADED = ["visionlab.runs.train", "visionlab.sweeps.workers.trainings", "timm"]
 Value = TypeVar("Value")
+
+
+def is_local(config: DictConfig) -> bool:
+    """Return whether the launcher of a multirun or tuning runs its jobs on this machine."""
+    return config.hydra.runtime.choices["hydra/launcher"] in _LOCAL
 
 
 def start_forkserver() -> None:

@@ -55,13 +55,16 @@ def _run(packed: bytes) -> Any:
     register()
     state, context, function, job = pickle.loads(packed)
     Singleton.set_state(state)
-    return run_job(
+    result = run_job(
         hydra_context=context,
         task_function=function,
         config=job,
         job_dir_key="hydra.sweep.dir",
         job_subdir_key="hydra.sweep.subdir",
-    ).return_value  # raises the exception of the job
+    )
+    if result.status == JobStatus.FAILED:
+        raise result._return_value  # the property would also print the overrides
+    return result.return_value
 
 
 def _to_job_return(outcome: Outcome, job: DictConfig) -> JobReturn:

@@ -24,7 +24,7 @@ from visionlab.core.interrupt import Interrupted
 from visionlab.core.processes import num_processes
 from visionlab.files.locks import locked
 from visionlab.files.run_folder import count_states
-from visionlab.sweeps.launcher.forkserver import call_in_process, start_forkserver
+from visionlab.sweeps.launcher.forkserver import call_in_process, is_local, start_forkserver
 from visionlab.sweeps.launcher.lost_jobs import lost_jobs_as_failures
 from visionlab.sweeps.launcher.processes import NOT_STARTED
 from visionlab.sweeps.multirun.jobs import Job, compose_jobs
@@ -38,7 +38,6 @@ from visionlab.sweeps.multirun.table import (
 )
 
 _FOLDER = ".sweep"
-_LOCAL = ("basic", "process")
 _log = logging.getLogger(__name__)
 Launch = Callable[[Sequence[Sequence[str]]], Sequence[JobReturn]]  # from each job's overrides
 
@@ -63,8 +62,7 @@ def run_jobs(
     trainings: list[list[Job]] = []
     if pending:
         start_forkserver()
-        is_local = config.hydra.runtime.choices["hydra/launcher"] in _LOCAL
-        plan = partial(_plan_trainings, pending, sweep, config.sweep.share, is_local)
+        plan = partial(_plan_trainings, pending, sweep, config.sweep.share, is_local(config))
         trainings = call_in_process(plan)
     _log.info("%s", _announcement(len(jobs), len(pending), len(trainings)))
     folder = sweep / _FOLDER

@@ -96,8 +96,10 @@ def _axis(key: str, override: Override) -> Choices | Interval:
 
 def _interval(key: str, sweep: IntervalSweep, text: str) -> Interval:
     low, high, log = sweep.start, sweep.end, "log" in sweep.tags
-    if low is None or high is None or not low < high:
-        raise ValueError(f"{key} must be an interval from a lower to a higher number, got {text}")
+    if low is None or high is None or not -math.inf < low < high < math.inf:
+        raise ValueError(
+            f"{key} must be an interval from a lower to a higher finite number, got {text}"
+        )
     if log and low <= 0:
         raise ValueError(f"{key} must be an interval above 0 to be tagged log, got {text}")
     return Interval(low=low, high=high, log=log)
@@ -106,8 +108,10 @@ def _interval(key: str, sweep: IntervalSweep, text: str) -> Interval:
 def _range(key: str, sweep: RangeSweep, text: str) -> Interval:
     """Return the interval of a range, which excludes its stop as in Hydra and Python."""
     start, stop, step = sweep.start or 0, sweep.stop, sweep.step
-    if stop is None or step <= 0 or not start < stop:
-        raise ValueError(f"{key} must be a range from a lower to a higher number, got {text}")
+    if stop is None or not math.isfinite(start + stop + step) or step <= 0 or start >= stop:
+        raise ValueError(
+            f"{key} must be a range from a lower to a higher finite number, got {text}"
+        )
     num_steps = math.ceil((stop - start) / step - 1e-9) - 1  # 0.3 / 0.1 is a little below 3
     high = start + num_steps * step
     if not isinstance(high, int):

@@ -42,7 +42,9 @@ def ask(
         trial = loaded.ask()
         trial.set_user_attr("controller", controller)
         # another process may have taken a trial meanwhile
-        loaded.sampler = sampler(_num_drawn(study.trials()[: trial.number]))
+        point = _num_drawn(study.trials()[: trial.number])
+        loaded.sampler = sampler(point)
+        trial.set_user_attr("point", point)
         # without a lock (server), several may take the last trial: the first one keeps it
         if _num_finished_or_running(study.trials()[: trial.number]) >= n_trials:
             study.finish(trial.number, TrialState.FAIL, reason="exceeds n_trials")
@@ -79,10 +81,19 @@ def requeue_lost(study: Study) -> list[int]:
         ]
 
 
+def is_requeued(trial: FrozenTrial) -> bool:
+    """Return whether a trial was interrupted and its parameters run again as another one."""
+    return str(trial.user_attrs.get("reason", "")).endswith(_REQUEUED)
+
+
+def point_of(trial: FrozenTrial) -> int:
+    """Return the number that a trial would have if none had been interrupted."""
+    return int(trial.user_attrs.get("point", trial.number))  # Hydra's own sweeper sets none
+
+
 def _num_drawn(trials: Sequence[FrozenTrial]) -> int:
     """Return how many points were drawn; that of a requeued trial is drawn once."""
-    reasons = [str(trial.user_attrs.get("reason", "")) for trial in trials]
-    return sum(not reason.endswith(_REQUEUED) for reason in reasons)
+    return sum(not is_requeued(trial) for trial in trials)
 
 
 def _num_finished_or_running(trials: Sequence[FrozenTrial]) -> int:

@@ -1,17 +1,17 @@
-"""Checks of a multirun's jobs before the first of them starts."""
+"""Checks of the jobs of a multirun or tuning before the first of them starts."""
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from visionlab.config.errors import explain, is_users
 from visionlab.config.run_config import resolve_config, training_key
 from visionlab.engine.checkpoints import LAST
 from visionlab.runs.build import build_data, build_experiment, without_initial_weights
 from visionlab.runs.experiment import Experiment, training_invariant_keys
-from visionlab.runs.training import build_components, prepare_machine
+from visionlab.runs.training import Components, build_components, prepare_machine
 from visionlab.sweeps.multirun.jobs import Job
 from visionlab.task import Data
 
@@ -50,6 +50,27 @@ def plan_trainings(
     return [[checked.job for checked in group] for group in groups.values()]
 
 
+def check_trials(configs: Sequence[Mapping[str, Any]], *, reads_data: bool) -> None:
+    """Check test jobs of a tuning, in a separate process as `plan_trainings`.
+
+    Args:
+        configs: of the test jobs, as composed.
+        reads_data: whether to check also against the data and this machine.
+
+    Raises:
+        ValueError: a setting of a job is out of range or conflicts with others, or its data have
+            no validation split.
+    """
+    experiments = [build_experiment(resolve_config(config)) for config in configs]
+    if reads_data:
+        logging.disable()
+        data: dict[str, Data] = {}
+        for experiment in experiments:
+            components = _build([experiment], data)
+            if "val" not in components.task.splits:
+                raise ValueError("dataset must have a val split to tune on, got none")
+
+
 def _check(job: Job) -> _Checked:
     try:
         return _Checked(job, build_experiment(resolve_config(job.config)))
@@ -72,7 +93,7 @@ def _test_builds(groups: Sequence[Sequence[_Checked]], sweep: Path) -> None:
             continue
         tried.add(key)
         try:
-            _build(group, sweep, data)
+            _build(_starting(group, sweep), data)
         except Exception:
             _raise_for_first_invalid(group, sweep, data)
             raise
@@ -82,22 +103,28 @@ def _raise_for_first_invalid(group: Sequence[_Checked], sweep: Path, data: dict[
     """Raise the error of the first job in a group that cannot be built alone."""
     for checked in group:
         try:
-            _build([checked], sweep, data)
+            _build(_starting([checked], sweep), data)
         except Exception as error:
             raise _with_job(error, checked.job) from error
 
 
-def _build(group: Sequence[_Checked], sweep: Path, data: dict[str, Data]) -> None:
+def _starting(group: Sequence[_Checked], sweep: Path) -> list[Experiment]:
+    """Return the experiments of a group, without initial weights if it resumes."""
     experiments = [checked.experiment for checked in group]
     if _resumes(group, sweep):
-        experiments = [build_experiment(without_initial_weights(e.config)) for e in experiments]
+        return [build_experiment(without_initial_weights(e.config)) for e in experiments]
+    return experiments
+
+
+def _build(experiments: Sequence[Experiment], data: dict[str, Data]) -> Components:
+    """Build the parts of a training; `data` holds the last data set read, and is updated."""
     first = experiments[0]
     device, _ = prepare_machine(first)
     key = json.dumps([first.config[name] for name in ("dataset", "augment")])
     if key not in data:
         data.clear()
         data[key] = build_data(first, device)
-    build_components(experiments, data[key], device)
+    return build_components(experiments, data[key], device)
 
 
 def _resumes(group: Sequence[_Checked], sweep: Path) -> bool:
