@@ -276,7 +276,6 @@ def test_a_group_stands_for_what_is_in_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"rows": ["schedular"]}, r"table.rows must be .*, got schedular; did you mean scheduler"),
         ({"value": "test/top2"}, r"table.value must be .*, got test/top2; did you mean test/top1"),
         (
             {"value": "val/acc"},
@@ -289,6 +288,14 @@ def test_what_no_run_has_is_one_line(changes: dict[str, Any], message: str, tmp_
     write_grid(tmp_path)
     with pytest.raises(ValueError, match=f"^{message}"):
         table(tmp_path, **changes)
+
+
+def test_rows_that_no_run_has_are_refused(tmp_path: Path) -> None:
+    write_grid(tmp_path)
+    given = TableOptions(**{**TABLE, "rows": ["schedular"]})
+    message = r"^table.rows must be .*, got schedular; did you mean scheduler\?"
+    with pytest.raises(ValueError, match=message):
+        build_tables(models(tmp_path), given, weights="last")
 
 
 def test_what_else_differs_is_refused(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from run_folders import write_grid, write_run
 
+from visionlab.analysis.figures.lines import LeftOut
 from visionlab.analysis.figures.parallel import draw_parallel
 
 
@@ -140,4 +141,5 @@ def test_more_axes_than_fit_are_left_out(tmp_path: Path) -> None:
     for number in range(2):
         changes = {"loss": {f"setting{each}": number for each in range(13)}}
         write_run(tmp_path / str(number), changes=changes)
-    assert draw_parallel(*inputs(tmp_path)) == {}
+    with pytest.raises(LeftOut, match="^parallel is left out: 13 axes, at most 12"):
+        draw_parallel(*inputs(tmp_path))
