@@ -132,7 +132,7 @@ def test_without_averages_there_is_one_row_a_sample(tmp_path: Path) -> None:
 
 
 def test_after_a_few_epochs_nothing_is_drawn(tmp_path: Path) -> None:
-    with pytest.raises(LeftOut, match="^persistence is left out: 4 epochs, at least 5$"):
+    with pytest.raises(LeftOut, match=r"^persistence is left out: 4 epochs, at least 5$"):
         draw_persistence(*inputs(write_run(tmp_path / "short", epochs=4)))
     assert draw_persistence(*inputs(write_run(tmp_path / "run", epochs=1))) == {}
 

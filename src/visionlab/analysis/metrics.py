@@ -88,8 +88,8 @@ def metric_names(models: Sequence[ModelRecord]) -> list[str]:
 def main_metric(models: Sequence[ModelRecord]) -> str:
     """Return the default metric: the monitored one, on test if available, else on validation.
 
-    A split that some finished runs lack does not count, unless all do. A monitored loss gives way to
-    a metric of which more is better.
+    A split that a finished run lacks does not count, if the other does. A monitored loss gives way
+    to a metric of which more is better.
 
     Raises:
         ValueError: there are no metrics on test or validation.

@@ -127,7 +127,7 @@ def test_the_first_epochs_of_long_curves_do_not_flatten_the_rest(tmp_path: Path)
 def test_many_panels_are_left_out_and_said(tmp_path: Path) -> None:
     for number in range(13):
         write_run(tmp_path / str(number), lr=0.1 + number / 100, num_samples=2)
-    with pytest.raises(LeftOut, match="^curves is left out: 13 panels, at most 12"):
+    with pytest.raises(LeftOut, match=r"^curves is left out: 13 panels, at most 12"):
         draw_curves(*inputs(tmp_path))
 
 
