@@ -28,5 +28,6 @@ NASTY = [
     "🙂",
     "two\nlines",
     "back\rover",
+    "_background",
     "long " * 60 + "text",
 ]

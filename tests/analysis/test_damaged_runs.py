@@ -8,12 +8,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+from figure_inputs import inputs, lines, points
 from run_folders import write_run
+from test_plots import options, run_plot
 
+from visionlab.analysis.figures.curves import draw_curves
+from visionlab.analysis.figures.losses import draw_losses
 from visionlab.analysis.predictions import load_correctness, load_last_predictions
 from visionlab.analysis.records import read_run, read_runs
 
 ROW = {"epoch": 1, "step": 10, "lr": 0.1}
+RECORD = (
+    *("started", "updated", "status", "error", "seed", "labels", "choices", "overrides", "options"),
+    *("versions", "commit", "hardware", "epoch", "step", "train_seconds", "stopped", "results"),
+    *("samples", "shares_training_with"),
+)
 DAMAGE = [
     ("config.yaml", "", "config.yaml must hold settings, got nothing"),
     ("config.yaml", "task: {name: classification", "config.yaml must be YAML"),
@@ -28,6 +37,9 @@ DAMAGE = [
     ("run.json", '{"results": {"test": {"model": {"top1": "x"}}}}', "as results, got dict"),
     ("run.json", '{"labels": [1]}', "run.json must have a list .* or null as labels, got list"),
     ("run.json", '{"status": "fine"}', "run.json must have one of .* as status, got str"),
+    ("run.json", '{"options": "x"}', "run.json must have a list .* or null as options, got str"),
+    ("run.json", '{"commit": {"hash": []}}', "run.json must have .* or null as commit, got dict"),
+    ("run.json", '{"samples": {"val": 3}}', "run.json must have .* or null as samples, got dict"),
     ("metrics.jsonl", '{"step": 1}\n', "metrics.jsonl line 1 must have a number as epoch"),
     ("metrics.jsonl", json.dumps(ROW) + '\n{"a}\n', "metrics.jsonl line 2 must be JSON"),
     ("metrics.jsonl", '{"epoch": 1, "val/model/top1": []}\n', "or null as val/model/top1"),
@@ -54,6 +66,38 @@ def test_a_record_may_lack_keys(tmp_path: Path) -> None:
     (write_run(tmp_path / "run") / "run.json").write_text("{}")
     (run,) = read_runs([tmp_path]).runs
     assert (run.state, run.labels) == ("waiting", [])
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *((key, None) for key in RECORD),
+        ("commit", {"hash": "abc"}),
+        ("commit", {"hash": None}),
+        ("commit", {}),
+        ("hardware", {"cores": 2}),
+        ("hardware", {"cpu": 2}),
+        ("hardware", {}),
+    ],
+)
+def test_whatever_a_record_lacks_all_is_written(key: str, value: Any, tmp_path: Path) -> None:
+    write_run(tmp_path / "runs" / "good", seed=2)
+    path = write_run(tmp_path / "runs" / "bad") / "run.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+    given = options(tmp_path / "runs", tmp_path / "out", report=True)
+    assert "report.html" in run_plot(given)
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert page.count('class="folder"') == 4
+
+
+def test_rows_without_a_step_have_no_place_on_an_axis_of_steps(tmp_path: Path) -> None:
+    path = write_run(tmp_path / "runs" / "bad") / "metrics.jsonl"
+    path.write_text(path.read_text().replace('"step"', '"steps"'))
+    write_run(tmp_path / "runs" / "good", seed=2)
+    models, given = inputs(tmp_path / "runs", x="step")
+    (axis,) = draw_curves(models, given)["curves"].axes
+    assert points(lines(axis)["raw model"])[0] == [10, 20, 30]
+    assert draw_losses(models, given)
 
 
 def arrays_of(path: Path) -> dict[str, Any]:

@@ -111,6 +111,12 @@ def test_of_many_classes_only_the_mean_is_named(tmp_path: Path) -> None:
     assert len(figure.axes[0].lines) == len(names)  # one is nowhere, and the mean
 
 
+def test_a_class_whose_name_begins_with_an_underscore_is_named(tmp_path: Path) -> None:
+    folder = write_detector(tmp_path / "run", names=["_background", "cat", "nowhere"])
+    (figure,) = draw_precision_recall(*inputs(folder)).values()
+    assert legend_texts(figure) == [MEAN, "_background", "cat"]
+
+
 def test_predictions_of_older_runs_have_no_curves(tmp_path: Path) -> None:
     folder = write_detector(tmp_path / "run")
     for path in (folder / "predictions").iterdir():

@@ -52,6 +52,10 @@ def test_figures(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"name": "../x"}, r"^table.name must be a file name without folders, got '../x'$"),
+        ({"name": "a/b"}, r"^table.name must be a file name .*, got 'a/b'$"),
+        ({"name": ""}, r"^table.name must be a file name .*, got ''$"),
+        ({"columns": {}}, r"^table.columns must be .* or null, got \{\}$"),
         ({"compare": ["none"]}, r"^table.compare must be two columns, got \['none'\]$"),
         ({"gain": ["a", "b", "c"]}, r"^table.gain must be two columns, got .*$"),
         ({"scale": 0.0}, r"^table.scale must be > 0, got 0.0$"),

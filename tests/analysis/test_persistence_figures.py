@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from run_folders import CLASSES, write_grid, write_run
 
+from visionlab.analysis.figures.lines import LeftOut
 from visionlab.analysis.figures.persistence import draw_persistence, spans
 
 Array = np.ndarray[Any, Any]
@@ -131,7 +132,8 @@ def test_without_averages_there_is_one_row_a_sample(tmp_path: Path) -> None:
 
 
 def test_after_a_few_epochs_nothing_is_drawn(tmp_path: Path) -> None:
-    assert draw_persistence(*inputs(write_run(tmp_path / "short", epochs=4))) == {}
+    with pytest.raises(LeftOut, match=r"^persistence is left out: 4 epochs, at least 5$"):
+        draw_persistence(*inputs(write_run(tmp_path / "short", epochs=4)))
     assert draw_persistence(*inputs(write_run(tmp_path / "run", epochs=1))) == {}
 
 

@@ -1,6 +1,7 @@
 """Plots without Hydra: options in, files out."""
 
 import json
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from figure_inputs import inputs
-from run_folders import write_run
+from run_folders import write_grid, write_run
 from test_options import PLANNED, TABLE
 
 from visionlab.analysis.options import PlannedOptions, PlotOptions, TableOptions
@@ -90,6 +91,54 @@ def test_nothing_is_written_if_a_requested_figure_has_no_data(tmp_path: Path) ->
     with pytest.raises(ValueError, match=r"^figures must be .*, got pck$"):
         run_plot(given)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "num_runs", "epochs", "reason"),
+    [
+        ("curves", 15, 1, "curves is left out: 15 lines, at most 14; select runs with where"),
+        ("persistence", 1, 3, "persistence is left out: 3 epochs, at least 5"),
+        ("misclassification", 13, 10, "misclassification is left out: 13 panels, at most 12"),
+    ],
+)
+def test_of_a_figure_left_out_the_reason_is_said_and_the_rest_made(
+    name: str,
+    num_runs: int,
+    epochs: int,
+    reason: str,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    for number in range(num_runs):
+        path = tmp_path / "runs" / str(number)
+        write_run(path, lr=0.1 + number / 100, epochs=epochs, num_samples=4)
+    hue = "optimizer.lr" if name == "curves" else None
+    figure = inputs(tmp_path, hue=hue)[1]
+    given = options(tmp_path / "runs", tmp_path / "out", figures=[name], figure=figure, report=True)
+    assert run_plot(given) == ["report.html", "table.csv", "table.md", "table.tex"]
+    assert [each for each in caplog.messages if "is left out" in each and reason in each]
+
+
+def test_raw_models_are_those_whose_decay_is_none(tmp_path: Path) -> None:
+    write_grid(tmp_path / "grid", schedulers=("cosine",))
+    where = {"averaged": {"decay": "none"}}
+    given = options(tmp_path / "grid", tmp_path / "out", where=where)
+    run_plot(given)
+    assert (tmp_path / "out" / "table.md").read_text().startswith("| model | test/top1 |\n")
+    raw = write_run(tmp_path / "raw", decay=[])
+    given = options(raw, tmp_path / "out", where={"averaged": {"decay": 0.9}})
+    with pytest.raises(ValueError, match=r"^where.averaged.decay must be one of none, got 0.9$"):
+        run_plot(given)
+
+
+def test_a_slash_in_the_name_of_a_setting_makes_no_folder(tmp_path: Path) -> None:
+    for number in (1, 2):
+        loss = {"_target_": "visionlab.tasks.classification.CrossEntropy"}
+        changes = {"loss": {**loss, "weights": {"cat/dog": number}}}
+        write_run(tmp_path / "runs" / str(number), changes=changes)
+    given = options(tmp_path / "runs", tmp_path / "out", figures=["value_against"])
+    assert "value_against_loss.weights.cat_dog.svg" in run_plot(given)
 
 
 def test_a_table_of_a_task_does_not_mind_unfinished_runs_of_another(tmp_path: Path) -> None:

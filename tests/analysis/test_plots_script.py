@@ -202,6 +202,10 @@ def test_runs_that_differ_in_many_settings_are_a_row_each(tmp_path: Path) -> Non
         (["y=val/nothing"], r"y must be a metric of the runs, got val/nothing.*"),
         (["hue=colour"], r"hue must be a setting of all runs, got colour.*"),
         (["planned.schedulers=[cosinus]"], r"planned.schedulers must be of .*, got cosinus"),
+        (
+            ["planned.schedulers=[multistep]"],
+            r"planned.schedulers=multistep: scheduler.milestone_epochs must be given, got nothing",
+        ),
         (["figurse=[curves]"], r"figurse must be a setting; did you mean figures\?"),
         (["out=/proc/nothing"], r"out must be a writable folder, got /proc/nothing.*"),
     ],

@@ -16,6 +16,7 @@ from scipy.stats import ttest_ind, ttest_rel
 from test_options import TABLE
 
 from visionlab.analysis.comparisons import add_differences, add_gain
+from visionlab.analysis.metrics import higher_is_better, main_metric, metric_names
 from visionlab.analysis.models import DECAY, ModelRecord, model_records, varying_settings
 from visionlab.analysis.options import TableOptions
 from visionlab.analysis.records import read_runs
@@ -276,7 +277,6 @@ def test_a_group_stands_for_what_is_in_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"rows": ["schedular"]}, r"table.rows must be .*, got schedular; did you mean scheduler"),
         ({"value": "test/top2"}, r"table.value must be .*, got test/top2; did you mean test/top1"),
         (
             {"value": "val/acc"},
@@ -289,6 +289,14 @@ def test_what_no_run_has_is_one_line(changes: dict[str, Any], message: str, tmp_
     write_grid(tmp_path)
     with pytest.raises(ValueError, match=f"^{message}"):
         table(tmp_path, **changes)
+
+
+def test_rows_that_no_run_has_are_refused(tmp_path: Path) -> None:
+    write_grid(tmp_path)
+    given = TableOptions(**{**TABLE, "rows": ["schedular"]})
+    message = r"^table.rows must be .*, got schedular; did you mean scheduler\?"
+    with pytest.raises(ValueError, match=message):
+        build_tables(models(tmp_path), given, weights="last")
 
 
 def test_what_else_differs_is_refused(tmp_path: Path) -> None:
@@ -324,6 +332,111 @@ def test_each_task_and_data_set_has_its_own_table(tmp_path: Path) -> None:
         "table_classification_imagefolder_flowers",
         "table_keypoints_cifar10",
     ]
+
+
+def write_images(folder: Path, *, root: str, samples: Any = None, **changes: Any) -> None:
+    """Write a run on images in a folder, with a record of its samples."""
+    write_run(folder, seed=len(list(folder.parent.glob("*"))), **changes)
+    write_data_set(folder, choice="imagefolder", root=root)
+    if samples is not None:
+        record = json.loads((folder / "run.json").read_text())
+        (folder / "run.json").write_text(json.dumps({**record, "samples": samples}))
+
+
+def names_of(folder: Path) -> list[str]:
+    tables = build_tables(models(folder), TableOptions(**TABLE), weights="last")
+    return [each.name for each in tables]
+
+
+def test_folders_of_one_name_are_told_apart_by_those_above(tmp_path: Path) -> None:
+    for name in ("birds", "flowers"):
+        write_images(tmp_path / name, root=f"/x/{name}/images")
+        assert names_of(tmp_path / name) == ["table"]
+    assert names_of(tmp_path) == [
+        "table_imagefolder_birds_images",
+        "table_imagefolder_flowers_images",
+    ]
+
+
+def test_a_data_set_that_was_moved_is_known_by_its_held_out_samples(tmp_path: Path) -> None:
+    samples: dict[str, Any] = {"train": [90, "a"], "val": [10, "b"]}
+    write_images(tmp_path / "one", root="/x/birds", samples=samples)
+    write_images(tmp_path / "two", root="/y/birds", samples=samples)
+    write_images(tmp_path / "three", root="/z/birds", samples={**samples, "train": [9, "c"]})
+    other = {"train": [80, "d"], "val": [20, "e"]}  # another share is held out
+    write_images(tmp_path / "four", root="/y/birds", samples=other)
+    write_images(tmp_path / "five", root="/w/birds", samples=other)
+    write_images(tmp_path / "failed", root="/x/birds", status="failed")
+    assert names_of(tmp_path) == ["table"]
+    write_images(tmp_path / "other", root="/v/birds", samples={**other, "val": [20, "f"]})
+    assert names_of(tmp_path) == [f"table_imagefolder_{each}_birds" for each in "vw"]
+    write_images(tmp_path / "none", root="/u/birds", samples={})
+    assert names_of(tmp_path) == [f"table_imagefolder_{each}_birds" for each in "uvw"]
+
+
+def test_settings_that_only_some_options_have_are_none_in_the_others(tmp_path: Path) -> None:
+    step = {"_target_": "visionlab.optim.Step"}
+    write_run(tmp_path / "cosine")
+    for gamma in (0.5, 0.9):
+        path = write_run(tmp_path / f"{gamma}", changes={"scheduler": {**step, "gamma": gamma}})
+        record = json.loads((path / "run.json").read_text())
+        record["choices"]["scheduler"] = "step"
+        (path / "run.json").write_text(json.dumps(record))
+    (made,) = build_tables(models(tmp_path), TableOptions(**TABLE), weights="last")
+    assert made.row_keys == ["scheduler", "scheduler.gamma"]
+    assert made.rows == ["cosine, none", "step, 0.5", "step, 0.9"]
+    given = TableOptions(**{**TABLE, "rows": "scheduler.gamma"})
+    with pytest.raises(
+        ValueError, match=r"^table.rows must .* got scheduler.gamma.*cosine has none"
+    ):
+        build_tables(models(tmp_path), given, weights="last")
+
+
+@pytest.mark.parametrize("mode", ["max", "min"])
+def test_of_a_metric_of_ones_own_the_mode_says_which_is_best(mode: str, tmp_path: Path) -> None:
+    write_metrics(tmp_path, "f1", cosine=[0.90, 0.91, 0.92], linear=[0.50, 0.51, 0.52])
+    for path in tmp_path.glob("*/config.yaml"):
+        config = yaml.safe_load(path.read_text())
+        config["task"] |= {"monitor": "f1", "mode": mode}
+        path.write_text(yaml.safe_dump(config))
+    found = models(tmp_path)
+    assert main_metric(found) == "test/f1"
+    columns = [Column(label="f1", metric="test/f1", models="model")]
+    made = table(tmp_path, columns=columns)
+    assert [row for (row, _), cell in made.cells.items() if cell.is_best] == [
+        "cosine" if mode == "max" else "linear"
+    ]
+    assert higher_is_better("val/f1", found) is (mode == "max")
+    assert higher_is_better("test/top1", found)
+    assert not higher_is_better("test/f2", found)
+
+
+def test_the_default_metric_is_on_a_split_that_all_finished_runs_have(tmp_path: Path) -> None:
+    write_run(tmp_path / "tested", lr=0.2)
+    path = write_run(tmp_path / "not") / "run.json"
+    record = json.loads(path.read_text())
+    del record["results"]["test"]
+    path.write_text(json.dumps(record))
+    (made,) = build_tables(models(tmp_path), TableOptions(**TABLE), weights="last")
+    assert {column.metric for column in made.columns} == {"val/top1"}
+    given = TableOptions(**{**TABLE, "value": "test/top1"})
+    with pytest.raises(ValueError, match=r"^table.value must be .* missing in .*not"):
+        build_tables(models(tmp_path), given, weights="last")
+
+
+def test_parts_and_observers_are_no_settings_of_a_table(tmp_path: Path) -> None:
+    observers = {"mine": {"_target_": "mine.Observer"}}
+    for seed in (1, 2):
+        changes = {"parts": ["mine"] * (seed - 1), "observers": observers if seed == 2 else {}}
+        write_run(tmp_path / str(seed), seed=seed, changes=changes)
+    assert varying_settings(models(tmp_path)) == ["averaged.decay"]
+
+
+def test_a_metric_may_begin_like_a_model(tmp_path: Path) -> None:
+    path = write_run(tmp_path / "run", decay=[0.9, 0.99]) / "metrics.jsonl"
+    path.write_text(path.read_text().replace("top1", "uniformity"))
+    names = metric_names(models(tmp_path))
+    assert [name for name in names if name.startswith("val/")] == ["val/loss", "val/uniformity"]
 
 
 def test_rows_of_drawn_values_have_3_digits(tmp_path: Path) -> None:

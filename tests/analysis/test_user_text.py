@@ -10,12 +10,13 @@ from xml.etree import ElementTree
 
 import pytest
 from markdown_it import MarkdownIt
+from matplotlib.lines import Line2D
 from nasty import NASTY
 from run_folders import write_run
 from test_options import TABLE
 from test_plots import options, run_plot
 
-from visionlab.analysis.figures.style import panel_grid, save
+from visionlab.analysis.figures.style import legend_below, panel_grid, save
 from visionlab.analysis.options import TableOptions
 from visionlab.config.terminal import printable
 from visionlab.engine.progress import log_metrics
@@ -104,10 +105,8 @@ def test_figures_show_it_as_it_is(plotted: Path, tmp_path: Path) -> None:
     axis, logarithmic = figure.axes
     axis.set_title(NASTY[12])
     axis.set_yticks(range(len(NASTY)), NASTY)
-    for text in NASTY:
-        axis.plot([0, 1], [1, 2], label=text)
     axis.set_ylim(-1, len(NASTY))
-    axis.legend()
+    legend_below(figure, {text: Line2D([], []) for text in NASTY})
     logarithmic.set_xscale("log")
     logarithmic.set_xlim(1e-7, 1)
     svg = save(figure, tmp_path, "nasty")[1]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from visionlab.analysis.values import sort_key, to_json
 
 _FIXED = ("cifar10", "cifar100")  # the same data in whatever folder
 Group = tuple[str, list[ModelRecord]]
+_Data = tuple[str, str, str]  # task, choice of the data set, folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,11 +57,17 @@ def by_data(models: Sequence[ModelRecord]) -> list[Group]:
     """Return the models of each task and data set, whose metrics can be compared, by a name.
 
     The name is as short as it can be, empty for a single group, and fit for files. Data sets are
-    the same if they have the same choice, classes and, unless it is downloaded, folder name.
+    the same if they have the same choice and classes and, unless it is downloaded, the same folder
+    or, when moved, the same held-out samples in a folder of the same name.
     """
     runs = runs_of(models)
-    labels = {_data(run): run.labels for run in runs if run.labels}  # unknown if a start failed
-    keys = {run.folder: (*_data(run), *(run.labels or labels.get(_data(run), []))) for run in runs}
+    data = _data_sets(runs)
+    labels = {data[run.folder]: run.labels for run in runs if run.labels}  # none if a start failed
+    keys = {
+        folder: (*each, *(run.labels or labels.get(each, [])))
+        for run in runs
+        for folder, each in [(run.folder, data[run.folder])]
+    }
     ordered = sorted(set(keys.values()))
     return [
         (name, [model for model in models if keys[model.run.folder] == key])
@@ -79,18 +86,44 @@ def with_metric(groups: Sequence[Group], metric: str | None) -> list[Group]:
 def _names(keys: Sequence[Sequence[str]]) -> list[str]:
     """Return the shortest names of data sets that tell them apart, else with numbers."""
     names: list[str] = []
-    for parts in ((), (0,), (1,), (0, 1), (1, 2), (0, 1, 2)):
-        names = [slug("_".join(key[part] for part in parts)) for key in keys]
-        if len(set(names)) == len(names):
-            return names
+    folders = [PurePath(root).parts for _, _, root, *_ in keys]
+    for depth in range(1, max(map(len, folders), default=0) + 2):
+        short = [
+            (task, choice, "_".join(folder[-depth:]))
+            for (task, choice, *_), folder in zip(keys, folders, strict=True)
+        ]
+        for parts in ((), (0,), (1,), (0, 1), (1, 2), (0, 1, 2)):
+            names = [slug("_".join(key[part] for part in parts)) for key in short]
+            if len(set(names)) == len(names):
+                return names
     return [f"{name}_{number}" for number, name in enumerate(names, start=1)]
 
 
-def _data(run: RunRecord) -> tuple[str, str, str]:
-    """Return task, choice of the data set, and name of its folder."""
+def _data_sets(runs: Sequence[RunRecord]) -> dict[Path, _Data]:
+    """Return the data set of each run, by the run's folder."""
+    found: dict[Any, _Data] = {}  # by itself, and by its held-out samples
+    for run in runs:
+        data, samples = _data(run), _held_out(run)
+        same = {found.get(each, data) for each in (data, samples)}
+        first = min(same)
+        found |= {data: first, samples: first}
+        if len(same) > 1:
+            found = {key: first if each in same else each for key, each in found.items()}
+    return {run.folder: found[_data(run)] for run in runs}
+
+
+def _data(run: RunRecord) -> _Data:
     choice = run.choices.get("dataset", "")
     root = "" if choice in _FIXED else str(run.settings.get("dataset.root") or "")
-    return run.task, choice, PurePath(root).name
+    return run.task, choice, root
+
+
+def _held_out(run: RunRecord) -> Any:
+    """Return what is the same for runs on a data set that was moved, whatever they train on."""
+    task, choice, root = _data(run)
+    samples = run.info.get("samples", {})
+    held_out = {part: each for part, each in samples.items() if part != "train"} or samples
+    return (task, choice, PurePath(root).name if held_out else root, to_json(held_out))
 
 
 def group_by(models: Sequence[ModelRecord], keys: Sequence[str]) -> list[Group]:

@@ -13,6 +13,7 @@ Weights = Literal["last", "best"]  # best by the monitored metric on validation
 _ALIASES = {"accuracy": "top1"}
 _SHARE = re.compile(r"top\d+|AP.*|AR.*|pck.*")
 _HIGHER_IS_BETTER = re.compile(rf"{_SHARE.pattern}|max_.*")
+_OF_A_MODEL = re.compile(r"val/(model|ema_[^/]*|uniform)/")
 
 
 def final_metric(model: ModelRecord, metric: str, *, weights: Weights = "last") -> float | None:
@@ -81,31 +82,45 @@ def metric_names(models: Sequence[ModelRecord]) -> list[str]:
         for key in row
     ]
     names = dict.fromkeys([*final, *of_epochs])
-    return [name for name in names if not re.match(r"val/(model|ema_|uniform)", name)]
+    return [name for name in names if not _OF_A_MODEL.match(name)]
 
 
 def main_metric(models: Sequence[ModelRecord]) -> str:
     """Return the default metric: the monitored one, on test if available, else on validation.
 
-    A monitored loss gives way to a metric of which more is better.
+    A split that a finished run lacks does not count, if the other does. A monitored loss gives way
+    to a metric of which more is better.
 
     Raises:
         ValueError: there are no metrics on test or validation.
     """
     known = metric_names(models)
     monitor = str(models[0].run.settings["task.monitor"])
-    for split in ("test", "val"):
-        names = [name.partition("/")[2] for name in known if name.startswith(f"{split}/")]
-        if monitor in names and monitor != "loss":
+    finished = [metric_names([each]) for each in models if each.run.state == "finished"]
+    splits = [
+        split
+        for split in ("test", "val")
+        if all(any(name.startswith(f"{split}/") for name in names) for names in finished)
+    ]
+    for split in splits or ("test", "val"):
+        names = [name for name in known if name.startswith(f"{split}/")]
+        if f"{split}/{monitor}" in names and monitor != "loss":
             return f"{split}/{monitor}"
         if names:
-            return f"{split}/{next(filter(higher_is_better, names), names[0])}"
+            return next((name for name in names if higher_is_better(name, models)), names[0])
     raise ValueError("runs must have metrics on val or test, got none")
 
 
-def higher_is_better(metric: str) -> bool:
-    """Return whether higher values are better; of an unknown metric, lower ones are."""
-    return bool(_HIGHER_IS_BETTER.fullmatch(resolve_alias(metric).partition("/")[2] or metric))
+def higher_is_better(metric: str, models: Sequence[ModelRecord]) -> bool:
+    """Return whether higher values are better, as the mode of runs that monitor the metric says.
+
+    Of others their names tell; of an unknown one, lower values are better.
+    """
+    name = resolve_alias(metric).partition("/")[2]
+    for settings in (model.run.settings for model in models):
+        if resolve_alias(f"/{settings['task.monitor']}") == f"/{name}":
+            return bool(settings["task.mode"] == "max")
+    return bool(_HIGHER_IS_BETTER.fullmatch(name))
 
 
 def largest_value(metric: str) -> float:

@@ -19,15 +19,15 @@ class FigureOptions:
 
     Attributes:
         x: epoch or step.
-        y: metric of curves, as val/top1 or train/loss; None for the main one.
-        value: final metric, as test/top1; None for the main one.
+        y: metric of curves, as val/top1 or train/loss; null for the main one.
+        value: final metric, as test/top1; null for the main one.
         weights: weights of the final metric: last or best.
-        hue: setting with one line per value; None for the models of a run.
-        epochs: first and last epoch of figures about predictions; None for all.
+        hue: setting with one line per value; null for the models of a run.
+        epochs: first and last epoch of figures about predictions; null for all.
         sort: order of samples in bar codes: stability, misclassification or mismatch.
         num_samples: number of samples in bar codes.
         window: epochs in the moving average of stability; 1 for none.
-        broken_axis: losses between which the y axis of loss curves is cut out, or None.
+        broken_axis: losses between which the y axis of loss curves is cut out, or null.
     """
 
     x: str
@@ -60,17 +60,17 @@ class TableOptions:
 
     Attributes:
         name: stem of its files.
-        rows: setting or settings that distinguish rows; None for all that vary.
+        rows: setting or settings that distinguish rows; null for all that vary.
         columns: setting with one column per value; or columns by label, each with `value` and
-            `models`; or None for the decays of averages.
-        value: metric in columns over a setting; None for the main one.
-        models: models in columns over a setting: model, average or any; None for any if the
+            `models`; or null for the decays of averages.
+        value: metric in columns over a setting; null for the main one.
+        models: models in columns over a setting: model, average or any; null for any if the
             setting is one of averages, else model.
-        compare: two columns whose differences are paired by seed, or None.
-        gain: two columns; a further column has the relative gain of the second; or None.
+        compare: two columns whose differences are paired by seed, or null.
+        gain: two columns; a further column has the relative gain of the second; or null.
         scale: factor on all values.
         decimals: digits after the decimal point.
-        source: of the published values, or None.
+        source: of the published values, or null.
         published: values in the literature, by the labels of row and column.
     """
 
@@ -87,6 +87,10 @@ class TableOptions:
     published: Mapping[str, Mapping[str, float]]
 
     def __post_init__(self) -> None:
+        if not self.name or self.name != Path(self.name).name:
+            raise ValueError(f"name must be a file name without folders, got {self.name!r}")
+        if self.columns == {}:
+            raise ValueError("columns must be a setting, columns by label or null, got {}")
         for name in ("compare", "gain"):
             pair = getattr(self, name)
             if pair is not None and len(pair) != 2:
@@ -108,7 +112,7 @@ class PlannedOptions:
     """Options of the figure of planned learning rates.
 
     Attributes:
-        schedulers: names of schedules; None for no such figure.
+        schedulers: names of schedules; null for no such figure.
         lr: base learning rate.
         epochs: of the training.
         steps_per_epoch: of the training.
@@ -129,10 +133,10 @@ class PlotOptions:
     """Options of `plot`.
 
     Attributes:
-        runs: folders with runs in or below them; None for the newest run, multirun or tuning.
+        runs: folders with runs in or below them; null for the newest run, multirun or tuning.
         out: output folder.
         where: settings that runs must have, by dotted name.
-        figures: names of figures; None for all that the runs have data for.
+        figures: names of figures; null for all that the runs have data for.
         report: whether to write report.html.
         sample_pictures: whether bar codes show pictures of their samples.
         figure: options of figures.

@@ -12,6 +12,7 @@ from visionlab.analysis.figures.curves import draw_curves, draw_norms
 from visionlab.analysis.figures.detection import draw_class_precision, draw_precision_recall
 from visionlab.analysis.figures.histograms import draw_misclassification, draw_mismatch
 from visionlab.analysis.figures.keypoints import draw_keypoint_errors, draw_pck
+from visionlab.analysis.figures.lines import LeftOut, draw_each
 from visionlab.analysis.figures.losses import draw_losses
 from visionlab.analysis.figures.parallel import draw_parallel
 from visionlab.analysis.figures.persistence import LoadImages, draw_persistence
@@ -27,6 +28,7 @@ from visionlab.analysis.figures.value_against import draw_value_against
 from visionlab.analysis.groups import by_data, with_metric
 from visionlab.analysis.labels import join_names
 from visionlab.analysis.models import (
+    NO_AVERAGE,
     ModelRecord,
     get_setting,
     model_records,
@@ -36,11 +38,10 @@ from visionlab.analysis.models import (
 from visionlab.analysis.options import FigureOptions, PlannedOptions, PlotOptions, Schedule
 from visionlab.analysis.records import RunScan, read_runs
 from visionlab.analysis.report import write_report
-from visionlab.analysis.report.summary import count
 from visionlab.analysis.table_formats import to_markdown, write_table
 from visionlab.analysis.table_layout import build_tables
 from visionlab.config.suggestions import nearest
-from visionlab.config.terminal import shell_command
+from visionlab.config.terminal import count, shell_command
 from visionlab.files.atomic import make_output_folder
 from visionlab.files.run_folder import count_states, flatten_config, newest_run_or_sweep
 
@@ -145,23 +146,21 @@ def _newest() -> Path:
 
 
 def _select(models: Sequence[ModelRecord], where: Mapping[str, object]) -> list[ModelRecord]:
-    """Return the models with some settings; conditions on averages do not concern raw models.
+    """Return the models with some settings, and raw ones whatever is required of averages.
+
+    Their `averaged.*` are none, which selects them alone.
 
     Raises:
         ValueError: no model has the value.
     """
     kept = list(models)
     for key, value in flatten_config(where).items():
-        exempt = [model for model in kept if key.startswith("averaged.") and model.is_raw]
-        values = {
-            id(model): str(get_setting(model, key, name="where"))
-            for model in kept
-            if model not in exempt
-        }
+        values = {id(model): str(get_setting(model, key, name="where")) for model in kept}
         if str(value) not in values.values():
             known = ", ".join(sorted(set(values.values())))
             raise ValueError(f"where.{key} must be one of {known}, got {value}")
-        kept = [m for m in kept if m in exempt or values[id(m)] == str(value)]
+        keeps_raw = key.startswith("averaged.") and value != NO_AVERAGE
+        kept = [m for m in kept if values[id(m)] == str(value) or (keeps_raw and m.is_raw)]
     return kept
 
 
@@ -170,7 +169,8 @@ def _draw(
 ) -> dict[str, Figure]:
     """Return the requested figures, or all that the runs have data for, by name.
 
-    There is a figure for each task and data set.
+    There is a figure for each task and data set. Those that would be illegible or too short are
+    left out, and the reason is logged.
 
     Raises:
         ValueError: the runs have no data for a requested figure.
@@ -181,15 +181,26 @@ def _draw(
     figures: dict[str, Figure] = {}
     with styled():
         for name in FIGURES if options.figures is None else options.figures:
-            drawn = {
-                join_names(each, ending): figure
+            makers = [
+                partial(_draw_group, ending, members, options.figure, draw[name])
                 for ending, members in with_metric(groups, metrics.get(name))
-                for each, figure in draw[name](members, options.figure).items()
-            }
+            ]
+            try:
+                drawn = draw_each(makers)
+            except LeftOut as reason:
+                _log.info("%s", reason)
+                continue
             if options.figures is not None and not drawn:
                 raise ValueError(f"figures must be those that runs have data for, got {name}")
             figures |= drawn
     return figures
+
+
+def _draw_group(
+    ending: str, models: Sequence[ModelRecord], options: FigureOptions, draw: Draw
+) -> Mapping[str, Figure]:
+    """Return the figures of one task and data set, whose names end in theirs."""
+    return {join_names(name, ending): figure for name, figure in draw(models, options).items()}
 
 
 def _draw_planned(

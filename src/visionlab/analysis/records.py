@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from visionlab.analysis.values import to_json
 from visionlab.config.hints import describe, matches
-from visionlab.files.locks import is_held
+from visionlab.files.locks import is_abandoned
 from visionlab.files.run_folder import (
     flatten_config,
     read_config,
@@ -31,10 +31,11 @@ _SETTINGS: Mapping[str, Any] = {
 _RECORD: Mapping[str, Any] = {
     "status": State | None,
     **dict.fromkeys(("error", "started", "stopped", "updated"), str | None),
-    **dict.fromkeys(("labels", "overrides", "shares_training_with"), list[str] | None),
+    **dict.fromkeys(("labels", "overrides", "options", "shares_training_with"), list[str] | None),
     **dict.fromkeys(("epoch", "step", "train_seconds"), float | None),
     **dict.fromkeys(("choices", "versions"), dict[str, str] | None),
-    **dict.fromkeys(("commit", "hardware"), dict[str, Any] | None),
+    **dict.fromkeys(("commit", "hardware"), dict[str, str | bool | int | None] | None),
+    "samples": dict[str, list[int | str]] | None,
     "results": dict[str, dict[str, dict[str, float | None]]] | None,
 }
 
@@ -50,7 +51,7 @@ class RunRecord:
             if the run did not record its choices.
         state: job status; `killed` means marked as running although no process holds the folder.
         is_truncated: whether the last row of `metrics.jsonl` is incomplete, and left out.
-        info: `run.json`.
+        info: `run.json`, without what is null.
         rows: `metrics.jsonl`, one row per epoch.
         log_settings: that its tuning searched on a log scale.
     """
@@ -77,7 +78,7 @@ class RunRecord:
     @property
     def labels(self) -> list[str]:
         """Names of the classes or keypoints, empty if not recorded."""
-        return list(self.info.get("labels") or [])
+        return list(self.info.get("labels", []))
 
     @property
     def model_names(self) -> list[str]:
@@ -141,17 +142,18 @@ def read_run(folder: Path) -> RunRecord:
     config = read_config(folder)
     _check(config, _GROUPS, origin=folder / "config.yaml")
     settings = flatten_config(config)
-    info = read_record(folder)
     _check(settings, _SETTINGS, origin=folder / "config.yaml")
-    _check({**dict.fromkeys(_RECORD), **info}, _RECORD, origin=folder / "run.json")
+    record = read_record(folder)
+    _check({**dict.fromkeys(_RECORD), **record}, _RECORD, origin=folder / "run.json")
+    info = {key: value for key, value in record.items() if value is not None}
     metrics = folder / "metrics.jsonl"
     text = metrics.read_bytes() if metrics.exists() else b""
-    state: State = info.get("status") or "waiting"
+    state: State = info.get("status", "waiting")
     return RunRecord(
         folder=folder,
         settings=settings,
         choices={**_class_names(settings), **info.get("choices", {})},
-        state="killed" if state == "running" and not is_held(folder) else state,
+        state="killed" if is_abandoned(folder, state) else state,
         is_truncated=bool(text) and not text.endswith(b"}\n"),
         info=info,
         rows=read_rows(metrics),

@@ -44,11 +44,10 @@ def build_tables(
 
 def _build_table(models: Sequence[ModelRecord], options: TableOptions, weights: Weights) -> Table:
     columns = _columns(models, options)
-    rows = [options.rows] if isinstance(options.rows, str) else options.rows
     table = make_table(
         models,
         name=options.name,
-        rows=_default_rows(models, columns) if rows is None else rows,
+        rows=_rows(models, options, columns),
         columns=columns,
         weights=weights,
         published=options.published,
@@ -97,8 +96,19 @@ def _columns(models: Sequence[ModelRecord], options: TableOptions) -> list[Colum
     return columns_over(models, key, metric=metric, kind=kind)
 
 
-def _default_rows(models: Sequence[ModelRecord], columns: Sequence[Column]) -> list[str]:
-    """Return the settings that vary and have no columns; if there are many, one row per run."""
+def _rows(
+    models: Sequence[ModelRecord], options: TableOptions, columns: Sequence[Column]
+) -> Sequence[str]:
+    """Return the settings given, which all finished runs must have, or the default ones.
+
+    These are the settings that vary and have no columns; if there are many, one row per run.
+    """
+    if options.rows is not None:
+        rows = [options.rows] if isinstance(options.rows, str) else options.rows
+        for model in (model for model in models if model.run.state == "finished"):
+            for key in rows:
+                get_setting(model, key, name="table.rows")
+        return rows
     shown = [model for model in models if any(column.includes(model) for column in columns)]
     of_columns = {key for column in columns for key in column.having}
     keys = [key for key in varying_settings(shown) if key not in of_columns] or ["model"]

@@ -144,12 +144,12 @@ def make_table(
 ) -> Table:
     """Return a table of the finished runs of one task.
 
-    `rows` are the settings that distinguish rows, `published` the values in the literature by the
-    labels of row and column; for the others see `Table`.
+    `rows` are the settings that distinguish rows, none where a run lacks one; `published` are the
+    values in the literature by the labels of row and column; for the others see `Table`.
 
     Raises:
-        ValueError: there are several tasks, or no finished run; a finished run lacks a setting or
-            metric; or models of one cell differ in more than their seeds.
+        ValueError: there are several tasks, or no finished run; a finished run lacks a metric or
+            a column's setting; or models of one cell differ in more than their seeds.
     """
     tasks = sorted({model.run.task for model in models})
     if len(tasks) > 1:
@@ -160,7 +160,7 @@ def make_table(
     for column in columns:
         check_metric(finished, column.metric, name="table.value")
     groups: dict[str, list[ModelRecord]] = {}
-    values = {id(m): [get_setting(m, key, name="table.rows") for key in rows] for m in finished}
+    values = {id(m): [m.settings.get(key) for key in rows] for m in finished}
     for model in sorted(finished, key=lambda m: [sort_key(value) for value in values[id(m)]]):
         groups.setdefault(to_json(values[id(model)]), []).append(model)
     of_rows = [values[id(members[0])] for members in groups.values()]
@@ -173,7 +173,7 @@ def make_table(
     }
     for column in columns:
         of_column = {key: cell for key, cell in cells.items() if key[1] == column.label}
-        pick = max if higher_is_better(column.metric) else min
+        pick = max if higher_is_better(column.metric, finished) else min
         best = pick(of_column, key=lambda key: of_column[key].mean, default=None)
         if best is not None:
             others = [cell for key, cell in of_column.items() if key != best]

@@ -72,6 +72,11 @@ def is_held(folder: Path) -> bool:
         return not _try_lock(file, fcntl.LOCK_SH)
 
 
+def is_abandoned(folder: Path, status: str) -> bool:
+    """Return whether a run is marked as running although no process holds its folder."""
+    return status == "running" and not is_held(folder)
+
+
 def _try_open(path: Path) -> TextIO | None:
     """Return a file, locked until it is closed, or None if it is locked."""
     if _is_ours(path):

@@ -49,7 +49,7 @@ def start_record(run: Run, training: Training, composition: Mapping[str, Any]) -
         composition=composition,
         parts=run.experiment.config["parts"],
     )
-    record.update(read=training.data.read_counts)
+    record.update(read=training.data.read_counts, samples=training.samples)
     others = [str(other.folder) for other in training.runs if other is not run]
     if others:
         record.update(shares_training_with=others)

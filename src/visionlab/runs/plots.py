@@ -25,7 +25,7 @@ def plot(config: Mapping[str, Any]) -> None:
     root, parts = config["dataset"]["root"], config["parts"]
     plots.plot(
         plot_options(config),
-        load_schedule=_load_schedule,
+        load_schedule=partial(_load_schedule, parts=parts),
         load_run_schedule=partial(_load_run_schedule, parts=parts),
         load_images=partial(_load_images, dataset_root=root, parts=parts),
         arguments=[as_typed(each) for each in sys.argv[1:]],
@@ -49,9 +49,10 @@ def plot_options(config: Mapping[str, Any]) -> PlotOptions:
     )
 
 
-def _load_schedule(name: str) -> Schedule:
+def _load_schedule(name: str, *, parts: Sequence[str]) -> Schedule:
     """Return the schedule of a file in `conf/scheduler`, or in the user's own folder."""
     settings = compose_option("scheduler", name, key="planned.schedulers")
+    check_parts(settings, f"planned.schedulers={name}: scheduler", parts=parts)
     schedule: Schedule = instantiate_part(settings, key="scheduler")
     return schedule
 

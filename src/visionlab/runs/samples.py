@@ -1,4 +1,4 @@
-"""Count and fingerprint of the samples that a run was trained with, compared when it resumes."""
+"""Count and fingerprint of a run's samples, compared when it resumes and to tell data apart."""
 
 import hashlib
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ Samples = Mapping[str, list[int | str]]
 
 
 def describe_samples(data: Data) -> Samples:
-    """Return count and fingerprint of the samples of each part, for a checkpoint.
+    """Return count and fingerprint of the samples of each part, for `run.json` and checkpoints.
 
     The fingerprint is a hash of their keys and labels, in order; of data of one's own that names
     none, only of how many samples each class has.

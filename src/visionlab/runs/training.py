@@ -65,6 +65,7 @@ class Training:
     device: torch.device
     autocast: Autocast
     data: Data
+    samples: Samples
     components: Components
     checkpoints: SharedCheckpoints
     state: TrainState
@@ -134,6 +135,7 @@ def build_training(configs: Mapping[Path, Mapping[str, Any]], *, resumes: bool) 
         device=device,
         autocast=autocast,
         data=data,
+        samples=samples,
         components=components,
         checkpoints=SharedCheckpoints(
             [(run.names, _checkpoints(run, data, samples)) for run in runs]

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from run_folders import write_grid, write_run
 
+from visionlab.analysis.figures.lines import LeftOut
 from visionlab.analysis.figures.parallel import draw_parallel
 
 
@@ -48,9 +49,16 @@ def test_a_line_goes_through_the_settings_to_the_value(tmp_path: Path) -> None:
     assert bar.get_ylim() == pytest.approx((low, high))
 
 
-@pytest.mark.parametrize(("value", "is_better_high"), [("test/top1", True), ("test/loss", False)])
-def test_better_is_darker_in_grey(value: str, is_better_high: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("value", "mode", "is_better_high"),
+    [("test/top1", "max", True), ("test/loss", "max", False), ("test/top1", "min", False)],
+)
+def test_better_is_darker_in_grey(
+    value: str, mode: str, is_better_high: bool, tmp_path: Path
+) -> None:
     write_grid(tmp_path)
+    for path in tmp_path.rglob("config.yaml"):
+        path.write_text(path.read_text().replace("mode: max", f"mode: {mode}"))
     drawn = trials(draw_parallel(*inputs(tmp_path, value=value))["parallel"])
     heights = [points(line)[1][-1] for line in drawn]
     assert heights == sorted(heights, reverse=not is_better_high)  # the best on top
@@ -140,4 +148,5 @@ def test_more_axes_than_fit_are_left_out(tmp_path: Path) -> None:
     for number in range(2):
         changes = {"loss": {f"setting{each}": number for each in range(13)}}
         write_run(tmp_path / str(number), changes=changes)
-    assert draw_parallel(*inputs(tmp_path)) == {}
+    with pytest.raises(LeftOut, match=r"^parallel is left out: 13 axes, at most 12"):
+        draw_parallel(*inputs(tmp_path))

@@ -1,6 +1,7 @@
 """Confusion matrices."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -8,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from visionlab.analysis.figures.lines import is_illegible
+from visionlab.analysis.figures.lines import check_legible, draw_each
 from visionlab.analysis.figures.style import panel_grid
 from visionlab.analysis.groups import SeedGroup, best_average, setting_groups
 from visionlab.analysis.models import ModelRecord
@@ -46,11 +47,7 @@ def draw_confusion(models: Sequence[ModelRecord], options: FigureOptions) -> Map
         for name, member in shown.items():
             if member and (matrix := _matrix(member, group.title(member))):
                 by_name.setdefault(name, []).append(matrix)
-    return {
-        name: _figure(matrices)
-        for name, matrices in by_name.items()
-        if not is_illegible(name, panels=len(matrices))
-    }
+    return draw_each(partial(_draw_panels, name, matrices) for name, matrices in by_name.items())
 
 
 def confusion(labels: Array, predicted: Array, *, num_classes: int) -> Array:
@@ -80,7 +77,8 @@ def _matrix(member: SeedGroup, title: str) -> _Matrix | None:
     return _Matrix(title, np.sum(counts, axis=0), names, len(counts))
 
 
-def _figure(matrices: Sequence[_Matrix]) -> Figure:
+def _draw_panels(name: str, matrices: Sequence[_Matrix]) -> dict[str, Figure]:
+    check_legible(name, panels=len(matrices))
     is_numbered = max(len(matrix.names) for matrix in matrices) <= MAX_NUMBERED
     width = _NARROW_WIDTH if is_numbered else _WIDTH
     figure = panel_grid(len(matrices), width=width, height=_HEIGHT)
@@ -91,7 +89,7 @@ def _figure(matrices: Sequence[_Matrix]) -> Figure:
         else:
             bar = figure.colorbar(image, ax=axis, shrink=0.8)
             bar.set_label("share of the true class (%)")
-    return figure
+    return {name: figure}
 
 
 def _draw(axis: Axes, matrix: _Matrix) -> AxesImage:

@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from visionlab.analysis.figures.lines import is_illegible
+from visionlab.analysis.figures.lines import check_legible
 from visionlab.analysis.figures.style import (
     LineStyle,
     legend_below,
-    legend_handles,
     line_styles,
     panel_grid,
 )
@@ -46,16 +46,17 @@ def draw_precision_recall(
         for member in (group.raw, best_average(group))
         if member is not None and (curves := _curves(member))
     }
-    if not panels or is_illegible("precision_recall", panels=len(panels)):
+    if not panels:
         return {}
+    check_legible("precision_recall", panels=len(panels))
     styles = line_styles(name for curves in panels.values() for name in curves)
     figure = panel_grid(len(panels))
     for axis, (title, curves) in zip(figure.axes, panels.items(), strict=True):
         _draw_curves(axis, curves, styles)
         axis.set(title=title, xlabel="recall", xlim=(0, 1), ylim=(0, 1.02))
     figure.axes[0].set_ylabel("precision (IoU 0.50)")
-    handles = legend_handles(figure)
-    legend_below(figure, {name: handles[name] for name in styles if name in handles})
+    named = styles if len(styles) <= MAX_NAMED else [MEAN]
+    legend_below(figure, {name: Line2D([], [], **_style(name, styles)) for name in named})
     return {"precision_recall": figure}
 
 
@@ -74,9 +75,9 @@ def draw_class_precision(
     styles = line_styles(label for bars in panels.values() for label in bars)
     every = [seeds for bars in panels.values() for seeds in bars.values()]
     num_classes = max(map(len, every), default=0)
-    counts = {"panels": len(panels), "bars": num_classes * len(styles)}
-    if not panels or is_illegible("class_precision", **counts):
+    if not panels:
         return {}
+    check_legible("class_precision", panels=len(panels), bars=num_classes * len(styles))
     num_seeds = max(len(values) for seeds in every for values in seeds.values())
     row = _BAR * (len(styles) + 1)
     num_rows = max(num_classes, (_MIN_HEIGHT - _MARGIN) / row)  # room below a few classes
@@ -132,14 +133,16 @@ def _curves(member: SeedGroup) -> dict[str, Array]:
 
 def _draw_curves(axis: Axes, curves: Mapping[str, Array], styles: Mapping[str, LineStyle]) -> None:
     """Draw curves, the mean last and thick; of many classes the others are grey."""
-    thin: LineStyle = {"linewidth": 1.0, "markevery": 20, "markersize": 3}
     for name, curve in reversed(list(curves.items())):
-        if name == MEAN:
-            axis.plot(RECALLS, curve, color="black", linewidth=2.2, label=name)
-        elif len(styles) <= MAX_NAMED:
-            axis.plot(RECALLS, curve, label=name, **styles[name], **thin)
-        else:
-            axis.plot(RECALLS, curve, color="0.7", linewidth=0.6, label="_class")
+        axis.plot(RECALLS, curve, label=name, markevery=20, **_style(name, styles))
+
+
+def _style(name: str, styles: Mapping[str, LineStyle]) -> LineStyle:
+    if name == MEAN:
+        return {"color": "black", "linewidth": 2.2}
+    if len(styles) > MAX_NAMED:
+        return {"color": "0.7", "linewidth": 0.6}
+    return {**styles[name], "linewidth": 1.0, "markersize": 3}
 
 
 def _precision(member: SeedGroup) -> _Seeds:

@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from visionlab.analysis.figures.lines import is_illegible, is_too_short
+from visionlab.analysis.figures.lines import check_legible, check_long_enough, draw_each
 from visionlab.analysis.figures.style import LineStyle, legend_below, line_styles, panel_grid
 from visionlab.analysis.groups import SettingGroup, setting_groups
 from visionlab.analysis.labels import slug
@@ -113,21 +114,19 @@ def _draw(
         for each in panel.values()
     ]
     num_epochs = max((each.num_epochs for each in every), default=0)
-    if not every or is_too_short(name, num_epochs=num_epochs, least=MIN_EPOCHS):
+    if not every:
         return {}
+    check_long_enough(name, num_epochs=num_epochs, least=MIN_EPOCHS)
     if len(by_setting) > 1 and max(map(len, by_setting.values())) > 1:
         by_name = {f"{name}_{slug(label)}": panels for label, panels in by_setting.items()}
     else:
         by_name = {
             name: {title: p for panels in by_setting.values() for title, p in panels.items()}
         }
-    if is_illegible(name, figures=len(by_name)):
-        return {}
-    return {
-        each: _figure(panels, styles, x_label)
-        for each, panels in by_name.items()
-        if not is_illegible(each, panels=len(panels))
-    }
+    check_legible(name, figures=len(by_name))
+    return draw_each(
+        partial(_draw_panels, each, panels, styles, x_label) for each, panels in by_name.items()
+    )
 
 
 def _together(seeds: Iterable[_Shares]) -> _Shares | None:
@@ -150,7 +149,10 @@ def _panels(group: SettingGroup, shares: Mapping[str, _Shares]) -> _Panels:
     }
 
 
-def _figure(panels: _Panels, styles: Mapping[str, LineStyle], x_label: str) -> Figure:
+def _draw_panels(
+    name: str, panels: _Panels, styles: Mapping[str, LineStyle], x_label: str
+) -> dict[str, Figure]:
+    check_legible(name, panels=len(panels))
     figure = panel_grid(len(panels))
     for axis, (title, shares) in zip(figure.axes, panels.items(), strict=True):
         _draw_histogram(axis, shares, styles)
@@ -163,7 +165,7 @@ def _figure(panels: _Panels, styles: Mapping[str, LineStyle], x_label: str) -> F
         axis.set_ylim(min(low for low, _ in ends), max(high for _, high in ends))
         axis.yaxis.set_major_formatter("{x:g}")
     legend_below(figure)
-    return figure
+    return {name: figure}
 
 
 def _draw_histogram(

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from visionlab.analysis.figures.lines import Line, draw_line, is_illegible
+from visionlab.analysis.figures.lines import Line, check_legible, draw_line, seeds_note
 from visionlab.analysis.figures.style import LineStyle, legend_below, line_styles, panel_grid
 from visionlab.analysis.groups import SeedGroup, setting_groups
 from visionlab.analysis.models import ModelRecord
@@ -33,8 +33,9 @@ def draw_keypoint_errors(
     """
     panels = _load(models)
     styles = line_styles(label for _, _, errors in panels for label in errors)
-    if not panels or is_illegible("keypoint_errors", panels=len(panels), lines=len(styles)):
+    if not panels:
         return {}
+    check_legible("keypoint_errors", panels=len(panels), lines=len(styles))
     figure = panel_grid(len(panels), width=4.6)
     for axis, (title, run, errors) in zip(figure.axes, panels, strict=True):
         for label, seeds in errors.items():
@@ -54,8 +55,10 @@ def draw_pck(models: Sequence[ModelRecord], options: FigureOptions) -> Mapping[s
     """
     panels = _load(models)
     styles = line_styles(label for _, _, errors in panels for label in errors)
-    if not panels or is_illegible("pck", panels=len(panels), lines=len(styles)):
+    if not panels:
         return {}
+    check_legible("pck", panels=len(panels), lines=len(styles))
+    lines: list[Line] = []
     figure = panel_grid(len(panels))
     for axis, (title, run, errors) in zip(figure.axes, panels, strict=True):
         largest = float(run.settings["task.metric.pck_thresholds"][-1])
@@ -72,11 +75,11 @@ def draw_pck(models: Sequence[ModelRecord], options: FigureOptions) -> Mapping[s
                 possible=(0.0, 1.0),
             )
             draw_line(axis, line, styles[label], label)
+            lines.append(line)
         axis.set(title=title, xlim=(0, largest), ylim=(0, 1.02))
         axis.set_xlabel(f"t / {_normaliser(run)}")
-    num_seeds = max(len(seeds) for _, _, errors in panels for seeds in errors.values())
-    note = f"\n(mean ± std, {num_seeds} seeds)" if num_seeds > 1 else ""
-    figure.axes[0].set_ylabel(f"share of keypoints with error < t{note}")
+    note = seeds_note(lines)
+    figure.axes[0].set_ylabel("share of keypoints with error < t" + (f"\n({note})" if note else ""))
     legend_below(figure)
     return {"pck": figure}
 

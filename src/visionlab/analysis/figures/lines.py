@@ -28,6 +28,10 @@ _LONG = 20  # number of points from which on a line is long
 _log = logging.getLogger(__name__)
 
 
+class LeftOut(Exception):  # noqa: N818 - not an error
+    """The reason why a figure is not drawn although there are data for it."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Line:
     """Mean and standard deviation, 0 for a single seed, over seeds at each x, which increases.
@@ -87,10 +91,10 @@ def line_over_rows(
 ) -> Line | None:
     """Return the line of a metric over epoch or step, or None if no row of the runs has it."""
     points = (
-        (float(row[x] or 0), model.run.seed, y)
+        (float(place), model.run.seed, y)
         for model in models
         for row in model.run.rows
-        if (y := read(model, row)) is not None
+        if (place := row.get(x)) is not None and (y := read(model, row)) is not None
     )
     return line_over_seeds(points, largest=largest)
 
@@ -178,14 +182,18 @@ def draw_panels(
     limits: Callable[[Sequence[Line]], Limits] = limits_after_start,
     draw: DrawLine = draw_line,
 ) -> dict[str, Figure]:
-    """Return a figure by its name; none if there are no lines or too many to be legible.
+    """Return a figure by its name; none if there are no lines.
 
     `limits` returns the limits of the y axis, which all panels share.
+
+    Raises:
+        LeftOut: there are too many panels or lines to be legible.
     """
     lines = [line for panel in panels.values() for line in panel.values()]
     styles = line_styles(label for panel in panels.values() for label in panel)
-    if not lines or is_illegible(name, panels=len(panels), lines=len(styles)):
+    if not lines:
         return {}
+    check_legible(name, panels=len(panels), lines=len(styles))
     figure = panel_grid(len(panels), columns=2 if len(panels) == 4 else 3)
     for (title, panel), axis in zip(panels.items(), figure.axes, strict=True):
         for label, line in panel.items():
@@ -200,21 +208,46 @@ def draw_panels(
     return {name: figure}
 
 
-def is_illegible(name: str, **counts: int) -> bool:
-    """Return whether there are too many of something that `_MOST` lists, and log it."""
+def draw_each(makers: Iterable[Callable[[], Mapping[str, Figure]]]) -> dict[str, Figure]:
+    """Return the figures of some functions; of those left out, the reasons are logged.
+
+    Raises:
+        LeftOut: there are none but those left out.
+    """
+    figures: dict[str, Figure] = {}
+    reasons: list[LeftOut] = []
+    for make in makers:
+        try:
+            figures |= make()
+        except LeftOut as error:
+            reasons.append(error)
+    if reasons and not figures:
+        raise LeftOut("\n".join(map(str, reasons)))
+    for reason in reasons:
+        _log.info("%s", reason)
+    return figures
+
+
+def check_legible(name: str, **counts: int) -> None:
+    """Refuse too many of something that `_MOST` lists.
+
+    Raises:
+        LeftOut: there are.
+    """
     for what, count in counts.items():
         if count > _MOST[what]:
             hint = "select runs with where, or set hue"
-            _log.info("%s is left out: %d %s, at most %d; %s", name, count, what, _MOST[what], hint)
-            return True
-    return False
+            raise LeftOut(f"{name} is left out: {count} {what}, at most {_MOST[what]}; {hint}")
 
 
-def is_too_short(name: str, *, num_epochs: int, least: int) -> bool:
-    """Return whether there are too few epochs for a figure about each of them, and log it."""
+def check_long_enough(name: str, *, num_epochs: int, least: int) -> None:
+    """Refuse too few epochs for a figure about each of them.
+
+    Raises:
+        LeftOut: there are.
+    """
     if num_epochs < least:
-        _log.info("%s is left out: %d epochs, at least %d", name, num_epochs, least)
-    return num_epochs < least
+        raise LeftOut(f"{name} is left out: {num_epochs} epochs, at least {least}")
 
 
 def label_axes(axis: Axes, *, x: str, y: str) -> None:

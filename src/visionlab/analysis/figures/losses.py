@@ -49,8 +49,9 @@ def draw_losses(models: Sequence[ModelRecord], options: FigureOptions) -> Mappin
     keys, _ = split_varying_settings(raw)
     losses = _losses(raw, keys, options.x)
     styles = line_styles(loss.label for loss in losses)
-    if not losses or lines.is_illegible("losses", lines=len(styles)):
+    if not losses:
         return {}
+    lines.check_legible("losses", lines=len(styles))
     return {"losses": _draw(losses, keys, options)}
 
 

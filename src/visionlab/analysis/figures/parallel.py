@@ -14,7 +14,7 @@ from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from visionlab.analysis.figures.lines import is_illegible
+from visionlab.analysis.figures.lines import check_legible
 from visionlab.analysis.figures.scales import Scale, setting_scale
 from visionlab.analysis.figures.style import legend_below
 from visionlab.analysis.groups import group_by
@@ -57,13 +57,16 @@ def draw_parallel(models: Sequence[ModelRecord], options: FigureOptions) -> Mapp
         check_metric(models, options.value, name="value")
     ended = [model for model in models if model.run.state in _DASHES]
     shown, keys = _compared(ended)
-    if not keys or is_illegible("parallel", axes=len(keys)):
+    if not keys:
         return {}
+    check_legible("parallel", axes=len(keys))
     metric = options.value or _common_metric(ended)
     trials = [_trial(same, keys, metric, options) for _, same in group_by(shown, keys)]
     if len(trials) < 2 or all(trial.value is None for trial in trials):
         return {}
-    return {"parallel": _draw(trials, [setting_scale(shown, key) for key in keys], keys, metric)}
+    scales = [setting_scale(shown, key) for key in keys]
+    rises = higher_is_better(metric, models)
+    return {"parallel": _draw(trials, scales, keys, metric, rises=rises)}
 
 
 def _compared(models: Sequence[ModelRecord]) -> tuple[list[ModelRecord], list[str]]:
@@ -96,7 +99,12 @@ def _trial(
 
 
 def _draw(
-    trials: Sequence[_Trial], scales: Sequence[Scale], keys: Sequence[str], metric: str
+    trials: Sequence[_Trial],
+    scales: Sequence[Scale],
+    keys: Sequence[str],
+    metric: str,
+    *,
+    rises: bool,
 ) -> Figure:
     values = [trial.value for trial in trials if trial.value is not None]
     low, high = min(values), max(values)
@@ -106,8 +114,8 @@ def _draw(
     height = max(_HEIGHT, max(map(len, ticks)) * _ROW + 0.8)
     figure = Figure(figsize=(width * len(keys) + 1.4, height), layout="constrained")
     axis = figure.subplots()
-    colours = ScalarMappable(Normalize(low, high), _colour_map(metric))
-    for trial in sorted(trials, key=lambda trial: _quality(trial, metric)):  # the best on top
+    colours = ScalarMappable(Normalize(low, high), _colour_map(rises))
+    for trial in sorted(trials, key=lambda trial: _quality(trial, rises)):  # the best on top
         heights = [s.share(s.place(v)) for s, v in zip(scales, trial.settings, strict=True)]
         if trial.value is not None:
             heights.append((trial.value - low) / (high - low) if high > low else 0.5)
@@ -128,15 +136,15 @@ def _draw(
     return figure
 
 
-def _quality(trial: _Trial, metric: str) -> float:
+def _quality(trial: _Trial, rises: bool) -> float:
     if trial.value is None:
         return -np.inf
-    return trial.value if higher_is_better(metric) else -trial.value
+    return trial.value if rises else -trial.value
 
 
-def _colour_map(metric: str) -> ListedColormap:
+def _colour_map(rises: bool) -> ListedColormap:
     """Return cividis, which is monotonic in grey, with better values darker."""
-    ends = (_LIGHTEST, _DARKEST) if higher_is_better(metric) else (_DARKEST, _LIGHTEST)
+    ends = (_LIGHTEST, _DARKEST) if rises else (_DARKEST, _LIGHTEST)
     return ListedColormap(mpl.colormaps["cividis"](np.linspace(*ends, _NUM_COLOURS)))
 
 

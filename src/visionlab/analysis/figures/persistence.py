@@ -11,7 +11,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from visionlab.analysis.figures.lines import is_illegible, is_too_short
+from visionlab.analysis.figures.lines import check_legible, check_long_enough
 from visionlab.analysis.figures.style import legend_below, line_styles
 from visionlab.analysis.groups import SettingGroup, setting_groups
 from visionlab.analysis.labels import slug
@@ -56,10 +56,10 @@ def draw_persistence(
         if (bar_code := _bar_code(group, options)) is not None
     }
     longest = max((len(each.epochs) for each in bar_codes.values()), default=0)
-    if not bar_codes or is_too_short("persistence", num_epochs=longest, least=_MIN_EPOCHS):
+    if not bar_codes:
         return {}
-    if is_illegible("persistence", figures=len(bar_codes)):
-        return {}
+    check_long_enough("persistence", num_epochs=longest, least=_MIN_EPOCHS)
+    check_legible("persistence", figures=len(bar_codes))
     figures = {}
     for label, bar_code in bar_codes.items():
         name = f"persistence_{slug(label)}" if len(bar_codes) > 1 else "persistence"

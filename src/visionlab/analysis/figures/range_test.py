@@ -6,8 +6,14 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from visionlab.analysis.figures.lines import is_illegible
-from visionlab.analysis.figures.style import legend_below, legend_handles, panel_grid
+from visionlab.analysis.figures.lines import check_legible
+from visionlab.analysis.figures.style import (
+    BLUE,
+    VERMILION,
+    legend_below,
+    legend_handles,
+    panel_grid,
+)
 from visionlab.analysis.groups import group_by
 from visionlab.analysis.models import SEED, ModelRecord, split_varying_settings
 from visionlab.analysis.options import FigureOptions
@@ -16,7 +22,6 @@ from visionlab.files.figures import write_figure
 from visionlab.files.run_folder import RangeTestPoint, read_range_test
 
 _FILE = "range_test.csv"
-_COLOUR, _MARK = "#0072b2", "#d55e00"  # Okabe and Ito's blue and vermilion
 
 
 def draw_range_test(models: Sequence[ModelRecord], options: FigureOptions) -> Mapping[str, Figure]:
@@ -26,8 +31,9 @@ def draw_range_test(models: Sequence[ModelRecord], options: FigureOptions) -> Ma
         ValueError: the file of a range test has other content.
     """
     tests = _load(models)
-    if not tests or is_illegible("range_test", panels=len(tests)):
+    if not tests:
         return {}
+    check_legible("range_test", panels=len(tests))
     figure = panel_grid(len(tests))
     for (title, points), axis in zip(tests, figure.axes, strict=True):
         lrs, losses = [point.lr for point in points], [point.loss for point in points]
@@ -71,13 +77,13 @@ def _draw_curve(
     smoothed: Sequence[float],
     suggestion: float | None,
 ) -> None:
-    axis.plot(lrs, losses, color=_COLOUR, alpha=0.25, linewidth=0.8, label="loss of each step")
-    axis.plot(lrs, smoothed, color=_COLOUR, linewidth=2.0, label="smoothed")
+    axis.plot(lrs, losses, color=BLUE, alpha=0.25, linewidth=0.8, label="loss of each step")
+    axis.plot(lrs, smoothed, color=BLUE, linewidth=2.0, label="smoothed")
     if suggestion is not None:
         height = smoothed[list(lrs).index(suggestion)]
         label = f"falls fastest: lr {suggestion:.2g}"
-        axis.axvline(suggestion, color=_MARK, linestyle="--", linewidth=1.0)
-        axis.plot([suggestion], [height], "o", color=_MARK, label=label)
+        axis.axvline(suggestion, color=VERMILION, linestyle="--", linewidth=1.0)
+        axis.plot([suggestion], [height], "o", color=VERMILION, label=label)
     # a loss that explodes would flatten the rest
     top = max(smoothed[: smoothed.index(min(smoothed)) + 1])
     margin = 0.25 * (top - min(losses)) or 1.0

@@ -8,7 +8,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from visionlab.analysis.figures.lines import Line, draw_line, is_illegible, line_over_seeds
+from visionlab.analysis.figures.lines import (
+    Line,
+    check_legible,
+    draw_line,
+    line_over_seeds,
+    seeds_note,
+)
 from visionlab.analysis.figures.style import legend_below, line_styles, panel_grid
 from visionlab.analysis.groups import SeedGroup, setting_groups
 from visionlab.analysis.models import ModelRecord
@@ -27,15 +33,15 @@ def draw_stability(models: Sequence[ModelRecord], options: FigureOptions) -> Map
     A panel per setting. The lowest values of the first tenth of the epochs may lie below the panel
     so that later ones are legible.
     """
-    groups = setting_groups(models, task=TASK)
     panels = {
         group.label: lines
-        for group in groups
+        for group in setting_groups(models, task=TASK)
         if (lines := {m.label: pair for m in group.members if (pair := _lines(m, options))})
     }
     styles = line_styles(label for lines in panels.values() for label in lines)
-    if not panels or is_illegible("stability", panels=len(panels), lines=len(styles)):
+    if not panels:
         return {}
+    check_legible("stability", panels=len(panels), lines=len(styles))
     figure = panel_grid(len(panels))
     for axis, (title, lines) in zip(figure.axes, panels.items(), strict=True):
         for label, (stability, accuracy) in lines.items():
@@ -44,9 +50,9 @@ def draw_stability(models: Sequence[ModelRecord], options: FigureOptions) -> Map
             draw_line(axis, accuracy, {**style, "linestyle": "--", "mfc": "white"}, label)
         axis.set(title=title, xlabel="epoch")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    num_seeds = max(len(member.models) for group in groups for member in group.members)
-    note = f"\n(mean ± std, {num_seeds} seeds)" if num_seeds > 1 else ""
-    figure.axes[0].set_ylabel(f"share of validation samples{note}")
+    pairs = [pair for lines in panels.values() for pair in lines.values()]
+    note = seeds_note([line for pair in pairs for line in pair])
+    figure.axes[0].set_ylabel("share of validation samples" + (f"\n({note})" if note else ""))
     _share_limits(figure)
     handles = {
         label: Line2D([], [], **{**style, "linestyle": "-"}) for label, style in styles.items()

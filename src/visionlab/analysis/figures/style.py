@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 
 from visionlab.files.figures import write_figure
 
-_COLOURS = ("#000000", "#D55E00", "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9")
+VERMILION, BLUE = "#D55E00", "#0072B2"
+_COLOURS = ("#000000", VERMILION, BLUE, "#E69F00", "#009E73", "#CC79A7", "#56B4E9")
 NUM_COLOURS = len(_COLOURS)
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 2, 1, 2)))
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")

@@ -11,7 +11,7 @@ from visionlab.analysis.figures import lines
 from visionlab.analysis.figures.scales import Scale, categories, set_x_scale, setting_scale
 from visionlab.analysis.figures.style import LineStyle
 from visionlab.analysis.groups import group_by
-from visionlab.analysis.labels import metric_label, setting_label
+from visionlab.analysis.labels import metric_label, setting_label, slug
 from visionlab.analysis.metrics import (
     Weights,
     check_metric,
@@ -43,15 +43,14 @@ def draw_value_against(
     if options.value is not None:
         check_metric(models, options.value, name="value")
     finished = [model for model in models if model.run.state == "finished"]
-    figures: dict[str, Figure] = {}
     run_keys, average_keys = split_varying_settings(finished)
-    for key in [*run_keys, *average_keys]:
-        figures |= _draw_setting(finished, key, options, name=f"value_against_{key}")
-    return figures
+    return lines.draw_each(
+        functools.partial(_draw_setting, finished, key, options) for key in run_keys + average_keys
+    )
 
 
 def _draw_setting(
-    models: Sequence[ModelRecord], key: str, options: FigureOptions, *, name: str
+    models: Sequence[ModelRecord], key: str, options: FigureOptions
 ) -> dict[str, Figure]:
     metric = options.value or main_metric(models)
     numeric = [model for model in models if is_number(model.settings.get(key))]
@@ -72,7 +71,7 @@ def _draw_setting(
         draw = _draw_points
     figures = lines.draw_panels(
         _side_by_side(panels) if scale.kind == "category" else panels,
-        name=name,
+        name=f"value_against_{slug(key)}",
         x_label=setting_label(key),
         y_label=metric_label(metric),
         line_keys=line_keys,

@@ -18,6 +18,7 @@ from visionlab.analysis.report import summary
 from visionlab.analysis.report.commands import commands
 from visionlab.analysis.report.figures import caption, image_attributes
 from visionlab.analysis.tables import Table
+from visionlab.config.terminal import count
 from visionlab.files.atomic import write_text
 
 
@@ -84,7 +85,7 @@ def _environment() -> Environment:
         undefined=StrictUndefined,
     )
     environment.filters |= {
-        "count": summary.count,
+        "count": count,
         "describe": table_formats.describe,
         "duration": summary.duration,
         "metric_text": model_table.metric_text,

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from visionlab.analysis.records import RunRecord, RunScan
+from visionlab.config.terminal import count
 from visionlab.files.run_folder import count_states
 
 _COMMIT_LETTERS = 10
@@ -50,14 +51,8 @@ def warnings(scan: RunScan, runs: Sequence[RunRecord]) -> list[str]:
 def training_of(run: RunRecord) -> tuple[Path, frozenset[str]]:
     """Return what is the same for all runs that share a training."""
     # by name only: the folders may have been moved
-    others = [Path(each).name for each in run.info.get("shares_training_with") or []]
+    others = [Path(each).name for each in run.info.get("shares_training_with", [])]
     return run.folder.parent, frozenset([run.folder.name, *others])
-
-
-def count(number: int, noun: str) -> str:
-    """Return a number with its noun, in the plural unless it is one."""
-    ending = "" if number == 1 else "es" if noun.endswith("s") else "s"
-    return f"{number} {noun}{ending}"
 
 
 def duration(seconds: float) -> str:
@@ -79,11 +74,9 @@ def _values(values: Iterable[str | None]) -> str:
 
 
 def _commit(run: RunRecord) -> str | None:
-    known = run.info.get("commit")
-    if not known:
-        return None
-    changes = " with local changes" if known["dirty"] else ""
-    return f"{known['hash'][:_COMMIT_LETTERS]}{changes}"
+    known = run.info.get("commit", {})
+    changes = " with local changes" if known.get("dirty") else ""
+    return f"{str(known['hash'])[:_COMMIT_LETTERS]}{changes}" if known.get("hash") else None
 
 
 def _trainings(runs: Sequence[RunRecord]) -> str:
@@ -102,12 +95,11 @@ def _dates(runs: Sequence[RunRecord]) -> str:
     return f"{min(started)} to {max(updated)}" if started and updated else ""
 
 
-def _hardware(hardware: Mapping[str, Any]) -> str | None:
-    if not hardware:
-        return None
+def _hardware(hardware: Mapping[str, Any]) -> str:
     units = {"cores": "core", "threads": "thread", "processes": "process"}
     numbers = [count(hardware[key], noun) for key, noun in units.items() if hardware.get(key)]
-    return ", ".join([hardware.get("gpu") or hardware.get("cpu") or hardware["device"], *numbers])
+    name = hardware.get("gpu") or hardware.get("cpu") or hardware.get("device")
+    return ", ".join([*([str(name)] if name else []), *numbers])
 
 
 def _versions(runs: Sequence[RunRecord]) -> str:

@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from visionlab.config.command_line import Unfinished
 from visionlab.config.errors import explain
 from visionlab.config.overrides import as_typed, quoted
-from visionlab.config.terminal import shell_command
+from visionlab.config.terminal import count, shell_command
 from visionlab.core.interrupt import Interrupted
 from visionlab.core.processes import num_processes
 from visionlab.files.locks import locked
@@ -115,16 +115,12 @@ def _plan_trainings(
 
 
 def _announcement(num_jobs: int, num_pending: int, num_trainings: int) -> str:
-    jobs, trainings = _count(num_jobs, "job"), _count(num_trainings, "training")
+    jobs, trainings = count(num_jobs, "job"), count(num_trainings, "training")
     if num_pending == num_jobs:
         return f"{jobs}, {trainings}"
     if not num_pending:
         return f"{jobs}, all already finished"
     return f"{jobs}, {num_jobs - num_pending} already finished, {num_pending} to run in {trainings}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' if number != 1 else ''}"
 
 
 def _launch(

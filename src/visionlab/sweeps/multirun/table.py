@@ -17,7 +17,7 @@ from visionlab.config.run_config import check_unchanged
 from visionlab.config.terminal import printable, table_text
 from visionlab.files.atomic import csv_text, write_text
 from visionlab.files.documents import parse_json, read_text
-from visionlab.files.locks import file_lock, is_held
+from visionlab.files.locks import file_lock, is_abandoned
 from visionlab.files.run_folder import read_config, read_record
 from visionlab.sweeps.launcher.processes import NOT_STARTED
 
@@ -124,7 +124,7 @@ def log_table(rows: Sequence[Mapping[str, Any]]) -> None:
 def _final_row(row: Mapping[str, Any], folder: Path, reason: str | None) -> dict[str, Any]:
     """Return the row of a job after the launcher has returned."""
     state = row["state"]
-    if state == "running" and not is_held(folder):
+    if is_abandoned(folder, state):
         state = "killed"  # no process is left to record a reason
     was_lost = reason not in (None, NOT_STARTED)
     if was_lost and state in ("waiting", "finished"):  # finished, but with other stopping rules

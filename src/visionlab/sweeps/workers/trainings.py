@@ -13,7 +13,7 @@ from visionlab.config.saved import check_saved
 from visionlab.core.interrupt import Interrupted
 from visionlab.engine.resume_points import Position, common_resume_points
 from visionlab.files.atomic import write_json
-from visionlab.files.locks import is_held, locked
+from visionlab.files.locks import is_abandoned, locked
 from visionlab.files.run_folder import read_config, read_record
 from visionlab.runs.build import build_experiment, without_initial_weights
 from visionlab.runs.experiment import training_invariant_keys
@@ -140,7 +140,7 @@ def _failed_since(plan: TrainingPlan, plans: Path) -> str | None:
         record = read_record(plans.parent / job.name)
         if job.name in plan.jobs or record.get("updated", "") < plan.begun:
             continue
-        is_killed = record["status"] == "running" and not is_held(plans.parent / job.name)
+        is_killed = is_abandoned(plans.parent / job.name, record["status"])
         if record["status"] == "failed" or is_killed:
             return job.name
     return None
