@@ -64,9 +64,8 @@ def by_data(models: Sequence[ModelRecord]) -> list[Group]:
     data = _data_sets(runs)
     labels = {data[run.folder]: run.labels for run in runs if run.labels}  # none if a start failed
     keys = {
-        folder: (*each, *(run.labels or labels.get(each, [])))
+        run.folder: (*data[run.folder], *(run.labels or labels.get(data[run.folder], [])))
         for run in runs
-        for folder, each in [(run.folder, data[run.folder])]
     }
     ordered = sorted(set(keys.values()))
     return [
