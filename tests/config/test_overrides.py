@@ -210,7 +210,7 @@ def test_observers_are_added_to_those_of_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("_open")
-@pytest.mark.parametrize("key", ["optimizer.lrr", "dataset.rootx", "dataset.val.x", "obs.a"])
+@pytest.mark.parametrize("key", ["optimizer.lrr", "dataset.val.x", "obs.a", "hydra.job.env_set.A"])
 def test_other_settings_take_none(key: str) -> None:
     with pytest.raises(HydraException, match=f"^Could not override '{key}'"):
         composed(f"{key}=1")

@@ -43,7 +43,8 @@ def guard_hydra_settings() -> None:
 def open_mappings() -> None:
     """Let overrides add keys to mappings whose keys are the user's.
 
-    These are those that a schema declares as `dict`, and those that are empty in their files.
+    These are those that a schema declares as `dict`, and those that are empty in their files. Not
+    Hydra's own.
     """
     compose: Callable[..., DictConfig] = ConfigLoaderImpl._compose_config_from_defaults_list
 
@@ -56,7 +57,7 @@ def open_mappings() -> None:
 
 
 def _open(config: DictConfig) -> None:
-    for key in config:
+    for key in set(config) - {"hydra"}:
         node = config._get_node(key)
         if isinstance(node, DictConfig) and not node._is_none() and not node._is_missing():
             if get_origin(node._metadata.ref_type) is dict or not node:

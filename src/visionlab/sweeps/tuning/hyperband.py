@@ -20,8 +20,8 @@ class Hyperband(HyperbandPruner):
     processes, so trials were compared with those of other brackets. Later versions use a CRC-32, as
     here.
 
-    A trial that is run again has the bracket of its first run, which is in none, or it would
-    compete with itself.
+    A trial that runs again after an interruption has the bracket that it had before. What it had
+    reported by then is in no bracket, or it would compete with itself.
 
     Args:
         min_resource: minimum epochs of a trial.
