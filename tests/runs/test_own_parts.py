@@ -169,7 +169,7 @@ def test_a_function_that_makes_no_fitting_model_is_refused(name: str, message: s
             r"on_step\(state, \*, lr, loss, num_samples\), got Deaf.on_step\(self, state",
         ),
         ({"_target_": f"{__name__}.make_deaf"}, r"on_step\(.*\), got Deaf.on_step\(self, state"),
-        ({"_target_": f"{__name__}.clear"}, r"on_step\(.*\), got NoneType without"),
+        ({"_target_": f"{__name__}.clear"}, r"on_step\(.*\), got NoneType, which"),
         ("a.B", "must be a part with _target_, got a str"),
     ],
 )
