@@ -20,6 +20,18 @@ pytestmark = pytest.mark.integration
 COMMAND = [sys.executable, str(ROOT / "train.py"), *SMALL, "hparams.epochs=1000"]
 
 
+def default_signals() -> None:
+    """Undo that shells let what they start in the background, or with nohup, ignore signals."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
+def open_terminal() -> None:
+    """Make standard input the terminal of a new session."""
+    default_signals()
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
 def wait_for_last(folder: Path, process: subprocess.Popen[bytes]) -> None:
     while not list(folder.glob("outputs/*/*/checkpoints/last.pt")):
         assert process.poll() is None, "the run ended before its first checkpoint"
@@ -30,6 +42,7 @@ def wait_for_handlers(process: subprocess.Popen[str]) -> None:
     """Wait until a process catches SIGHUP, the last of the signals that it handles first."""
     status, caught = Path(f"/proc/{process.pid}/status"), 0
     while not caught & 1 << (signal.SIGHUP - 1):
+        assert process.poll() is None, "the run ended before it handled signals"
         (line,) = [each for each in status.read_text().splitlines() if each.startswith("SigCgt:")]
         caught = int(line.split()[1], 16)
         time.sleep(0.01)
@@ -51,7 +64,7 @@ def test_a_run_whose_terminal_is_closed_saves_its_state(tmp_path: Path) -> None:
         stdout=terminal,
         stderr=terminal,
         start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        preexec_fn=open_terminal,
     )
     os.close(terminal)
     done = threading.Event()
@@ -88,8 +101,7 @@ def test_a_signal_at_the_start_is_one_line_and_leaves_nothing(
         COMMAND,
         cwd=tmp_path,
         env={**ENVIRONMENT, "PYTHONUNBUFFERED": "1"},
-        # shells let what they start in the background ignore it
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=default_signals,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
