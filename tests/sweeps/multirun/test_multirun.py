@@ -300,7 +300,7 @@ def test_a_begun_job_goes_on_without_the_weights_it_was_started_from(
     assert send(process, signal.SIGTERM) == 128 + signal.SIGTERM
     weights.unlink()
     refused = sweep(*both, folder=tmp_path)
-    message = r"error: .*first.pt does not exist \(job global_seed=2\)\n"
+    message = r"error: .*first.pt must be a file, got nothing \(job global_seed=2\)\n"
     assert re.fullmatch(message, refused.stderr), refused.stderr
     weights.write_bytes((donor / "checkpoints" / "best.pt").read_bytes())
     assert sweep(*both, folder=tmp_path).returncode == 0

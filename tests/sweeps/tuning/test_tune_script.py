@@ -183,7 +183,7 @@ def test_the_sweeper_of_hydra_can_still_be_chosen(tmp_path: Path) -> None:
         ("optimizer.lr=range(1,inf)", r"optimizer.lr must be a range .*, got range\(1,inf\)"),
         ("device=nonsense", "device must be auto, cpu, cuda or cuda:N, got 'nonsense'"),
         ("dataset.val.split=0.0001", "dataset must have a val split to tune on, got none"),
-        ("model.checkpoint=nowhere.pt", "nowhere.pt does not exist"),
+        ("model.checkpoint=nowhere.pt", "nowhere.pt must be a file, got nothing"),
     ],
 )
 def test_a_mistake_is_one_line_before_the_first_trial(
