@@ -9,32 +9,33 @@ ones, one round.
 
 import argparse
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import torch
 from composing import make_experiment
 from sides import alternate, describe, report
-from torch import Tensor, nn
-from torchvision.models import resnet18
-from torchvision.models.detection import RetinaNet as TorchvisionRetinaNet
-from torchvision.models.detection.anchor_utils import AnchorGenerator
-from torchvision.models.detection.backbone_utils import _resnet_fpn_extractor
-from torchvision.ops.feature_pyramid_network import LastLevelP6P7
+from torch import Tensor
+from torchvision_retinanet import (
+    CPU,
+    RATIOS,
+    SCALES,
+    SIZES_PX,
+    as_torchvision,
+    compare_steps,
+    draw_targets,
+    make_torchvision,
+)
 
 from visionlab.core import seeding
 from visionlab.engine.checkpoints import saved_models
 from visionlab.files.run_folder import read_config
 from visionlab.runs.build import build_data, build_experiment, build_task, without_initial_weights
 from visionlab.runs.experiment import Experiment
-from visionlab.task import Batch
 from visionlab.tasks.detection import Anchors, AveragePrecision
 from visionlab.tasks.detection.model.retinanet import LEVEL_STRIDES
-from visionlab.tasks.detection.records import Annotated, BoxTargets, DenseOutput, Detections
+from visionlab.tasks.detection.records import DenseOutput, Detections
 
-SIZES_PX = [32.0, 64.0, 128.0, 256.0, 512.0]
-RATIOS, SCALES = [0.5, 1.0, 2.0], [1.0, 2 ** (1 / 3), 2 ** (2 / 3)]
 # as torchvision has it
 SETTINGS = (
     *("task=detection", "dataset=digit_scenes", "model=retinanet", "loss=retinanet"),
@@ -43,111 +44,19 @@ SETTINGS = (
 )
 
 
-def make_torchvision(num_classes: int, size: tuple[int, int]) -> TorchvisionRetinaNet:
-    backbone = _resnet_fpn_extractor(
-        resnet18(weights=None), 5, returned_layers=[2, 3, 4], extra_blocks=LastLevelP6P7(256, 256)
-    )
-    sizes = tuple(tuple(size_px * scale for scale in SCALES) for size_px in SIZES_PX)
-    anchors = AnchorGenerator(sizes, (tuple(RATIOS),) * len(SIZES_PX))
-    return TorchvisionRetinaNet(
-        backbone,
-        num_classes,
-        anchor_generator=anchors,
-        min_size=size[0],
-        max_size=size[1],
-        detections_per_img=100,
-    )
-
-
-def draw_targets(
-    batch_size: int, size: tuple[int, int], *, num_boxes: int, num_classes: int
-) -> BoxTargets:
-    """Return random boxes from 20 pixels to half the height, every image with as many."""
-    keys = torch.arange(batch_size * num_boxes)
-    draws = seeding.uniform(keys, seed=5, num_draws=5).view(batch_size, num_boxes, 5)
-    height, width = size
-    sides = 20.0 * (height / 40.0) ** draws[..., :2]
-    corners = draws[..., 2:4] * (torch.tensor([width, height]) - sides)
-    boxes = torch.cat([corners, corners + sides], dim=-1)
-    labels = (draws[..., 4] * num_classes).long()
-    annotated = [
-        Annotated(
-            name="",
-            key=key,
-            image=torch.zeros(3, 1, 1, dtype=torch.uint8),
-            width_px=width,
-            height_px=height,
-            boxes=boxes[key].double(),
-            labels=labels[key],
-            crowd=torch.zeros(num_boxes, dtype=torch.bool),
-            areas=sides[key].prod(dim=1).double(),
-        )
-        for key in range(batch_size)
-    ]
-    return BoxTargets(boxes, labels, annotated)
-
-
-def as_torchvision(targets: BoxTargets) -> list[dict[str, Tensor]]:
-    rows = zip(targets.boxes, targets.labels, strict=True)
-    return [{"boxes": boxes, "labels": labels} for boxes, labels in rows]
-
-
 def measure_steps(batch_size: int, size: tuple[int, int], rounds: int) -> None:
     """Compare whole training steps and inference at random weights, on the same images."""
-    images = torch.rand(batch_size, 3, *size)
-    targets = draw_targets(batch_size, size, num_boxes=10, num_classes=3)
-    theirs = as_torchvision(targets)
     experiment = make_experiment(*SETTINGS)
-    loss, predict = experiment.loss, experiment.task.predict
-    training, inference = {}, {}
-    for name, bf16, layout in (
-        ("float32", False, torch.contiguous_format),
-        ("float32 channels-last", False, torch.channels_last),
-        ("bf16 channels-last", True, torch.channels_last),
-    ):
-        context = partial(torch.autocast, "cpu", dtype=torch.bfloat16, enabled=bf16)
-        peer = make_torchvision(3, size).to(memory_format=layout)
-        own = experiment.model(num_classes=3).to(memory_format=layout)
-        inputs = images.to(memory_format=layout)
-        training[f"torchvision {name}"] = partial(
-            step, lambda p=peer: sum(p(list(images), theirs).values()), peer, context
-        )
-        training[f"visionlab {name}"] = partial(
-            step, lambda o=own, x=inputs: sum(loss(o(x), targets).values()), own, context
-        )
-        peer_eval = make_torchvision(3, size).to(memory_format=layout).eval()
-        own_eval = experiment.model(num_classes=3).to(memory_format=layout).eval()
-        batch = Batch(
-            inputs, targets, torch.arange(batch_size), torch.eye(3).repeat(batch_size, 1, 1)
-        )
-        inference[f"torchvision {name}"] = partial(
-            infer, lambda p=peer_eval: p(list(images)), context
-        )
-        inference[f"visionlab {name}"] = partial(
-            infer, lambda o=own_eval, b=batch: predict(o(b.inputs), b), context
-        )
-    title = f"RetinaNet, ResNet-18, batch {batch_size}, {size[0]}x{size[1]}"
-    report(f"{title}: training", alternate(training, rounds=rounds), num_images=batch_size)
-    report(f"{title}: inference", alternate(inference, rounds=rounds), num_images=batch_size)
-
-
-def step(
-    loss: Callable[[], Tensor], model: nn.Module, context: Callable[[], torch.autocast]
-) -> None:
-    """Forward, losses, backward, clipping, SGD."""
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
-    with context():
-        value = loss()
-    value.backward()
-    nn.utils.clip_grad_norm_(model.parameters(), 10.0)
-    optimizer.step()
-    optimizer.zero_grad()
-
-
-@torch.no_grad()
-def infer(run: Callable[[], object], context: Callable[[], torch.autocast]) -> None:
-    with context():
-        run()
+    comparisons = compare_steps(
+        partial(experiment.model, num_classes=3),
+        experiment.loss,
+        experiment.task.predict,
+        batch_size=batch_size,
+        size=size,
+        device=CPU,
+    )
+    for title, sides in comparisons:
+        report(title, alternate(sides, rounds=rounds), num_images=batch_size)
 
 
 def measure_losses(
@@ -190,7 +99,7 @@ def untrained() -> Experiment:
 def measure_post_processing(run: Path | None, rounds: int) -> None:
     """Compare post-processing of the outputs of a model on its validation images."""
     config = run and without_initial_weights(read_config(run))
-    experiment, device = build_experiment(config) if config else untrained(), torch.device("cpu")
+    experiment, device = build_experiment(config) if config else untrained(), CPU
     data = build_data(experiment, device)
     task = build_task(experiment, data, device)
     if run:

@@ -1,5 +1,7 @@
 """Each benchmark runs, and prints what it measured."""
 
+import importlib
+import json
 import pickle
 import re
 import subprocess
@@ -7,7 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from processes import ENVIRONMENT, ROOT
+
+from visionlab.tasks.classification.model import ResNetCifar
 
 pytestmark = pytest.mark.integration
 
@@ -29,6 +34,11 @@ def test_a_smoke_run_prints_its_tables(script: str, num_rows: int) -> None:
     assert len(rows_of(script, "--smoke", "--threads=1")) == num_rows
 
 
+def test_a_smoke_run_of_the_gpu_benchmark_prints_its_tables(tmp_path: Path) -> None:
+    assert len(rows_of("gpu.py", "--smoke", f"--json={tmp_path / 'gpu.json'}")) == 35
+    assert len(json.loads((tmp_path / "gpu.json").read_text())) == 11
+
+
 @pytest.mark.parametrize(
     ("part", "num_rows"),
     [("sharing", 3), ("skipping", 1), ("planning", 1), ("launching", 1), ("slots", 1)],
@@ -47,3 +57,18 @@ def test_a_subset_has_the_first_images(tmp_path: Path) -> None:
     )
     assert (kept == pixels[:2]).all()
     assert kept.shape == (2, 3072)
+
+
+def test_grouped_networks_compute_what_each_computes_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    grouped = importlib.import_module("grouped")
+    torch.manual_seed(0)
+    singles = [ResNetCifar(depth=20)(num_classes=10) for _ in range(3)]
+    together = grouped.GroupedCifarNet(3)
+    parameters = zip(*(single.parameters() for single in singles), strict=True)
+    with torch.no_grad():
+        for ours, theirs in zip(together.parameters(), parameters, strict=True):
+            ours.copy_(torch.cat(theirs).view_as(ours))
+    images = torch.randn(3, 4, 3, 32, 32)
+    wanted = torch.stack([single(each) for single, each in zip(singles, images, strict=True)], 1)
+    torch.testing.assert_close(together(images.transpose(0, 1).flatten(1, 2)), wanted)

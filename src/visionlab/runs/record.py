@@ -46,7 +46,7 @@ class Record:
         self._content["num_starts"] = self._content.get("num_starts", 0) + 1
         made_by = {
             "versions": {
-                **{package: metadata.version(package) for package in _PACKAGES},
+                **{package: _version(package) for package in _PACKAGES},
                 "cuda": torch.version.cuda or "",
             },
             "commit": _commit(),
@@ -102,11 +102,15 @@ def _outside_code(package: str) -> dict[str, str | None]:
     digest = hashlib.sha256()
     for file in files:
         digest.update(file.name.encode() + file.read_bytes())
+    return {"version": _version(package), "sha256": digest.hexdigest()}
+
+
+def _version(package: str) -> str | None:
+    """Return the version of an installed package, None for one that runs from its folder."""
     try:
-        version: str | None = metadata.version(package)
+        return metadata.version(package)
     except metadata.PackageNotFoundError:
-        version = None
-    return {"version": version, "sha256": digest.hexdigest()}
+        return None
 
 
 def _commit() -> Mapping[str, Any] | None:

@@ -4,11 +4,12 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from visionlab.backbones.features import Backbone
 from visionlab.backbones.weights import backbone_of
 from visionlab.tasks.keypoints.loss import SmoothL1
-from visionlab.tasks.keypoints.model import KeypointModel, KeypointRegressor
+from visionlab.tasks.keypoints.model import KeypointModel, KeypointRegressor, _pool
 from visionlab.tasks.keypoints.records import PointTargets
 
 SIDE = 96
@@ -170,3 +171,26 @@ def test_a_saved_model_finds_the_same_points() -> None:
 def test_wrong_settings_are_named(changes: dict[str, Any], size_px: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         built(size_px=size_px, **changes)
+
+
+@pytest.mark.parametrize("size_px", [6, 7])
+def test_cells_are_pooled_as_torch_pools_adaptively(size_px: int) -> None:
+    features = torch.randn(2, 4, size_px, size_px, requires_grad=True)
+    weights = torch.randn(2, 4, 3, 3)
+    pooled, wanted = _pool(features, grid=3), F.adaptive_avg_pool2d(features, 3)
+    assert torch.equal(pooled, wanted)
+    gradients = [
+        torch.autograd.grad((each * weights).sum(), features)[0] for each in (pooled, wanted)
+    ]
+    assert torch.equal(*gradients)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+def test_a_gradient_on_a_gpu_is_deterministic() -> None:
+    model = built(grid=3).cuda()
+    torch.use_deterministic_algorithms(True)  # an operation without one raises
+    try:
+        model(images().cuda()).sum().backward()
+    finally:
+        torch.use_deterministic_algorithms(False)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from visionlab.backbones.features import Backbone, Features
 from visionlab.core.checks import check_at_least, check_range
@@ -71,7 +72,7 @@ class KeypointModel(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone = backbone
-        self.pool = nn.AdaptiveAvgPool2d(grid)
+        self.grid = grid
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(backbone.channels[0] * grid * grid, mean_points.numel())
         self._centre_px = size_px / 2
@@ -83,9 +84,19 @@ class KeypointModel(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return points (B, K, 2) float32 as x, y in input pixels for images (B, 3, S, S)."""
         (features,) = self.backbone(images)
-        pooled = self.dropout(self.pool(features).flatten(1))
+        pooled = self.dropout(_pool(features, grid=self.grid).flatten(1))
         # in float32: bfloat16 would round points to half a pixel
         with torch.autocast(pooled.device.type, enabled=False):
             offsets = self.head(pooled.float())
         points: Tensor = offsets.view(len(images), -1, 2) * self._unit_px + self._centre_px
         return points
+
+
+def _pool(features: Tensor, *, grid: int) -> Tensor:
+    """Return the means over `grid` x `grid` cells of square maps, (B, C, grid, grid).
+
+    Cells of equal size are pooled by the operation whose gradient is deterministic on GPUs; both
+    compute the same bits.
+    """
+    cell_px, rest = divmod(features.shape[-1], grid)
+    return F.adaptive_avg_pool2d(features, grid) if rest else F.avg_pool2d(features, cell_px)
