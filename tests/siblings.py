@@ -1,25 +1,27 @@
-"""Five tasks for the contract tests: three real ones, and two throw-away siblings.
+"""Seven tasks for the contract tests: real ones, one with frozen layers, and throw-away siblings.
 
 `boxes` has a dictionary of losses, a list of boxes for each image and a matrix for each image;
-`two_views` has two inputs, a loss for each sample, a key encoder and a queue in buffers. If one of
-them needed a change in `engine/`, the contract would be wrong.
+`two_stages` takes whole batches and computes its losses; `two_views` has two inputs, a loss for
+each sample in training alone, an encoder that is evaluated against a bank, a key encoder and a
+queue. If one of them needed a change in `engine/`, the contract would be wrong.
 """
 
 import functools
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from visionlab.backbones.features import Backbone
-from visionlab.backbones.weights import backbone_of
+from visionlab.backbones.weights import backbone_of, freeze
 from visionlab.core import seeding
-from visionlab.core.processes import Shard, unsharded
+from visionlab.core.processes import Shard, num_processes, unsharded
 from visionlab.images.batching import plain_batches
 from visionlab.images.holdout import Holdout
 from visionlab.images.resize import Resize
@@ -242,24 +244,44 @@ def boxes() -> Task:
     )
 
 
-def two_views() -> Task:
-    """Two noisy views of a pattern; a queue of keys as negatives."""
+def two_stages() -> Task:
+    """The squares of `boxes`, by a detector that needs its targets and computes its losses."""
     seeding.seed_everything(SEED)
+    model = TwoStages()
+    return replace(
+        boxes(),
+        name="two_stages",
+        model=model,
+        loss=lambda outputs, targets: outputs.losses,
+        backbone=[model.body],
+        predict=lambda outputs, batch: original_corners(outputs.corners, batch),
+    )
+
+
+def frozen_layers() -> Task:
+    """The task of `classification` with a frozen first layer and its norm."""
+    task = classification()
+    norms = freeze(task.model, ["conv1.*", "bn1.*"])
+    return replace(task, name="frozen_layers", frozen_norms=norms)
+
+
+def two_views() -> Task:
+    """Two noisy views of a pattern, a queue of keys as negatives; neighbours tell the class."""
+    seeding.seed_everything(SEED)
+    bank = Patterns(range(40), bank=None)
     return Task(
         name="two_views",
-        splits={"train": Views(range(40)), "val": Views(range(40, 60))},
+        splits={"train": Views(range(40)), "val": Patterns(range(40, 60), bank=bank)},
         model=Contrast(),
-        loss=lambda logits, labels: {
-            "contrastive": F.cross_entropy(logits, torch.zeros_like(labels), reduction="none")
-        },
+        loss=contrastive_loss,
         backbone=[],
-        extra_scalars=lambda logits, labels: {
-            "positive_first": (logits.argmax(1) == 0).float().mean()
+        extra_scalars=lambda outputs, labels: {
+            "positive_first": (outputs.logits.argmax(1) == 0).float().mean()
         },
-        predict=lambda logits, batch: logits.argmax(1),
-        metric=FirstShare(),
-        monitor="loss",
-        mode="min",
+        predict=lambda embeddings, batch: F.normalize(embeddings.values, dim=1),
+        metric=NearestNeighbour(),
+        monitor="nearest",
+        mode="max",
         draw=draw_nothing,
         export=None,
     )
@@ -274,6 +296,8 @@ TASKS: dict[str, Callable[[], Task]] = {
     "detection": detection,
     "keypoints": keypoints,
     "boxes": boxes,
+    "two_stages": two_stages,
+    "frozen_layers": frozen_layers,
     "two_views": two_views,
 }
 
@@ -374,15 +398,64 @@ def box_losses(outputs: dict[str, Tensor], targets: list[BoxTarget]) -> dict[str
 
 def original_boxes(outputs: dict[str, Tensor], batch: Batch) -> list[Tensor]:
     """Return the best box of each image, (1, 4), in the pixels of the image before its shift."""
-    found = []
+    cells = outputs["scores"].argmax(dim=1)
+    corners = outputs["corners"].flatten(2)[torch.arange(len(cells)), :, cells]
+    return original_corners((corners + places_of(cells)) * 4, batch)
+
+
+def original_corners(corners: Tensor, batch: Batch) -> list[Tensor]:
+    """Return squares with corners (B, 2) as boxes, in the pixels of the image before its shift."""
     assert batch.matrices is not None
-    for row, scores in enumerate(outputs["scores"]):
-        cell = int(scores.argmax())
-        place = torch.tensor([cell % 4, cell // 4])
-        corner = (outputs["corners"][row, :, place[1], place[0]] + place) * 4
-        corner = corner - batch.matrices[row, :2, 2]
-        found.append(torch.cat([corner, corner + 4])[None])
-    return found
+    found = corners - batch.matrices[:, :2, 2]
+    return list(torch.cat([found, found + 4], dim=1)[:, None])
+
+
+def places_of(cells: Tensor) -> Tensor:
+    """Return column and row, (B, 2), of cells of a 4x4 grid."""
+    return torch.stack([cells % 4, cells // 4], dim=1)
+
+
+class TwoStagesOutput(NamedTuple):
+    """Losses of both stages, and the corner of the best square, (B, 2), in input pixels."""
+
+    losses: dict[str, Tensor]
+    corners: Tensor
+
+
+class TwoStages(nn.Module):
+    """Scores of the cells of a grid, then a corner from the features of one cell.
+
+    In training that is the cell of the target, otherwise the best one.
+    """
+
+    takes_batch = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        finder = SquareFinder()
+        self.body, self.score = finder.body, finder.score
+        self.corner = nn.Sequential(
+            nn.Linear(16, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 2)
+        )
+
+    def forward(self, batch: Batch) -> TwoStagesOutput:
+        features = self.body(batch.inputs)
+        scores = self.score(features).flatten(1)
+        labels, wanted = torch.zeros_like(scores), torch.zeros(len(scores), 2)
+        for row, target in enumerate(batch.targets):
+            for box in target.boxes:
+                wanted[row] = box[:2] / 4
+                column, line = wanted[row].long().clamp(0, 3).tolist()
+                labels[row, line * 4 + column] = 1.0
+        cells = (labels if self.training else scores).argmax(dim=1)
+        chosen = features.flatten(2)[torch.arange(len(cells)), :, cells]
+        corners = self.corner(chosen) + places_of(cells)
+        has_box = labels.amax(dim=1)
+        losses = {
+            "proposal": F.binary_cross_entropy_with_logits(scores, labels),
+            "box": ((corners - wanted).abs().sum(dim=1) * has_box).sum() / has_box.sum().clamp(1),
+        }
+        return TwoStagesOutput(losses, corners * 4)
 
 
 class MeanIou:
@@ -429,9 +502,61 @@ class Views:
         order = plain_batches(len(self), seed=SEED, batch_size=batch_size, epoch=epoch)
         for rows in shard(order[first_batch:]):
             keys = torch.tensor(self.ids)[rows]
-            patterns = 4 * seeding.uniform(keys, seed=5, num_draws=12)
+            patterns = patterns_of(keys)
             noise = seeding.uniform(keys, seed=seeding.derive(SEED, epoch), num_draws=24) - 0.5
             yield Batch((patterns + noise[:, :12], patterns + noise[:, 12:]), keys, keys)
+
+
+@dataclass(frozen=True)
+class Patterns:
+    """Patterns without noise and their classes, for validation against those of a bank."""
+
+    ids: range
+    bank: "Patterns | None"
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def num_batches(self, batch_size: int) -> int:
+        return math.ceil(len(self) / batch_size)
+
+    def batches(
+        self, *, batch_size: int, epoch: int, first_batch: int, shard: Shard = unsharded
+    ) -> Iterator[Batch]:
+        order = plain_batches(len(self), seed=None, batch_size=batch_size, epoch=epoch)
+        for rows in shard(order[first_batch:]):
+            keys = torch.tensor(self.ids)[rows]
+            patterns = patterns_of(keys)
+            yield Batch(patterns, (patterns[:, 0] > 2).long(), keys)
+
+
+def patterns_of(keys: Tensor) -> Tensor:
+    return 4 * seeding.uniform(keys, seed=5, num_draws=12)
+
+
+class Embeddings(NamedTuple):
+    """Output of the encoder, (B, 8)."""
+
+    values: Tensor
+
+
+class ContrastOutput(NamedTuple):
+    """Similarity of each query to its key, then to the keys in the queue, (B, 17)."""
+
+    logits: Tensor
+
+
+class Encoder(nn.Module):
+    """Patterns (B, 12) to `Embeddings`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(12, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 8)
+        )
+
+    def forward(self, patterns: Tensor) -> Embeddings:
+        return Embeddings(self.layers(patterns))
 
 
 class Contrast(nn.Module):
@@ -439,31 +564,33 @@ class Contrast(nn.Module):
 
     queue: Tensor
     pointer: Tensor
+    synchronised: Sequence[nn.Module] = ()
 
     def __init__(self) -> None:
         super().__init__()
-        self.query = nn.Sequential(nn.Linear(12, 16), nn.ReLU(), nn.Linear(16, 8))
-        self.key = nn.Sequential(nn.Linear(12, 16), nn.ReLU(), nn.Linear(16, 8))
+        self.query, self.key = Encoder(), Encoder()
         self.key.load_state_dict(self.query.state_dict())
         self.key.requires_grad_(False)
         self.register_buffer("queue", F.normalize(torch.randn(16, 8), dim=1))
         self.register_buffer("pointer", torch.zeros((), dtype=torch.int64))
 
-    def forward(self, views: tuple[Tensor, Tensor]) -> Tensor:
-        queries = F.normalize(self.query(views[0]), dim=1)
+    @property
+    def evaluated(self) -> nn.Module:
+        return self.query
+
+    def forward(self, views: tuple[Tensor, Tensor]) -> ContrastOutput:
+        queries = F.normalize(self.query(views[0]).values, dim=1)
         with torch.no_grad():
-            if self.training:
-                for ours, theirs in zip(
-                    self.key.parameters(), self.query.parameters(), strict=True
-                ):
-                    ours.lerp_(theirs, 0.1)
-            keys = F.normalize(self.key(views[1]), dim=1)
-        logits = torch.cat(
-            [(queries * keys).sum(1, keepdim=True), queries @ self.queue.clone().T], 1
-        )
-        if self.training:
-            self._enqueue(keys)
-        return logits / 0.2
+            keys = F.normalize(self.key(views[1]).values, dim=1)
+        own = (queries * keys).sum(1, keepdim=True)
+        logits = torch.cat([own, queries @ self.queue.clone().T], 1)
+        self._enqueue(gathered(keys))
+        return ContrastOutput(logits / 0.2)
+
+    @torch.no_grad()
+    def after_step(self) -> None:
+        for ours, theirs in zip(self.key.parameters(), self.query.parameters(), strict=True):
+            ours.lerp_(theirs, 0.1)
 
     def _enqueue(self, keys: Tensor) -> None:
         places = (self.pointer + torch.arange(len(keys))) % 16
@@ -471,22 +598,44 @@ class Contrast(nn.Module):
         self.pointer.copy_((self.pointer + len(keys)) % 16)
 
 
-class FirstShare:
-    """Share of queries whose own key is the most similar."""
+def gathered(rows: Tensor) -> Tensor:
+    """Return the rows of all processes, which have as many each."""
+    if num_processes() == 1:
+        return rows
+    parts = [torch.empty_like(rows) for _ in range(num_processes())]
+    dist.all_gather(parts, rows)
+    return torch.cat(parts)
 
-    names = ("first",)
+
+def contrastive_loss(outputs: ContrastOutput | Embeddings, labels: Tensor) -> dict[str, Tensor]:
+    """Return a loss for each sample; none of an encoder alone, which has no negatives."""
+    if isinstance(outputs, Embeddings):
+        return {}
+    first = torch.zeros(len(outputs.logits), dtype=torch.int64)
+    return {"contrastive": F.cross_entropy(outputs.logits, first, reduction="none")}
+
+
+class NearestNeighbour:
+    """Share of samples whose nearest neighbour in the bank is of their class."""
+
+    names = ("nearest",)
 
     def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
-        self._first: list[Tensor] = []
+        self._bank: list[tuple[Tensor, Tensor]] = []
+        self._right: list[Tensor] = []
 
-    def update(self, predictions: Tensor, targets: Any) -> None:
-        self._first.append(predictions == 0)
+    def remember(self, predictions: Tensor, targets: Tensor) -> None:
+        self._bank.append((predictions, targets))
+
+    def update(self, predictions: Tensor, targets: Tensor) -> None:
+        keys, labels = (torch.cat(column) for column in zip(*self._bank, strict=True))
+        self._right.append(labels[(predictions @ keys.T).argmax(1)] == targets)
 
     def compute(self) -> dict[str, float]:
-        return {"first": torch.cat(self._first).double().mean().item()}
+        return {"nearest": torch.cat(self._right).double().mean().item()}
 
     def samples(self) -> dict[str, Tensor]:
-        return {"first": torch.cat(self._first)}
+        return {"right": torch.cat(self._right)}

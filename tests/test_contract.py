@@ -36,8 +36,10 @@ FALLING_FAST = Plateau(
     warmup_epochs=0,
 )
 # losses over boxes are not per sample, and two_views says of no part that it is a backbone
-_NOT_THERE = [("hard_examples", "detection"), ("hard_examples", "boxes")]
+_NOT_THERE = [("hard_examples", name) for name in ("detection", "boxes", "two_stages")]
 _NOT_THERE += [("frozen_backbone", "two_views")]
+# the statistics of a part that takes other inputs than the model cannot be recomputed
+_NOT_THERE += [("recomputed", "two_views")]
 _MARKS = {"detection": pytest.mark.integration}  # seconds for each case
 every_task = pytest.mark.parametrize(
     "make_task",
@@ -91,10 +93,17 @@ def test_resuming_is_exact_with_what_else_an_epoch_or_step_may_depend_on(
     assert (unbroken.state.plateau.factor < 1.0) == (setting == "plateau")
 
 
-@every_task
-@pytest.mark.parametrize("buffers", ["copied", "recomputed"])
+@pytest.mark.parametrize(
+    ("buffers", "make_task"),
+    [
+        pytest.param(buffers, make_task, id=f"{buffers}-{name}", marks=_MARKS.get(name, ()))
+        for buffers in ("copied", "recomputed")
+        for name, make_task in TASKS.items()
+        if (buffers, name) not in _NOT_THERE
+    ],
+)
 def test_resuming_is_exact_with_other_buffers_and_averages(
-    make_task: MakeTask, buffers: str, tmp_path: Path
+    buffers: str, make_task: MakeTask, tmp_path: Path
 ) -> None:
     averaged = averages_of(decay=[0.8], uniform=True, start_step=2, buffers=buffers)
     whole = train(make_task, tmp_path / "whole", averaged=averaged)

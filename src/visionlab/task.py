@@ -2,6 +2,14 @@
 
 The loop asks a task for named losses and sums them; it never sees an output. A new task brings
 splits, a model, a loss, a prediction and a metric, and changes nothing in `engine/`.
+
+A model is any `nn.Module`. It is called with `batch.inputs`, and all of it is averaged, evaluated,
+saved and handed on, unless it says otherwise by an attribute:
+
+- `takes_batch = True`: it is called with the batch, since it needs targets or matrices too.
+- `evaluated`: the module in it that is averaged, evaluated, saved and handed on.
+- `synchronised`: the modules in it whose batch norms see the batch of all processes.
+- `after_step()`: called after every optimizer step.
 """
 
 from __future__ import annotations
@@ -37,7 +45,11 @@ class Batch(NamedTuple):
 
 
 class Split(Protocol):
-    """Batched samples; a batch depends only on (seed of the split, epoch, position)."""
+    """Batched samples; a batch depends only on (seed of the split, epoch, position).
+
+    A split may have a `bank`, another split or None: before samples of the split are predicted, the
+    metric is given the predictions of the bank (`BankMetric.remember`), as k-NN needs them.
+    """
 
     def __len__(self) -> int:
         """Return the number of samples."""
@@ -80,6 +92,13 @@ class Metric(Protocol):
         """
 
 
+class BankMetric(Metric, Protocol):
+    """A metric that compares predictions with those of a bank of other samples."""
+
+    def remember(self, predictions: Any, targets: Any) -> None:
+        """Add the predictions and targets of one batch of the bank, before any update."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Data:
     """A data set as a task uses it.
@@ -115,10 +134,11 @@ class Task:
     Attributes:
         name: the task's name, as in `conf/task/`.
         splits: by name; `train` is trained on, `val` (if any) is evaluated during training.
-        model: called as `model(batch.inputs)`.
+        model: what is trained; the module's docstring says what it may declare.
         loss: maps (outputs, targets) to named losses, which the loop sums. Each is a scalar, or
             (B,) with one value per sample, which the loop averages.
         backbone: the modules that `hparams.freeze_backbone_epochs` freezes; may be empty.
+        frozen_norms: batch norms that stay in eval mode in training.
         extra_scalars: maps (outputs, targets) to named scalars to log beside the losses.
         predict: maps (outputs, batch) to predictions in the units of the sample (original pixels).
         metric: compares predictions with targets.
@@ -142,6 +162,7 @@ class Task:
     mode: Literal["max", "min"]
     draw: Callable[[Path, dict[str, Tensor], Split], None]
     export: Callable[[Path, str, dict[str, Tensor], Split], Path] | None
+    frozen_norms: Sequence[nn.Module] = ()
 
     def __post_init__(self) -> None:
         if self.mode not in ("max", "min"):
@@ -154,9 +175,40 @@ class Task:
 
     def losses(self, batch: Batch) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
         """Return the named losses of a training batch and the extra scalars."""
-        outputs = self.model(batch.inputs)
+        outputs = self.forward(self.model, batch)
         return self.loss(outputs, batch.targets), self.extra_scalars(outputs, batch.targets)
+
+    def forward(self, model: nn.Module, batch: Batch) -> Any:
+        """Return the outputs of the model, or of one like it or `evaluated`, for a batch."""
+        return model(model_input(model, batch))
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The module that is averaged, evaluated, saved and handed on."""
+        return evaluated_module(self.model)
+
+    @property
+    def synchronised(self) -> Sequence[nn.Module]:
+        """The modules whose batch norms see the batch of all processes."""
+        return getattr(self.model, "synchronised", [self.model])
+
+    def after_step(self) -> None:
+        """Let the model do what it does after an optimizer step."""
+        if hasattr(self.model, "after_step"):
+            self.model.after_step()  # type: ignore[operator]
 
     def is_better(self, value: float, than: float) -> bool:
         """Return whether a value of `monitor` is better than another; NaN never is."""
         return value > than if self.mode == "max" else value < than
+
+
+def model_input(model: nn.Module, batch: Batch) -> Any:
+    """Return the argument of a model, or of one like it or `evaluated`, for a batch."""
+    return batch if getattr(model, "takes_batch", False) else batch.inputs
+
+
+def evaluated_module(model: nn.Module) -> nn.Module:
+    """Return the module of a model that is averaged, evaluated, saved and handed on."""
+    module = getattr(model, "evaluated", model)
+    assert isinstance(module, nn.Module)
+    return module

@@ -121,8 +121,7 @@ def test_train_means_weigh_each_sample_alike(tmp_path: Path) -> None:
 def test_frozen_layers_stay_with_their_statistics(tmp_path: Path) -> None:
     def make() -> Task:
         task = classification()
-        freeze(task.model, ["conv1.*", "bn1.*", "layer1.*"])
-        return task
+        return replace(task, frozen_norms=freeze(task.model, ["conv1.*", "bn1.*", "layer1.*"]))
 
     before = make().model.state_dict()
     after = train(make, tmp_path).task.model.state_dict()

@@ -93,8 +93,7 @@ def test_a_frozen_norm_normalises_with_its_running_statistics() -> None:
 def test_afterwards_what_was_trained_trains_and_what_was_frozen_stays(tmp_path: Path) -> None:
     def make() -> Task:
         task = classification()
-        freeze(task.model, ["layer1.*"])
-        return task
+        return replace(task, frozen_norms=freeze(task.model, ["layer1.*"]))
 
     before = make().model.state_dict()
     hparams = replace(PLAN, epochs=2, freeze_backbone_epochs=1)
@@ -106,8 +105,7 @@ def test_afterwards_what_was_trained_trains_and_what_was_frozen_stays(tmp_path: 
 def test_the_first_frozen_epoch_is_that_of_a_model_with_frozen_layers(tmp_path: Path) -> None:
     def make() -> Task:
         task = classification()
-        freeze(task.model, ["conv1.*", "bn1.*", "layer*"])
-        return task
+        return replace(task, frozen_norms=freeze(task.model, ["conv1.*", "bn1.*", "layer*"]))
 
     hparams = replace(PLAN, epochs=1)
     expected = train(make, tmp_path / "layers", hparams=hparams)

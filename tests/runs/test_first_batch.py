@@ -55,8 +55,7 @@ def test_a_last_batch_of_one_is_refused_where_a_batch_norm_sees_one_value(
 
 def test_a_batch_of_one_is_taken_where_all_batch_norms_are_frozen() -> None:
     task = over_one_value()
-    task.model.get_submodule("2").requires_grad_(False)
-    check(task, batch_size=1)
+    check(replace(task, frozen_norms=[task.model.get_submodule("2")]), batch_size=1)
     frozen = replace(over_one_value(), backbone=[task.model])
     with pytest.raises(ValueError, match=r"hparams\.batch_size must"):
         check(frozen, batch_size=1)

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 from torch import Tensor, nn
 
 from visionlab.backbones.timm_models import check_name, create
-from visionlab.backbones.weights import load_matching
+from visionlab.backbones.weights import batch_norms, load_matching
 from visionlab.core.checks import check_choice
 
 Norm = Literal["trained", "frozen_statistics", "frozen", "group"]
@@ -96,12 +96,6 @@ class Features(nn.Module):
             for norm in batch_norms(self.body):
                 norm.eval()
         return self
-
-
-def batch_norms(body: nn.Module) -> list[nn.Module]:
-    """Return the batch norms in a module, of any dimension."""
-    batch_norm = nn.modules.batchnorm._BatchNorm
-    return [module for module in body.modules() if isinstance(module, batch_norm)]
 
 
 def _indices(name: str, strides: Sequence[int]) -> list[int]:

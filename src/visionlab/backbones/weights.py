@@ -101,10 +101,11 @@ def load_matching(model: nn.Module, path: Path, *, key: str) -> list[str]:
     return differences
 
 
-def freeze(model: nn.Module, patterns: Sequence[str]) -> None:
+def freeze(model: nn.Module, patterns: Sequence[str]) -> list[nn.Module]:
     """Stop the training of parameters whose names match a shell pattern such as `layer1.*`.
 
-    The loop then keeps the batch-norm statistics of frozen layers too.
+    Returns:
+        The batch norms all of whose weights are frozen, which must keep their statistics too.
 
     Raises:
         ValueError: a pattern matches no parameter, or no parameter is left to train.
@@ -116,11 +117,23 @@ def freeze(model: nn.Module, patterns: Sequence[str]) -> None:
                 f"model.freeze must match a parameter's name, got {pattern!r}; "
                 f"the names begin with {', '.join(names[:3])}"
             )
-    for name, parameter in model.named_parameters():
-        if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns):
-            parameter.requires_grad_(False)
+    frozen = {name for name in names if any(fnmatch.fnmatchcase(name, each) for each in patterns)}
+    for name in frozen:
+        model.get_parameter(name).requires_grad_(False)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ValueError(f"model.freeze must leave something to train, got {list(patterns)}")
+    weights = {id(model.get_parameter(name)) for name in frozen}
+    return [
+        norm
+        for norm in batch_norms(model)
+        if (own := {id(each) for each in norm.parameters(recurse=False)}) and own <= weights
+    ]
+
+
+def batch_norms(module: nn.Module) -> list[nn.Module]:
+    """Return the batch norms in a module, of any dimension."""
+    batch_norm = nn.modules.batchnorm._BatchNorm
+    return [each for each in module.modules() if isinstance(each, batch_norm)]
 
 
 def backbone_of(model: nn.Module) -> list[nn.Module]:

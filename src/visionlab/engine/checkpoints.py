@@ -14,6 +14,7 @@ from visionlab.core.processes import rank
 from visionlab.engine.state import TrainState
 from visionlab.files.tensors import read_tensors, write_tensors
 from visionlab.optim.averaging import Average
+from visionlab.task import evaluated_module
 
 LAST = "last.pt"
 PREVIOUS = "previous.pt"  # the `last.pt` before, in case the newest is damaged
@@ -67,6 +68,7 @@ class Checkpoints:
             **self._metadata,
             "state": state.state_dict(),
             "model": model.state_dict(),
+            "evaluated": _name_of(evaluated_module(model), model),
             "optimizer": optimizer.state_dict(),
             "averages": {average.name: average.state_dict() for average in averages},
         }
@@ -139,7 +141,7 @@ def saved_models(folder: Path) -> dict[str, dict[str, Tensor]]:
     last = load_last(folder)
     if last is None:
         raise FileNotFoundError(f"{folder / LAST} does not exist")
-    models = {"model": last["model"]}
+    models = {"model": evaluated_weights(last)}
     for name, average in last["averages"].items():
         check_model_name(name, origin=folder / LAST)
         models[name] = average["module"]
@@ -147,6 +149,22 @@ def saved_models(folder: Path) -> dict[str, dict[str, Tensor]]:
         if path.name not in (LAST, PREVIOUS) and path.stem not in models:
             models[path.stem] = _read(path, ("model",))["model"]
     return models
+
+
+def evaluated_weights(content: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Return the weights of the evaluated module from the content of any checkpoint of ours."""
+    prefix = f"{content['evaluated']}." if content.get("evaluated") else ""
+    return {
+        name.removeprefix(prefix): value
+        for name, value in content["model"].items()
+        if name.startswith(prefix)
+    }
+
+
+def _name_of(module: nn.Module, model: nn.Module) -> str:
+    """Return the dotted name of a module in a model, empty for the model itself."""
+    names: list[str] = [name for name, each in model.named_modules() if each is module]
+    return names[0]
 
 
 def check_model_name(name: str, *, origin: Path) -> None:
@@ -173,6 +191,7 @@ def _check_forms(content: Mapping[str, Any], path: Path) -> None:
         "samples": _is_mapping_to(_is_count_and_text, content.get("samples", {})),
         "class_names": isinstance(names, list) and all(isinstance(name, str) for name in names),
         "model": _is_mapping_to(_is_tensor, content.get("model", {})),
+        "evaluated": isinstance(content.get("evaluated", ""), str),
     }.items():
         if not is_right:
             raise ValueError(f"{path} must hold {key} as a run has them, got something else")

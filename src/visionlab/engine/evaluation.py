@@ -1,5 +1,6 @@
 """Evaluation of any model on a split of any task."""
 
+import functools
 import logging
 import math
 import time
@@ -53,7 +54,7 @@ def evaluate(
 
     Args:
         task: provides loss, prediction and metric.
-        model: any module with the signature of the task's model.
+        model: any module with the signature of `task.evaluated`.
         split: the samples.
         batch_size: samples per forward pass.
         autocast: makes the context of a forward pass.
@@ -62,10 +63,19 @@ def evaluate(
     """
     task.metric.reset()
     parts = []
-    batches = _evaluate_batches(
-        task, model, split, batch_size=batch_size, autocast=autocast, check=check, epoch=epoch
+    evaluated = functools.partial(
+        _evaluate_batches,
+        task,
+        model,
+        batch_size=batch_size,
+        autocast=autocast,
+        check=check,
+        epoch=epoch,
     )
-    for part in gather_objects(batches):
+    bank: Split | None = getattr(split, "bank", None)
+    for part in gather_objects(evaluated(bank)) if bank else ():
+        task.metric.remember(part.predictions, part.targets)  # type: ignore[attr-defined]
+    for part in gather_objects(evaluated(split)):
         task.metric.update(part.predictions, part.targets)
         parts.append(part._replace(predictions=None, targets=None))
     metrics = broadcast_object(lambda: _compute_metrics(task, parts))
@@ -112,7 +122,7 @@ def _evaluate_batches(
             _log.info("evaluating: %d of %d images  %s", num_done, len(split), speed)
         num_done += len(batch.keys) * num_processes()
         with autocast():
-            outputs = model(batch.inputs)
+            outputs = task.forward(model, batch)
         named = task.loss(outputs, batch.targets)
         yield _BatchResult(
             keys=batch.keys,
@@ -145,7 +155,7 @@ def evaluate_saved(
     check: Callable[[], None],
     epoch: int,
 ) -> dict[str, Result]:
-    """Evaluate saved weights on a split; the task's model holds the last of them afterwards.
+    """Evaluate saved weights on a split; `task.evaluated` holds the last of them afterwards.
 
     Equal weights are evaluated once, since the last epoch is often the best. `models` holds weights
     by model name; see `evaluate` for the other arguments.
@@ -153,13 +163,13 @@ def evaluate_saved(
     results: dict[str, Result] = {}
     same_as = equal_models(models)
     for name, weights in models.items():
-        task.model.load_state_dict(weights)
+        task.evaluated.load_state_dict(weights)
         if name in same_as:
             results[name] = results[same_as[name]]
             continue
         results[name] = evaluate(
             task,
-            task.model,
+            task.evaluated,
             task.splits[split],
             batch_size=batch_size,
             autocast=autocast,

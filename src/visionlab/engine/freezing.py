@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from torch import nn
 
-from visionlab.backbones.features import batch_norms
+from visionlab.backbones.weights import batch_norms
 from visionlab.task import Task
 
 
@@ -16,17 +16,15 @@ def trainable_parameters(modules: Sequence[nn.Module]) -> list[nn.Parameter]:
 def set_train_mode(task: Task, backbone: Iterable[nn.Parameter], *, is_frozen: bool) -> None:
     """Put a task's model in training mode, except for frozen batch norms.
 
-    Batch norms with only frozen weights, and all those of a frozen backbone, stay in eval mode:
-    they normalise by their running statistics and do not update them. `backbone` has the
-    parameters that train unless the backbone is frozen.
+    The task's frozen norms, and all those of a frozen backbone, stay in eval mode: they normalise
+    by their running statistics and do not update them. `backbone` has the parameters that train
+    unless the backbone is frozen.
     """
     for parameter in backbone:
         parameter.requires_grad_(not is_frozen)
     task.model.train()
-    for norm in batch_norms(task.model):
-        weights = list(norm.parameters(recurse=False))
-        if weights and not any(weight.requires_grad for weight in weights):
-            norm.eval()
+    for norm in task.frozen_norms:
+        norm.eval()
     for module in task.backbone if is_frozen else ():
         for norm in batch_norms(module):
             norm.eval()

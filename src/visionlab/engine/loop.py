@@ -67,7 +67,7 @@ def fit(  # noqa: C901 - the one loop, read from top to bottom
         autocast: makes the context of forward passes.
         seed: seed of the randomness in steps.
         plateau: feeds losses and rows to a schedule that lowers the rate on a plateau.
-        averages: averages of the model's weights, updated after each step and validated like it.
+        averages: averages of `task.evaluated`, updated after each step and validated like it.
         observers: called after every step and epoch; they change nothing.
 
     Raises:
@@ -92,7 +92,8 @@ def fit(  # noqa: C901 - the one loop, read from top to bottom
                 if hparams.grad_clip_max_norm:
                     nn.utils.clip_grad_norm_(task.model.parameters(), hparams.grad_clip_max_norm)
                 optimizer.step()
-                broadcast_buffers(task.model)
+                task.after_step()
+                broadcast_buffers(task.evaluated)
                 seconds = all_reduce_max(time.monotonic() - started)
                 state.finish_step(scalars, num_samples, seconds=seconds)
                 plateau.after_step(state.plateau, scalars["loss"], step=state.step)
@@ -120,7 +121,9 @@ def fit(  # noqa: C901 - the one loop, read from top to bottom
                     autocast=autocast,
                     seed=seed,
                 )
-            row = metrics_row(state, task.model, averages, results, epoch=epoch, lr=_lr(optimizer))
+            row = metrics_row(
+                state, task.evaluated, averages, results, epoch=epoch, lr=_lr(optimizer)
+            )
             plateau.after_epoch(state.plateau, row)
             if state.epoch_step == epoch_steps:
                 state.finish_epoch()

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from torch import nn
 
@@ -15,7 +16,7 @@ from visionlab.engine.hparams import Evaluation, Hparams
 from visionlab.engine.shared_runs import CheckpointWriter
 from visionlab.engine.state import Best, TrainState
 from visionlab.optim.averaging import Average, recompute_buffers, weight_distance, weight_norm
-from visionlab.task import Autocast, Batch, Task
+from visionlab.task import Autocast, Batch, Task, model_input
 
 
 def named_models(model: nn.Module, averages: Sequence[Average]) -> dict[str, nn.Module]:
@@ -46,7 +47,8 @@ def validate(
                 batch_size=hparams.batch_size, epoch=state.epoch, first_batch=0, shard=shard_rows
             )
             with autocast():
-                recompute_buffers(average.module, _check_signals(batches, signals))
+                inputs = _inputs(average.module, batches, signals)
+                recompute_buffers(average.module, inputs)
             broadcast_buffers(average.module)
     if "val" not in task.splits:
         return {}
@@ -59,15 +61,15 @@ def validate(
             autocast=autocast,
             check=signals.check,
         )
-        for name, model in named_models(task.model, averages).items()
+        for name, model in named_models(task.evaluated, averages).items()
     }
 
 
-def _check_signals(batches: Iterator[Batch], signals: Signals) -> Iterator[Batch]:
-    """Yield batches; raise if a signal came meanwhile."""
+def _inputs(model: nn.Module, batches: Iterator[Batch], signals: Signals) -> Iterator[tuple[Any]]:
+    """Yield the argument of the model for each batch; raise if a signal came meanwhile."""
     for batch in batches:
         signals.check()
-        yield batch
+        yield (model_input(model, batch),)
 
 
 def metrics_row(
@@ -104,7 +106,7 @@ def save_best(
     checkpoints: CheckpointWriter,
 ) -> None:
     """Save each model whose monitored metric is its best so far; ties keep the first."""
-    models = named_models(task.model, averages)
+    models = named_models(task.evaluated, averages)
     for name, result in results.items():
         value, best = result.metrics[task.monitor], state.best.get(name)
         if not math.isnan(value) and (best is None or task.is_better(value, best.value)):

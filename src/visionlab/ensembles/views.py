@@ -138,7 +138,7 @@ def evaluate_views(
 
 def _predict(task: Task, model: nn.Module, batch: Batch, autocast: Autocast) -> Tensor:
     with autocast():
-        outputs = model(batch.inputs)
+        outputs = task.forward(model, batch)
     predictions = task.predict(outputs, batch)
     if not isinstance(predictions, Tensor):
         raise ValueError(

@@ -22,7 +22,7 @@ from visionlab.engine.loop import steps_per_epoch
 from visionlab.engine.observers import check_observer
 from visionlab.optim.plateau import PlateauTracker, make_plateau_tracker
 from visionlab.runs.experiment import Experiment, InitialWeights, Machine, TaskParts
-from visionlab.runs.roles import check_role
+from visionlab.runs.roles import check_outputs, check_role
 from visionlab.task import Data, Task
 
 _MAX_NAMED = 10
@@ -50,11 +50,17 @@ def build_experiment(config: Mapping[str, Any]) -> Experiment:
     parts = {key: instantiate_part(config[key], key=key) for key in _PARTS}
     for key, part in parts.items():
         check_role(part, key=key, target=config[key]["_target_"])
+    task = _task_parts(config["task"])
+    check_outputs(
+        bind_part(model, key="model").func,
+        {"loss": parts["loss"], "task.predict": task.predict}
+        | {"task.extra_scalars": task.extra_scalars},
+    )
     experiment = Experiment(
         config=config,
         seed=config["global_seed"],
         machine=Machine(**{field.name: config[field.name] for field in fields(Machine)}),
-        task=_task_parts(config["task"]),
+        task=task,
         model=_model(model),
         initial_weights=InitialWeights(**weights),
         every_minutes=config["checkpoint"]["every_minutes"],
@@ -181,7 +187,8 @@ def _named(class_names: Sequence[str]) -> str:
 def build_task(experiment: Experiment, data: Data, device: torch.device) -> Task:
     """Build the model that fits the data, and the task around it."""
     parts, names = experiment.task, data.class_names
-    model = _build_model(experiment, data).to(device)
+    model, frozen_norms = _build_model(experiment, data)
+    model = model.to(device)
     if experiment.machine.channels_last:
         model = model.to(memory_format=torch.channels_last)
     return Task(
@@ -197,6 +204,7 @@ def build_task(experiment: Experiment, data: Data, device: torch.device) -> Task
         mode=parts.mode,
         draw=functools.partial(parts.draw, class_names=names, to_pixels=data.to_pixels),
         export=parts.export and _exporter(parts.export, data),
+        frozen_norms=frozen_norms,
     )
 
 
@@ -207,7 +215,8 @@ def _exporter(part: functools.partial[Any], data: Data) -> Callable[..., Path]:
     return functools.partial(part, categories=categories)
 
 
-def _build_model(experiment: Experiment, data: Data) -> nn.Module:
+def _build_model(experiment: Experiment, data: Data) -> tuple[nn.Module, list[nn.Module]]:
+    """Return the model with its initial weights, and its frozen norms."""
     weights = experiment.initial_weights
     seeding.seed_everything(seeding.derive(experiment.seed, "model"))
     model = _call_model(experiment.model, data.sizes)
@@ -216,8 +225,7 @@ def _build_model(experiment: Experiment, data: Data) -> nn.Module:
     if weights.init_from:
         left = load_matching(model, Path(weights.init_from).expanduser(), key="model.init_from")
         _log.info("model.init_from: took what fits; not taken: %s", "; ".join(left) or "nothing")
-    freeze(model, weights.freeze)
-    return model
+    return model, freeze(model, weights.freeze)
 
 
 def _call_model(make: Callable[..., Any], sizes: Mapping[str, int]) -> nn.Module:

@@ -20,6 +20,11 @@ def check_combinations(experiment: Experiment, task: Task, averages: Sequence[Av
     """
     hparams = experiment.hparams
     _check_patience(experiment, has_val="val" in task.splits)
+    if experiment.averaged.buffers == "recomputed" and task.evaluated is not task.model:
+        raise ValueError(
+            "averaged.buffers must be averaged or copied for a model of which a part is evaluated, "
+            "got recomputed"
+        )
     for key, is_set in (
         ("model.freeze", experiment.initial_weights.freeze),
         ("hparams.freeze_backbone_epochs", hparams.freeze_backbone_epochs),
@@ -61,7 +66,7 @@ def _check_monitor(schedule: Schedule, task: Task, averages: Sequence[Average]) 
         return
     rule = TRAIN_LOSS
     if "val" in task.splits:
-        models, metrics = named_models(task.model, averages), ("loss", *task.metric.names)
+        models, metrics = named_models(task.evaluated, averages), ("loss", *task.metric.names)
         if schedule.monitor in [f"val/{model}/{name}" for model in models for name in metrics]:
             return
         rule += f" or val/<model>/<metric>, the model one of {', '.join(models)}"

@@ -9,15 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from torch import Tensor
-
 from visionlab.backbones.weights import check_weights
 from visionlab.config.instantiate import instantiate_part
-from visionlab.config.saved import check_saved
 from visionlab.config.terminal import shell_command
 from visionlab.core.interrupt import Signals
 from visionlab.core.processes import num_processes
-from visionlab.engine.checkpoints import check_model_name, saved_models
 from visionlab.engine.device import choose_device, make_autocast, make_deterministic, set_threads
 from visionlab.engine.evaluation import (
     equal_models,
@@ -28,8 +24,7 @@ from visionlab.engine.evaluation import (
 from visionlab.engine.progress import log_metrics
 from visionlab.ensembles.views import ViewResult, check_views, evaluate_views
 from visionlab.files.atomic import output_folder, write_json
-from visionlab.files.run_folder import newest_run, read_config, read_record
-from visionlab.files.tensors import read_tensors
+from visionlab.files.run_folder import newest_run
 from visionlab.images.views import View
 from visionlab.runs.build import (
     build_data,
@@ -39,6 +34,7 @@ from visionlab.runs.build import (
     set_dataset_root,
     without_initial_weights,
 )
+from visionlab.runs.saved_run import SavedRun, read_model, read_run
 from visionlab.task import Autocast, Task
 
 _log = logging.getLogger(__name__)
@@ -118,14 +114,6 @@ def _view(name: str, settings: Mapping[str, Any]) -> View:
     return view
 
 
-class _Saved(NamedTuple):
-    """What a run left: its settings, its classes, and weights by model name."""
-
-    config: dict[str, Any]
-    class_names: Sequence[str]
-    models: Mapping[str, Mapping[str, Tensor]]
-
-
 class _Ready(NamedTuple):
     """A task, and how it is evaluated."""
 
@@ -142,9 +130,9 @@ def evaluate_run(options: EvaluationOptions) -> None:
         raise ValueError(f"torchrun must start one process of eval.py, got {num_processes()}")
     parts = options.parts
     if options.run:
-        saved = _read_run(options.run, parts=parts)
+        saved = read_run(options.run, parts=parts)
     else:
-        saved = _read_model(options.checkpoint or Path(), parts=parts)
+        saved = read_model(options.checkpoint or Path(), parts=parts)
     with output_folder(options.folder) if options.folder else nullcontext():
         set_dataset_root(saved.config, options.dataset_root)
         ready = _prepare(options, saved)
@@ -157,7 +145,7 @@ def evaluate_run(options: EvaluationOptions) -> None:
                     _report_views(options, ready.task, results)
 
 
-def _prepare(options: EvaluationOptions, saved: _Saved) -> _Ready:
+def _prepare(options: EvaluationOptions, saved: SavedRun) -> _Ready:
     """Return the task of a run, ready to be evaluated."""
     config = without_initial_weights(saved.config)
     device = choose_device(options.device)
@@ -170,7 +158,9 @@ def _prepare(options: EvaluationOptions, saved: _Saved) -> _Ready:
         raise ValueError(f"split must be one of {', '.join(data.splits)}, got {options.split!r}")
     task = build_task(experiment, data, device)
     for name, weights in saved.models.items():
-        check_weights(task.model, weights, origin=f"{options.run or options.checkpoint}: {name}")
+        check_weights(
+            task.evaluated, weights, origin=f"{options.run or options.checkpoint}: {name}"
+        )
     if options.submission and task.export is None:
         raise ValueError(f"submission must be false for task {task.name}, got true")
     if options.views is not None and getattr(data.splits[options.split], "show", None) is None:
@@ -185,7 +175,7 @@ def _prepare(options: EvaluationOptions, saved: _Saved) -> _Ready:
     )
 
 
-def _evaluate(options: EvaluationOptions, saved: _Saved, ready: _Ready, signals: Signals) -> None:
+def _evaluate(options: EvaluationOptions, saved: SavedRun, ready: _Ready, signals: Signals) -> None:
     """Evaluate every model on a split; keep metrics, pictures and predictions in the folder."""
     task, split, folder = ready.task, options.split, options.folder
     results = evaluate_saved(
@@ -215,7 +205,7 @@ def _evaluate(options: EvaluationOptions, saved: _Saved, ready: _Ready, signals:
 
 
 def _evaluate_views(
-    options: EvaluationOptions, saved: _Saved, ready: _Ready, signals: Signals
+    options: EvaluationOptions, saved: SavedRun, ready: _Ready, signals: Signals
 ) -> dict[str, ViewResult]:
     """Evaluate every model on a split as it is seen in several views."""
     assert options.folder is not None
@@ -225,10 +215,10 @@ def _evaluate_views(
     results: dict[str, ViewResult] = {}
     same_as = equal_models(saved.models)
     for model, weights in saved.models.items():
-        task.model.load_state_dict(weights)
+        task.evaluated.load_state_dict(weights)
         results[model] = results.get(same_as.get(model, "")) or evaluate_views(
             task,
-            task.model,
+            task.evaluated,
             task.splits[options.split],  # type: ignore[arg-type]
             options.views,
             folder=folder / model / f"{split}_views",
@@ -272,29 +262,3 @@ def _report_views(
     }
     weights = {name: view.weight for name, view in views.items()}
     write_json(options.folder / f"views_{split}.json", {"weights": weights, "models": content})
-
-
-def _read_run(folder: Path, *, parts: Sequence[str]) -> _Saved:
-    if not (folder / "config.yaml").is_file():
-        raise FileNotFoundError(f"run must be the folder of a run, got {folder}")
-    config = read_config(folder)
-    check_saved(config, origin=folder / "config.yaml", parts=parts)
-    class_names = _names(read_record(folder).get("labels"), origin=folder / "run.json: labels")
-    return _Saved(config, class_names, saved_models(folder / "checkpoints"))
-
-
-def _read_model(path: Path, *, parts: Sequence[str]) -> _Saved:
-    content = read_tensors(path, require_checksum=False)
-    if "config" not in content or not isinstance(content.get("model"), Mapping):
-        raise ValueError(f"checkpoint must be a file of a visionlab run, got {path}")
-    check_saved(content["config"], origin=path, parts=parts)
-    class_names = _names(content.get("class_names"), origin=path)
-    name = str(content.get("name", "model"))
-    check_model_name(name, origin=path)
-    return _Saved(content["config"], class_names, {name: content["model"]})
-
-
-def _names(content: Any, *, origin: Path) -> list[str]:
-    if not isinstance(content, list) or not all(isinstance(name, str) for name in content):
-        raise ValueError(f"{origin} must be a list of class names, got a {type(content).__name__}")
-    return content

@@ -3,7 +3,6 @@
 import itertools
 
 import torch
-from torch import nn
 
 from visionlab.core.processes import num_processes
 from visionlab.engine.freezing import set_train_mode
@@ -32,7 +31,7 @@ def check_first_batch(task: Task, hparams: Hparams, *, sync_batch_norm: bool) ->
     set_train_mode(task, [], is_frozen=is_frozen)
     for batch in batches:
         try:
-            _forward(task.model, batch)
+            _forward(task, batch)
         except (RuntimeError, AssertionError, ValueError) as error:
             if _TOO_FEW_VALUES in str(error):
                 raise ValueError(
@@ -58,12 +57,12 @@ def _smallest_batch(train: Split, hparams: Hparams, *, sync_batch_norm: bool) ->
 
 
 @torch.no_grad()
-def _forward(model: nn.Module, batch: Batch) -> None:
-    before = [buffer.clone() for buffer in model.buffers()]
+def _forward(task: Task, batch: Batch) -> None:
+    before = [buffer.clone() for buffer in task.model.buffers()]
     try:
-        model(batch.inputs)
+        task.forward(task.model, batch)
     finally:
-        for buffer, value in zip(model.buffers(), before, strict=True):
+        for buffer, value in zip(task.model.buffers(), before, strict=True):
             buffer.copy_(value)
 
 

@@ -1,8 +1,12 @@
 """Roles of parts: what stands in one place of a configuration and is used in a certain way."""
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
+
+from torch import nn
 
 from visionlab.engine.hparams import Evaluation, Hparams, Stop
 from visionlab.optim.averaging import Averages
@@ -47,3 +51,52 @@ def _can_be_called(part: Callable[..., Any], arguments: Sequence[str]) -> bool:
     except (TypeError, ValueError):
         return False
     return True
+
+
+def check_outputs(model: Callable[..., Any], takers: Mapping[str, Callable[..., Any]]) -> None:
+    """Refuse a part that takes other outputs than the model returns, as another family's loss.
+
+    Only what annotations say is compared; parts without them fit any model.
+
+    Args:
+        model: a class of models, or of settings that make one, or a function that does.
+        takers: parts whose first argument is the outputs, by key.
+
+    Raises:
+        ValueError: the message names both.
+    """
+    made = _classes(_hints(_forward(model)).get("return"))
+    for key, taker in takers.items():
+        function = taker if inspect.isroutine(taker) else type(taker).__call__
+        taken = _classes(next(iter(_hints(function).values()), None))
+        if made and taken and not any(issubclass(one, each) for one in made for each in taken):
+            raise ValueError(
+                f"{key} must take what the model returns, {_named(made)}, "
+                f"got {getattr(taker, '__name__', type(taker).__name__)} for {_named(taken)}"
+            )
+
+
+def _forward(model: Any) -> Callable[..., Any] | None:
+    """Return the method that computes the outputs of a model, None if no annotation tells."""
+    while callable(model) and not (inspect.isclass(model) and issubclass(model, nn.Module)):
+        model = _hints(model.__call__ if inspect.isclass(model) else model).get("return")
+    known = callable(model) and model.forward is not nn.Module.forward
+    return model.forward if known else None
+
+
+def _hints(function: Callable[..., Any] | None) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(function) if function is not None else {}
+    except (NameError, TypeError, AttributeError):
+        return {}
+
+
+def _classes(hint: Any) -> Sequence[type]:
+    """Return the classes of a hint, none if it is open: `Any`, a container, no hint."""
+    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    is_open = any(not isinstance(each, type) or each in (object, Any) for each in options)
+    return () if is_open else options
+
+
+def _named(classes: Iterable[type]) -> str:
+    return " or ".join(each.__name__ for each in classes)

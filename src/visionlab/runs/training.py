@@ -174,10 +174,10 @@ def build_components(
     first = experiments[0]
     task = build_task(first, data, device)
     check_first_batch(task, first.hparams, sync_batch_norm=first.machine.sync_batch_norm)
-    prepare_model(task.model, sync_batch_norm=first.machine.sync_batch_norm)
+    prepare_model(task, sync_batch_norm=first.machine.sync_batch_norm)
     schedule, plateau = bind_schedule(first, task)
     optimizer = first.optimizer(task.model)
-    averages = [each.averaged(task.model) for each in experiments]
+    averages = [each.averaged(task.evaluated) for each in experiments]
     if not isinstance(optimizer, Optimizer):
         raise ValueError(f"optimizer must make one of torch, got a {type(optimizer).__name__}")
     for group in optimizer.param_groups:

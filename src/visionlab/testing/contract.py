@@ -9,13 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from visionlab.backbones.weights import batch_norms
+from visionlab.engine.checkpoints import best_name, saved_models
 from visionlab.engine.evaluation import Result, evaluate
 from visionlab.engine.observers import Observer, Predictions, TensorBoard
 from visionlab.engine.progress import Terminal
 from visionlab.engine.reduction import reduce_losses
 from visionlab.engine.state import TrainState
+from visionlab.engine.validation import named_models
 from visionlab.task import Task
 from visionlab.testing.training import (
     EACH_EPOCH,
@@ -127,8 +130,9 @@ def an_average_with_decay_zero_is_the_model(make_task: MakeTask, folder: Path) -
     """Demand that an average that forgets everything is validated like the model."""
     trained = train(make_task, folder, averaged=averages_of(decay=0.0))
     for row in trained.rows:
-        for name in (*trained.task.metric.names, "loss"):
+        for name in trained.task.metric.names:
             assert row[f"val/ema_0.0/{name}"] == row[f"val/model/{name}"], name
+        assert row.get("val/ema_0.0/loss") == row.get("val/model/loss"), "loss"
         assert row["norm/model_minus_ema_0.0"] == 0.0
 
 
@@ -137,6 +141,29 @@ def a_seed_repeats_a_run(make_task: MakeTask, folder: Path) -> None:
     first = _unbroken(make_task)
     torch.manual_seed(2)
     assert_same(first, train(make_task, folder))
+
+
+def only_frozen_norms_keep_their_statistics(make_task: MakeTask, folder: Path) -> None:
+    """Demand that running statistics move in training, but for those of frozen norms."""
+    before = {name: norm.state_dict() for name, norm in _norms(make_task())}
+    task = _unbroken(make_task).task
+    for name, norm in _norms(task):
+        is_equal = all(
+            torch.equal(value, before[name][key]) for key, value in norm.state_dict().items()
+        )
+        assert is_equal == any(norm is each for each in task.frozen_norms), name
+
+
+def what_is_saved_is_what_is_evaluated(make_task: MakeTask, folder: Path) -> None:
+    """Demand that the saved model and averages are those of `evaluated`."""
+    trained = train(make_task, folder)
+    saved = saved_models(folder / "checkpoints")
+    for name, module in named_models(trained.task.evaluated, trained.averages).items():
+        weights = module.state_dict()
+        assert weights.keys() == saved[name].keys(), name
+        assert all(torch.equal(value, saved[name][key]) for key, value in weights.items()), name
+    best = saved[best_name("model")]
+    assert best.keys() == saved["model"].keys()
 
 
 CONTRACT: Mapping[str, Check] = {
@@ -151,6 +178,8 @@ CONTRACT: Mapping[str, Check] = {
         averages_do_not_change_the_training,
         an_average_with_decay_zero_is_the_model,
         a_seed_repeats_a_run,
+        only_frozen_norms_keep_their_statistics,
+        what_is_saved_is_what_is_evaluated,
     )
 }
 
@@ -171,10 +200,15 @@ class _Greedy(Observer):
         self.seen.clear()
 
 
+def _norms(task: Task) -> list[tuple[str, nn.Module]]:
+    norms = {id(norm) for norm in batch_norms(task.model)}
+    return [(name, each) for name, each in task.model.named_modules() if id(each) in norms]
+
+
 def _metrics(task: Task, *, batch_size: int) -> dict[str, float]:
     return evaluate(
         task,
-        task.model,
+        task.evaluated,
         task.splits["val"],
         batch_size=batch_size,
         autocast=functools.partial(torch.autocast, "cpu", enabled=False),

@@ -51,7 +51,7 @@ class Trained:
     rows: list[dict[str, float]]  # of `metrics.jsonl`
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """Return every tensor of the model and of the averages, by name."""
+        """Return every tensor of the model, all of it, and of the averages, by name."""
         modules = named_models(self.task.model, self.averages)
         return {
             f"{name}.{key}": value
@@ -97,7 +97,7 @@ def train(
     task = make_task()
     if change is not None:
         change(task)
-    prepare_model(task.model, sync_batch_norm=sync_batch_norm)
+    prepare_model(task, sync_batch_norm=sync_batch_norm)
     sgd = Sgd(
         lr=lr,
         weight_decay=1e-4,
@@ -107,7 +107,7 @@ def train(
         layer_decay=None,
     )
     steps = (optimizer or sgd)(task.model)
-    averages = (averages_of() if averaged is None else averaged)(task.model)
+    averages = (averages_of() if averaged is None else averaged)(task.evaluated)
     state, epoch_steps = TrainState(), steps_per_epoch(task.splits["train"], hparams)
     if resume:
         last = broadcast_object(lambda: _last(folder / "checkpoints"))

@@ -17,6 +17,7 @@ from visionlab.core.interrupt import Interrupted
 from visionlab.core.processes import local_rank, num_processes, rank
 from visionlab.engine.distributed.collectives import all_reduce_max
 from visionlab.engine.hparams import Hparams
+from visionlab.task import Task
 
 
 @contextmanager
@@ -85,11 +86,11 @@ def check_divisible(hparams: Hparams, num_samples: int) -> None:
         )
 
 
-def prepare_model(model: nn.Module, *, sync_batch_norm: bool) -> None:
-    """Prepare a model for data-parallel training, with the weights of rank 0 on all ranks.
+def prepare_model(task: Task, *, sync_batch_norm: bool) -> None:
+    """Prepare a task's model for data-parallel training, with the weights of rank 0 on all ranks.
 
-    It must be on its device; create averages and optimizers afterwards. With `sync_batch_norm`,
-    batch norms use the statistics of the whole batch in training.
+    It must be on its device; create averages and optimizers afterwards. With `sync_batch_norm`, the
+    batch norms of `task.synchronised` use the statistics of the whole batch in training.
 
     Raises:
         ValueError: a batch norm of the model cannot be synchronised.
@@ -98,8 +99,9 @@ def prepare_model(model: nn.Module, *, sync_batch_norm: bool) -> None:
         if sync_batch_norm:
             from visionlab.engine.distributed.sync_batch_norm import synchronise_batch_norms
 
-            synchronise_batch_norms(model)
-        _broadcast_tensors([*model.parameters(), *model.buffers()])
+            for module in task.synchronised:
+                synchronise_batch_norms(module)
+        _broadcast_tensors([*task.model.parameters(), *task.model.buffers()])
 
 
 def rank_seed(seed: int) -> int:

@@ -1,0 +1,58 @@
+"""What a run left: its settings, its classes and the weights of its models."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from visionlab.config.saved import check_saved
+from visionlab.engine.checkpoints import check_model_name, evaluated_weights, saved_models
+from visionlab.files.run_folder import read_config, read_record
+from visionlab.files.tensors import read_tensors
+
+
+class SavedRun(NamedTuple):
+    """What a run left: its settings, its classes, and weights by model name."""
+
+    config: dict[str, Any]
+    class_names: Sequence[str]
+    models: Mapping[str, Mapping[str, Tensor]]
+
+
+def read_run(folder: Path, *, parts: Sequence[str]) -> SavedRun:
+    """Return what a run left in its folder, whose configuration may name these `parts`.
+
+    Raises:
+        FileNotFoundError: the folder is none of a run, or has no checkpoint.
+        ValueError: a file is damaged, or asks for other parts.
+    """
+    if not (folder / "config.yaml").is_file():
+        raise FileNotFoundError(f"run must be the folder of a run, got {folder}")
+    config = read_config(folder)
+    check_saved(config, origin=folder / "config.yaml", parts=parts)
+    class_names = _names(read_record(folder).get("labels"), origin=folder / "run.json: labels")
+    return SavedRun(config, class_names, saved_models(folder / "checkpoints"))
+
+
+def read_model(path: Path, *, parts: Sequence[str]) -> SavedRun:
+    """Return the one model of a checkpoint, outside of its run's folder.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is damaged, none of a run, or asks for other parts.
+    """
+    content = read_tensors(path, require_checksum=False)
+    if "config" not in content or not isinstance(content.get("model"), Mapping):
+        raise ValueError(f"checkpoint must be a file of a visionlab run, got {path}")
+    check_saved(content["config"], origin=path, parts=parts)
+    class_names = _names(content.get("class_names"), origin=path)
+    name = str(content.get("name", "model"))
+    check_model_name(name, origin=path)
+    return SavedRun(content["config"], class_names, {name: evaluated_weights(content)})
+
+
+def _names(content: Any, *, origin: Path) -> list[str]:
+    if not isinstance(content, list) or not all(isinstance(name, str) for name in content):
+        raise ValueError(f"{origin} must be a list of class names, got a {type(content).__name__}")
+    return content
