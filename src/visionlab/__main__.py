@@ -16,6 +16,12 @@ end_on_interrupt()  # the imports below would end in a traceback
 import hydra  # noqa: E402
 
 from visionlab.config import command_line  # noqa: E402
+from visionlab.config.chains import (  # noqa: E402
+    compose_stages,
+    is_chain,
+    read_stages,
+    write_stages,
+)
 from visionlab.config.limits import check_address_space  # noqa: E402
 from visionlab.config.run_config import Invocation  # noqa: E402
 from visionlab.files.data_paths import check_data_paths  # noqa: E402
@@ -33,12 +39,30 @@ def _train(config: dict[str, Any], invocation: Invocation) -> float | None:
         train_planned(Path(sweep["training"]), parts=config["parts"])
         return None
     _log.info("run folder %s", invocation.folder)
+    if config.get("chain") or is_chain(invocation.folder):
+        return _train_stages(config, invocation)
     if not config["resume"]:
         check_data_paths(config["dataset"])
     check_address_space("visionlab.runs.train")
     from visionlab.runs.train import train
 
     return train(config, invocation)
+
+
+def _train_stages(config: dict[str, Any], invocation: Invocation) -> float | None:
+    """Train a chain, by the file and settings that are given, or as its folder has it."""
+    folder = invocation.folder
+    if config.get("chain"):
+        stages = compose_stages(config["chain"], folder, overrides=invocation.overrides)
+        write_stages(stages, folder)
+    else:
+        stages = read_stages(folder, parts=config["parts"])
+    for stage in stages.values():
+        check_data_paths(stage.config["dataset"])
+    check_address_space("visionlab.runs.chain")
+    from visionlab.runs.chain import train_chain
+
+    return train_chain(stages, folder)
 
 
 @hydra.main(version_base="1.3", config_path=command_line.CONF, config_name="eval")

@@ -101,9 +101,8 @@ def refusal(config: Mapping[str, Any]) -> str:
 def test_the_number_of_files() -> None:
     found = [path for path in CONF.rglob("*.yaml") if "hydra" not in path.parts]
     others = ["train.yaml", "eval.yaml", "tune.yaml", "plots.yaml", "points/ibug68.yaml"]
-    others += [
-        path for name in ("views", "pruner", "search", "table") for path in (CONF / name).iterdir()
-    ]
+    folders = ("views", "pruner", "search", "table", "chain")
+    others += [path for name in folders for path in (CONF / name).iterdir()]
     assert len(found) == len(FILES) + len(others) > 90
 
 

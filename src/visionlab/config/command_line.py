@@ -25,6 +25,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from visionlab.config.chains import for_chain, is_chain
 from visionlab.config.checking import check_allowed, check_parts
 from visionlab.config.errors import (
     MACHINE_ERRORS,
@@ -95,9 +96,10 @@ def run_folder(resume: str | None, task: str) -> str:
     if folder_aside := nonzero_rank_folder():
         return folder_aside
     if resume:
-        if not (Path(resume).expanduser() / "config.yaml").is_file():
+        folder = Path(resume).expanduser()
+        if not (folder / "config.yaml").is_file() and not is_chain(folder):
             raise FileNotFoundError(f"resume must be the folder of a run, got {resume}")
-        return str(Path(resume).expanduser())
+        return str(folder)
     return _new_folder(Path("outputs", task))
 
 
@@ -266,13 +268,14 @@ def _option_values(*names: str) -> list[str]:
 def _for_hydra(arguments: Sequence[str]) -> list[str]:
     """Return arguments as Hydra takes them.
 
-    Paths are quoted. Groups that may be null are removed, which Hydra refuses to do.
+    Paths are quoted. Groups that may be null are removed, which Hydra refuses to do. Those of the
+    stages of a chain become one list.
     `+experiment=` loses its +, since the defaults list has the group. In a multirun, Hydra applies
     the overrides that all jobs share before any job selects its groups, which fails for
     `dataset=cifar10,cifar100 dataset.root=DIR`, so a single value becomes a choice of one.
     """
     arguments = [re.sub(r"^\+(?=experiment=)", "", quote_paths(each)) for each in arguments]
-    arguments = without_null_groups(arguments, conf=Path(CONF))
+    arguments = for_chain(without_null_groups(arguments, conf=Path(CONF)))
     given = {each.partition("=")[0] for each in arguments}
     if {"--config-name", "-cn"} & given:
         arguments += [each for each in _OF_SAVED if each.partition("=")[0] not in given]

@@ -22,7 +22,7 @@ _OF_DATASET = (
     "file",
     "list",
 )
-_MAY_BE_NULL = {"experiment", "views", "search"}
+_MAY_BE_NULL = {"chain", "experiment", "views", "search"}
 _WRAPPED = re.compile(r"(\[|choice\()(.*)(\]|\))", re.DOTALL)
 
 

@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from hydra import compose
@@ -21,7 +21,7 @@ from omegaconf._utils import get_omega_conf_dumper
 
 from visionlab.config.overrides import as_typed
 from visionlab.config.saved import check_extent, check_saved
-from visionlab.files.run_folder import flatten_config, read_config
+from visionlab.files.run_folder import flatten_config, read_config, read_record
 
 
 class _Dumper(get_omega_conf_dumper()):  # type: ignore[misc]
@@ -45,10 +45,11 @@ FREE_ON_RESUME = (
 )
 _OPEN_IF_NULL = ("global_seed", "threads")  # null stands for the run's own
 # paths that start from the folder in which one works; all others of a data set start from its root
-_FROM_HERE = ("dataset.root", "dataset.val.list")
-_SWEEP = "sweep"
+_FROM_HERE = ("dataset.root", "dataset.val.list", "start.run")
+_NOT_OF_RUN = ("sweep", "chain")
 _HYDRA = "hydra/"
 _MAX_CHANGES = 3
+JobStatus = Literal["new", "started", "finished"]
 _PARTS = ("model.", "optimizer.", "scheduler.", "averaged.", "hparams.")
 
 
@@ -123,11 +124,11 @@ def to_yaml(config: Mapping[str, Any]) -> str:
 
 
 def resolve_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of a new run: without those of the sweep, and with a seed.
+    """Return the settings of a new run: without those of sweep and chain, and with a seed.
 
     The data can then be found from any folder.
     """
-    settings = {key: value for key, value in config.items() if key != _SWEEP}
+    settings = {key: value for key, value in config.items() if key not in _NOT_OF_RUN}
     if settings["global_seed"] is None:
         settings["global_seed"] = secrets.randbelow(2**31)
     return _with_absolute_paths(settings)
@@ -214,6 +215,25 @@ def check_unchanged(requested: Mapping[str, Any], saved: Mapping[str, Any], fold
         )
 
 
+def job_status(folder: Path, config: Mapping[str, Any]) -> JobStatus:
+    """Return the status of a job of a multirun, or of a stage of a chain, in its folder.
+
+    A run that a stopping rule ended is unfinished if the rules of the requested `config` differ.
+
+    Raises:
+        ValueError: the folder holds a run with other settings.
+    """
+    if not (folder / "config.yaml").exists():
+        return "new"
+    saved = read_config(folder)
+    check_unchanged(config, saved, folder)
+    record = read_record(folder)
+    if record.get("status") != "finished":
+        return "started"
+    rules_changed = record.get("stopped") and saved["stop"] != config["stop"]
+    return "started" if rules_changed else "finished"
+
+
 def check_trained_with(config: Mapping[str, Any], trained: Any, folder: Path) -> None:
     """Refuse to resume a run whose `config.yaml` is not what its checkpoint was trained with.
 
@@ -242,13 +262,13 @@ def _changes(requested: Mapping[str, Any], saved: Mapping[str, Any]) -> list[str
         f"{key}={new.get(key, 'nothing')} (the run has {old.get(key, 'nothing')})"
         for key in new | old
         if new.get(key) != old.get(key)
-        and not key.startswith((*FREE_ON_RESUME, f"{_SWEEP}."))
+        and not key.startswith((*FREE_ON_RESUME, *_NOT_OF_RUN))
         and not (key in _OPEN_IF_NULL and new.get(key) is None)
     ]
 
 
 def _with_absolute_paths(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings of `dataset` with absolute paths; a URL of somebody's data set stays."""
+    """Return settings with absolute paths where they start from here; a URL stays."""
     found = copy.deepcopy(dict(settings))
     for dotted in _FROM_HERE:
         *parents, last = dotted.split(".")

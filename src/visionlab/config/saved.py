@@ -11,10 +11,10 @@ from visionlab.config.schemas import Checkpoint, Task, Train
 
 _MAX_VALUES = 100_000
 _MAX_DEPTH = 50
-_NOT_SAVED = ("sweep", "resume")
+_NOT_SAVED = ("sweep", "resume", "chain")
 _PARTS = (
     *("dataset", "augment", "model", "loss", "optimizer", "scheduler", "averaged"),
-    *("hparams", "stop", "evaluation"),
+    *("hparams", "stop", "evaluation", "start"),
 )
 _TASK_PARTS = ("extra_scalars", "predict", "metric", "draw")
 

@@ -5,7 +5,7 @@ A part's settings have their names, types and ranges in the class that its `_tar
 """
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 MISSING: Any = "???"  # OmegaConf's mark of a value that the YAML file gives
@@ -59,6 +59,32 @@ class Task:
 
 
 @dataclass
+class StageOfChain:
+    """A stage of a chain.
+
+    Attributes:
+        like: an earlier stage whose overrides come before its own, or null.
+        overrides: as on the command line of train.py.
+    """
+
+    like: str | None = None
+    overrides: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Chain:
+    """Stages of training, one after another.
+
+    Attributes:
+        stages: by name, in their order.
+        overrides: for all stages, or for one as `stage.key=value`; set by the command line.
+    """
+
+    stages: dict[str, StageOfChain] = field(default_factory=dict)
+    overrides: list[str] = field(default_factory=list)
+
+
+@dataclass
 class Sweep:
     """How `--multirun` runs its jobs.
 
@@ -78,6 +104,7 @@ class Train:
     """A training run.
 
     Attributes:
+        chain: stages of training, each from what an earlier one left, or null.
         resume: a run folder to resume, or null.
         parts: packages of your own whose parts may be named as `_target_`.
         global_seed: of everything random; null draws one and records it.
@@ -102,10 +129,12 @@ class Train:
     scheduler: Any = MISSING
     averaged: Any = MISSING
     hparams: Any = MISSING
+    start: Any = MISSING
     stop: Any = MISSING
     evaluation: Any = MISSING
     checkpoint: Checkpoint = MISSING
     sweep: Sweep = MISSING
+    chain: Chain | None = None
     resume: str | None = MISSING
     parts: list[str] = MISSING
     global_seed: int | None = MISSING

@@ -77,6 +77,13 @@ class Average:
         self._copied = _unzip(copied)
 
     @torch.no_grad()
+    def restart(self) -> None:
+        """Begin anew as a copy of the model."""
+        for pairs in (self._floats, self._integers, self._copied):
+            _copy(*pairs)
+        self.num_updates = 0
+
+    @torch.no_grad()
     def update(self, step: int) -> None:
         """Update from the model's weights after optimizer step `step`, counted from 1."""
         if step <= self._start_step:

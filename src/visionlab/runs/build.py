@@ -28,7 +28,7 @@ from visionlab.task import Data, Task
 _MAX_NAMED = 10
 _TASKS = "visionlab.tasks."
 _PARTS = (
-    *("hparams", "stop", "evaluation", "scheduler", "averaged"),  # quick ones first
+    *("hparams", "stop", "evaluation", "start", "scheduler", "averaged"),  # quick ones first
     *("optimizer", "augment", "loss", "dataset"),
 )
 _TASK_PARTS = ("extra_scalars", "predict", "metric", "draw")
@@ -139,8 +139,9 @@ def _check_hard_examples(experiment: Experiment) -> None:
 
 
 def without_initial_weights(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a copy that builds a model without loading weights: it is given others."""
+    """Return a copy that builds a model without loading weights or state: it is given others."""
     changed: dict[str, Any] = copy.deepcopy(dict(config))
+    changed["start"]["run"] = None
     for part in (changed["model"], changed["model"].get("backbone")):
         if isinstance(part, dict):  # a model of one's own may have a backbone's name
             part.update({key: None for key in part if key in ("checkpoint", "init_from")})

@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 
 from visionlab.engine.hparams import Evaluation, Hparams, Stop
 from visionlab.engine.observers import Observer
+from visionlab.engine.start import Start
 from visionlab.optim.averaging import Averages
 from visionlab.optim.plateau import TRAIN_LOSS, Plateau
 from visionlab.optim.schedules import Schedule
@@ -79,6 +80,7 @@ class Experiment:
     dataset: Callable[..., Data]
     model: Callable[..., nn.Module]
     initial_weights: InitialWeights
+    start: Start
     every_minutes: float | None  # age at which `last.pt` is written within an epoch
     tensorboard: bool
     save_predictions: bool

@@ -13,7 +13,7 @@ from typing import Any
 from visionlab.config.run_config import logged_hparams, parts_override, to_yaml
 from visionlab.config.terminal import shell_command
 from visionlab.core.interrupt import Interrupted, Pruned
-from visionlab.engine.checkpoints import best_name
+from visionlab.engine.checkpoints import LAST, best_name
 from visionlab.engine.evaluation import MetricsTable
 from visionlab.engine.observers import (
     MetricsFile,
@@ -145,7 +145,7 @@ def _observers(run: Run, training: Training) -> list[Observer]:
     """Return the observers of a run, its user's own last."""
     experiment, state = run.experiment, training.state
     rows = run.folder / "metrics.jsonl"
-    if state.row_step and not rows.exists():
+    if (run.folder / "checkpoints" / LAST).exists() and state.row_step and not rows.exists():
         _log.warning("%s is gone: the rows up to step %d are lost", rows, state.row_step)
     observers: list[Observer] = [MetricsFile(rows, epoch=state.epoch)]
     if "val" in training.task.splits:

@@ -9,12 +9,14 @@ from typing import Any
 from torch import nn
 
 from visionlab.engine.hparams import Evaluation, Hparams, Stop
+from visionlab.engine.start import Start
 from visionlab.optim.averaging import Averages
 
 # the class of a part, or the arguments with which it is called, by name those with `=`
 _ROLES: Mapping[str, type | Sequence[str]] = {
     "hparams": Hparams,
     "stop": Stop,
+    "start": Start,
     "evaluation": Evaluation,
     "averaged": Averages,
     "scheduler": ("step", "total_steps=", "steps_per_epoch="),

@@ -43,8 +43,20 @@ def train(
 
     If `may_resume`, the folder may hold this run already, which then resumes.
     """
+    with process_group(config["device"]):
+        return train_in_group(config, invocation, observers=observers, may_resume=may_resume)
+
+
+def train_in_group(
+    config: Mapping[str, Any],
+    invocation: Invocation,
+    *,
+    observers: Sequence[Observer] = (),
+    may_resume: bool = False,
+) -> float | None:
+    """Train one run as `train` does, in processes that have joined their group."""
     folder = invocation.folder
-    with process_group(config["device"]), locked(folder) if rank() == 0 else nullcontext():
+    with locked(folder) if rank() == 0 else nullcontext():
         settings, position = broadcast_object(
             lambda: _start(config, invocation, may_resume=may_resume)
         )
@@ -69,7 +81,7 @@ def _start(
             return resolve_config(config), START
         if not may_resume:
             raise ValueError(f"{folder} holds a run already; resume it with resume={folder}")
-        settings = resume_config(resolve_config(config), folder)
+        settings = resume_config(config, folder)
     elif folder.resolve() != Path(run_folder(config["resume"], "")).resolve():
         raise ValueError(f"resume must be one run, not part of a multirun, got {config['resume']}")
     else:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.optim import Optimizer
 
+from visionlab.backbones.weights import check_weights
 from visionlab.config.run_config import check_trained_with
 from visionlab.engine.checkpoints import LAST, Checkpoints, load_last, restore
 from visionlab.engine.device import choose_device, make_autocast, make_deterministic, set_threads
@@ -128,6 +129,8 @@ def build_training(configs: Mapping[Path, Mapping[str, Any]], *, resumes: bool) 
         )
     ]
     state = _restore(last, runs, components)
+    if experiments[0].start.run:  # not after a resume, see `without_initial_weights`
+        state = _start_from(experiments[0], runs, data, components)
     if experiments[0].machine.compile:
         components.task.model.compile()
     return Training(
@@ -206,6 +209,40 @@ def _restore(
                 ) from error
             state.best = best | to_shared_names(state.best, run.names)
     return state
+
+
+def _start_from(
+    experiment: Experiment, runs: Sequence[Run], data: Data, components: Components
+) -> TrainState:
+    """Restore what comes along from another run; return the state to train from.
+
+    Raises:
+        FileNotFoundError: there is no such run, or it has no checkpoint.
+        ValueError: it has other classes, another model or optimizer, or is too long.
+    """
+    folder, start = Path(experiment.start.run or "").expanduser(), experiment.start
+    content = broadcast_object(lambda: load_last(folder / "checkpoints"))
+    if content is None:
+        raise FileNotFoundError(f"start.run must be the folder of a run, got {folder}")
+    check_classes(data, content["class_names"])
+    task, optimizer = components.task, components.optimizer
+    check_weights(task.model, content["model"], origin=f"start.run {folder}")
+    ours, theirs = (
+        each["optimizer"]["_target_"] for each in (experiment.config, content["config"])
+    )
+    if start.optimizer and ours != theirs:
+        raise ValueError(
+            f"start.optimizer must be false for another optimizer than {theirs} of start.run, "
+            f"got true for {ours}"
+        )
+    return start(
+        content,
+        model=task.model,
+        optimizer=optimizer,
+        averages={name: each for run in runs for name, each in run.averages.items()},
+        steps_per_epoch=steps_per_epoch(task.splits["train"], experiment.hparams),
+        epochs=experiment.hparams.epochs,
+    )
 
 
 def _checkpoints(run: Run, data: Data, samples: Samples) -> Checkpoints:

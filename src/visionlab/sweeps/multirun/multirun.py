@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from visionlab.config.command_line import Unfinished
 from visionlab.config.errors import explain
 from visionlab.config.overrides import as_typed, quoted
+from visionlab.config.run_config import job_status
 from visionlab.config.terminal import count, shell_command
 from visionlab.core.interrupt import Interrupted
 from visionlab.core.processes import num_processes
@@ -31,7 +32,6 @@ from visionlab.sweeps.multirun.jobs import Job, compose_jobs
 from visionlab.sweeps.multirun.plan_files import TrainingPlan, write_plan
 from visionlab.sweeps.multirun.table import (
     JobSummary,
-    job_status,
     log_table,
     write_jobs,
     write_table,

@@ -9,20 +9,18 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from rich.table import Table
 
-from visionlab.config.run_config import check_unchanged
 from visionlab.config.terminal import printable, table_text
 from visionlab.files.atomic import csv_text, write_text
 from visionlab.files.documents import parse_json, read_text
 from visionlab.files.locks import file_lock, is_abandoned
-from visionlab.files.run_folder import read_config, read_record
+from visionlab.files.run_folder import read_record
 from visionlab.sweeps.launcher.processes import NOT_STARTED
 
 _JOBS = "jobs.json"
-JobStatus = Literal["new", "started", "finished"]
 _COLUMNS = ("job", "state", "seconds", "monitor", "value", "model", "reason", "log")
 _MAX_ROWS = 100
 _MAX_REASON = 60
@@ -37,25 +35,6 @@ class JobSummary:
     swept: Mapping[str, str]
     monitor: str
     mode: str
-
-
-def job_status(folder: Path, config: Mapping[str, Any]) -> JobStatus:
-    """Return the status of the job in a folder.
-
-    A run that a stopping rule ended is unfinished if the rules of the requested `config` differ.
-
-    Raises:
-        ValueError: the folder holds a run with other settings.
-    """
-    if not (folder / "config.yaml").exists():
-        return "new"
-    saved = read_config(folder)
-    check_unchanged(config, saved, folder)
-    record = read_record(folder)
-    if record.get("status") != "finished":
-        return "started"
-    rules_changed = record.get("stopped") and saved["stop"] != config["stop"]
-    return "started" if rules_changed else "finished"
 
 
 def write_jobs(folder: Path, jobs: Sequence[JobSummary]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from visionlab.config.errors import explain
-from visionlab.config.run_config import resolve_config, resume_config, training_key
+from visionlab.config.run_config import job_status, resolve_config, resume_config, training_key
 from visionlab.config.saved import check_saved
 from visionlab.core.interrupt import Interrupted
 from visionlab.engine.resume_points import Position, common_resume_points
@@ -20,7 +20,7 @@ from visionlab.runs.experiment import training_invariant_keys
 from visionlab.runs.record import now
 from visionlab.runs.train import train_runs
 from visionlab.sweeps.multirun.plan_files import TrainingPlan, read_plan
-from visionlab.sweeps.multirun.table import job_status, read_jobs, write_table
+from visionlab.sweeps.multirun.table import read_jobs, write_table
 
 _WAIT_SECONDS = 60.0  # a job of a killed multirun may still be saving
 _MACHINE_KEYS = ("threads", "device")  # a resumed run keeps its own

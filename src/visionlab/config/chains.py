@@ -1,0 +1,189 @@
+"""Chains of stages, each a run that may start from what an earlier one left. Imports no torch.
+
+A file of `conf/chain/` names the stages in their order, each with the overrides that it would have
+as a run of its own. In their values `@stage` stands for the folder of an earlier stage.
+"""
+
+import functools
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from hydra import compose
+from hydra.errors import HydraException
+from omegaconf import open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from visionlab.config.checking import check_parts
+from visionlab.config.errors import check_known, explain
+from visionlab.config.overrides import quoted
+from visionlab.config.run_config import invocation, plain, resolve_config, to_yaml
+from visionlab.config.saved import check_saved
+from visionlab.config.schemas import Train
+from visionlab.files.atomic import write_text
+from visionlab.files.documents import expect_mapping, read_text
+from visionlab.files.run_folder import flatten_config, read_yaml
+
+_FILE = "chain.yaml"  # in the folder of a chain, which has that of each stage in it
+_OF_CHAIN = ("chain", "resume", "parts", "hydra")  # arguments that no stage gets
+_RUN_DIR = "hydra.run.dir='${run_folder:${resume},chain}'"
+_REFERENCE = re.compile(r"@(\w+)(/.*)?", re.DOTALL)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One stage of a chain: the settings of its run, and how they were composed."""
+
+    config: Mapping[str, Any]
+    composition: Mapping[str, Any]
+
+
+def for_chain(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments of a command line; with `chain=`, those of its stages become one list.
+
+    Raises:
+        ValueError: it is a multirun.
+    """
+    if not any(re.match(r"chain=(?!null$)", each) for each in arguments):
+        return list(arguments)
+    if {"--multirun", "-m"} & set(arguments):
+        raise ValueError("chain must be run alone, got it with --multirun")
+    kept = [each for each in arguments if _is_of_chain(each)]
+    given = ",".join(quoted(each) for each in arguments if each not in kept)
+    has_folder = any(each.startswith("hydra.run.dir=") for each in kept)
+    return [*kept, f"chain.overrides=[{given}]", *([] if has_folder else [_RUN_DIR])]
+
+
+def _is_of_chain(argument: str) -> bool:
+    key, equal, _ = argument.lstrip("+~").partition("=")
+    return not equal or argument.startswith("-") or key.partition(".")[0] in _OF_CHAIN
+
+
+def is_chain(folder: Path) -> bool:
+    """Return whether a folder is that of a chain."""
+    return (folder / _FILE).is_file()
+
+
+def compose_stages(
+    chain: Mapping[str, Any], folder: Path, *, overrides: Sequence[str]
+) -> dict[str, Stage]:
+    """Return the stages of a chain, whose folders will be in `folder`, by name.
+
+    Settings of the command line hold for every stage, those that begin with a stage's name for it
+    alone. `overrides` are those of the command line as Hydra got them.
+
+    Raises:
+        ValueError: a setting of a stage is wrong, or a name or reference is none of a stage.
+    """
+    files: Mapping[str, Any] = chain["stages"]
+    _check_names(files)
+    allowed = [each for each in overrides if each.startswith("parts=")]
+    stages: dict[str, Stage] = {}
+    for name in files:
+        given = [*_overrides_of(name, files, chain["overrides"]), *allowed]
+        try:
+            stages[name] = _compose(given, {each: folder / each for each in stages})
+        except (ValueError, HydraException, OmegaConfBaseException) as error:
+            known = functools.partial(_settings, given)
+            raise ValueError(f"{explain(error, known=known)} (stage {name})") from error
+    return stages
+
+
+def _settings(overrides: Sequence[str]) -> list[str]:
+    """Return the dotted names of settings, of the groups that some overrides choose."""
+    choices = [each for each in overrides if "." not in each.partition("=")[0]]
+    return [*flatten_config(plain(compose("train", overrides=choices)))]
+
+
+def _check_names(names: Collection[str]) -> None:
+    """Refuse names of stages that are no names of folders, or those of settings."""
+    settings = {field.name for field in fields(Train)}
+    for name in names:
+        if not re.fullmatch(r"[a-z]\w*", name) or name in settings:
+            raise ValueError(
+                "chain.stages must have names of letters and digits that are no setting, "
+                f"got {name!r}"
+            )
+
+
+def _overrides_of(name: str, files: Mapping[str, Any], given: Sequence[str]) -> list[str]:
+    """Return the overrides of a stage: those of the file, then those of the command line."""
+    names = tuple(f"{each}." for each in files)
+    common = [each for each in given if not each.lstrip("+~").startswith(names)]
+    own = [each.replace(f"{name}.", "", 1) for each in given if _belongs_to(each, name)]
+    return [*_overrides_in_file(name, files), *common, *own]
+
+
+def _belongs_to(override: str, name: str) -> bool:
+    return override.lstrip("+~").startswith(f"{name}.")
+
+
+def _overrides_in_file(name: str, files: Mapping[str, Any]) -> list[str]:
+    """Return the overrides of a stage in its file, after those of the stage that it is like."""
+    stage, earlier = files[name], list(files)[: list(files).index(name)]
+    if stage["like"] is not None and stage["like"] not in earlier:
+        raise ValueError(
+            f"chain.stages.{name}.like must be an earlier stage or null, got {stage['like']!r}"
+        )
+    before = _overrides_in_file(stage["like"], files) if stage["like"] else []
+    return [*before, *stage["overrides"]]
+
+
+def _compose(overrides: Sequence[str], folders: Mapping[str, Path]) -> Stage:
+    config = compose("train", overrides=list(overrides), return_hydra_config=True)
+    hydra = config.hydra
+    with open_dict(config):
+        del config["hydra"]
+    settings = plain(config)
+    if settings["resume"] or settings["chain"]:
+        raise ValueError("resume and chain must be null in a stage, got one")
+    if settings["global_seed"] is None:  # a stage that goes on must be what it was
+        raise ValueError("global_seed must be a number in a chain, got null")
+    check_known(config)
+    check_parts(settings, parts=settings["parts"])
+    resolved = resolve_config(_with_folders(settings, folders))
+    return Stage(config=resolved, composition=invocation(hydra, Path()).composition)
+
+
+def _with_folders(value: Any, folders: Mapping[str, Path]) -> Any:
+    """Return settings in which `@stage` at the beginning of a text is the folder of the stage.
+
+    Raises:
+        ValueError: it is no earlier stage.
+    """
+    if isinstance(value, Mapping):
+        return {key: _with_folders(each, folders) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_with_folders(each, folders) for each in value]
+    if not (isinstance(value, str) and (found := _REFERENCE.fullmatch(value))):
+        return value
+    if found[1] not in folders:
+        earlier = ", ".join(folders) or "there is none"
+        raise ValueError(f"@{found[1]} must be an earlier stage ({earlier}), got {value!r}")
+    return f"{folders[found[1]].absolute()}{found[2] or ''}"
+
+
+def write_stages(stages: Mapping[str, Stage], folder: Path) -> None:
+    """Write the stages of a chain into its folder, to resume it from there."""
+    content = {name: vars(stage) for name, stage in stages.items()}
+    write_text(folder / _FILE, to_yaml(content))
+
+
+def read_stages(folder: Path, *, parts: Sequence[str]) -> dict[str, Stage]:
+    """Read the stages of the chain in a folder; `parts` are the packages that the user allows.
+
+    Raises:
+        ValueError: the file is damaged, or asks for other parts.
+        OSError: it cannot be read.
+    """
+    path = folder / _FILE
+    stages: dict[str, Stage] = {}
+    for name, content in read_yaml(read_text(path), origin=path).items():
+        each = expect_mapping(content, origin=path, holding=f"settings of {name}")
+        check_saved(each.get("config"), origin=path, parts=parts)
+        composition = expect_mapping(each.get("composition"), origin=path, holding="overrides")
+        stages[name] = Stage(config=each["config"], composition=composition)
+    _check_names(stages)
+    return stages

@@ -1,0 +1,74 @@
+"""Chains as the stages that they compose to; `tests/runs/test_chain.py` trains some."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import initialize_config_dir
+from omegaconf import OmegaConf
+
+from visionlab.config import command_line
+from visionlab.config.chains import Stage, compose_stages, for_chain, read_stages, write_stages
+from visionlab.runs.build import build_experiment, without_initial_weights
+
+CONF = Path(command_line.CONF)
+FOLDER = Path("/work")
+TWO: dict[str, Any] = {
+    "first": {"like": None, "overrides": ["model.depth=8", "optimizer=adamw"]},
+    "second": {"like": "first", "overrides": ["start.run=@first", "hparams.epochs=40"]},
+}
+
+
+def stages_of(stages: dict[str, Any], *overrides: str) -> dict[str, Stage]:
+    command_line.register()
+    chain = {"stages": stages, "overrides": list(overrides)}
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose_stages(chain, FOLDER, overrides=[])
+
+
+@pytest.mark.parametrize(
+    "path", sorted((CONF / "chain").glob("*.yaml")), ids=lambda path: path.stem
+)
+def test_every_chain_composes_and_its_stages_build(path: Path) -> None:
+    content: Any = OmegaConf.to_container(OmegaConf.load(path))
+    files = {name: {"like": None, **stage} for name, stage in content["stages"].items()}
+    for name, stage in stages_of(files, "dataset.root=/data").items():
+        config = dict(stage.config)
+        assert config["dataset"]["root"].startswith("/data"), name
+        build_experiment(without_initial_weights(config))
+
+
+def test_a_stage_has_the_overrides_of_the_one_it_is_like_then_its_own() -> None:
+    first, second = stages_of(TWO, "hparams.batch_size=7", "second.model.depth=14").values()
+    assert second.config["optimizer"]["_target_"] == "visionlab.optim.Adam"
+    depths = [each.config["model"]["depth"] for each in (first, second)]
+    assert depths == [8, 14]
+    assert {each.config["hparams"]["batch_size"] for each in (first, second)} == {7}
+    assert second.config["start"]["run"] == "/work/first"
+    assert (first.config["start"]["run"], second.config["hparams"]["epochs"]) == (None, 40)
+    assert second.composition["choices"]["optimizer"] == "adamw"
+    assert second.composition["overrides"][-1] == "model.depth=14"
+
+
+def test_a_stage_is_referred_to_with_a_file_in_it() -> None:
+    second = {"like": None, "overrides": ["model.checkpoint=@first/checkpoints/best.pt"]}
+    stages = stages_of({"first": TWO["first"], "second": second})
+    assert stages["second"].config["model"]["checkpoint"] == "/work/first/checkpoints/best.pt"
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    stages = stages_of(TWO)
+    write_stages(stages, tmp_path)
+    assert read_stages(tmp_path, parts=[]) == stages
+
+
+def test_arguments_of_stages_become_one_list() -> None:
+    arguments = ["chain=two", "dataset.root='/a b'", "parts=[mine]", "--config-dir", "conf"]
+    kept = ["chain=two", "parts=[mine]", "--config-dir", "conf"]
+    *others, run_dir = for_chain(arguments)
+    assert others == [*kept, r"chain.overrides=['dataset.root=\'/a b\'']"]
+    assert run_dir.startswith("hydra.run.dir=")
+    own = [*arguments, "hydra.run.dir=here"]
+    assert for_chain(own)[-1] == others[-1]
+    for others in (["optimizer.lr=1"], ["chain=null", "optimizer.lr=1"]):
+        assert for_chain(others) == others

@@ -1,0 +1,127 @@
+"""Chains: stages in their order, each from what an earlier one left; killed and resumed."""
+
+import shutil
+import time
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import pytest
+from processes import differences, left_behind, script, start
+
+from visionlab.files.run_folder import read_config, read_record, read_rows
+
+pytestmark = pytest.mark.integration
+
+STAGES = ("first", "weights", "state")
+CHAIN = """# two epochs, two from their weights, two more from their whole state
+stages:
+  first:
+    overrides: [model.depth=8, hparams.epochs=2, averaged.decay=0.5, threads=1]
+  weights:
+    like: first
+    overrides: [model.checkpoint=@first/checkpoints/best.pt, optimizer=adamw]
+  state:
+    like: weights
+    overrides: [start.run=@weights, model.checkpoint=null, hparams.epochs=4, optimizer.lr=1e-4]
+"""
+CONF = ("--config-dir=conf",)
+COMMON = ("tensorboard=false", "hparams.batch_size=400", "device=cpu", "evaluation.test=false")
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Path:
+    (tmp_path / "conf" / "chain").mkdir(parents=True)
+    (tmp_path / "conf" / "chain" / "three.yaml").write_text(CHAIN)
+    return tmp_path
+
+
+def chain(work: Path, *arguments: str, name: str = "three") -> tuple[int, str]:
+    """Run a chain; return exit code and output."""
+    given = (*CONF, f"chain={name}", *COMMON, *arguments)
+    done = script("train.py", *given, folder=work)
+    return done.returncode, done.stdout + done.stderr
+
+
+def wait_for_rows(run: Path, process: BaseProcess) -> None:
+    """Wait until a run has finished its first epoch."""
+    while not read_rows(run / "metrics.jsonl"):
+        assert process.is_alive(), f"the chain ended before the first epoch of {run}"
+        time.sleep(0.01)
+
+
+def test_stages_follow_each_other_and_a_killed_chain_goes_on(work: Path) -> None:
+    code, said = chain(work, "hydra.run.dir=whole", "state.averaged.decay=0.9")
+    assert code == 0, said
+    whole = work / "whole"
+    for stage in STAGES:
+        assert read_record(whole / stage)["status"] == "finished"
+    first, weights, state = (read_config(whole / stage) for stage in STAGES)
+    assert weights["model"]["checkpoint"] == str(whole / "first/checkpoints/best.pt")
+    assert (state["start"]["run"], state["hparams"]["epochs"]) == (str(whole / "weights"), 4)
+    assert (first["averaged"]["decay"], state["averaged"]["decay"]) == (0.5, 0.9)
+    assert first["hparams"]["batch_size"] == 400
+    assert [row["epoch"] for row in read_rows(whole / "state" / "metrics.jsonl")] == [3, 4]
+    assert f"runs={whole}" in said.replace("\n", "")
+
+    broken = work / "broken"
+    for stage in STAGES:  # killed within each of them
+        given = [f"resume={broken}"]
+        if stage == "first":
+            given = ["chain=three", *COMMON, f"hydra.run.dir={broken}", "state.averaged.decay=0.9"]
+        process = start("train.py", *CONF, *given, folder=work)
+        wait_for_rows(broken / stage, process)
+        process.kill()
+        process.join()
+    done = script("train.py", *CONF, f"resume={broken}", folder=work)
+    assert done.returncode == 0, done.stderr
+    for stage in STAGES:
+        assert not differences(*(left_behind(each / stage) for each in (whole, broken)))
+
+    code, said = chain(work, f"hydra.run.dir={whole}", "state.averaged.decay=0.9")
+    assert (code, said.count("already finished")) == (0, 3)
+    code, said = chain(work, f"hydra.run.dir={whole}", "first.optimizer.lr=0.5")
+    assert code == 1
+    assert "optimizer.lr=0.5 (the run has 0.1)" in said
+
+
+@pytest.mark.parametrize(
+    ("content", "arguments", "message"),
+    [
+        ("a: {overrides: [start.run=@b]}\n  b: {overrides: []}", [], "@b must be an earlier stage"),
+        ("a: {overrides: [start.run=@a]}", [], "@a must be an earlier stage"),
+        ("a: {like: z, overrides: []}", [], "chain.stages.a.like must be an earlier stage"),
+        ("model: {overrides: []}", [], "chain.stages must have names"),
+        ("a: {overrides: [hparams.epochs=0]}", [], "epochs must be > 0, got 0 (stage a)"),
+        ("a: {overrides: [optimiser.lr=1]}", [], "optimizer.lr"),
+        ("a: {overrides: []}", ["b.optimizer.lr=1"], "b.optimizer"),
+        ("a: {overrides: []}", ["a.hparams.epochs=-1"], "got -1 (stage a)"),
+        ("a: {overrides: []}", ["--multirun"], "chain must be run alone"),
+        ("a: {overrides: []}", ["global_seed=null"], "global_seed must be a number in a chain"),
+    ],
+)
+def test_a_chain_that_cannot_run_is_refused_in_one_line(
+    content: str, arguments: list[str], message: str, work: Path
+) -> None:
+    (work / "conf" / "chain" / "wrong.yaml").write_text(f"# wrong\nstages:\n  {content}\n")
+    code, said = chain(work, *arguments, name="wrong")
+    assert code != 0
+    assert message in said
+    assert "Traceback" not in said
+    assert not list((work / "outputs").rglob("*.pt"))
+
+
+def test_the_chain_in_a_folder_from_a_stranger_builds_nothing_else(work: Path) -> None:
+    code, said = chain(work, "hydra.run.dir=mine", "hparams.epochs=1", name="short")
+    assert code != 0  # there is no such chain
+    (work / "conf" / "chain" / "short.yaml").write_text("# one\nstages: {a: {overrides: []}}\n")
+    code, said = chain(
+        work, "hydra.run.dir=mine", "model.depth=8", "stop.max_steps=1", name="short"
+    )
+    assert code == 0, said
+    path = work / "mine" / "chain.yaml"
+    shutil.rmtree(work / "mine" / "a")
+    path.write_text(path.read_text().replace("visionlab.optim.Sgd", "os.system"))
+    done = script("train.py", *CONF, "resume=mine", folder=work)
+    assert done.returncode == 1
+    assert "os.system" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
