@@ -97,7 +97,8 @@ def test_an_optimizer_of_ones_own_needs_no_initial_lr() -> None:
 
 
 def test_a_models_own_setting_may_be_called_backbone() -> None:
-    config = {"model": {"_target_": f"{__name__}.net", "backbone": "wide"}}
+    model = {"_target_": f"{__name__}.net", "backbone": "wide"}
+    config = {"model": model, "start": {"run": None}}
     assert without_initial_weights(config) == config
 
 
