@@ -398,7 +398,7 @@ def measure_retinanet(
 ) -> Results:
     """Compare training steps and inference with torchvision's."""
     model = RetinaNet(
-        backbone=Backbone(name="resnet18", pretrained=False, init_from=None, norm="trained"),
+        backbone=Backbone(name="resnet18", pretrained=False, norm="trained"),
         pyramid=Pyramid(channels=256, p6_from="p5"),
         head=Head(channels=256, depth=4, norm="none"),
         anchors=Anchors(sizes_px=SIZES_PX, ratios=RATIOS, scales=SCALES),

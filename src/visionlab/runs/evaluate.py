@@ -32,8 +32,8 @@ from visionlab.runs.build import (
     build_task,
     check_classes,
     set_dataset_root,
-    without_initial_weights,
 )
+from visionlab.runs.initial_weights import without_initial_weights
 from visionlab.runs.saved_run import SavedRun, read_model, read_run
 from visionlab.task import Autocast, Task
 

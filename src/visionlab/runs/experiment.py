@@ -1,7 +1,7 @@
 """A run as typed, checked settings and parts, before any data is read."""
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
@@ -13,25 +13,11 @@ from visionlab.engine.observers import Observer
 from visionlab.optim.averaging import Averages
 from visionlab.optim.plateau import TRAIN_LOSS, Plateau
 from visionlab.optim.schedules import Schedule
+from visionlab.runs.initial_weights import InitialWeights
 from visionlab.task import Batch, Data, Metric
 
 _TRAINING_INVARIANT = ("tensorboard", "save_predictions", "observers")
 _NOT_OF_AVERAGES = (TRAIN_LOSS, "val/model/")
-
-
-@dataclass(frozen=True, kw_only=True)
-class InitialWeights:
-    """Weights that a model starts from, and which of them are trained.
-
-    Attributes:
-        checkpoint: a file with the weights of just this model, or None.
-        init_from: a file from which what fits is taken, or None.
-        freeze: shell patterns of the names of parameters that are not trained.
-    """
-
-    checkpoint: str | None = None
-    init_from: str | None = None
-    freeze: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
