@@ -254,6 +254,9 @@ class NoCheckpoints:
     def save_model(self, *model: object, step: int) -> None:
         pass
 
+    def save_epoch(self, *model: object, **when: object) -> None:
+        pass
+
 
 def measure_steps(
     device: torch.device, data: Data, *, batch_size: int, steps: int, rounds: int

@@ -23,17 +23,6 @@ class DatasetOfRuns:
 
 
 @dataclass
-class Checkpoint:
-    """When `last.pt` is written within an epoch.
-
-    Attributes:
-        every_minutes: its age at which it is written anew, or null for never.
-    """
-
-    every_minutes: float | None = MISSING
-
-
-@dataclass
 class Task:
     """The parts of a task that are not groups of their own.
 
@@ -104,7 +93,7 @@ class Train:
     hparams: Any = MISSING
     stop: Any = MISSING
     evaluation: Any = MISSING
-    checkpoint: Checkpoint = MISSING
+    checkpoint: Any = MISSING
     sweep: Sweep = MISSING
     resume: str | None = MISSING
     parts: list[str] = MISSING
@@ -156,7 +145,9 @@ class Eval:
     """An evaluation of what a run left.
 
     Attributes:
-        run: a run folder, all of whose models are evaluated, or null.
+        run: a run folder, or null.
+        models: names of the run's models that are evaluated, as `best` and `epoch_0010`; null is
+            all but those of single epochs.
         checkpoint: the file of one model, or null.
         out: folder of results, pictures and predictions; null is the run's own, or for a checkpoint
             none but the current one for a submission.
@@ -172,6 +163,7 @@ class Eval:
     """
 
     run: str | None = MISSING
+    models: list[str] | None = MISSING
     checkpoint: str | None = MISSING
     out: str | None = MISSING
     split: str = MISSING

@@ -1,5 +1,6 @@
 """The training loop and its parts; knows tasks only through the contract in `task.py`."""
 
+from visionlab.engine.epoch_files import Checkpointing
 from visionlab.engine.hparams import Evaluation, Hparams, Stop
 
-__all__ = ["Evaluation", "Hparams", "Stop"]
+__all__ = ["Checkpointing", "Evaluation", "Hparams", "Stop"]

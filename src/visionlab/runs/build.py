@@ -27,7 +27,7 @@ from visionlab.task import Data, Task
 _MAX_NAMED = 10
 _TASKS = "visionlab.tasks."
 _PARTS = (
-    *("hparams", "stop", "evaluation", "scheduler", "averaged"),  # quick ones first
+    *("hparams", "stop", "evaluation", "checkpoint", "scheduler", "averaged"),  # quick ones first
     *("optimizer", "augment", "loss", "dataset"),
 )
 _TASK_PARTS = ("extra_scalars", "predict", "metric", "draw")
@@ -59,7 +59,6 @@ def build_experiment(config: Mapping[str, Any]) -> Experiment:
         task=task,
         model=_model(model),
         initial_weights=weights,
-        every_minutes=config["checkpoint"]["every_minutes"],
         tensorboard=config["tensorboard"],
         save_predictions=config["save_predictions"],
         observers={

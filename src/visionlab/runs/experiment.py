@@ -8,6 +8,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from visionlab.engine.epoch_files import Checkpointing
 from visionlab.engine.hparams import Evaluation, Hparams, Stop
 from visionlab.engine.observers import Observer
 from visionlab.optim.averaging import Averages
@@ -57,6 +58,7 @@ class Experiment:
     hparams: Hparams
     stop: Stop
     evaluation: Evaluation
+    checkpoint: Checkpointing
     scheduler: Schedule
     averaged: Averages
     augment: Any
@@ -65,7 +67,6 @@ class Experiment:
     dataset: Callable[..., Data]
     model: Callable[..., nn.Module]
     initial_weights: InitialWeights
-    every_minutes: float | None  # age at which `last.pt` is written within an epoch
     tensorboard: bool
     save_predictions: bool
     observers: Mapping[str, Callable[..., Observer]]  # by name; built with the run's folder

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from visionlab.engine.epoch_files import Checkpointing
 from visionlab.engine.hparams import Evaluation, Hparams, Stop
 from visionlab.optim.averaging import Averages
 
@@ -16,6 +17,7 @@ _ROLES: Mapping[str, type | Sequence[str]] = {
     "hparams": Hparams,
     "stop": Stop,
     "evaluation": Evaluation,
+    "checkpoint": Checkpointing,
     "averaged": Averages,
     "scheduler": ("step", "total_steps=", "steps_per_epoch="),
     "optimizer": ("model",),

@@ -219,5 +219,5 @@ def _checkpoints(run: Run, data: Data, samples: Samples) -> Checkpoints:
             "class_names": list(data.class_names),
             "samples": dict(samples),
         },
-        every_minutes=experiment.every_minutes,
+        settings=experiment.checkpoint,
     )
