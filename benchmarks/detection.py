@@ -30,8 +30,9 @@ from torchvision_retinanet import (
 from visionlab.core import seeding
 from visionlab.engine.checkpoints import saved_models
 from visionlab.files.run_folder import read_config
-from visionlab.runs.build import build_data, build_experiment, build_task, without_initial_weights
+from visionlab.runs.build import build_data, build_experiment, build_task
 from visionlab.runs.experiment import Experiment
+from visionlab.runs.initial_weights import without_initial_weights
 from visionlab.tasks.detection import Anchors, AveragePrecision
 from visionlab.tasks.detection.model.retinanet import LEVEL_STRIDES
 from visionlab.tasks.detection.records import DenseOutput, Detections

@@ -254,6 +254,9 @@ class NoCheckpoints:
     def save_model(self, *model: object, step: int) -> None:
         pass
 
+    def save_epoch(self, *model: object, **when: object) -> None:
+        pass
+
 
 def measure_steps(
     device: torch.device, data: Data, *, batch_size: int, steps: int, rounds: int
@@ -398,7 +401,7 @@ def measure_retinanet(
 ) -> Results:
     """Compare training steps and inference with torchvision's."""
     model = RetinaNet(
-        backbone=Backbone(name="resnet18", pretrained=False, init_from=None, norm="trained"),
+        backbone=Backbone(name="resnet18", pretrained=False, norm="trained"),
         pyramid=Pyramid(channels=256, p6_from="p5"),
         head=Head(channels=256, depth=4, norm="none"),
         anchors=Anchors(sizes_px=SIZES_PX, ratios=RATIOS, scales=SCALES),

@@ -32,6 +32,7 @@ from visionlab.core.interrupt import Signals
 from visionlab.core.processes import Shard, unsharded
 from visionlab.engine.checkpoints import Checkpoints
 from visionlab.engine.device import make_autocast
+from visionlab.engine.epoch_files import Checkpointing
 from visionlab.engine.loop import fit
 from visionlab.engine.observers import MetricsFile
 from visionlab.engine.state import TrainState
@@ -108,7 +109,11 @@ def prepare_fit(
             hparams=dataclasses.replace(experiment.hparams, epochs=state.epoch + 1),
             stop=experiment.stop,
             evaluation=experiment.evaluation,
-            checkpoints=Checkpoints(folder, metadata={}, every_minutes=None),
+            checkpoints=Checkpoints(
+                folder,
+                metadata={},
+                settings=Checkpointing(every_minutes=None, every_epochs=None, keep="all"),
+            ),
             signals=Signals(),
             autocast=make_autocast(precision, CPU),
             seed=0,

@@ -109,7 +109,7 @@ def detection() -> Task:
     data = _scenes()
     seeding.seed_everything(SEED)
     model = RetinaNet(
-        backbone=Backbone(name="test_resnet", pretrained=False, init_from=None, norm="trained"),
+        backbone=Backbone(name="test_resnet", pretrained=False, norm="trained"),
         pyramid=Pyramid(channels=32, p6_from="c5"),
         head=Head(channels=64, depth=1, norm="group"),
         anchors=Anchors(sizes_px=[4, 8, 16, 32, 64], ratios=[1.0], scales=[1.0, 1.4]),
@@ -193,7 +193,7 @@ def keypoints() -> Task:
     )
     seeding.seed_everything(SEED)
     model = KeypointRegressor(
-        backbone=Backbone(name="test_resnet", pretrained=False, init_from=None, norm="trained"),
+        backbone=Backbone(name="test_resnet", pretrained=False, norm="trained"),
         stride=8,
         grid=4,
         dropout=0.2,

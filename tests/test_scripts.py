@@ -196,7 +196,7 @@ def test_a_folder_that_holds_a_run_is_not_written_over(finished: Path, tmp_path:
 def test_a_run_resumes_without_the_file_it_was_started_from(finished: Path, tmp_path: Path) -> None:
     first = tmp_path / "first.pt"
     first.write_bytes((finished / "checkpoints" / "best.pt").read_bytes())
-    arguments = [*SMALL, f"model.init_from={first}", "stop.max_steps=1", "tensorboard=false"]
+    arguments = [*SMALL, f"model.backbone.weights={first}", "stop.max_steps=1", "tensorboard=false"]
     assert script("train.py", *arguments, folder=tmp_path).returncode == 0
     first.unlink()
     run = only_run(tmp_path)
@@ -386,15 +386,37 @@ def test_a_checkpoint_of_another_model_says_which_tensors_differ(
     assert done.stderr.count("\n") == 1
 
 
-def test_starting_from_another_models_weights_lists_what_is_left(
-    finished: Path, tmp_path: Path
-) -> None:
-    path = finished / "checkpoints" / "best.pt"
-    done = script(
-        "train.py", "model.depth=14", f"model.init_from={path}", "stop.max_steps=1", folder=tmp_path
-    )
+def test_starting_from_a_run_lists_what_was_taken(finished: Path, tmp_path: Path) -> None:
+    weights = f"model.backbone.weights={finished}"
+    done = script("train.py", *SMALL, weights, "stop.max_steps=1", folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "not taken: layer1.1.conv1.weight is not in the file" in done.stdout
+    assert re.search(r"backbone from .*best.pt: \d+ tensors taken, 2 fresh \(fc.w", done.stdout)
+    done = script("train.py", *SMALL, weights, "model.depth=14", folder=tmp_path)
+    assert done.returncode == 1
+    message = (
+        "error: model.backbone.weights must .*best.pt, .* layer1.1.conv1.weight is not in .*\n"
+    )
+    assert re.fullmatch(message, done.stderr)
+
+
+def test_files_of_single_epochs_are_evaluated_on_request(tmp_path: Path) -> None:
+    epochs = ("hparams.epochs=2", "checkpoint.every_epochs=1", "checkpoint.keep=last:1")
+    done = script("train.py", *SMALL, *epochs, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    run = only_run(tmp_path)
+    results = json.loads((run / "run.json").read_text())["results"]["test"]
+    assert not [name for name in results if "epoch" in name]
+    names = [path.stem for path in (run / "checkpoints").glob("*epoch_*.pt")]
+    assert "epoch_0002" in names
+    assert not [name for name in names if "0001" in name]
+    done = script("eval.py", f"run={run}", "models=[epoch_0002,best]", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    evaluated = json.loads((run / "evaluation_test.json").read_text())
+    assert [*evaluated] == ["epoch_0002", "best"]
+    assert evaluated["epoch_0002"] == results["model"]
+    done = script("eval.py", f"run={run}", "models=[epoch_0007]", folder=tmp_path)
+    assert done.returncode == 1
+    assert re.fullmatch(r"error: models must be of .*, got epoch_0007\n", done.stderr)
 
 
 def test_a_full_disk_ends_in_one_line_and_keeps_what_was_saved(tmp_path: Path) -> None:

@@ -10,13 +10,14 @@ saved and handed on, unless it says otherwise by an attribute:
 - `evaluated`: the module in it that is averaged, evaluated, saved and handed on.
 - `synchronised`: the modules in it whose batch norms see the batch of all processes.
 - `after_step()`: called after every optimizer step.
+- `after_load()`: called after the backbone of `evaluated` got its initial weights from a file.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -139,6 +140,7 @@ class Task:
             (B,) with one value per sample, which the loop averages.
         backbone: the modules that `hparams.freeze_backbone_epochs` freezes; may be empty.
         frozen_norms: batch norms that stay in eval mode in training.
+        initial_weights: what was loaded into the model from which files, for `run.json`.
         extra_scalars: maps (outputs, targets) to named scalars to log beside the losses.
         predict: maps (outputs, batch) to predictions in the units of the sample (original pixels).
         metric: compares predictions with targets.
@@ -163,6 +165,7 @@ class Task:
     draw: Callable[[Path, dict[str, Tensor], Split], None]
     export: Callable[[Path, str, dict[str, Tensor], Split], Path] | None
     frozen_norms: Sequence[nn.Module] = ()
+    initial_weights: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.mode not in ("max", "min"):

@@ -1,5 +1,4 @@
 import copy
-from pathlib import Path
 from typing import Any, NoReturn, get_args
 
 import pytest
@@ -14,7 +13,7 @@ FIXED = ("frozen_statistics", "frozen")
 
 
 def build(name: str = "resnet10t", **settings: Any) -> Features:
-    defaults = {"pretrained": False, "init_from": None, "norm": "trained"}
+    defaults = {"pretrained": False, "norm": "trained"}
     return Backbone(name=name, **{**defaults, **settings})(strides=(8, 16, 32))
 
 
@@ -78,7 +77,7 @@ def test_a_model_without_the_strides_is_refused(name: str, strides: str) -> None
 def test_a_model_that_gives_no_feature_maps_is_refused(
     monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    backbone = Backbone(name="resnet10t", pretrained=False, init_from=None, norm="trained")
+    backbone = Backbone(name="resnet10t", pretrained=False, norm="trained")
 
     def fail(*values: Any, **named: Any) -> NoReturn:
         raise error
@@ -117,7 +116,8 @@ def test_a_message_of_timm_names_the_key(
         create("resnet18", pretrained=pretrained, key=key)
     expected = (
         f"{key}.pretrained=true needs weights of 'resnet18' from the network or a cache; "
-        f"{key}.pretrained=false trains without, {key}.init_from=FILE with a file (no weights)"
+        f"{key}.pretrained=false trains without, model.backbone.weights=FILE with those of "
+        "a file (no weights)"
         if pretrained
         else f"{key}.name must be a model of timm, no weights"
     )
@@ -213,32 +213,3 @@ def test_every_norm_builds() -> None:
     assert set(get_args(Norm)) == {"trained", "group", *FIXED}
     for norm in get_args(Norm):
         assert build("resnet18", norm=norm).channels == [128, 256, 512]
-
-
-@pytest.mark.parametrize("norm", ["trained", "frozen"])
-def test_a_classifier_of_timm_initialises_a_backbone(tmp_path: Path, norm: str) -> None:
-    classifier = timm.create_model("resnet18", num_classes=3)
-    for module in batch_norms(classifier):
-        module.running_mean.normal_()  # type: ignore[operator, union-attr]
-    file = tmp_path / "classifier.pt"
-    torch.save({"model": classifier.state_dict()}, file)
-    features = build("resnet18", init_from=str(file), norm=norm)
-    expected = classifier.state_dict()
-    found = features.body.state_dict()
-    assert set(expected) - set(found) == {"fc.weight", "fc.bias"}
-    assert all(torch.equal(value, expected[name]) for name, value in found.items())
-
-
-def test_init_from_knows_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    torch.save(timm.create_model("test_resnet", num_classes=0).state_dict(), tmp_path / "a.pt")
-    build("test_resnet", init_from="~/a.pt")
-    with pytest.raises(FileNotFoundError, match=r"no\.pt"):
-        build("test_resnet", init_from="~/no.pt")
-
-
-def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
-    file = tmp_path / "linear.pt"
-    torch.save(nn.Linear(2, 2).state_dict(), file)
-    with pytest.raises(ValueError, match=r"init_from must share tensors .*linear\.pt"):
-        build("test_resnet", init_from=str(file))

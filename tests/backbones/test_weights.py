@@ -2,7 +2,6 @@ import os
 import pickle
 from collections import OrderedDict
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +10,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from visionlab.backbones.weights import (
-    backbone_of,
-    freeze,
-    load_exactly,
-    load_matching,
-    read_weights,
-)
+from visionlab.backbones.files import read_weights
+from visionlab.backbones.weights import backbone_of, freeze, load_exactly
 from visionlab.files.tensors import write_tensors
 from visionlab.tasks.classification.model import ResNetCifar, ResNetSmallImages, TimmModel
 
@@ -79,15 +73,14 @@ WRAPPED = {
 }
 
 
-@pytest.mark.parametrize("load", [load_exactly, partial(load_matching, key="init_from")])
 @pytest.mark.parametrize("kind", WRAPPED)
 def test_weights_load_whatever_wrapper_named_them(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str, load: Callable[..., Any]
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str
 ) -> None:
     path, model = tmp_path / "weights.pt", network(seed=1)
     torch.save(WRAPPED[kind], path)
     with caplog.at_level("INFO"):
-        load(model, path)
+        load_exactly(model, path)
     assert same(model.state_dict(), state())
     assert "compiled part" in kind or "without the prefix" in caplog.text
 
@@ -109,7 +102,6 @@ def test_a_model_whose_own_names_begin_like_a_wrapper_keeps_them(tmp_path: Path)
 def test_weights_without_the_counters_of_batch_norms_load(tmp_path: Path) -> None:
     path, model = tmp_path / "weights.pt", network(seed=1)
     torch.save({k: v for k, v in state().items() if "num_batches_tracked" not in k}, path)
-    assert load_matching(model, path, key="init_from") == []
     load_exactly(model, path)
     assert same(model.state_dict(), state())
 
@@ -133,7 +125,7 @@ def test_a_file_of_two_models_is_refused_by_their_names(tmp_path: Path, content:
     path = tmp_path / "weights.pt"
     torch.save(content, path)
     with pytest.raises(ValueError, match=f"{path} must hold .* one model, got .*teacher.*student"):
-        load_matching(network(seed=1), path, key="init_from")
+        load_exactly(network(seed=1), path)
 
 
 def test_weights_are_found_in_our_own_checkpoints_and_their_checksum_is_compared(
@@ -264,21 +256,21 @@ def test_loading_exactly_takes_every_parameter_and_buffer(tmp_path: Path) -> Non
     [
         (
             {"head.bias": torch.zeros(9)},
-            r"head.bias has shape \(9,\) in the file and \(3,\) in the model; model.init_from",
+            r"head.bias has shape \(9,\) in the file and \(3,\) in the model; model.backbone",
         ),
-        ({"head.bias": None}, "head.bias is not in the file; model.init_from"),
-        ({"extra": torch.zeros(1)}, "extra is not in the model; model.init_from"),
+        ({"head.bias": None}, "head.bias is not in the file; model.backbone.weights"),
+        ({"extra": torch.zeros(1)}, "extra is not in the model; model.backbone.weights"),
         (
             {"head.bias": None, "extra": torch.zeros(1), "head.weight": torch.zeros(2)},
-            r"head.weight has shape \(2,\).*; head.bias is not .*; extra is not .*; model.init",
+            r"head.weight has shape \(2,\).*; head.bias is not .*; extra is not .*; model.backbone",
         ),
         (
             {f"extra{i}": torch.zeros(1) for i in range(5)},
-            "extra4 is not in the model; model.init_from",
+            "extra4 is not in the model; model.backbone.weights",
         ),
         (
             {f"extra{i}": torch.zeros(1) for i in range(8)},
-            "extra4 is not in .*; and 3 more; model.init_from",
+            "extra4 is not in .*; and 3 more; model.backbone.weights",
         ),
     ],
     ids=["shape", "missing", "unknown", "all kinds", "five", "eight"],
@@ -293,39 +285,6 @@ def test_loading_exactly_names_what_differs_and_changes_nothing(
     with pytest.raises(ValueError, match=f"{path} holds weights of another model: .*{message}"):
         load_exactly(model, path)
     assert same(model.state_dict(), before)
-
-
-def test_loading_what_fits_leaves_the_rest_and_lists_it(tmp_path: Path) -> None:
-    path, model = tmp_path / "weights.pt", network(num_classes=7, seed=1)
-    old_head = {name: value.clone() for name, value in model.head.state_dict().items()}
-    file = state() | {"projector.weight": torch.zeros(2)}
-    del file["body.1.running_var"]
-    torch.save(file, path)
-    assert load_matching(model, path, key="init_from") == [
-        "head.weight has shape (3, 4) in the file and (7, 4) in the model",
-        "head.bias has shape (3,) in the file and (7,) in the model",
-        "body.1.running_var is not in the file",
-        "projector.weight is not in the model",
-    ]
-    assert same(model.head.state_dict(), old_head)
-    taken = model.body.state_dict() | {"1.running_var": network().body[1].running_var}
-    assert same(taken, network().body.state_dict())
-
-
-def test_loading_what_fits_lists_nothing_where_all_fits(tmp_path: Path) -> None:
-    path, model = tmp_path / "weights.pt", network(seed=1)
-    torch.save(state(), path)
-    assert load_matching(model, path, key="init_from") == []
-    assert same(model.state_dict(), state())
-
-
-def test_loading_what_fits_refuses_a_file_of_which_nothing_does(tmp_path: Path) -> None:
-    path, model = tmp_path / "weights.pt", network(seed=1)
-    torch.save({"alien.weight": torch.zeros(2)}, path)
-    message = "init_from must share tensors with the model, got none in .*; and 4 more$"
-    with pytest.raises(ValueError, match=message):
-        load_matching(model, path, key="init_from")
-    assert same(model.state_dict(), state(seed=1))
 
 
 @pytest.mark.parametrize(
@@ -398,8 +357,12 @@ def test_the_backbone_of_a_classifier_is_all_but_its_last_layer(
 def test_a_backbone_by_its_name_comes_first() -> None:
     model = network()
     model.backbone = "resnet18"  # type: ignore[assignment]
-    assert backbone_of(model) == []
+    assert backbone_of(model) == [model.body]  # all but what torchvision calls a head
     del model.backbone
-    model.backbone = model.body
+    model.backbone = model.head
     model.get_classifier = lambda: model.head  # type: ignore[assignment]
-    assert backbone_of(model) == [model.body]
+    assert backbone_of(model) == [model.head]
+
+
+def test_a_model_without_a_known_head_has_no_known_backbone() -> None:
+    assert backbone_of(nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 3))) == []

@@ -9,7 +9,8 @@ from omegaconf import OmegaConf
 
 from visionlab.config import command_line
 from visionlab.config.chains import Stage, compose_stages, for_chain, read_stages, write_stages
-from visionlab.runs.build import build_experiment, without_initial_weights
+from visionlab.runs.build import build_experiment
+from visionlab.runs.initial_weights import without_initial_weights
 
 CONF = Path(command_line.CONF)
 FOLDER = Path("/work")

@@ -65,6 +65,7 @@ NEEDED = {  # settings that a file leaves to its user
     **{("experiment", name): ["dataset.root=images"] for name in KEYPOINT_EXPERIMENTS},
     ("model", "keypoints"): ["task=keypoints", "model.grid=1"],
     ("model", "keypoints_small"): ["task=keypoints", "model.grid=4"],
+    ("experiment", "linear_probe"): ["model.backbone.weights=best.pt"],
     ("scheduler", "multistep"): ["scheduler.milestone_epochs=[3]"],
 }
 POINTS = {"num_points": 5, "size_px": 32, "mean_points": [[1.0, 2.0]] * 5}
@@ -224,6 +225,13 @@ def test_a_list_of_decays_is_one_average_each() -> None:
             "hparams.freeze_backbone_epochs must be <= epochs 30, got 31",
         ),
         (["augment.flip_prob=2"], r"augment.flip_prob must be in \[0, 1\], got 2"),
+        (["model.classifier_std=0"], "model.classifier_std must be > 0, got 0"),
+        (
+            ["model.checkpoint=a.pt", "model.backbone.weights=b.pt"],
+            "model.backbone.weights must be null with model.checkpoint.*, got b.pt",
+        ),
+        (["checkpoint.every_epochs=0"], "checkpoint.every_epochs must be > 0, got 0"),
+        (["checkpoint.keep=best"], "checkpoint.keep must be all, last:N or best:N .* got 'best'"),
         (["stop.max_steps=0"], "stop.max_steps must be > 0, got 0"),
         (["loss.label_smoothing=1"], r"loss.label_smoothing must be in \[0, 1\), got 1"),
         (["global_seed=-1"], "global_seed must be >= 0 or null, got -1"),
@@ -254,6 +262,9 @@ def test_a_range_error_names_key_rule_and_value(overrides: list[str], message: s
         ("evaluation.train=x", "evaluation.train must be one of none, plain, augmented, got 'x'"),
         ("+optimizer.learning_rate=1", r"optimizer.learning_rate .* did you mean optimizer.lr\?"),
         ("+dataset.val.foo=1", "dataset.val.foo must be a setting of Holdout"),
+        ("model.backbone.weights=[a]", r"model.backbone.weights must be .*, got \['a'\]"),
+        ("+model.backbone.name=a", "model.backbone.name must be a setting of model.backbone"),
+        ("model.backbone.adapt_stem=2", "model.backbone.adapt_stem must be true or false, got 2"),
         ("model.freeze=conv1", "model.freeze must be a list .*, got 'conv1'"),
         ("task.draw.num_images=abc", r"task.draw.num_images must be .* in \[1, 1000\], got 'abc'"),
         ("task.draw.num_images=-1", r"task.draw.num_images must be .* in \[1, 1000\], got -1"),

@@ -23,7 +23,15 @@ from visionlab.engine.loop import steps_per_epoch
 from visionlab.engine.state import TrainState
 from visionlab.optim.averaging import weight_distance, weight_norm
 from visionlab.task import Batch, Split, Task
-from visionlab.testing.training import EACH_EPOCH, NO_STOP, PLAN, assert_same, averages_of, train
+from visionlab.testing.training import (
+    EACH_EPOCH,
+    NO_EPOCH_FILES,
+    NO_STOP,
+    PLAN,
+    assert_same,
+    averages_of,
+    train,
+)
 
 
 def linear() -> Task:
@@ -179,7 +187,7 @@ def test_a_row_that_a_kill_left_out_is_written_when_the_run_is_started_again(
             linear,
             tmp_path / "killed",
             stop=stop,
-            every_minutes=0.0,
+            checkpointing=replace(NO_EPOCH_FILES, every_minutes=0.0),
             change=crash_in_the_second_validation,
         )
     assert_same(unbroken, train(linear, tmp_path / "killed", stop=stop, resume=True))
@@ -342,7 +350,12 @@ def test_last_is_written_within_an_epoch_when_it_is_old(step: int, tmp_path: Pat
 
     whole = train(two_views, tmp_path / "whole")
     with pytest.raises(RuntimeError, match="crash"):
-        train(two_views, tmp_path / "broken", observers=[At(step, crash)], every_minutes=0.0)
+        train(
+            two_views,
+            tmp_path / "broken",
+            observers=[At(step, crash)],
+            checkpointing=replace(NO_EPOCH_FILES, every_minutes=0.0),
+        )
     last = load_last(tmp_path / "broken" / "checkpoints")
     assert last is not None
     assert last["state"]["step"] == step - 1

@@ -18,8 +18,8 @@ from visionlab.runs.build import (
     build_data,
     build_experiment,
     build_task,
-    without_initial_weights,
 )
+from visionlab.runs.initial_weights import without_initial_weights
 from visionlab.runs.samples import describe_samples
 from visionlab.runs.train import train
 from visionlab.runs.training import build_components

@@ -1,20 +1,17 @@
 """Feature maps of timm backbones."""
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, get_args
 
 from torch import Tensor, nn
 
 from visionlab.backbones.timm_models import check_name, create
-from visionlab.backbones.weights import batch_norms, load_matching
+from visionlab.backbones.weights import batch_norms
 from visionlab.core.checks import check_choice
 
 Norm = Literal["trained", "frozen_statistics", "frozen", "group"]
 _GROUPS = 32
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +21,6 @@ class Backbone:
     Attributes:
         name: a timm model with features at strides up to 32.
         pretrained: whether to load timm's weights, from the network or timm's cache.
-        init_from: a file with weights of a backbone, with or without a head, or None.
         norm: treatment of batch norm: `trained`; `frozen_statistics` (only weights and biases are
             trained); `frozen` (neither is trained); or `group` norm instead (arXiv 1803.08494), for
             batches of one or two images without pretrained weights.
@@ -32,7 +28,6 @@ class Backbone:
 
     name: str
     pretrained: bool
-    init_from: str | None
     norm: Norm
 
     def __post_init__(self) -> None:
@@ -55,13 +50,6 @@ class Backbone:
             features_only=True,
             out_indices=_indices(self.name, strides),
         )
-        if self.init_from:
-            path = Path(self.init_from).expanduser()
-            left = load_matching(body, path, key="model.backbone.init_from")
-            _log.info(
-                "model.backbone.init_from: loaded matching tensors; not loaded: %s",
-                "; ".join(left) or "nothing",
-            )
         if self.norm == "group":
             _replace_batch_norms(body)
         if self.norm == "frozen":

@@ -46,7 +46,8 @@ def create(name: str, *, pretrained: bool, key: str, **settings: Any) -> nn.Modu
             raise ValueError(f"{key}.name must be a model of timm, {reason}") from error
         raise ValueError(
             f"{key}.pretrained=true needs weights of {name!r} from the network or a cache; "
-            f"{key}.pretrained=false trains without, {key}.init_from=FILE with a file ({reason})"
+            f"{key}.pretrained=false trains without, model.backbone.weights=FILE with those of a "
+            f"file ({reason})"
         ) from error
     return model
 

@@ -35,7 +35,13 @@ _SUPPLIED: Mapping[str, Collection[str]] = {
 }
 # settings that stand beside those of a part and belong to the run
 _BESIDE: Mapping[str, Mapping[str, Any]] = {
-    "model": {"checkpoint": str | None, "init_from": str | None, "freeze": list[str]}
+    "model": {
+        "checkpoint": str | None,
+        "backbone": dict[str, Any],
+        "classifier_std": float | None,
+        "freeze": list[str],
+    },
+    "model.backbone": {"weights": str | None, "adapt_stem": bool},
 }
 _NOT_GIVEN = "???"
 
@@ -148,10 +154,23 @@ def _check_part(node: Mapping[str, Any], key: str, signature: Signature) -> None
         is_default = parameter is not None and parameter.default == repr(value)
         if not is_default and not matches(value, hint):
             raise ValueError(mismatch(full, value, hint))
+        if parameter is None and full in _BESIDE:
+            _check_beside(value, full)
     for name, parameter in signature.parameters.items():
         is_open = parameter.is_setting and parameter.default is None
         if is_open and name not in (*node, *supplied):
             raise ValueError(f"{_join(key, name)} must be given, got nothing")
+
+
+def _check_beside(node: Mapping[str, Any], key: str) -> None:
+    """Check settings that stand beside those of a part which has none of this name."""
+    for name, value in node.items():
+        full, hints = _join(key, name), _BESIDE[key]
+        if name not in hints:
+            hint = similar_settings(full, [_join(key, each) for each in hints])
+            raise ValueError(f"{full} must be a setting of {key}{hint or ': ' + ', '.join(hints)}")
+        if value != _NOT_GIVEN and not matches(value, hints[name]):
+            raise ValueError(mismatch(full, value, hints[name]))
 
 
 def _unknown(

@@ -26,7 +26,10 @@ from visionlab.config.signatures import meanings, read_signature
 from visionlab.config.suggestions import nearest
 from visionlab.files.run_folder import flatten_config
 
-_INITIAL_WEIGHTS = "visionlab.runs.experiment.InitialWeights"
+_BESIDE = {  # settings that stand beside those of a part
+    "model.": "visionlab.runs.initial_weights.InitialWeights",
+    "model.backbone.": "visionlab.backbones.initial.BackboneWeights",
+}
 _MAX_VALUE = 24
 _OPTIONS = ("visionlab.analysis.options.PlotOptions", "visionlab.analysis.options.FigureOptions")
 _ABOUT = {
@@ -179,10 +182,11 @@ def _summary(target: str) -> str:
 def _of_part(target: str, prefix: str = "") -> dict[str, str]:
     """Return the meanings of a part's settings by their dotted keys."""
     found: dict[str, str] = {}
-    for path in (_INITIAL_WEIGHTS, target) if prefix == "model." else (target,):
+    beside = {start: path for start, path in _BESIDE.items() if prefix and start.startswith(prefix)}
+    for start, path in [*beside.items(), (prefix, target)]:
         with suppress(LookupError):
             parameters = read_signature(path).parameters
-            found |= {f"{prefix}{name}": each.meaning for name, each in parameters.items()}
+            found |= {f"{start}{name}": each.meaning for name, each in parameters.items()}
     return found
 
 

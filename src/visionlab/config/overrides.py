@@ -10,7 +10,7 @@ from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException
 
 # the last names of settings that are paths, and those of parts of a data set
-_PATHS = ("root", "run", "runs", "resume", "out", "dir", "checkpoint", "init_from", "study")
+_PATHS = ("root", "run", "runs", "resume", "out", "dir", "checkpoint", "study")
 _OF_DATASET = (
     "train",
     "val",
@@ -103,7 +103,8 @@ def sweep_values(override: Override) -> list[str]:
 
 def _is_path_setting(key: str) -> bool:
     *parents, last = key.lstrip("+").split(".")
-    return last in _PATHS or (parents[:1] == ["dataset"] and last in _OF_DATASET)
+    of_dataset = parents[:1] == ["dataset"] and last in _OF_DATASET
+    return last in _PATHS or of_dataset or [*parents, last] == ["model", "backbone", "weights"]
 
 
 def _existing(text: str) -> list[str]:

@@ -7,14 +7,14 @@ from typing import Any
 
 from visionlab.config.checking import check_parts
 from visionlab.config.hints import describe, is_part, matches
-from visionlab.config.schemas import Checkpoint, Task, Train
+from visionlab.config.schemas import Task, Train
 
 _MAX_VALUES = 100_000
 _MAX_DEPTH = 50
 _NOT_SAVED = ("sweep", "resume", "chain")
 _PARTS = (
     *("dataset", "augment", "model", "loss", "optimizer", "scheduler", "averaged"),
-    *("hparams", "stop", "evaluation", "start"),
+    *("hparams", "stop", "evaluation", "start", "checkpoint"),
 )
 _TASK_PARTS = ("extra_scalars", "predict", "metric", "draw")
 
@@ -62,7 +62,6 @@ def _check_form(config: Any) -> None:
     if config["global_seed"] is None:
         raise ValueError("global_seed must be a whole number in a run, got null")
     _check_fields(config["task"], Task, "task.")
-    _check_fields(config["checkpoint"], Checkpoint, "checkpoint.")
     places = [(key, config[key]) for key in _PARTS]
     places += [(f"task.{key}", config["task"][key]) for key in _TASK_PARTS]
     for key, value in places:

@@ -23,17 +23,6 @@ class DatasetOfRuns:
 
 
 @dataclass
-class Checkpoint:
-    """When `last.pt` is written within an epoch.
-
-    Attributes:
-        every_minutes: its age at which it is written anew, or null for never.
-    """
-
-    every_minutes: float | None = MISSING
-
-
-@dataclass
 class Task:
     """The parts of a task that are not groups of their own.
 
@@ -132,7 +121,7 @@ class Train:
     start: Any = MISSING
     stop: Any = MISSING
     evaluation: Any = MISSING
-    checkpoint: Checkpoint = MISSING
+    checkpoint: Any = MISSING
     sweep: Sweep = MISSING
     chain: Chain | None = None
     resume: str | None = MISSING
@@ -185,7 +174,9 @@ class Eval:
     """An evaluation of what a run left.
 
     Attributes:
-        run: a run folder, all of whose models are evaluated, or null.
+        run: a run folder, or null.
+        models: names of the run's models that are evaluated, as `best` and `epoch_0010`; null is
+            all but those of single epochs.
         checkpoint: the file of one model, or null.
         out: folder of results, pictures and predictions; null is the run's own, or for a checkpoint
             none but the current one for a submission.
@@ -201,6 +192,7 @@ class Eval:
     """
 
     run: str | None = MISSING
+    models: list[str] | None = MISSING
     checkpoint: str | None = MISSING
     out: str | None = MISSING
     split: str = MISSING

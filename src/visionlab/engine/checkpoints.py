@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from visionlab.core.processes import rank
+from visionlab.engine.epoch_files import Checkpointing, epoch_files, epoch_name, is_epoch_name
 from visionlab.engine.state import TrainState
 from visionlab.files.tensors import read_tensors, write_tensors
 from visionlab.optim.averaging import Average
@@ -34,23 +35,22 @@ class Checkpoints:
     Args:
         folder: `checkpoints/` of the run.
         metadata: plain containers to store in every file (configuration, class names).
-        every_minutes: maximum age of `last.pt` within an epoch, or None for no limit.
+        settings: when they are written, and which stay.
     """
 
     def __init__(
-        self, folder: Path, *, metadata: Mapping[str, Any], every_minutes: float | None
+        self, folder: Path, *, metadata: Mapping[str, Any], settings: Checkpointing
     ) -> None:
-        if every_minutes is not None and not every_minutes >= 0:
-            raise ValueError(f"checkpoint.every_minutes must be >= 0 or null, got {every_minutes}")
         self._folder = folder
         self._metadata = metadata
-        self._every_seconds = None if every_minutes is None else 60 * every_minutes
+        self._settings = settings
         self._saved_at = time.monotonic()
 
     def due(self) -> bool:
         """Return whether `last.pt` is due to be written again."""
-        age = time.monotonic() - self._saved_at
-        return self._every_seconds is not None and age >= self._every_seconds
+        minutes = (time.monotonic() - self._saved_at) / 60
+        limit = self._settings.every_minutes
+        return limit is not None and minutes >= limit
 
     def save_last(
         self, state: TrainState, model: nn.Module, optimizer: Optimizer, averages: Sequence[Average]
@@ -77,10 +77,26 @@ class Checkpoints:
 
     def save_model(self, name: str, model: nn.Module, *, step: int) -> None:
         """Write `<name>.pt` with a model's weights after optimizer step `step`."""
-        if rank() > 0:
+        if rank() == 0:
+            self._write(name, model, step=step)
+
+    def save_epoch(
+        self, name: str, model: nn.Module, *, epoch: int, step: int, score: float | None
+    ) -> None:
+        """Write a model's weights after an epoch if they are due; delete those that do not stay.
+
+        The higher the score, the better the weights; it is None if unknown.
+        """
+        if rank() > 0 or not self._settings.is_due(epoch):
             return
+        self._write(epoch_name(name, epoch), model, step=step, score=score)
+        files = epoch_files(self._folder, name, until=epoch)
+        for path in self._settings.superseded(files):
+            path.unlink()
+
+    def _write(self, name: str, model: nn.Module, **more: Any) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
-        content = {**self._metadata, "name": name, "step": step, "model": model.state_dict()}
+        content = {**self._metadata, "name": name, **more, "model": model.state_dict()}
         write_tensors(self._folder / f"{name}.pt", content)
 
 
@@ -128,15 +144,17 @@ def restore(
     return TrainState.from_state_dict(content["state"])
 
 
-def saved_models(folder: Path) -> dict[str, dict[str, Tensor]]:
-    """Return the weights of every saved model of a run by name.
+def saved_models(folder: Path, names: Sequence[str] | None = None) -> dict[str, dict[str, Tensor]]:
+    """Return the weights of saved models of a run by name: all but those of single epochs, or some.
 
     `model` and the averages hold the final weights (the newest ones of an unfinished run). `best`
-    and `<average>_best` hold those with the best monitored metric.
+    and `<average>_best` hold those with the best monitored metric, `epoch_0010` and
+    `<average>_epoch_0010` those after an epoch.
 
     Raises:
         FileNotFoundError: there is no checkpoint.
-        ValueError: all resume checkpoints are damaged, or one of a saved model is.
+        ValueError: all resume checkpoints are damaged, or one of a saved model is, or there is no
+            model of a name.
     """
     last = load_last(folder)
     if last is None:
@@ -145,10 +163,16 @@ def saved_models(folder: Path) -> dict[str, dict[str, Tensor]]:
     for name, average in last["averages"].items():
         check_model_name(name, origin=folder / LAST)
         models[name] = average["module"]
-    for path in sorted(folder.glob("*.pt")):
-        if path.name not in (LAST, PREVIOUS) and path.stem not in models:
-            models[path.stem] = _read(path, ("model",))["model"]
-    return models
+    paths = {path.stem: path for path in sorted(folder.glob("*.pt"))}
+    others = [stem for stem in paths if f"{stem}.pt" not in (LAST, PREVIOUS) and stem not in models]
+    if names is None:
+        names = [*models, *(stem for stem in others if not is_epoch_name(stem))]
+    elif unknown := [name for name in names if name not in (*models, *others)]:
+        raise ValueError(f"models must be of {', '.join([*models, *others])}, got {unknown[0]}")
+    return {
+        name: models[name] if name in models else _read(paths[name], ("model",))["model"]
+        for name in names
+    }
 
 
 def evaluated_weights(content: Mapping[str, Any]) -> dict[str, Tensor]:

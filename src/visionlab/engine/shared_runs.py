@@ -82,6 +82,14 @@ class SharedCheckpoints:
             if name in saved_names(names):
                 checkpoints.save_model(saved_names(names)[name], model, step=step)
 
+    def save_epoch(
+        self, name: str, model: nn.Module, *, epoch: int, step: int, score: float | None
+    ) -> None:
+        """Write a model's weights after an epoch for the runs that have this model."""
+        for names, checkpoints in self._runs:
+            if name in names:
+                checkpoints.save_epoch(names[name], model, epoch=epoch, step=step, score=score)
+
 
 CheckpointWriter = Checkpoints | SharedCheckpoints
 

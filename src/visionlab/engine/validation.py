@@ -112,3 +112,18 @@ def save_best(
         if not math.isnan(value) and (best is None or task.is_better(value, best.value)):
             state.best[name] = Best(value=value, epoch=state.epoch)
             checkpoints.save_model(best_name(name), models[name], step=state.step)
+
+
+def save_epoch(
+    task: Task,
+    averages: Sequence[Average],
+    results: Mapping[str, Result],
+    *,
+    state: TrainState,
+    checkpoints: CheckpointWriter,
+) -> None:
+    """Save each model's weights after an epoch, where they are due."""
+    for name, model in named_models(task.evaluated, averages).items():
+        value = results[name].metrics[task.monitor] if name in results else math.nan
+        score = None if math.isnan(value) else value if task.mode == "max" else -value
+        checkpoints.save_epoch(name, model, epoch=state.epoch, step=state.step, score=score)

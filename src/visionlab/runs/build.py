@@ -3,10 +3,8 @@
 Every part is first built as checked settings; only then is data read, and a model made to fit it.
 """
 
-import copy
 import functools
 import inspect
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -15,25 +13,25 @@ from typing import Any
 import torch
 from torch import nn
 
-from visionlab.backbones.weights import backbone_of, freeze, load_exactly, load_matching
+from visionlab.backbones.weights import backbone_of, freeze
 from visionlab.config.instantiate import bind_part, call_with_key, instantiate_part
 from visionlab.core import seeding
 from visionlab.engine.loop import steps_per_epoch
 from visionlab.engine.observers import check_observer
 from visionlab.optim.plateau import PlateauTracker, make_plateau_tracker
-from visionlab.runs.experiment import Experiment, InitialWeights, Machine, TaskParts
+from visionlab.runs.experiment import Experiment, Machine, TaskParts
+from visionlab.runs.initial_weights import load_initial_weights, split_model
 from visionlab.runs.roles import check_outputs, check_role
 from visionlab.task import Data, Task
 
 _MAX_NAMED = 10
 _TASKS = "visionlab.tasks."
 _PARTS = (
-    *("hparams", "stop", "evaluation", "start", "scheduler", "averaged"),  # quick ones first
+    *("hparams", "stop", "evaluation", "start", "checkpoint"),  # quick ones first
+    *("scheduler", "averaged"),
     *("optimizer", "augment", "loss", "dataset"),
 )
 _TASK_PARTS = ("extra_scalars", "predict", "metric", "draw")
-_WEIGHT_KEYS = ("checkpoint", "init_from", "freeze")
-_log = logging.getLogger(__name__)
 
 
 def build_experiment(config: Mapping[str, Any]) -> Experiment:
@@ -45,8 +43,7 @@ def build_experiment(config: Mapping[str, Any]) -> Experiment:
     check_tasks(config)
     if config["global_seed"] < 0:
         raise ValueError(f"global_seed must be >= 0 or null, got {config['global_seed']}")
-    model = dict(config["model"])
-    weights = {key: model.pop(key) for key in _WEIGHT_KEYS if key in model}
+    model, weights = split_model(config["model"])
     parts = {key: instantiate_part(config[key], key=key) for key in _PARTS}
     for key, part in parts.items():
         check_role(part, key=key, target=config[key]["_target_"])
@@ -62,8 +59,7 @@ def build_experiment(config: Mapping[str, Any]) -> Experiment:
         machine=Machine(**{field.name: config[field.name] for field in fields(Machine)}),
         task=task,
         model=_model(model),
-        initial_weights=InitialWeights(**weights),
-        every_minutes=config["checkpoint"]["every_minutes"],
+        initial_weights=weights,
         tensorboard=config["tensorboard"],
         save_predictions=config["save_predictions"],
         observers={
@@ -138,17 +134,6 @@ def _check_hard_examples(experiment: Experiment) -> None:
         )
 
 
-def without_initial_weights(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a copy that builds a model without loading weights or state: it is given others."""
-    changed: dict[str, Any] = copy.deepcopy(dict(config))
-    changed["start"]["run"] = None
-    for part in (changed["model"], changed["model"].get("backbone")):
-        if isinstance(part, dict):  # a model of one's own may have a backbone's name
-            part.update({key: None for key in part if key in ("checkpoint", "init_from")})
-            part.update({key: False for key in part if key == "pretrained"})
-    return changed
-
-
 def set_dataset_root(config: Mapping[str, Any], root: str | None) -> None:
     """Change where the data of a run is now, unless `root` is None.
 
@@ -188,7 +173,10 @@ def _named(class_names: Sequence[str]) -> str:
 def build_task(experiment: Experiment, data: Data, device: torch.device) -> Task:
     """Build the model that fits the data, and the task around it."""
     parts, names = experiment.task, data.class_names
-    model, frozen_norms = _build_model(experiment, data)
+    seeding.seed_everything(seeding.derive(experiment.seed, "model"))
+    model = _call_model(experiment.model, data.sizes)
+    loaded = load_initial_weights(model, experiment.initial_weights)
+    frozen_norms = freeze(model, experiment.initial_weights.freeze)
     model = model.to(device)
     if experiment.machine.channels_last:
         model = model.to(memory_format=torch.channels_last)
@@ -206,6 +194,7 @@ def build_task(experiment: Experiment, data: Data, device: torch.device) -> Task
         draw=functools.partial(parts.draw, class_names=names, to_pixels=data.to_pixels),
         export=parts.export and _exporter(parts.export, data),
         frozen_norms=frozen_norms,
+        initial_weights=loaded,
     )
 
 
@@ -214,19 +203,6 @@ def _exporter(part: functools.partial[Any], data: Data) -> Callable[..., Path]:
     if inspect.isclass(part.func):
         return call_with_key(part, key="task.export", categories=categories)  # type: ignore[no-any-return]
     return functools.partial(part, categories=categories)
-
-
-def _build_model(experiment: Experiment, data: Data) -> tuple[nn.Module, list[nn.Module]]:
-    """Return the model with its initial weights, and its frozen norms."""
-    weights = experiment.initial_weights
-    seeding.seed_everything(seeding.derive(experiment.seed, "model"))
-    model = _call_model(experiment.model, data.sizes)
-    if weights.checkpoint:
-        load_exactly(model, Path(weights.checkpoint).expanduser())
-    if weights.init_from:
-        left = load_matching(model, Path(weights.init_from).expanduser(), key="model.init_from")
-        _log.info("model.init_from: took what fits; not taken: %s", "; ".join(left) or "nothing")
-    return model, freeze(model, weights.freeze)
 
 
 def _call_model(make: Callable[..., Any], sizes: Mapping[str, int]) -> nn.Module:

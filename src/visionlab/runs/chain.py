@@ -12,7 +12,8 @@ from visionlab.core.processes import rank
 from visionlab.engine.distributed.collectives import broadcast_object
 from visionlab.engine.distributed.data_parallel import process_group
 from visionlab.files.locks import locked
-from visionlab.runs.build import build_experiment, without_initial_weights
+from visionlab.runs.build import build_experiment
+from visionlab.runs.initial_weights import without_initial_weights
 from visionlab.runs.train import train_in_group
 
 _log = logging.getLogger(__name__)

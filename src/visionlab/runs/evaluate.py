@@ -32,8 +32,8 @@ from visionlab.runs.build import (
     build_task,
     check_classes,
     set_dataset_root,
-    without_initial_weights,
 )
+from visionlab.runs.initial_weights import without_initial_weights
 from visionlab.runs.saved_run import SavedRun, read_model, read_run
 from visionlab.task import Autocast, Task
 
@@ -45,6 +45,7 @@ class EvaluationOptions:
     """What is evaluated, and how; `config.schemas.Eval` explains the settings."""
 
     run: Path | None
+    models: Sequence[str] | None
     checkpoint: Path | None
     out: Path | None
     split: str
@@ -62,6 +63,9 @@ class EvaluationOptions:
             raise ValueError(
                 f"give either run= or checkpoint=, got run={self.run} checkpoint={self.checkpoint}"
             )
+        if self.models is not None and (self.run is None or not self.models):
+            rule = "null for a checkpoint" if self.run is None else "null or names"
+            raise ValueError(f"models must be {rule}, got {list(self.models)}")
         if self.batch_size is not None and self.batch_size < 1:
             raise ValueError(f"batch_size must be >= 1 or null, got {self.batch_size}")
         if self.views is not None:
@@ -96,7 +100,16 @@ def evaluation_options(config: Mapping[str, Any]) -> EvaluationOptions:
     views = config["views"] and {
         name: _view(name, settings) for name, settings in config["views"].items()
     }
-    keys = ("split", "submission", "device", "batch_size", "precision", "threads", "parts")
+    keys = (
+        "models",
+        "split",
+        "submission",
+        "device",
+        "batch_size",
+        "precision",
+        "threads",
+        "parts",
+    )
     return EvaluationOptions(
         run=run,
         checkpoint=checkpoint,
@@ -130,7 +143,7 @@ def evaluate_run(options: EvaluationOptions) -> None:
         raise ValueError(f"torchrun must start one process of eval.py, got {num_processes()}")
     parts = options.parts
     if options.run:
-        saved = read_run(options.run, parts=parts)
+        saved = read_run(options.run, models=options.models, parts=parts)
     else:
         saved = read_model(options.checkpoint or Path(), parts=parts)
     with output_folder(options.folder) if options.folder else nullcontext():

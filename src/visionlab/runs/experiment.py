@@ -1,38 +1,25 @@
 """A run as typed, checked settings and parts, before any data is read."""
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from visionlab.engine.epoch_files import Checkpointing
 from visionlab.engine.hparams import Evaluation, Hparams, Stop
 from visionlab.engine.observers import Observer
 from visionlab.engine.start import Start
 from visionlab.optim.averaging import Averages
 from visionlab.optim.plateau import TRAIN_LOSS, Plateau
 from visionlab.optim.schedules import Schedule
+from visionlab.runs.initial_weights import InitialWeights
 from visionlab.task import Batch, Data, Metric
 
 _TRAINING_INVARIANT = ("tensorboard", "save_predictions", "observers")
 _NOT_OF_AVERAGES = (TRAIN_LOSS, "val/model/")
-
-
-@dataclass(frozen=True, kw_only=True)
-class InitialWeights:
-    """Weights that a model starts from, and which of them are trained.
-
-    Attributes:
-        checkpoint: a file with the weights of just this model, or None.
-        init_from: a file from which what fits is taken, or None.
-        freeze: shell patterns of the names of parameters that are not trained.
-    """
-
-    checkpoint: str | None = None
-    init_from: str | None = None
-    freeze: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +59,7 @@ class Experiment:
     hparams: Hparams
     stop: Stop
     evaluation: Evaluation
+    checkpoint: Checkpointing
     scheduler: Schedule
     averaged: Averages
     augment: Any
@@ -81,7 +69,6 @@ class Experiment:
     model: Callable[..., nn.Module]
     initial_weights: InitialWeights
     start: Start
-    every_minutes: float | None  # age at which `last.pt` is written within an epoch
     tensorboard: bool
     save_predictions: bool
     observers: Mapping[str, Callable[..., Observer]]  # by name; built with the run's folder

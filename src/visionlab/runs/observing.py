@@ -50,6 +50,8 @@ def start_record(run: Run, training: Training, composition: Mapping[str, Any]) -
         parts=run.experiment.config["parts"],
     )
     record.update(read=training.data.read_counts, samples=training.samples)
+    if training.task.initial_weights:  # none when it resumes: what the first start wrote stays
+        record.update(initial_weights=training.task.initial_weights)
     others = [str(other.folder) for other in training.runs if other is not run]
     if others:
         record.update(shares_training_with=others)

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from visionlab.engine.epoch_files import Checkpointing
 from visionlab.engine.hparams import Evaluation, Hparams, Stop
 from visionlab.engine.start import Start
 from visionlab.optim.averaging import Averages
@@ -18,6 +19,7 @@ _ROLES: Mapping[str, type | Sequence[str]] = {
     "stop": Stop,
     "start": Start,
     "evaluation": Evaluation,
+    "checkpoint": Checkpointing,
     "averaged": Averages,
     "scheduler": ("step", "total_steps=", "steps_per_epoch="),
     "optimizer": ("model",),

@@ -20,8 +20,10 @@ class SavedRun(NamedTuple):
     models: Mapping[str, Mapping[str, Tensor]]
 
 
-def read_run(folder: Path, *, parts: Sequence[str]) -> SavedRun:
+def read_run(folder: Path, *, models: Sequence[str] | None, parts: Sequence[str]) -> SavedRun:
     """Return what a run left in its folder, whose configuration may name these `parts`.
+
+    Its models are those of `saved_models`.
 
     Raises:
         FileNotFoundError: the folder is none of a run, or has no checkpoint.
@@ -32,7 +34,7 @@ def read_run(folder: Path, *, parts: Sequence[str]) -> SavedRun:
     config = read_config(folder)
     check_saved(config, origin=folder / "config.yaml", parts=parts)
     class_names = _names(read_record(folder).get("labels"), origin=folder / "run.json: labels")
-    return SavedRun(config, class_names, saved_models(folder / "checkpoints"))
+    return SavedRun(config, class_names, saved_models(folder / "checkpoints", models))
 
 
 def read_model(path: Path, *, parts: Sequence[str]) -> SavedRun:

@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 
 from visionlab.backbones.weights import check_weights
 from visionlab.config.run_config import check_trained_with
+from visionlab.core.processes import rank
 from visionlab.engine.checkpoints import LAST, Checkpoints, load_last, restore
 from visionlab.engine.device import choose_device, make_autocast, make_deterministic, set_threads
 from visionlab.engine.distributed.collectives import broadcast_object
@@ -25,11 +26,11 @@ from visionlab.runs.build import (
     build_experiment,
     build_task,
     check_classes,
-    without_initial_weights,
 )
 from visionlab.runs.combinations import check_combinations
 from visionlab.runs.experiment import Experiment, Machine
 from visionlab.runs.first_batch import check_first_batch
+from visionlab.runs.initial_weights import without_initial_weights
 from visionlab.runs.samples import Samples, check_samples, describe_samples
 from visionlab.task import Autocast, Data, Task
 
@@ -108,7 +109,8 @@ def build_training(configs: Mapping[Path, Mapping[str, Any]], *, resumes: bool) 
     last = broadcast_object(
         lambda: [_load_last(*each) if resumes else None for each in configs.items()]
     )
-    given = configs.values() if last[0] is None else map(without_initial_weights, configs.values())
+    is_given_weights = last[0] is not None or rank() > 0  # by the checkpoint, or by rank 0
+    given = map(without_initial_weights, configs.values()) if is_given_weights else configs.values()
     experiments = [build_experiment(config) for config in given]
     device, autocast = prepare_machine(experiments[0])
     data = build_data(experiments[0], device)
@@ -254,5 +256,5 @@ def _checkpoints(run: Run, data: Data, samples: Samples) -> Checkpoints:
             "class_names": list(data.class_names),
             "samples": dict(samples),
         },
-        every_minutes=experiment.every_minutes,
+        settings=experiment.checkpoint,
     )

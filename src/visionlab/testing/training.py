@@ -15,6 +15,7 @@ from visionlab.core.processes import rank
 from visionlab.engine.checkpoints import Checkpoints, load_last, restore
 from visionlab.engine.distributed.collectives import all_reduce_max, broadcast_object
 from visionlab.engine.distributed.data_parallel import prepare_model
+from visionlab.engine.epoch_files import Checkpointing
 from visionlab.engine.hparams import Evaluation, Hparams, Stop
 from visionlab.engine.loop import fit, steps_per_epoch
 from visionlab.engine.observers import MetricsFile, Observer
@@ -29,6 +30,7 @@ from visionlab.optim.schedules import Constant, Schedule
 from visionlab.task import Task
 
 NO_STOP = Stop(patience_epochs=None, max_steps=None, max_minutes=None)
+NO_EPOCH_FILES = Checkpointing(every_minutes=None, every_epochs=None, keep="all")
 PLAN = Hparams(
     epochs=3,
     batch_size=16,
@@ -85,7 +87,7 @@ def train(
     schedule: Callable[[int], float] = lambda step: 1.0 / (1 + 0.1 * step),
     plateau: Schedule = NO_PLATEAU,
     signals: Signals | None = None,
-    every_minutes: float | None = None,
+    checkpointing: Checkpointing = NO_EPOCH_FILES,
     resume: bool = False,
     sync_batch_norm: bool = True,
     lr: float = 0.05,
@@ -124,7 +126,7 @@ def train(
         stop=stop,
         evaluation=evaluation,
         checkpoints=Checkpoints(
-            folder / "checkpoints", metadata={"config": {}}, every_minutes=every_minutes
+            folder / "checkpoints", metadata={"config": {}}, settings=checkpointing
         ),
         signals=signals or Signals(all_reduce=all_reduce_max),
         autocast=partial(torch.autocast, "cpu", enabled=False),

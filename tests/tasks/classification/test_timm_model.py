@@ -58,7 +58,7 @@ def test_weights_that_cannot_be_had_are_one_line(
         TimmModel(name="resnet18", pretrained=True)(num_classes=3)
     assert str(caught.value) == (
         "model.pretrained=true needs weights of 'resnet18' from the network or a cache; "
-        "model.pretrained=false trains without, model.init_from=FILE with a file "
+        "model.pretrained=false trains without, model.backbone.weights=FILE with those of a file "
         f"({reason})"
     )
 

@@ -38,7 +38,7 @@ def settings(
 ) -> RetinaNet:
     defaults: dict[str, Any] = {"anchors": ANCHORS, "prior": 0.01, "box_std": BOX_STD}
     return RetinaNet(
-        backbone=Backbone(name=name, pretrained=False, init_from=None, norm=norm),
+        backbone=Backbone(name=name, pretrained=False, norm=norm),
         pyramid=Pyramid(channels=channels, p6_from=p6_from),
         head=Head(channels=64, depth=depth, norm=head_norm),
         **{**defaults, **rest},

@@ -18,7 +18,7 @@ MEAN = [[10.0, 20.0], [90.0, 33.0], [48.0, 48.0], [0.0, 96.0], [-7.0, 110.0]]
 
 
 def recipe(**changes: Any) -> KeypointRegressor:
-    backbone = Backbone(name="test_resnet", pretrained=False, init_from=None, norm="trained")
+    backbone = Backbone(name="test_resnet", pretrained=False, norm="trained")
     return KeypointRegressor(
         **{"backbone": backbone, "stride": 32, "grid": 3, "dropout": 0.0} | changes
     )
@@ -40,7 +40,7 @@ def images(count: int = 4, size_px: int = SIDE) -> Tensor:
 )
 def test_training_starts_at_the_mean_shape(name: str, grid: int, size_px: int) -> None:
     """Within a hundredth of the side, for batch norm with batch and with running statistics."""
-    backbone = Backbone(name=name, pretrained=False, init_from=None, norm="trained")
+    backbone = Backbone(name=name, pretrained=False, norm="trained")
     model = built(backbone=backbone, grid=grid, size_px=size_px)
     for is_training in (True, False):
         with torch.no_grad():

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 from visionlab.config.errors import explain, is_users
 from visionlab.config.run_config import resolve_config, training_key
 from visionlab.engine.checkpoints import LAST
-from visionlab.runs.build import build_data, build_experiment, without_initial_weights
+from visionlab.runs.build import build_data, build_experiment
 from visionlab.runs.experiment import Experiment, training_invariant_keys
+from visionlab.runs.initial_weights import without_initial_weights
 from visionlab.runs.training import Components, build_components, prepare_machine
 from visionlab.sweeps.multirun.jobs import Job
 from visionlab.task import Data

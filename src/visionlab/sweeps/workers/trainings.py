@@ -15,8 +15,9 @@ from visionlab.engine.resume_points import Position, common_resume_points
 from visionlab.files.atomic import write_json
 from visionlab.files.locks import is_abandoned, locked
 from visionlab.files.run_folder import read_config, read_record
-from visionlab.runs.build import build_experiment, without_initial_weights
+from visionlab.runs.build import build_experiment
 from visionlab.runs.experiment import training_invariant_keys
+from visionlab.runs.initial_weights import without_initial_weights
 from visionlab.runs.record import now
 from visionlab.runs.train import train_runs
 from visionlab.sweeps.multirun.plan_files import TrainingPlan, read_plan
