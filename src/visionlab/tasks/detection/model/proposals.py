@@ -166,9 +166,13 @@ class RegionProposalNetwork(nn.Module):
 
 def merge(parts: Sequence[Sampled]) -> Sampled:
     """Return the samples of several images as one."""
-    logits, deltas, wanted, labels, counts = zip(*parts, strict=True)
-    tensors = (torch.cat(each) for each in (logits, deltas, wanted, labels))
-    return Sampled(*tensors, counts=[count for (count,) in counts])
+    return Sampled(
+        logits=torch.cat([part.logits for part in parts]),
+        deltas=torch.cat([part.deltas for part in parts]),
+        wanted=torch.cat([part.wanted for part in parts]),
+        labels=torch.cat([part.labels for part in parts]),
+        counts=[count for part in parts for count in part.counts],
+    )
 
 
 def _rows(maps: Tensor, num_values: int) -> Tensor:
