@@ -67,7 +67,8 @@ def draw_targets(
         )
         for key in range(batch_size)
     ]
-    return BoxTargets(boxes.to(device), labels.to(device), annotated)
+    sizes = torch.tensor([[width, height]], dtype=torch.float32).expand(batch_size, 2)
+    return BoxTargets(boxes.to(device), labels.to(device), annotated, sizes.to(device))
 
 
 def as_torchvision(targets: BoxTargets) -> list[dict[str, Tensor]]:

@@ -1,4 +1,4 @@
-"""Seven tasks for the contract tests: real ones, one with frozen layers, and throw-away siblings.
+"""Eight tasks for the contract tests: real ones, one with frozen layers, and throw-away siblings.
 
 `boxes` has a dictionary of losses, a list of boxes for each image and a matrix for each image;
 `two_stages` takes whole batches and computes its losses; `two_views` has two inputs, a loss for
@@ -34,11 +34,16 @@ from visionlab.tasks.classification.records import LabelledImages
 from visionlab.tasks.classification.splits import ClassificationDataset, in_memory
 from visionlab.tasks.detection.augment import BoxAugment
 from visionlab.tasks.detection.datasets.digit_scenes import DigitScenes
+from visionlab.tasks.detection.loss.fasterrcnn import FasterRcnnLoss
 from visionlab.tasks.detection.loss.retinanet import RetinaNetLoss, boxes_per_image
 from visionlab.tasks.detection.metric import AveragePrecision
 from visionlab.tasks.detection.model.anchors import Anchors
-from visionlab.tasks.detection.model.decode import Detect
+from visionlab.tasks.detection.model.decode import Detect, DetectRegions
+from visionlab.tasks.detection.model.fasterrcnn import FasterRcnn, RegionPyramid
+from visionlab.tasks.detection.model.proposals import RegionProposals
+from visionlab.tasks.detection.model.regions import RegionHead
 from visionlab.tasks.detection.model.retinanet import Head, Pyramid, RetinaNet
+from visionlab.tasks.detection.model.sampling import Sampling
 from visionlab.tasks.keypoints.augment import PointAugment
 from visionlab.tasks.keypoints.loss import SmoothL1, error_px
 from visionlab.tasks.keypoints.metric import PointErrors, original_points
@@ -143,6 +148,54 @@ def detection() -> Task:
         mode="max",
         draw=draw_nothing,
         export=None,
+    )
+
+
+def fasterrcnn() -> Task:
+    """The task of `detection` by a detector of two stages."""
+    seeding.seed_everything(SEED)
+    task = detection()
+    model = FasterRcnn(
+        backbone=Backbone(name="test_resnet", pretrained=False, norm="trained"),
+        pyramid=RegionPyramid(channels=32),
+        anchors=Anchors(sizes_px=[6, 12, 24, 48, 96], ratios=[1.0], scales=[1.0]),
+        proposals=RegionProposals(
+            sampling=Sampling(
+                positive_iou=0.6, negative_iou=0.3, num_samples=32, positive_share=0.5
+            ),
+            train_candidates_per_level=50,
+            train_max_proposals=40,
+            candidates_per_level=30,
+            max_proposals=20,
+            nms_iou=0.7,
+        ),
+        regions=RegionHead(
+            sampling=Sampling(
+                positive_iou=0.5, negative_iou=0.5, num_samples=16, positive_share=0.25
+            ),
+            levels="by_size",
+            pooled_cells=3,
+            samples_per_cell=1,
+            channels=32,
+            box_std=[0.1, 0.1, 0.2, 0.2],
+        ),
+    )(**_scenes().sizes)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):  # timm starts some at 0, without a gradient below
+            nn.init.ones_(module.weight)
+    return replace(
+        task,
+        name="fasterrcnn",
+        model=model,
+        loss=FasterRcnnLoss(
+            objectness_weight=1.0,
+            proposal_weight=1.0,
+            classification_weight=1.0,
+            box_weight=1.0,
+            beta=0.11,
+        ),
+        backbone=backbone_of(model),
+        predict=DetectRegions(score_threshold=0.01, nms_iou=0.5, max_detections=20),
     )
 
 
@@ -294,6 +347,7 @@ def draw_nothing(folder: Path, samples: dict[str, Tensor], split: Any) -> None:
 TASKS: dict[str, Callable[[], Task]] = {
     "classification": classification,
     "detection": detection,
+    "fasterrcnn": fasterrcnn,
     "keypoints": keypoints,
     "boxes": boxes,
     "two_stages": two_stages,

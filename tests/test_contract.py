@@ -40,7 +40,7 @@ _NOT_THERE = [("hard_examples", name) for name in ("detection", "boxes", "two_st
 _NOT_THERE += [("frozen_backbone", "two_views")]
 # the statistics of a part that takes other inputs than the model cannot be recomputed
 _NOT_THERE += [("recomputed", "two_views")]
-_MARKS = {"detection": pytest.mark.integration}  # seconds for each case
+_MARKS = dict.fromkeys(("detection", "fasterrcnn"), pytest.mark.integration)  # seconds each
 every_task = pytest.mark.parametrize(
     "make_task",
     [pytest.param(make, id=name, marks=_MARKS.get(name, ())) for name, make in TASKS.items()],

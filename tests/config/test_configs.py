@@ -23,7 +23,8 @@ from visionlab.config.schemas import Tune
 from visionlab.ensembles.views import check_views
 from visionlab.runs.build import build_experiment, build_task
 from visionlab.runs.evaluate import evaluation_options
-from visionlab.task import Data
+from visionlab.task import Batch, Data
+from visionlab.tasks.detection.records import TwoStageOutput
 
 CONF = Path(command_line.CONF)
 GROUPS = [
@@ -35,6 +36,7 @@ GROUPS = [
     "loss",
     "model",
     "optimizer",
+    "predict",
     "scheduler",
     "task",
 ]
@@ -55,9 +57,15 @@ NEEDED = {  # settings that a file leaves to its user
     ("dataset", "digit_scenes"): ["task=detection"],
     **{("augment", name): ["task=detection"] for name in BOX_AUGMENTS},
     ("loss", "retinanet"): ["task=detection"],
+    ("loss", "fasterrcnn"): ["task=detection", "model=fasterrcnn_small"],
+    ("predict", "retinanet"): ["task=detection"],
+    ("predict", "fasterrcnn"): ["task=detection", "model=fasterrcnn_small"],
     **{("experiment", name): ["dataset.root=images"] for name in DETECTION_EXPERIMENTS},
     ("model", "retinanet"): ["task=detection", "model.backbone.name=resnet10t"],
     ("model", "retinanet_small"): ["task=detection"],
+    ("model", "fasterrcnn"): ["task=detection", "model.backbone.name=resnet10t"],
+    ("model", "fasterrcnn_c5"): ["task=detection", "model.backbone.name=resnet10t"],
+    ("model", "fasterrcnn_small"): ["task=detection"],
     **{("dataset", name): ["task=keypoints", "dataset.root=images"] for name in POINT_FILES},
     ("dataset", "drawn_faces"): ["task=keypoints"],
     **{("augment", name): ["task=keypoints"] for name in POINT_AUGMENTS},
@@ -68,12 +76,14 @@ NEEDED = {  # settings that a file leaves to its user
     ("experiment", "linear_probe"): ["model.backbone.weights=best.pt"],
     ("scheduler", "multistep"): ["scheduler.milestone_epochs=[3]"],
 }
+PLACES = {"predict": "task.predict"}  # of groups that stand elsewhere
 POINTS = {"num_points": 5, "size_px": 32, "mean_points": [[1.0, 2.0]] * 5}
 PARTS = ("dataset", "augment", "model", "loss", "optimizer", "scheduler", "averaged", "hparams")
 
 
 def of_file(group: str, name: str) -> dict[str, Any]:
-    return of_new_run(f"{group}={name}", *NEEDED.get((group, name), []))
+    place = f"{group}@{PLACES[group]}" if group in PLACES else group
+    return of_new_run(f"{place}={name}", *NEEDED.get((group, name), []))
 
 
 def nodes(value: Any, key: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
@@ -123,10 +133,14 @@ def test_every_file_composes_and_builds(group: str, name: str) -> None:
             read_counts={},
         )
         task = build_task(experiment, data, torch.device("cpu"))
-        outputs = task.model(torch.zeros(2, 3, 32, 32))
-        shapes = {"classification": (2, 7), "detection": (2, 7), "keypoints": (2, 5, 2)}
-        of_image = outputs.logits[:, 0] if task.name == "detection" else outputs
-        assert of_image.shape == shapes[task.name]
+        batch = Batch(torch.zeros(2, 3, 32, 32), None, torch.arange(2))
+        outputs = task.forward(task.model.eval(), batch)
+        if task.name == "detection":  # for the second stage, background is a class of its own
+            is_two_stage = isinstance(outputs, TwoStageOutput)
+            logits = outputs.regions.logits if is_two_stage else outputs.logits
+            assert logits.shape[-1] == 7 + is_two_stage
+        else:
+            assert outputs.shape == {"classification": (2, 7), "keypoints": (2, 5, 2)}[task.name]
 
 
 @pytest.mark.parametrize(("group", "name"), FILES, ids=[f"{g}-{n}" for g, n in FILES])
@@ -183,6 +197,35 @@ def test_the_default_augmentation_follows_the_data_set() -> None:
     assert composed("dataset=cifar10")["augment"]["flip_prob"] == 0.5
     assert composed("dataset=cifar10", "augment=none")["augment"]["pad_px"] == 0
     assert composed("experiment=bccd", "dataset.root=x")["augment"]["vertical_flip_prob"] == 0.5
+
+
+def test_a_detector_selects_its_loss_and_its_detections() -> None:
+    for overrides in (
+        ["task=detection", "model=fasterrcnn"],
+        ["model=fasterrcnn_small", "dataset=digit_scenes", "task=detection"],
+        ["task=detection", "dataset=coco", "dataset.root=x", "model=fasterrcnn_c5"],
+    ):
+        config = composed(*overrides)
+        assert config["model"]["_target_"] == "visionlab.tasks.detection.FasterRcnn"
+        assert config["loss"]["_target_"] == "visionlab.tasks.detection.FasterRcnnLoss"
+        assert config["task"]["predict"]["_target_"] == "visionlab.tasks.detection.DetectRegions"
+    assert composed("task=detection")["model"]["backbone"]["name"] == "resnet18"  # of the data set
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["model=fasterrcnn", "loss=retinanet"], "^loss must .* TwoStageOutput, got RetinaNetLoss"),
+        (["loss=fasterrcnn"], "^loss must .* DenseOutput, got FasterRcnnLoss"),
+        (
+            ["model=fasterrcnn", "predict@task.predict=retinanet"],
+            "^task.predict must .* TwoStageOutput, got Detect for DenseOutput",
+        ),
+    ],
+)
+def test_a_part_of_another_detector_is_refused(overrides: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build_experiment(of_new_run("task=detection", *overrides))
 
 
 def test_none_is_a_constant_rate_and_no_average() -> None:

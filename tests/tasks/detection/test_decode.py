@@ -47,7 +47,9 @@ def batch_of(num_images: int, *, scale: float = 0.5, size: tuple[int, int] = SIZ
         )
         for key in range(num_images)
     ]
-    targets = BoxTargets(torch.zeros(num_images, 0, 4), torch.zeros(num_images, 0), annotated)
+    targets = BoxTargets(
+        torch.zeros(num_images, 0, 4), torch.zeros(num_images, 0), annotated, torch.zeros(0, 2)
+    )
     matrices = torch.diag(torch.tensor([scale, scale, 1.0])).repeat(num_images, 1, 1)
     return Batch(torch.zeros(num_images, 3, 32, 48), targets, torch.arange(num_images), matrices)
 
@@ -260,7 +262,7 @@ def test_a_batch_gives_what_its_images_give_one_by_one(seed: int) -> None:
     assert batch.matrices is not None
     for image in range(3):
         part = slice(image, image + 1)
-        targets = BoxTargets(*batch.targets[:2], batch.targets.annotated[part])
+        targets = BoxTargets(*batch.targets[:2], batch.targets.annotated[part], batch.targets.sizes)
         alone = settings(
             outputs._replace(logits=outputs.logits[part], deltas=outputs.deltas[part]),
             Batch(batch.inputs[part], targets, batch.keys[part], batch.matrices[part]),

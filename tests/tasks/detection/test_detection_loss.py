@@ -66,7 +66,7 @@ def targets_of(counts: Sequence[int], seed: int) -> BoxTargets:
         sizes = 8 + 40 * torch.rand(count, 2, generator=generator)
         boxes[image, :count] = torch.cat([low, low + sizes], dim=1)
         labels[image, :count] = torch.randint(0, NUM_CLASSES, (count,), generator=generator)
-    return BoxTargets(boxes, labels, [])
+    return BoxTargets(boxes, labels, [], torch.zeros(0, 2))
 
 
 def naive_loss(
@@ -174,7 +174,9 @@ def one_anchor(logit: float, box: Sequence[float], label: int = 0) -> tuple[Any,
         [(1, 1)],
         torch.tensor(BOX_STD),
     )
-    return outputs, BoxTargets(torch.tensor([[list(box)]]), torch.tensor([[label]]), [])
+    return outputs, BoxTargets(
+        torch.tensor([[list(box)]]), torch.tensor([[label]]), [], torch.zeros(0, 2)
+    )
 
 
 def test_the_losses_of_one_anchor_are_those_checked_by_hand() -> None:
@@ -215,8 +217,12 @@ def test_images_without_boxes_add_their_background() -> None:
     second = DenseOutput(outputs.logits[1:], outputs.deltas[1:], *outputs[2:])
     settings = make()
     together = settings(outputs, targets)
-    alone = settings(first, BoxTargets(targets.boxes[:1], targets.labels[:1], []))
-    empty = settings(second, BoxTargets(targets.boxes[1:], targets.labels[1:], []))
+    alone = settings(
+        first, BoxTargets(targets.boxes[:1], targets.labels[:1], [], torch.zeros(0, 2))
+    )
+    empty = settings(
+        second, BoxTargets(targets.boxes[1:], targets.labels[1:], [], torch.zeros(0, 2))
+    )
     num_positives = int((box_iou(targets.boxes[0, :4], outputs.anchors).amax(dim=0) >= 0.5).sum())
     assert num_positives > 1
     expected = alone["classification"] + empty["classification"] / num_positives
@@ -229,7 +235,7 @@ def test_images_without_boxes_add_their_background() -> None:
 @pytest.mark.parametrize("most", [0, 2])
 def test_a_batch_without_any_box_has_a_finite_loss(most: int, box: str, forced: bool) -> None:
     outputs = outputs_of(2, seed=2)
-    targets = BoxTargets(torch.zeros(2, most, 4), torch.full((2, most), -1), [])
+    targets = BoxTargets(torch.zeros(2, most, 4), torch.full((2, most), -1), [], torch.zeros(0, 2))
     found = make(box=box, force_best_anchor=forced)(outputs, targets)
     assert found["classification"] > 0
     assert found["box"].item() == 0.0
@@ -243,7 +249,9 @@ def test_a_batch_without_any_box_has_a_finite_loss(most: int, box: str, forced: 
 
 def test_a_small_box_counts_only_with_its_best_anchor_forced() -> None:
     outputs = outputs_of(1, seed=4)
-    targets = BoxTargets(torch.tensor([[[20.0, 20.0, 23.0, 23.0]]]), torch.tensor([[1]]), [])
+    targets = BoxTargets(
+        torch.tensor([[[20.0, 20.0, 23.0, 23.0]]]), torch.tensor([[1]]), [], torch.zeros(0, 2)
+    )
     assert make()(outputs, targets)["box"].item() == 0.0
     assert make(force_best_anchor=True)(outputs, targets)["box"].item() > 0.0
 
@@ -298,5 +306,5 @@ def test_boxes_per_image_counts_boxes_and_no_padding() -> None:
     assert list(found) == ["boxes_per_image"]
     assert found["boxes_per_image"].item() == pytest.approx(5 / 3)
     assert not found["boxes_per_image"].requires_grad
-    none = BoxTargets(torch.zeros(2, 0, 4), torch.zeros(2, 0).long(), [])
+    none = BoxTargets(torch.zeros(2, 0, 4), torch.zeros(2, 0).long(), [], torch.zeros(0, 2))
     assert boxes_per_image(outputs_of(2, seed=7), none)["boxes_per_image"].item() == 0.0

@@ -76,7 +76,9 @@ def filled(
     for start in range(0, len(images), batch_size):
         batch = images[start : start + batch_size]
         empty = torch.zeros(len(batch), 0)
-        targets = BoxTargets(empty[..., None], empty.long(), [sample for sample, _ in batch])
+        targets = BoxTargets(
+            empty[..., None], empty.long(), [sample for sample, _ in batch], torch.zeros(0, 2)
+        )
         metric.update([found for _, found in batch], targets)
     return metric
 
@@ -287,7 +289,9 @@ def test_reset_forgets_everything_and_computing_does_not() -> None:
     metric.reset()
     with pytest.raises(ValueError, match="an average precision needs at least one image, got 0"):
         metric.compute()
-    targets = BoxTargets(torch.zeros(1, 0, 4), torch.zeros(1, 0), [annotated([box], [0])])
+    targets = BoxTargets(
+        torch.zeros(1, 0, 4), torch.zeros(1, 0), [annotated([box], [0])], torch.zeros(0, 2)
+    )
     metric.update([detections([box], [0])], targets)
     assert metric.compute()["AP"] == pytest.approx(1.0)
     assert metric.samples()["num_detections"].tolist() == [1]

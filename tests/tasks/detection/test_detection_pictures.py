@@ -58,7 +58,9 @@ class TinySplit:
             part = self.samples[start : start + batch_size]
             yield Batch(
                 inputs=torch.rand(len(part), 3, 32, 32),
-                targets=BoxTargets(torch.zeros(len(part), 0, 4), torch.zeros(len(part), 0), part),
+                targets=BoxTargets(
+                    torch.zeros(len(part), 0, 4), torch.zeros(len(part), 0), part, torch.zeros(0, 2)
+                ),
                 keys=torch.tensor([each.key for each in part]),
                 matrices=torch.diag(torch.tensor([0.5, 0.5, 1.0])).repeat(len(part), 1, 1),
             )
@@ -74,7 +76,9 @@ def samples_of(
     split: TinySplit, detections: Sequence[Detections], class_names: Sequence[str] = CLASSES
 ) -> dict[str, Tensor]:
     metric = AveragePrecision(class_names=class_names, backend="faster_coco_eval")
-    metric.update(detections, BoxTargets(torch.zeros(0), torch.zeros(0), split.samples))
+    metric.update(
+        detections, BoxTargets(torch.zeros(0), torch.zeros(0), split.samples, torch.zeros(0, 2))
+    )
     keys = torch.tensor([sample.key for sample in split.samples])
     return {**metric.samples(), "keys": keys}
 

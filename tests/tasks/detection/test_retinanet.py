@@ -183,7 +183,7 @@ def test_every_parameter_gets_a_gradient(p6_from: str, head_norm: str) -> None:
     boxes[0] = torch.tensor([[10.0, 10, 40, 60], [64.0, 16, 128, 80]])
     labels = torch.tensor([[0, 2], [-1, -1]])
     found = model(images())
-    losses = LOSS(found, BoxTargets(boxes, labels, []))
+    losses = LOSS(found, BoxTargets(boxes, labels, [], torch.zeros(0, 2)))
     assert all(value.isfinite() for value in losses.values())
     sum(losses.values()).backward()  # type: ignore[union-attr]
     for name, parameter in model.named_parameters():
@@ -253,7 +253,7 @@ def test_an_anchor_made_without_gradients_serves_training_too() -> None:
         model(images())
     found = model(images())
     boxes = torch.tensor([[[9.0, 9.0, 30.0, 30.0]]] * 2)
-    losses = LOSS(found, BoxTargets(boxes, torch.zeros(2, 1).long(), []))
+    losses = LOSS(found, BoxTargets(boxes, torch.zeros(2, 1).long(), [], torch.zeros(0, 2)))
     sum(losses.values()).backward()  # type: ignore[union-attr]
 
 

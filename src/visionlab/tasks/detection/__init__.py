@@ -7,11 +7,16 @@ from visionlab.tasks.detection.datasets.digit_scenes import DigitScenes
 from visionlab.tasks.detection.datasets.numbered_yaml import NumberedYaml
 from visionlab.tasks.detection.datasets.voc import Voc
 from visionlab.tasks.detection.datasets.yolo import Yolo
+from visionlab.tasks.detection.loss.fasterrcnn import FasterRcnnLoss
 from visionlab.tasks.detection.loss.retinanet import RetinaNetLoss, boxes_per_image
 from visionlab.tasks.detection.metric import AveragePrecision
 from visionlab.tasks.detection.model.anchors import Anchors
-from visionlab.tasks.detection.model.decode import Detect
+from visionlab.tasks.detection.model.decode import Detect, DetectRegions
+from visionlab.tasks.detection.model.fasterrcnn import FasterRcnn, RegionPyramid
+from visionlab.tasks.detection.model.proposals import RegionProposals
+from visionlab.tasks.detection.model.regions import RegionHead
 from visionlab.tasks.detection.model.retinanet import Head, Pyramid, RetinaNet
+from visionlab.tasks.detection.model.sampling import Sampling
 from visionlab.tasks.detection.pictures import draw_detections
 from visionlab.tasks.detection.submission import write_results
 
@@ -22,12 +27,19 @@ __all__ = [
     "BoxesCsv",
     "Coco",
     "Detect",
+    "DetectRegions",
     "DigitScenes",
+    "FasterRcnn",
+    "FasterRcnnLoss",
     "Head",
     "NumberedYaml",
     "Pyramid",
+    "RegionHead",
+    "RegionProposals",
+    "RegionPyramid",
     "RetinaNet",
     "RetinaNetLoss",
+    "Sampling",
     "Voc",
     "Yolo",
     "boxes_per_image",

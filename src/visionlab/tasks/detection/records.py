@@ -46,11 +46,14 @@ class BoxTargets(NamedTuple):
             0; K is the largest number of boxes of an image.
         labels: (B, K) int64, padded with -1.
         annotated: the images as annotated, with crowds.
+        sizes: (B, 2) float32, width and height of each image in input pixels; the rest of the
+            canvas is padding.
     """
 
     boxes: Tensor
     labels: Tensor
     annotated: Sequence[Annotated]
+    sizes: Tensor
 
 
 class DenseOutput(NamedTuple):
@@ -77,6 +80,52 @@ class DenseOutput(NamedTuple):
         """Number of anchors of each level; they add up to A."""
         cells = [rows * columns for rows, columns in self.level_shapes]
         return [count * len(self.anchors) // sum(cells) for count in cells]
+
+
+class Sampled(NamedTuple):
+    """Boxes of one stage of a two-stage detector that were drawn for its losses.
+
+    Attributes:
+        logits: (S, 1) float32 of there being an object, or (S, C + 1), background first.
+        deltas: (S, 4) float32, predicted offsets from the boxes, divided as `wanted`.
+        wanted: (S, 4) float32, true offsets; without meaning for background.
+        labels: (S,) int64; 0 is background.
+        counts: number of boxes of each image; they are ordered by image.
+    """
+
+    logits: Tensor
+    deltas: Tensor
+    wanted: Tensor
+    labels: Tensor
+    counts: Sequence[int]
+
+
+class Regions(NamedTuple):
+    """Proposals of a batch, classified and refined.
+
+    Attributes:
+        images: (R,) int64, the image of each, ascending.
+        boxes: (R, C, 4) float32 as x1, y1, x2, y2 in input pixels, one for each class.
+        logits: (R, C + 1) float32, background first.
+    """
+
+    images: Tensor
+    boxes: Tensor
+    logits: Tensor
+
+
+class TwoStageOutput(NamedTuple):
+    """Outputs of a two-stage detector.
+
+    Attributes:
+        anchors: drawn for the losses of the first stage; None without targets.
+        sampled: proposals drawn for the losses of the second stage; None without targets.
+        regions: what detections are made of; None in training.
+    """
+
+    anchors: Sampled | None
+    sampled: Sampled | None
+    regions: Regions | None
 
 
 class Detections(NamedTuple):

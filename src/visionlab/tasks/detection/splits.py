@@ -223,4 +223,5 @@ def _targets(
         boxes=pad(boxes, batch_first=True).to(device),
         labels=pad(labels, batch_first=True, padding_value=-1).to(device),
         annotated=samples,
+        sizes=sizes.float().to(device),
     )

@@ -1,5 +1,6 @@
-"""Anchors: the boxes that a one-stage detector starts from."""
+"""Anchors: the boxes that a detector starts from."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,13 +12,13 @@ from visionlab.core.checks import LARGEST_FACTOR, LARGEST_PX, is_in
 
 @dataclass(frozen=True, kw_only=True)
 class Anchors:
-    """Settings of anchors (RetinaNet, arXiv 1708.02002, section 4).
+    """Settings of anchors (Faster R-CNN, arXiv 1506.01497, section 3.1.1).
 
     Unlike torchvision's, centres lie in the middle of their cells, sides are not rounded, and the
     stride is exact for canvases that are no multiple of it.
 
     Attributes:
-        sizes_px: square root of the anchors' area on each level of the pyramid, before `scales`.
+        sizes_px: square root of the anchors' area on each level of features, before `scales`.
         ratios: height over width.
         scales: factors of the sizes; a location has an anchor for each scale and ratio.
     """
@@ -74,3 +75,13 @@ def _centres(shape: tuple[int, int], stride: int, device: torch.device) -> Tenso
     ys, xs = ((torch.arange(length, device=device) + 0.5) * stride for length in shape)
     y, x = torch.meshgrid(ys, xs, indexing="ij")
     return torch.stack([x, y, x, y], dim=-1).flatten(0, 1)
+
+
+def check_box_std(values: Sequence[float]) -> None:
+    """Check the divisors of box offsets.
+
+    Raises:
+        ValueError: they are not four positive numbers.
+    """
+    if len(values) != 4 or not all(0.0 < std < math.inf for std in values):
+        raise ValueError(f"box_std must be four numbers > 0, got {list(values)}")

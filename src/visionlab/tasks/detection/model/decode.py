@@ -1,7 +1,8 @@
-"""Decoding of a one-stage detector's outputs into boxes in the original image."""
+"""Decoding of a detector's outputs into boxes in the original image."""
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from visionlab.core import boxes as box_arithmetic
 from visionlab.core.checks import check_at_least, check_range
 from visionlab.core.geometry import transform_boxes
 from visionlab.task import Batch
-from visionlab.tasks.detection.records import BoxTargets, DenseOutput, Detections
+from visionlab.tasks.detection.records import BoxTargets, DenseOutput, Detections, TwoStageOutput
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,22 +42,15 @@ class Detect:
     @torch.no_grad()
     def __call__(self, outputs: DenseOutput, batch: Batch) -> list[Detections]:
         """Return the detections of each image of a batch, in original pixels."""
-        targets: BoxTargets = batch.targets
-        assert batch.matrices is not None
         images, anchors, labels, logits = self._candidates(outputs)
         deltas = outputs.deltas[images, anchors].float() * outputs.box_std
         found = box_arithmetic.decode(deltas, outputs.anchors[anchors])
-        to_original = torch.linalg.inv(batch.matrices.double())[images]
-        sizes = [(sample.width_px, sample.height_px) for sample in targets.annotated]
-        boxes = box_arithmetic.clip(
-            transform_boxes(found[:, None], to_original),
-            torch.tensor(sizes, device=found.device)[images],
-        )[:, 0]
-        kept = self._select(boxes, logits, images, labels, num_labels=outputs.logits.shape[2])
-        counts = images[kept].bincount(minlength=len(batch.keys)).tolist()
-        parts = (boxes[kept], logits[kept].sigmoid(), labels[kept])
-        columns = zip(*(torch.split(part, counts) for part in parts), strict=True)
-        return [Detections(*column) for column in columns]
+        return _detections(
+            _Candidates(found, logits.sigmoid(), images, labels),
+            batch,
+            nms_iou=self.nms_iou,
+            max_detections=self.max_detections,
+        )
 
     def _candidates(self, outputs: DenseOutput) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return image, anchor, class and logit of the candidates for NMS, highest logits first."""
@@ -76,19 +70,90 @@ class Detect:
         order = _by_value(image, value)
         return image[order], anchor[order], label[order], value[order]
 
-    def _select(
-        self, boxes: Tensor, logits: Tensor, images: Tensor, labels: Tensor, *, num_labels: int
-    ) -> Tensor:
-        """Return the rows of candidates to keep, ordered by image and falling logit as they are."""
-        is_real = box_arithmetic.areas(boxes) > 0
-        # one stable sort groups candidates by image and class
-        groups, order = torch.where(is_real, images * num_labels + labels, -1).sort(stable=True)
-        sizes = (groups + 1).bincount().tolist()
-        # drop empty groups, and the first one: boxes without area
-        parts = [part for part in torch.split(order, sizes)[1:] if len(part)]
-        kept = [part[nms(boxes[part], logits[part], self.nms_iou)] for part in parts]
-        stays = torch.cat([order[:0], *kept]).sort().values
-        return stays[_ranks(images[stays]) < self.max_detections]
+
+@dataclass(frozen=True, kw_only=True)
+class DetectRegions:
+    """Detections of a two-stage detector: NMS per class and a limit on their number.
+
+    As in torchvision's Faster R-CNN, where `score_threshold` is 0.05 and `nms_iou` 0.5.
+
+    Attributes:
+        score_threshold: detections with lower scores are dropped, in [0, 1).
+        nms_iou: NMS suppresses boxes with a higher IoU.
+        max_detections: maximum number of detections of an image after NMS.
+    """
+
+    score_threshold: float
+    nms_iou: float
+    max_detections: int
+
+    def __post_init__(self) -> None:
+        check_range(self, "[0, 1)", "score_threshold")
+        check_range(self, "[0, 1]", "nms_iou")
+        check_at_least(self, 1, "max_detections")
+
+    @torch.no_grad()
+    def __call__(self, outputs: TwoStageOutput, batch: Batch) -> list[Detections]:
+        """Return the detections of each image of a batch, in original pixels."""
+        regions = outputs.regions
+        assert regions is not None, "a model in training mode detects nothing"
+        scores = regions.logits.softmax(dim=1)[:, 1:]
+        region, label = (scores > self.score_threshold).nonzero(as_tuple=True)
+        score, image = scores[region, label], regions.images[region]
+        order = _by_value(image, score)
+        region, label = region[order], label[order]
+        return _detections(
+            _Candidates(regions.boxes[region, label], score[order], image[order], label),
+            batch,
+            nms_iou=self.nms_iou,
+            max_detections=self.max_detections,
+        )
+
+
+class _Candidates(NamedTuple):
+    """Boxes (N, 4) in input pixels, scores, images and labels, by image and falling score."""
+
+    boxes: Tensor
+    scores: Tensor
+    images: Tensor
+    labels: Tensor
+
+
+def _detections(
+    candidates: _Candidates, batch: Batch, *, nms_iou: float, max_detections: int
+) -> list[Detections]:
+    """Return what NMS leaves of the candidates of each image, in original pixels."""
+    targets: BoxTargets = batch.targets
+    assert batch.matrices is not None
+    images = candidates.images
+    sizes = [(sample.width_px, sample.height_px) for sample in targets.annotated]
+    boxes = box_arithmetic.clip(
+        transform_boxes(
+            candidates.boxes[:, None], torch.linalg.inv(batch.matrices.double())[images]
+        ),
+        torch.tensor(sizes, device=images.device)[images],
+    )[:, 0]
+    candidates = candidates._replace(boxes=boxes)
+    kept = _suppress(candidates, nms_iou)
+    kept = kept[_ranks(images[kept]) < max_detections]
+    counts = images[kept].bincount(minlength=len(batch.keys)).tolist()
+    parts = (boxes[kept], candidates.scores[kept], candidates.labels[kept])
+    columns = zip(*(torch.split(part, counts) for part in parts), strict=True)
+    return [Detections(*column) for column in columns]
+
+
+def _suppress(candidates: _Candidates, nms_iou: float) -> Tensor:
+    """Return the rows with an area that NMS per image and class keeps, ascending."""
+    boxes, scores, images, labels = candidates
+    is_real = box_arithmetic.areas(boxes) > 0
+    # one stable sort groups candidates by image and class
+    num_labels = int(labels.max()) + 1 if len(labels) else 1
+    groups, order = torch.where(is_real, images * num_labels + labels, -1).sort(stable=True)
+    sizes = (groups + 1).bincount().tolist()
+    # drop empty groups, and the first one: boxes without area
+    parts = [part for part in torch.split(order, sizes)[1:] if len(part)]
+    kept = [part[nms(boxes[part], scores[part], nms_iou)] for part in parts]
+    return torch.cat([order[:0], *kept]).sort().values
 
 
 def _best_of_groups(groups: Tensor, values: Tensor, *, count: int) -> Tensor:

@@ -14,7 +14,7 @@ from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastL
 
 from visionlab.backbones.features import Backbone
 from visionlab.core.checks import check_at_least, check_choice, check_range
-from visionlab.tasks.detection.model.anchors import Anchors, spread
+from visionlab.tasks.detection.model.anchors import Anchors, check_box_std, spread
 from visionlab.tasks.detection.records import DenseOutput
 
 P6From = Literal["c5", "p5"]
@@ -112,8 +112,7 @@ class RetinaNet:
 
     def __post_init__(self) -> None:
         check_range(self, "(0, 1)", "prior")
-        if len(self.box_std) != 4 or not all(0.0 < std < math.inf for std in self.box_std):
-            raise ValueError(f"box_std must be four numbers > 0, got {list(self.box_std)}")
+        check_box_std(self.box_std)
         if len(self.anchors.sizes_px) != len(LEVEL_STRIDES):
             raise ValueError(
                 f"anchors.sizes_px must have {len(LEVEL_STRIDES)} numbers, one for each of P3 to "
