@@ -23,6 +23,7 @@ from processes import (
 pytestmark = pytest.mark.integration
 
 ARGUMENTS = [*SMALL, "checkpoint.every_minutes=0", "averaged.uniform=true", "tensorboard=false"]
+ARGUMENTS += ["checkpoint.every_epochs=1", "checkpoint.keep=best:1"]
 
 
 @pytest.fixture(scope="module")

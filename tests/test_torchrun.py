@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from groups import scripts
 from processes import (
     ENVIRONMENT,
@@ -29,6 +30,7 @@ pytestmark = pytest.mark.integration
 
 # torch's own batch norm on the CPU adds up coarsely in channels-last order, that of two does not
 ARGUMENTS = [*SMALL, "channels_last=false", "checkpoint.every_minutes=0", "tensorboard=false"]
+ARGUMENTS += ["checkpoint.every_epochs=1"]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 
 
@@ -59,6 +61,24 @@ def test_only_the_first_process_writes_and_speaks(unbroken: Path) -> None:
     assert record["status"] == "finished"
     assert record["hardware"]["processes"] == 2
     assert record["num_starts"] == 1
+
+
+def test_all_processes_start_from_the_weights_that_the_first_one_reads(
+    unbroken: Path, tmp_path: Path
+) -> None:
+    arguments = [*ARGUMENTS, f"model.backbone.weights={unbroken}", "optimizer.lr=1e-9"]
+    run_shared(*arguments, "averaged=none", folder=tmp_path, aside=tmp_path / "said")
+    run = only_run(tmp_path)
+    taken = json.loads((run / "run.json").read_text())["initial_weights"]["backbone"]["taken"]
+    before, after = (
+        read_tensors(path / "checkpoints" / name, require_checksum=True)["model"]
+        for path, name in ((unbroken, "best.pt"), (run, "last.pt"))
+    )
+    weights = [name for name in taken if name.endswith("conv1.weight")]
+    assert len(weights) > 3
+    assert all(torch.allclose(before[name], after[name], atol=1e-5) for name in weights)
+    epoch = read_tensors(run / "checkpoints" / "epoch_0002.pt", require_checksum=True)["model"]
+    assert all(torch.equal(value, after[name]) for name, value in epoch.items())
 
 
 def test_every_sample_is_seen_once_and_evaluated_once(unbroken: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from optuna.pruners import BasePruner
 from visionlab.config import command_line
 from visionlab.config.checking import check_parts
 from visionlab.config.instantiate import instantiate_part
+from visionlab.config.overrides import quote_paths
 from visionlab.config.run_config import resolve_config, to_yaml
 from visionlab.config.schemas import Tune
 from visionlab.ensembles.views import check_views
@@ -317,6 +318,16 @@ def test_a_range_error_names_key_rule_and_value(overrides: list[str], message: s
 def test_a_wrong_name_or_type_names_key_rule_and_value(override: str, message: str) -> None:
     with pytest.raises(ValueError, match=f"^{message}"):
         composed(override)
+
+
+def test_weights_may_be_a_path_with_signs_of_hydras_grammar(tmp_path: Path) -> None:
+    path = tmp_path / "run (1),seed=2"
+    path.mkdir()
+    assert quote_paths(f"model.backbone.weights={path}") == f"model.backbone.weights='{path}'"
+    assert composed(quote_paths(f"model.backbone.weights={path}"))["model"]["backbone"] == {
+        "weights": str(path),
+        "adapt_stem": False,
+    }
 
 
 @pytest.mark.parametrize("score", ["-0.1", "1.1", "nan"])

@@ -100,16 +100,8 @@ def evaluation_options(config: Mapping[str, Any]) -> EvaluationOptions:
     views = config["views"] and {
         name: _view(name, settings) for name, settings in config["views"].items()
     }
-    keys = (
-        "models",
-        "split",
-        "submission",
-        "device",
-        "batch_size",
-        "precision",
-        "threads",
-        "parts",
-    )
+    keys = ["models", "split", "submission", "device", "batch_size", "precision"]
+    keys += ["threads", "parts"]
     return EvaluationOptions(
         run=run,
         checkpoint=checkpoint,

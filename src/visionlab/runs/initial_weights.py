@@ -63,9 +63,8 @@ def split_model(settings: Mapping[str, Any]) -> tuple[dict[str, Any], InitialWei
     backbone = model.get("backbone")
     if isinstance(backbone, Mapping):
         own = {key: value for key, value in backbone.items() if key not in _OF_BACKBONE}
-        model |= {"backbone": own}
-        if not own:
-            del model["backbone"]
+        del model["backbone"]
+        model |= {"backbone": own} if own else {}
         of_backbone = {key: value for key, value in backbone.items() if key in _OF_BACKBONE}
         weights["backbone"] = BackboneWeights(**of_backbone)
     return model, call_with_key(functools.partial(InitialWeights, **weights), key="model")
@@ -75,9 +74,10 @@ def without_initial_weights(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return a copy that builds a model without loading weights or state: it is given others."""
     changed: dict[str, Any] = copy.deepcopy(dict(config))
     changed["start"]["run"] = None
-    for part in (changed["model"], changed["model"].get("backbone")):
+    model = changed["model"]
+    for part, own in ((model, "checkpoint"), (model.get("backbone"), "weights")):
         if isinstance(part, dict):  # a model of one's own may have a backbone's name
-            part.update({key: None for key in part if key in ("checkpoint", "weights")})
+            part.update({key: None for key in part if key == own})
             part.update({key: False for key in part if key == "pretrained"})
     return changed
 

@@ -21,7 +21,8 @@ pytestmark = pytest.mark.integration
 
 SMALL = ["model.depth=8", "hparams.epochs=3", "hparams.batch_size=8", "device=cpu"]
 SMALL += ["tensorboard=false", "checkpoint.every_minutes=0", "dataset=imagefolder", "augment=none"]
-SMALL += ["model=resnet20", "optimizer=momentum"]
+SMALL += ["model=resnet20", "optimizer=momentum", "checkpoint.every_epochs=1"]
+SMALL += ["checkpoint.keep=last:2"]
 SMALL += ["dataset.size_px=16", "dataset.num_workers=0", "dataset.val.split=0.25"]
 GRID = ["scheduler=cosine,linear", "averaged.decay=0.5,0.9", "global_seed=1,2"]
 FOLDER = "hydra.sweep.dir=grid"
