@@ -3,7 +3,8 @@
     python benchmarks/fasterrcnn.py [--threads 2] [--rounds 5] [--smoke]
 
 Both have ResNet-18, a pyramid, random weights and the same numbers, and get the same images,
-already resized and normalised. Run it on a quiet machine. `--smoke` only shows that all runs.
+already resized and normalised. Run it on a quiet machine. `--smoke` only shows that everything
+runs.
 """
 
 import argparse

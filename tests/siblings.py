@@ -103,6 +103,7 @@ def _scenes() -> Data:
             scale=[0.8, 1.25],
             rotation_degrees=5.0,
             min_visible=0.3,
+            colours=None,
         ),
         seed=SEED,
         device=torch.device("cpu"),

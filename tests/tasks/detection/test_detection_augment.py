@@ -18,6 +18,7 @@ OFF: dict[str, Any] = {
     "scale": [1.0, 1.0],
     "rotation_degrees": 0.0,
     "min_visible": 0.3,
+    "colours": None,
 }
 STRONG = {
     "flip_prob": 0.5,

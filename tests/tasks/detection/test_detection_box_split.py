@@ -14,6 +14,7 @@ from torch import Tensor
 from viewing import view
 
 from visionlab.core import geometry
+from visionlab.images.colours import Colours
 from visionlab.images.decoding import Stack
 from visionlab.images.normalise import normalise
 from visionlab.images.resize import Resize
@@ -28,10 +29,20 @@ RAW = torch.tensor([[0.0] * 3, [1.0] * 3])  # inputs are then pixels in [0, 1]
 RESIZE = Resize(short_px=40, long_px=72)
 AS_IT_IS = Resize(short_px=48, long_px=64)  # of images of 64x48 px
 OFF = BoxAugment(
-    flip_prob=0.0, vertical_flip_prob=0.0, scale=[1.0, 1.0], rotation_degrees=0.0, min_visible=0.0
+    flip_prob=0.0,
+    vertical_flip_prob=0.0,
+    scale=[1.0, 1.0],
+    rotation_degrees=0.0,
+    min_visible=0.0,
+    colours=None,
 )
 STRONG = BoxAugment(
-    flip_prob=0.5, vertical_flip_prob=0.5, scale=[0.5, 2.0], rotation_degrees=20, min_visible=0.3
+    flip_prob=0.5,
+    vertical_flip_prob=0.5,
+    scale=[0.5, 2.0],
+    rotation_degrees=20,
+    min_visible=0.3,
+    colours=None,
 )
 # width and height; resized to 53x40, 40x53, 40x40, 72x36, 72x14 and 60x40 px
 SIZES = [(64, 48), (48, 64), (30, 30), (200, 100), (500, 100), (90, 60)]
@@ -467,6 +478,28 @@ def test_a_training_image_depends_on_key_and_epoch_alone(samples: list[Annotated
     for key, (width, height) in sizes.items():
         assert (together[key][0][:, height:] == 0).all()
         assert (together[key][0][:, :, width:] == 0).all()
+
+
+def test_colours_change_pixels_by_key_and_no_boxes(samples: list[Annotated]) -> None:
+    colours = Colours(
+        jitter_prob=1.0,
+        brightness=0.4,
+        contrast=0.4,
+        saturation=0.4,
+        hue=0.1,
+        grey_prob=0.5,
+        blur_prob=1.0,
+        blur_sigma_px=[0.5, 2.0],
+    )
+    plain = by_key(split_of(samples), batch_size=12)
+    split = split_of(samples, augmentation=replace(STRONG, colours=colours))
+    together, apart = by_key(split, batch_size=12), by_key(split, batch_size=1)
+    for key, (image, *rest) in together.items():
+        assert all(torch.equal(a, b) for a, b in zip(rest, plain[key][1:], strict=True))
+        assert (image - plain[key][0]).abs().max() > 0.1
+        height, width = apart[key][0].shape[1:]
+        assert torch.equal(image[:, :height, :width], apart[key][0])
+        assert not image[:, height:].any()  # the mean colour stays
 
 
 def test_the_order_of_training_follows_from_seed_and_epoch(samples: list[Annotated]) -> None:

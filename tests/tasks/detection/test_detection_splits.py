@@ -17,7 +17,12 @@ from visionlab.tasks.detection.records import Annotated
 from visionlab.tasks.detection.splits import DetectionDataset, canvas, from_annotations
 
 FLIPPED = BoxAugment(
-    flip_prob=1.0, vertical_flip_prob=0.0, scale=[1.0, 1.0], rotation_degrees=0.0, min_visible=0.0
+    flip_prob=1.0,
+    vertical_flip_prob=0.0,
+    scale=[1.0, 1.0],
+    rotation_degrees=0.0,
+    min_visible=0.0,
+    colours=None,
 )
 
 

@@ -1,4 +1,4 @@
-"""Augmentation of images with boxes: one matrix per image.
+"""Augmentation of images with boxes: one matrix and one colour matrix per image.
 
 It depends on (seed, epoch, key) of a sample alone.
 """
@@ -11,6 +11,7 @@ from torch import Tensor
 from visionlab.core import boxes as box_arithmetic
 from visionlab.core import geometry, seeding
 from visionlab.core.checks import check_factors, check_range
+from visionlab.images.colours import Colours
 
 # flip, vertical flip, scale, x, y, rotation: disabling one does not shift the others
 NUM_DRAWS = 6
@@ -18,7 +19,7 @@ NUM_DRAWS = 6
 
 @dataclass(frozen=True, kw_only=True)
 class BoxAugment:
-    """Flips, rotation, and scale jitter with a random crop or placement, combined into a matrix.
+    """Flips, rotation, scale jitter with a random crop or placement, and colours.
 
     The size of the image stays: an enlarged image is cropped at a random position, a reduced one is
     placed at a random position.
@@ -30,6 +31,7 @@ class BoxAugment:
         rotation_degrees: maximum rotation about the centre, in either direction; a box becomes the
             upright box around the rotated one, so it grows.
         min_visible: a box is dropped if less than this share of its area stays in the image.
+        colours: settings of colour jitter, grey and blur; None leaves colours alone.
     """
 
     flip_prob: float
@@ -37,6 +39,7 @@ class BoxAugment:
     scale: Sequence[float]
     rotation_degrees: float
     min_visible: float
+    colours: Colours | None
 
     def __post_init__(self) -> None:
         check_range(self, "[0, 1]", "flip_prob", "vertical_flip_prob", "min_visible")

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from visionlab.core import geometry
 from visionlab.images.batching import aspect_batches, group_batches
+from visionlab.images.colours import Drawn, blur, recolour
 from visionlab.images.decoding import Images, Stack
 from visionlab.images.holdout import Holdout
 from visionlab.images.normalise import ImageDataset, normalisation_tensor, normalise, to_pixels
@@ -148,15 +149,19 @@ def box_split(
         _check_sizes(stack, of_batch)
         batch_keys, batch_sizes = keys[stack.rows], sizes[stack.rows]
         matrices = geometry.scalings(scales[stack.rows, None].expand(-1, 2))
-        min_visible = 0.0
+        min_visible, drawn = 0.0, None
         if training:
             moves = training.augmentation.matrices(
                 batch_keys, batch_sizes.double(), seed=training.seed, epoch=epoch
             )
             matrices, min_visible = moves @ matrices, training.augmentation.min_visible
+            if training.augmentation.colours:
+                drawn = training.augmentation.colours.draw(
+                    batch_keys, seed=training.seed, epoch=epoch
+                )
         device = normalisation.device
         return Batch(
-            _render(stack, matrices, batch_sizes, normalisation=normalisation),
+            _render(stack, matrices, batch_sizes, drawn, normalisation=normalisation),
             _targets(of_batch, matrices, batch_sizes, min_visible=min_visible, device=device),
             batch_keys.to(device),
             matrices.float().to(device),
@@ -188,16 +193,24 @@ def _check_sizes(stack: Stack, samples: Sequence[Annotated]) -> None:
             )
 
 
-def _render(stack: Stack, matrices: Tensor, sizes: Tensor, *, normalisation: Tensor) -> Tensor:
+def _render(
+    stack: Stack, matrices: Tensor, sizes: Tensor, drawn: Drawn | None, *, normalisation: Tensor
+) -> Tensor:
     """Return normalised images in the corner of a canvas, (B, 3, height, width) float32."""
     device = normalisation.device
     canvas_width, canvas_height = canvas(sizes.amax(dim=0)).tolist()
     inputs = torch.zeros(len(sizes), 3, canvas_height, canvas_width, device=device)
     images = zip(stack.images(device), matrices @ stack.enlargements(), sizes.tolist(), strict=True)
     for row, (image, matrix, (width, height)) in enumerate(images):
-        inputs[row, :, :height, :width] = geometry.resample(
-            normalise(image[None], normalisation), matrix[None], size=(height, width)
-        )[0]
+        pixels = image[None]
+        if drawn is None:
+            pixels = normalise(pixels, normalisation)
+        else:
+            pixels = recolour(pixels, drawn.of(row), normalisation=normalisation)
+        pixels = geometry.resample(pixels, matrix[None], size=(height, width))
+        if drawn is not None:
+            pixels = blur(pixels, drawn.of(row))
+        inputs[row, :, :height, :width] = pixels[0]
     return inputs
 
 

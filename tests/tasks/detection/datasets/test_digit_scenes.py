@@ -59,6 +59,7 @@ def data(dataset: DigitScenes) -> Data:
         scale=[1.0, 1.0],
         rotation_degrees=0.0,
         min_visible=0.0,
+        colours=None,
     )
     return dataset(augmentation=augmentation, seed=7, device=torch.device("cpu"))
 

@@ -109,15 +109,10 @@ class FasterRcnnModel(nn.Module):
         In evaluation both come from the same feature maps. The samples are drawn as in training,
         from as many proposals, so their losses compare with those of training.
         """
-        images, targets = batch.inputs, batch.targets
-        canvas = (images.shape[2], images.shape[3])
-        if targets is None:
-            sizes = torch.tensor([canvas[::-1]], device=images.device).expand(len(images), 2)
-        else:
-            sizes = targets.sizes
-        maps = self._maps(images)
+        targets, canvas = batch.targets, (batch.inputs.shape[2], batch.inputs.shape[3])
+        maps = self._maps(batch.inputs)
         outputs = self.rpn(list(maps.values()))
-        proposed = self.rpn.propose(outputs, sizes)
+        proposed = self.rpn.propose(outputs, _sizes(batch))
         anchors = sampled = regions = None
         if targets is not None:
             truths = truths_of(targets, batch.keys, is_training=self.training)
@@ -134,3 +129,12 @@ class FasterRcnnModel(nn.Module):
             return {"c5": features[0]}
         maps: dict[str, Tensor] = self.pyramid(dict(zip(_NAMES, features, strict=False)))
         return dict(zip(_NAMES, maps.values(), strict=True))  # torchvision calls the last one pool
+
+
+def _sizes(batch: Batch) -> Tensor:
+    """Return width and height of each image, (B, 2); those of the canvas without targets."""
+    if batch.targets is not None:
+        sizes: Tensor = batch.targets.sizes
+        return sizes
+    images = batch.inputs
+    return torch.tensor(images.shape[:1:-1], device=images.device).expand(len(images), 2)

@@ -109,25 +109,15 @@ class RegionProposalNetwork(nn.Module):
     def propose(self, outputs: AnchorOutput, sizes: Tensor) -> list[ProposedBoxes]:
         """Return the proposals of each image, clipped to its size, (B, 2) as width, height.
 
-        One NMS serves both kinds: on a level, the best candidates of a few are the best of many.
+        One NMS serves losses and detections: on a level, candidates are suppressed only by better
+        ones, so further candidates change nothing.
         """
         settings = self._settings
-        parts: list[tuple[Tensor, Tensor, Tensor]] = []
         most = max(settings.train_candidates_per_level, settings.candidates_per_level)
-        start = 0
-        for level, logits in enumerate(
-            torch.split(outputs.logits, list(outputs.level_sizes), dim=1)
-        ):
-            best = logits.topk(min(most, logits.shape[1]), dim=1).indices
-            rank = torch.arange(best.shape[1], device=best.device)
-            parts.append((start + best, rank, torch.full_like(rank, level)))
-            start += logits.shape[1]
-        place, ranks, levels = (torch.cat(each, dim=-1) for each in zip(*parts, strict=True))
-        images = torch.arange(len(place), device=place.device)[:, None]
-        boxes = box_arithmetic.decode(outputs.deltas[images, place], outputs.anchors[place])
-        boxes = box_arithmetic.clip(boxes, sizes)
-        logits = outputs.logits[images, place]
-        rows = zip(boxes, logits, strict=True)
+        places, ranks, levels = _best_of_levels(outputs, most)
+        images = torch.arange(len(places), device=places.device)[:, None]
+        boxes = box_arithmetic.decode(outputs.deltas[images, places], outputs.anchors[places])
+        rows = zip(box_arithmetic.clip(boxes, sizes), outputs.logits[images, places], strict=True)
         return [self._keep(*row, ranks=ranks, levels=levels) for row in rows]
 
     def _keep(
@@ -162,6 +152,19 @@ class RegionProposalNetwork(nn.Module):
                 )
             )
         return merge(parts)
+
+
+def _best_of_levels(outputs: AnchorOutput, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the best anchors of each image and level, (B, N), their ranks and levels, (N,)."""
+    parts: list[tuple[Tensor, Tensor, Tensor]] = []
+    start = 0
+    for level, logits in enumerate(torch.split(outputs.logits, list(outputs.level_sizes), dim=1)):
+        best = logits.topk(min(count, logits.shape[1]), dim=1).indices
+        rank = torch.arange(best.shape[1], device=best.device)
+        parts.append((start + best, rank, torch.full_like(rank, level)))
+        start += logits.shape[1]
+    places, ranks, levels = (torch.cat(each, dim=-1) for each in zip(*parts, strict=True))
+    return places, ranks, levels
 
 
 def merge(parts: Sequence[Sampled]) -> Sampled:
