@@ -47,6 +47,7 @@ KEYPOINT_EXPERIMENTS = ["faces68"]
 KEYPOINT_EXPERIMENTS += [
     f"landmarks_{part}" for part in ("1_frozen", "2_unfrozen", "3_enme", "4_decay")
 ]
+VIEW_AUGMENTS = [path.stem for path in (CONF / "augment").glob("moco_*.yaml")]
 POINT_AUGMENTS = [path.stem for path in (CONF / "augment").glob("points_*.yaml")]
 NEEDED = {  # settings that a file leaves to its user
     ("dataset", "imagefolder"): ["dataset.root=images"],
@@ -65,6 +66,15 @@ NEEDED = {  # settings that a file leaves to its user
     **{("experiment", name): ["dataset.root=images"] for name in KEYPOINT_EXPERIMENTS},
     ("model", "keypoints"): ["task=keypoints", "model.grid=1"],
     ("model", "keypoints_small"): ["task=keypoints", "model.grid=4"],
+    ("dataset", "images"): ["task=pretraining", "dataset.root=images"],
+    ("dataset", "painted_digits"): ["task=pretraining"],
+    **{("augment", name): ["task=pretraining"] for name in VIEW_AUGMENTS},
+    ("loss", "info_nce"): ["task=pretraining"],
+    ("model", "moco"): ["task=pretraining", "model.backbone.name=resnet10t"],
+    ("model", "moco_v1"): ["task=pretraining", "model.backbone.name=resnet10t"],
+    ("model", "moco_cifar"): ["task=pretraining"],
+    ("model", "moco_small"): ["task=pretraining"],
+    ("experiment", "moco_cifar10"): ["dataset.root=images"],
     ("scheduler", "multistep"): ["scheduler.milestone_epochs=[3]"],
 }
 POINTS = {"num_points": 5, "size_px": 32, "mean_points": [[1.0, 2.0]] * 5}
@@ -111,10 +121,10 @@ def test_the_number_of_files() -> None:
 def test_every_file_composes_and_builds(group: str, name: str) -> None:
     experiment = build_experiment(of_file(group, name))
     if group == "model":
-        is_keypoints = experiment.task.name == "keypoints"
+        sizes = {"keypoints": POINTS, "pretraining": {"num_images": 65536}}
         data = Data(
             splits={"train": None},  # type: ignore[dict-item]
-            sizes=POINTS if is_keypoints else {"num_classes": 7},
+            sizes=sizes.get(experiment.task.name, {"num_classes": 7}),
             class_names=[str(number) for number in range(68)],
             class_ids=range(68),
             class_counts={},
@@ -123,9 +133,12 @@ def test_every_file_composes_and_builds(group: str, name: str) -> None:
             read_counts={},
         )
         task = build_task(experiment, data, torch.device("cpu"))
-        outputs = task.model(torch.zeros(2, 3, 32, 32))
+        outputs = task.evaluated(torch.zeros(2, 3, 32, 32))
         shapes = {"classification": (2, 7), "detection": (2, 7), "keypoints": (2, 5, 2)}
-        of_image = outputs.logits[:, 0] if task.name == "detection" else outputs
+        shapes["pretraining"] = (2, experiment.config["model"].get("head", {}).get("dim", 0))
+        of_image = outputs
+        if task.name in ("detection", "pretraining"):
+            of_image = outputs.logits[:, 0] if task.name == "detection" else outputs.projections
         assert of_image.shape == shapes[task.name]
 
 

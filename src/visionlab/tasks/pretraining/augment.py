@@ -131,13 +131,13 @@ class ViewAugment:
 
     def _jitter(self, draws: Draws) -> Jitter:
         made = (draws["jitter"] < self.jitter_prob).double()
-        factors = []
+        factors = {}
         for name in _JITTER:
-            strength = getattr(self, name)
-            factor = _between([max(0.0, 1.0 - strength), 1.0 + strength], draws[name].double())
-            factors.append(1.0 + made * (factor - 1.0))
-        hue = made * _between([-self.hue, self.hue], draws["hue"].double())
-        return Jitter(*factors, hue=hue, order=draws["order"])
+            strength: float = getattr(self, name)
+            factor = _between((max(0.0, 1.0 - strength), 1.0 + strength), draws[name].double())
+            factors[name] = 1.0 + made * (factor - 1.0)
+        hue = made * _between((-self.hue, self.hue), draws["hue"].double())
+        return Jitter(**factors, hue=hue, order=draws["order"])
 
 
 def _between(interval: Sequence[float], draws: Tensor) -> Tensor:

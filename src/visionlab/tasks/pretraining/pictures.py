@@ -49,7 +49,8 @@ def draw_neighbours(
     if first.ndim == 4:
         _draw_pairs(folder / "pairs.png", list(images.values()), to_pixels)
     elif isinstance(split, ImageSplit) and split.bank is not None:
-        near = _images(split.bank, chosen["neighbours"].flatten().unique())
+        keys = torch.tensor(sorted(set(chosen["neighbours"].flatten().tolist())))
+        near = _images(split.bank, keys)
         _draw_rows(folder / "neighbours.png", chosen, images, near, class_names, to_pixels)
 
 

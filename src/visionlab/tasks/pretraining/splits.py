@@ -167,7 +167,7 @@ def file_split(
 
     `normalisation` is (2, 3) float32, mean and standard deviation, on the training device.
     """
-    device = normalisation.device
+    seed, device = training.seed if training else None, normalisation.device
 
     def assemble(stack: Stack, epoch: int) -> Batch:
         pixels, keys = stack.images(device), files.keys[stack.rows]
@@ -192,7 +192,7 @@ def file_split(
 
     return ImageSplit(
         samples=files,
-        order=functools.partial(plain_batches, len(files), seed=training and training.seed),
+        order=functools.partial(plain_batches, len(files), seed=seed),
         read=images.batches,
         assemble=assemble,
         show=None,

@@ -49,7 +49,7 @@ def split_batch_norms(model: nn.Module, num_splits: int) -> None:
             kind = type(norm).__name__
             raise ValueError(f"bn_splits must be 1 for a model with {kind}, got {num_splits}")
         norm.__class__ = _SPLIT[type(norm)]
-        norm.num_splits = num_splits
+        norm.num_splits = num_splits  # type: ignore[assignment]
 
 
 def _normalise(norm: _Split, x: Tensor) -> Tensor:
