@@ -6,7 +6,6 @@ from functools import partial
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from visionlab.core import geometry, seeding
 from visionlab.core.checks import check_at_least, check_seed
@@ -69,19 +68,16 @@ class PaintedDigits(PretrainingDataset):
 def paint(digits: Tensor, keys: Tensor, *, seed: int) -> Tensor:
     """Return digits, (N, 8, 8) from 0 (paper) to 1 (ink), painted, (N, 3, 32, 32) uint8.
 
-    The ink is lighter than a dark background and darker than a light one.
+    Paper and ink are plain, or the paper would tell images apart better than the digit does; the ink
+    is lighter than dark paper and darker than light paper.
     """
     draw = partial(_draw, keys, seed)
-    base, shade = draw("base", 3), draw("shade", 3, 3, 3)
-    is_dark = base @ torch.tensor(LUMA) < 0.5
-    paper = base[:, :, None, None] + 0.5 * (shade - 0.5)
-    paper = F.interpolate(paper, (SIDE_PX, SIDE_PX), mode="bicubic").clamp(0.0, 1.0)
-    sign = is_dark[:, None, None, None]
-    paper = torch.where(sign, 0.65 * paper, 1.0 - 0.65 * (1.0 - paper))
-    ink = torch.where(is_dark[:, None], 0.6 + 0.4 * draw("ink", 3), 0.4 * draw("ink", 3))
+    base = draw("base", 3)
+    is_dark = (base @ torch.tensor(LUMA) < 0.5)[:, None]
+    paper = torch.where(is_dark, 0.65 * base, 1.0 - 0.65 * (1.0 - base))
+    ink = torch.where(is_dark, 0.6 + 0.4 * draw("ink", 3), 0.4 * draw("ink", 3))
     alpha = ((_placed(digits, draw("place", 5)) - 0.25) / 0.4).clamp(0.0, 1.0)
-    images = paper.lerp(ink[:, :, None, None], alpha)
-    images += 0.1 * (draw("noise", 3, SIDE_PX, SIDE_PX) - 0.5)
+    images = paper[:, :, None, None].lerp(ink[:, :, None, None], alpha)
     return (images.clamp(0.0, 1.0) * 255.0).round().to(torch.uint8)
 
 
