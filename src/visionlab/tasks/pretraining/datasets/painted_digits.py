@@ -68,8 +68,8 @@ class PaintedDigits(PretrainingDataset):
 def paint(digits: Tensor, keys: Tensor, *, seed: int) -> Tensor:
     """Return digits, (N, 8, 8) from 0 (paper) to 1 (ink), painted, (N, 3, 32, 32) uint8.
 
-    Paper and ink are plain, or the paper would tell images apart better than the digit does; the ink
-    is lighter than dark paper and darker than light paper.
+    Paper and ink are plain: shades of the paper would tell images apart better than digits do. The
+    ink is lighter than dark paper and darker than light paper.
     """
     draw = partial(_draw, keys, seed)
     base = draw("base", 3)
