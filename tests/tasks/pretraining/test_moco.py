@@ -28,7 +28,9 @@ def moco(*, queue_length: int = 7, bn_splits: int = 1, symmetric: bool = False) 
     )(num_images=100)
 
 
-def plain_loss(query: nn.Module, key: nn.Module, queue: Tensor, first: Tensor, second: Tensor):
+def plain_loss(
+    query: nn.Module, key: nn.Module, queue: Tensor, first: Tensor, second: Tensor
+) -> tuple[Tensor, Tensor]:
     """Return the losses and keys of He et al., algorithm 1, with a temperature of 0.2."""
     q = F.normalize(query(first).projections, dim=1)
     with torch.no_grad():
