@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 from torch.nn import functional as F
 
-from visionlab.tasks.classification.model import WIDTHS, ResNetCifar
+from visionlab.backbones.small_images import WIDTHS
+from visionlab.tasks.classification.model import ResNetCifar
 
 LR, MOMENTUM, WEIGHT_DECAY = 0.1, 0.9, 1e-4
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from visionlab.backbones.features import Backbone
+from visionlab.backbones.pooled import PooledResNetCifar
 from visionlab.backbones.weights import backbone_of, freeze
 from visionlab.core import seeding
 from visionlab.core.processes import Shard, num_processes, unsharded
@@ -50,6 +51,14 @@ from visionlab.tasks.keypoints.metric import PointErrors, original_points
 from visionlab.tasks.keypoints.model import KeypointRegressor
 from visionlab.tasks.keypoints.records import KeypointSamples
 from visionlab.tasks.keypoints.splits import KeypointDataset, Reading, from_points
+from visionlab.tasks.pretraining.augment import ViewAugment
+from visionlab.tasks.pretraining.loss import InfoNce, contrast_scalars
+from visionlab.tasks.pretraining.metric import NearestNeighbours, unit_features
+from visionlab.tasks.pretraining.model.encoder import MlpHead
+from visionlab.tasks.pretraining.model.moco import Moco
+from visionlab.tasks.pretraining.records import StoredImages
+from visionlab.tasks.pretraining.splits import PretrainingDataset
+from visionlab.tasks.pretraining.splits import in_memory as of_stored_images
 
 SEED = 7
 
@@ -341,6 +350,57 @@ def two_views() -> Task:
     )
 
 
+def pretraining() -> Task:
+    """Real parts on 60 images of four patches each, whose class is whether red prevails."""
+    patches = seeding.uniform(torch.arange(60), seed=3, num_draws=12).view(60, 3, 2, 2)
+    images = (255 * patches).to(torch.uint8).repeat_interleave(6, 2).repeat_interleave(6, 3)
+    labels = (patches[:, 0].mean(dim=(1, 2)) > 0.5).long()
+    data = of_stored_images(
+        StoredImages(images[:44], labels[:44]),
+        StoredImages(images[44:], labels[44:]),
+        class_names=["other", "red"],
+        dataset=PretrainingDataset(val=Holdout(split=0.25, seed=1), mean=[0.5] * 3, std=[0.25] * 3),
+        augmentation=ViewAugment(
+            crop_area=[0.8, 1.0],
+            crop_ratio=[0.8, 1.25],
+            flip_prob=0.5,
+            jitter_prob=0.8,
+            brightness=0.1,
+            contrast=0.1,
+            saturation=0.1,
+            hue=0.05,
+            grey_prob=0.1,
+            blur_prob=0.3,
+            blur_sigma_px=[0.1, 0.5],
+        ),
+        seed=SEED,
+        device=torch.device("cpu"),
+    )
+    seeding.seed_everything(SEED)
+    model = Moco(
+        backbone=PooledResNetCifar(depth=8),
+        head=MlpHead(dim=16),
+        queue_length=23,
+        momentum=0.9,
+        symmetric=True,
+        bn_splits=2,
+    )(**data.sizes)
+    return Task(
+        name="pretraining",
+        splits=data.splits,
+        model=model,
+        loss=InfoNce(temperature=0.2),
+        backbone=backbone_of(model),
+        extra_scalars=contrast_scalars,
+        predict=functools.partial(unit_features, layer="backbone"),
+        metric=NearestNeighbours(class_names=data.class_names, k=5, temperature=0.07),
+        monitor="knn",
+        mode="max",
+        draw=draw_nothing,
+        export=None,
+    )
+
+
 def draw_nothing(folder: Path, samples: dict[str, Tensor], split: Any) -> None:
     pass
 
@@ -354,6 +414,7 @@ TASKS: dict[str, Callable[[], Task]] = {
     "two_stages": two_stages,
     "frozen_layers": frozen_layers,
     "two_views": two_views,
+    "pretraining": pretraining,
 }
 
 

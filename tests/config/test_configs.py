@@ -50,6 +50,7 @@ KEYPOINT_EXPERIMENTS = ["faces68"]
 KEYPOINT_EXPERIMENTS += [
     f"landmarks_{part}" for part in ("1_frozen", "2_unfrozen", "3_enme", "4_decay")
 ]
+VIEW_AUGMENTS = [path.stem for path in (CONF / "augment").glob("moco_*.yaml")]
 POINT_AUGMENTS = [path.stem for path in (CONF / "augment").glob("points_*.yaml")]
 NEEDED = {  # settings that a file leaves to its user
     ("dataset", "imagefolder"): ["dataset.root=images"],
@@ -75,6 +76,15 @@ NEEDED = {  # settings that a file leaves to its user
     ("model", "keypoints"): ["task=keypoints", "model.grid=1"],
     ("model", "keypoints_small"): ["task=keypoints", "model.grid=4"],
     ("experiment", "linear_probe"): ["model.backbone.weights=best.pt"],
+    ("dataset", "images"): ["task=pretraining", "dataset.root=images"],
+    ("dataset", "painted_digits"): ["task=pretraining"],
+    **{("augment", name): ["task=pretraining"] for name in VIEW_AUGMENTS},
+    ("loss", "info_nce"): ["task=pretraining"],
+    ("model", "moco"): ["task=pretraining", "model.backbone.name=resnet10t"],
+    ("model", "moco_v1"): ["task=pretraining", "model.backbone.name=resnet10t"],
+    ("model", "moco_cifar"): ["task=pretraining"],
+    ("model", "moco_small"): ["task=pretraining"],
+    ("experiment", "moco_cifar10"): ["dataset.root=images"],
     ("scheduler", "multistep"): ["scheduler.milestone_epochs=[3]"],
 }
 PLACES = {"predict": "task.predict"}  # of groups that stand elsewhere
@@ -122,10 +132,10 @@ def test_the_number_of_files() -> None:
 def test_every_file_composes_and_builds(group: str, name: str) -> None:
     experiment = build_experiment(of_file(group, name))
     if group == "model":
-        is_keypoints = experiment.task.name == "keypoints"
+        sizes = {"keypoints": POINTS, "pretraining": {"num_images": 65536}}
         data = Data(
             splits={"train": None},  # type: ignore[dict-item]
-            sizes=POINTS if is_keypoints else {"num_classes": 7},
+            sizes=sizes.get(experiment.task.name, {"num_classes": 7}),
             class_names=[str(number) for number in range(68)],
             class_ids=range(68),
             class_counts={},
@@ -135,11 +145,14 @@ def test_every_file_composes_and_builds(group: str, name: str) -> None:
         )
         task = build_task(experiment, data, torch.device("cpu"))
         batch = Batch(torch.zeros(2, 3, 32, 32), None, torch.arange(2))
-        outputs = task.forward(task.model.eval(), batch)
+        outputs = task.forward(task.evaluated.eval(), batch)
         if task.name == "detection":  # for the second stage, background is a class of its own
             is_two_stage = isinstance(outputs, TwoStageOutput)
             logits = outputs.regions.logits if is_two_stage else outputs.logits
             assert logits.shape[-1] == 7 + is_two_stage
+        elif task.name == "pretraining":
+            dim = experiment.config["model"]["head"]["dim"]
+            assert outputs.projections.shape == (2, dim)
         else:
             assert outputs.shape == {"classification": (2, 7), "keypoints": (2, 5, 2)}[task.name]
 

@@ -11,8 +11,8 @@ import torch
 from omegaconf import OmegaConf
 from torch import nn
 
+from visionlab.backbones.small_images import CifarNet
 from visionlab.optim.optimizers import Adam, OptimizerSettings, Sgd, parameter_groups
-from visionlab.tasks.classification.model import CifarNet
 
 SGD: dict[str, Any] = {
     "lr": 0.1,

@@ -5,7 +5,10 @@ import time
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+import numpy as np
 import pytest
+import yaml
+from PIL import Image
 from processes import differences, left_behind, script, start
 
 from visionlab.files.run_folder import read_config, read_record, read_rows
@@ -125,3 +128,64 @@ def test_the_chain_in_a_folder_from_a_stranger_builds_nothing_else(work: Path) -
     assert done.returncode == 1
     assert "os.system" in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def write_objects(root: Path) -> None:
+    """Write images with boxes of three classes as `dataset=numbered_yaml` has them, and others."""
+    noise = np.random.default_rng(0)
+    for folder, numbers in (("training", range(1, 9)), ("validation", range(9, 13))):
+        (root / folder / "images").mkdir(parents=True)
+        (root / folder / "labels").mkdir()
+        for number in numbers:
+            pixels = noise.integers(0, 80, (64, 80, 3), dtype=np.uint8)
+            x, y = (number * 7) % 40, (number * 5) % 30
+            pixels[y : y + 24, x : x + 30, number % 3] = 250
+            Image.fromarray(pixels).save(root / folder / "images" / f"{number}.JPEG")
+            boxes = {"bboxes": [[x, y, x + 30, y + 24]], "labels": ["abc"[number % 3]]}
+            (root / folder / "labels" / f"{number}.yml").write_text(yaml.safe_dump(boxes))
+    (root / "unlabeled").mkdir()
+    for number in range(16):
+        pixels = noise.integers(0, 256, (48, 48, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(root / "unlabeled" / f"{number}.PNG")
+
+
+def test_pretraining_flows_into_a_detector(tmp_path: Path) -> None:
+    write_objects(tmp_path / "data")
+    sizes = [f"{stage}.dataset.resize.short_px=64" for stage in ("r1", "r2", "r3")]
+    sizes += [
+        f"{stage}.hparams.epochs={total}" for total, stage in enumerate(("r1", "r2", "r3"), 1)
+    ]
+    given = [
+        *(
+            "chain=mocov2_fasterrcnn",
+            f"dataset.root={tmp_path / 'data'}",
+            "device=cpu",
+            "threads=1",
+        ),
+        *("model.backbone.name=test_resnet", "dataset.num_workers=0", "tensorboard=false"),
+        *(
+            "pretrain.model.queue_length=10",
+            "pretrain.dataset.size_px=64",
+            "pretrain.model.bn_splits=2",
+        ),
+        *("pretrain.hparams.epochs=2", "pretrain.hparams.batch_size=8"),
+        *("pretrain.checkpoint.every_epochs=1", "r1.model.backbone.weights=@pretrain"),
+        *sizes,
+    ]
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    done = script("train.py", *given, f"hydra.run.dir={whole}", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    record = read_record(whole / "r1")["initial_weights"]["backbone"]
+    assert record["file"].startswith(str(whole / "pretrain"))
+    assert all(name.startswith("backbone.") for name in record["taken"])
+    assert len(record["taken"]) > 10
+    stages = ("pretrain", "r1", "r2", "r3")
+    for number, stage in enumerate(stages):
+        more = [f"resume={broken}"] if number else [*given, f"hydra.run.dir={broken}"]
+        process = start("train.py", *more, folder=tmp_path)
+        wait_for_rows(broken / stage, process)
+        process.kill()
+        process.join()
+    assert script("train.py", f"resume={broken}", folder=tmp_path).returncode == 0
+    for stage in stages:
+        assert not differences(*(left_behind(each / stage) for each in (whole, broken)))

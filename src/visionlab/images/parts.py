@@ -1,6 +1,6 @@
 """Files and folders of the parts of a data set: train, val and test."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from visionlab.files.data_paths import existing, root_folder
@@ -58,21 +58,26 @@ def existing_folder(path: Path, *, setting: str) -> Path:
 
 
 def part_folders(root: Path) -> dict[str, str]:
-    """Return the names of the folders of the parts in a folder, train first.
+    """Return the names of the folders of the parts in a folder; see `named_parts`."""
+    return named_parts(subfolders(root), origin=root)
+
+
+def named_parts(names: Sequence[str], *, origin: Path) -> dict[str, str]:
+    """Return which of some names of folders are those of the parts, train first.
 
     Capitals make no difference, and `valid`, `validation`, `training` and `testing` are recognised;
-    the usual name goes before them.
+    the usual name goes before them. `origin` holds the folders.
 
     Raises:
         ValueError: two folders may be meant.
     """
     found = dict[str, str]()
-    for part, names in _FOLDERS.items():
-        candidates = [name for name in subfolders(root) if name.lower() in names]
+    for part, known in _FOLDERS.items():
+        candidates = [name for name in names if name.lower() in known]
         usual = [name for name in candidates if name == part]
         if len(candidates) > 1 and not usual:
             raise ValueError(
-                f"{root} must hold one folder for {part}, got {' and '.join(candidates)}"
+                f"{origin} must hold one folder for {part}, got {' and '.join(candidates)}"
             )
         if candidates:
             found[part] = (usual or candidates)[0]

@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Collection, Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from visionlab.images.pixels import (
     Header,
@@ -64,7 +64,7 @@ def _refuse(error: OSError) -> None:
     raise ValueError(f"{error.filename} must be a readable folder, got: {error.strerror}")
 
 
-def path_key(path: Path) -> int:
+def path_key(path: PurePath) -> int:
     """Return a key in [0, 2^53), a hash of a path that is the same on every machine.
 
     JavaScript and pandas hold integers below 2^53 exactly.

@@ -7,7 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from visionlab.images.paths import forward_slashes, is_stray, missing_files
+from visionlab.images.paths import (
+    SUFFIXES,
+    forward_slashes,
+    is_stray,
+    missing_files,
+    walk_files,
+)
 
 _COMPRESSED = {
     b"\x1f\x8b": "gzip",
@@ -58,6 +64,31 @@ def find_images(source: Path, names: Sequence[str]) -> list[StoredImage | None]:
     if not source.is_file():
         raise FileNotFoundError(f"{source} must be a folder or a tar of images, found neither")
     return _find_members(source, names)
+
+
+def list_images(source: Path) -> list[tuple[str, StoredImage]]:
+    """Return all images in a folder, at any depth, or in an uncompressed tar, sorted by name.
+
+    Names are paths below the folder or within the tar; stray files (see `paths.is_stray`) and those
+    that are no images by their extension are left out.
+
+    Raises:
+        FileNotFoundError: `source` does not exist.
+        ValueError: the folder cannot be read, or the tar not in place.
+    """
+    if source.is_dir():
+        found: list[tuple[str, StoredImage]] = [
+            (path.relative_to(source).as_posix(), path) for path in walk_files(source)
+        ]
+    elif source.is_file():
+        found = [(posixpath.normpath(member.name), member) for member in _members(source)]
+    else:
+        raise FileNotFoundError(f"{source} must be a folder or a tar of images, found neither")
+    return sorted(
+        (name, image)
+        for name, image in found
+        if name.lower().endswith(SUFFIXES) and not any(map(is_stray, name.split("/")))
+    )
 
 
 def read_bytes(source: StoredImage) -> bytes:

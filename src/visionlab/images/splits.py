@@ -9,7 +9,7 @@ from torch import Tensor
 from visionlab.core.processes import Shard, unsharded
 from visionlab.images.batching import BatchOrder
 from visionlab.images.views import View
-from visionlab.task import Batch
+from visionlab.task import Batch, Split
 
 Read = TypeVar("Read")
 Augmentation = TypeVar("Augmentation")
@@ -42,6 +42,7 @@ class ImageSplit(Generic[Read]):
         assemble: makes a batch of its content, for an epoch counted from 0.
         show: makes one view of a batch from its content, without augmentation; None if the task has
             no views.
+        bank: samples with which a metric compares these, see `Split`; None if it needs none.
     """
 
     samples: Any
@@ -49,6 +50,7 @@ class ImageSplit(Generic[Read]):
     read: Callable[[Iterable[Tensor]], Iterable[Read]]
     assemble: Callable[[Read, int], Batch]
     show: Callable[[Read, View], Batch] | None
+    bank: Split | None = None
 
     def __len__(self) -> int:
         return len(self.samples)

@@ -20,7 +20,8 @@ def check_first_batch(task: Task, hparams: Hparams, *, sync_batch_norm: bool) ->
     Raises:
         ValueError: the message names the size of the images or of the batch.
     """
-    smallest = _smallest_batch(task.splits["train"], hparams, sync_batch_norm=sync_batch_norm)
+    is_synchronised = sync_batch_norm and bool(task.synchronised)
+    smallest = _smallest_batch(task.splits["train"], hparams, sync_batch_norm=is_synchronised)
     batches = task.splits["train"].batches(
         batch_size=min(smallest, 2),
         epoch=0,

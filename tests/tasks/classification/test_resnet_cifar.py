@@ -3,7 +3,8 @@ import torch
 from timm.models import group_parameters
 from torch import nn
 
-from visionlab.tasks.classification.model import Block, CifarNet, ResNetCifar
+from visionlab.backbones.small_images import Block, CifarNet
+from visionlab.tasks.classification.model import ResNetCifar
 
 
 def num_parameters(model: nn.Module) -> int:

@@ -1,22 +1,14 @@
-"""CIFAR-10 and CIFAR-100 in torchvision's layout, read without running code from a pickle."""
+"""CIFAR-10 and CIFAR-100 in torchvision's layout."""
 
-import pickle
-import urllib.error
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
+from visionlab.images.cifar_files import check_num_classes, read_cifar
 from visionlab.task import Data
 from visionlab.tasks.classification.augment import Augment
 from visionlab.tasks.classification.records import LabelledImages
 from visionlab.tasks.classification.splits import ClassificationDataset, in_memory
-
-if TYPE_CHECKING:
-    from torchvision.datasets import CIFAR10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +28,7 @@ class Cifar(ClassificationDataset):
     verify: bool
 
     def __post_init__(self) -> None:
-        if self.num_classes not in (10, 100):
-            raise ValueError(f"num_classes must be 10 or 100, got {self.num_classes}")
+        check_num_classes(self.num_classes)
 
     def __call__(self, *, augmentation: Augment, seed: int, device: torch.device) -> Data:
         """Return the splits, images in the official order.
@@ -46,110 +37,15 @@ class Cifar(ClassificationDataset):
             FileNotFoundError: a folder or a file is missing.
             ValueError: a file is not the official one, or not a batch of images.
         """
-        from torchvision.datasets import CIFAR10, CIFAR100
-
-        source = CIFAR10 if self.num_classes == 10 else CIFAR100
-        folder = Path(self.root).expanduser() / source.base_folder
-        if self.download and not folder.exists():
-            _download(source, folder.parent)
-        if not folder.is_dir():
-            raise FileNotFoundError(
-                f"dataset.root must hold {source.base_folder}, looked for {folder}"
-            )
-        names = _names(folder, source, verify=self.verify)
-        if len(names) != self.num_classes:
-            raise ValueError(f"{folder} must name {self.num_classes} classes, got {len(names)}")
+        files = read_cifar(
+            self.root, num_classes=self.num_classes, download=self.download, verify=self.verify
+        )
         return in_memory(
-            _read_all(folder, source.train_list, verify=self.verify),
-            _read_all(folder, source.test_list, verify=self.verify),
-            class_names=names,
+            LabelledImages(*files.train),
+            LabelledImages(*files.test),
+            class_names=files.class_names,
             dataset=self,
             augmentation=augmentation,
             seed=seed,
             device=device,
         )
-
-
-def _download(source: "type[CIFAR10]", root: Path) -> None:
-    from torchvision.datasets.utils import download_and_extract_archive
-
-    try:
-        download_and_extract_archive(source.url, root, filename=source.filename, md5=source.tgz_md5)
-    except (urllib.error.URLError, OSError, RuntimeError) as error:
-        raise FileNotFoundError(
-            f"dataset.root must hold {source.base_folder}, looked for {root / source.base_folder}; "
-            f"its download failed ({error})"
-        ) from error
-
-
-def _names(folder: Path, source: "type[CIFAR10]", *, verify: bool) -> list[str]:
-    meta = source.meta
-    content = _unpickle(folder / meta["filename"], md5=meta["md5"], verify=verify)
-    names = content.get(meta["key"])
-    if not isinstance(names, list):
-        raise ValueError(
-            f"{folder / meta['filename']} must hold {meta['key']}, got keys "
-            f"{sorted(map(str, content))}"
-        )
-    return [name.decode() if isinstance(name, bytes) else str(name) for name in names]
-
-
-def _read_all(folder: Path, files: Sequence[tuple[str, str]], *, verify: bool) -> LabelledImages:
-    parts = [_read(folder / name, md5=md5, verify=verify) for name, md5 in files]
-    return LabelledImages(*(torch.cat(column) for column in zip(*parts, strict=True)))
-
-
-def _read(path: Path, *, md5: str, verify: bool) -> LabelledImages:
-    content = _unpickle(path, md5=md5, verify=verify)
-    images, labels = content.get("data"), content.get("labels", content.get("fine_labels"))
-    labels = labels.tolist() if isinstance(labels, np.ndarray) else labels
-    if (
-        not isinstance(labels, list)
-        or not all(isinstance(label, int | np.integer) for label in labels)
-        or not isinstance(images, np.ndarray)
-        or (images.dtype, images.shape[1:]) != (np.uint8, (3072,))
-    ):
-        raise ValueError(
-            f"{path} must hold images (N, 3072) and whole numbers as labels, got keys "
-            f"{sorted(map(str, content))}"
-        )
-    if len(images) != len(labels):
-        raise ValueError(
-            f"{path} must hold one label an image, got {len(labels)} for {len(images)}"
-        )
-    return LabelledImages(
-        torch.from_numpy(images.reshape(-1, 3, 32, 32).copy()), torch.tensor(labels)
-    )
-
-
-class _ArraysOnly(pickle.Unpickler):
-    """Unpickler of plain containers and NumPy arrays; refuses everything else."""
-
-    _ALLOWED = frozenset({"_reconstruct", "ndarray", "dtype", "encode", "scalar", "_frombuffer"})
-    _MODULES = ("numpy", "_codecs")
-
-    def find_class(self, module: str, name: str) -> Any:
-        if module.split(".")[0] in self._MODULES and name in self._ALLOWED:
-            return super().find_class(module.replace("numpy.core", "numpy._core"), name)
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}")
-
-
-def _unpickle(path: Path, *, md5: str, verify: bool) -> dict[str, Any]:
-    from torchvision.datasets.utils import check_md5
-
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist")
-    if verify and not check_md5(path, md5):
-        raise ValueError(
-            f"{path} must be the official file with md5 {md5}; set dataset.verify=false to read "
-            "another copy"
-        )
-    try:
-        with path.open("rb") as file:
-            content = _ArraysOnly(file, encoding="latin1").load()
-    except Exception as error:  # a damaged pickle can raise anything
-        raise ValueError(f"{path} is not a batch of images, {error}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} must hold a dictionary, got {type(content).__name__}")
-    # copies written by Python 3 may have keys of bytes
-    return {key.decode() if isinstance(key, bytes) else key: each for key, each in content.items()}

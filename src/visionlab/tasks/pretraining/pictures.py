@@ -1,0 +1,110 @@
+"""Pictures of pretraining: nearest neighbours in feature space, and pairs of views."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import torch
+from matplotlib.patches import Rectangle
+from torch import Tensor
+
+from visionlab.images.pictures import find, image_grid, save_png
+from visionlab.images.splits import ImageSplit
+from visionlab.task import Split
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_COLUMNS = 8  # of pairs
+_BATCH_SIZE = 256
+
+
+def draw_neighbours(
+    folder: Path,
+    samples: dict[str, Tensor],
+    split: Split,
+    *,
+    class_names: Sequence[str],
+    to_pixels: Callable[[Tensor], Tensor],
+    num_images: Annotated[int, "[1, 1000]"],
+) -> None:
+    """Write `neighbours.png`: samples and the nearest of the bank, framed green if of their class.
+
+    For a split of pairs of views, `pairs.png` shows both views of samples as the network got them.
+
+    Args:
+        folder: the folder of the picture.
+        samples: `keys`, `label`, `neighbours` and `neighbour_labels` of each sample.
+        split: the images.
+        class_names: in the order of the labels.
+        to_pixels: maps inputs (B, C, H, W) to pixels in [0, 1].
+        num_images: maximum number of samples.
+    """
+    count = min(num_images, len(samples["keys"]))
+    rows = torch.linspace(0, len(samples["keys"]) - 1, count).long()
+    chosen = {name: values.cpu()[rows] for name, values in samples.items()}
+    images = _images(split, chosen["keys"])
+    folder.mkdir(parents=True, exist_ok=True)
+    first = next(iter(images.values()))
+    if first.ndim == 4:
+        _draw_pairs(folder / "pairs.png", list(images.values()), to_pixels)
+    elif isinstance(split, ImageSplit) and split.bank is not None:
+        keys = torch.tensor(sorted(set(chosen["neighbours"].flatten().tolist())))
+        near = _images(split.bank, keys)
+        _draw_rows(folder / "neighbours.png", chosen, images, near, class_names, to_pixels)
+
+
+def _images(split: Split, keys: Tensor) -> dict[int, Tensor]:
+    """Return inputs of the samples with some keys, in the order of the keys."""
+    found = {
+        int(batch.keys[row]): batch.inputs[row].cpu()
+        for batch, row in find(split, keys.tolist(), batch_size=_BATCH_SIZE)
+    }
+    return {key: found[key] for key in keys.tolist()}
+
+
+def _draw_pairs(path: Path, pairs: Sequence[Tensor], to_pixels: Callable[[Tensor], Tensor]) -> None:
+    figure, axes = image_grid(2 * len(pairs), num_columns=2 * _COLUMNS, width_in=0.9, height_in=0.9)
+    views = to_pixels(torch.cat(list(pairs)))
+    for axis, view in zip(axes, views, strict=False):
+        axis.imshow(view.permute(1, 2, 0).numpy())
+    save_png(figure, path)
+
+
+def _draw_rows(
+    path: Path,
+    chosen: dict[str, Tensor],
+    images: dict[int, Tensor],
+    near: dict[int, Tensor],
+    class_names: Sequence[str],
+    to_pixels: Callable[[Tensor], Tensor],
+) -> None:
+    num_near = chosen["neighbours"].shape[1]
+    figure, axes = image_grid(
+        len(images) * (1 + num_near), num_columns=1 + num_near, width_in=0.9, height_in=1.05
+    )
+    for row, (key, image) in enumerate(images.items()):
+        label = int(chosen["label"][row])
+        first, *others = axes[row * (1 + num_near) : (row + 1) * (1 + num_near)]
+        _show(first, image, to_pixels, class_names[label], None)
+        columns = (chosen["neighbours"][row].tolist(), chosen["neighbour_labels"][row].tolist())
+        for axis, key, other in zip(others, *columns, strict=True):
+            colour = "tab:green" if other == label else "tab:red"
+            _show(axis, near[key], to_pixels, class_names[other], colour)
+    save_png(figure, path)
+
+
+def _show(
+    axis: "Axes",
+    image: Tensor,
+    to_pixels: Callable[[Tensor], Tensor],
+    title: str,
+    colour: str | None,
+) -> None:
+    """Show an image with a title, and a frame in a colour."""
+    axis.imshow(to_pixels(image[None])[0].permute(1, 2, 0).numpy())
+    axis.set_title(title, fontsize=8)
+    if colour:
+        frame = Rectangle((0, 0), 1, 1, transform=axis.transAxes, fill=False, linewidth=4)
+        frame.set_edgecolor(colour)
+        axis.add_patch(frame)
