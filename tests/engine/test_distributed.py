@@ -135,7 +135,7 @@ def _evaluate(name: str, batch_size: int, expected: Result) -> None:
     task = TASKS[name]()
     result = evaluate(
         task,
-        task.model,
+        task.evaluated,
         task.splits["val"],
         batch_size=batch_size,
         autocast=NO_AUTOCAST,
@@ -154,7 +154,7 @@ def test_two_processes_find_the_same_bits_in_an_evaluation(name: str, batch_size
     task = TASKS[name]()
     expected = evaluate(
         task,
-        task.model,
+        task.evaluated,
         task.splits["val"],
         batch_size=batch_size,
         autocast=NO_AUTOCAST,
