@@ -707,6 +707,8 @@ class Contrast(nn.Module):
     def after_step(self) -> None:
         for ours, theirs in zip(self.key.parameters(), self.query.parameters(), strict=True):
             ours.lerp_(theirs, 0.1)
+        for buffer in self.key.buffers() if num_processes() > 1 else ():
+            dist.broadcast(buffer, 0)  # the loop shares those of `evaluated`
 
     def _enqueue(self, keys: Tensor) -> None:
         places = (self.pointer + torch.arange(len(keys))) % 16

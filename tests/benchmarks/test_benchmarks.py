@@ -36,8 +36,8 @@ def test_a_smoke_run_prints_its_tables(script: str, num_rows: int) -> None:
 
 
 def test_a_smoke_run_of_the_gpu_benchmark_prints_its_tables(tmp_path: Path) -> None:
-    assert len(rows_of("gpu.py", "--smoke", f"--json={tmp_path / 'gpu.json'}")) == 35
-    assert len(json.loads((tmp_path / "gpu.json").read_text())) == 11
+    assert len(rows_of("gpu.py", "--smoke", f"--json={tmp_path / 'gpu.json'}")) == 37
+    assert len(json.loads((tmp_path / "gpu.json").read_text())) == 13
 
 
 @pytest.mark.parametrize(

@@ -89,9 +89,9 @@ def test_rate_and_length_are_the_new_runs_own(two_epochs: Path, tmp_path: Path) 
 
 
 def test_momentum_and_epochs_may_stay_behind(two_epochs: Path, tmp_path: Path) -> None:
-    alone = ("hparams.epochs=1", "start.epochs=false")
+    alone = ("hparams.epochs=1", "start.with_epochs=false")
     moving = trained(tmp_path / "moving", *alone, start=two_epochs)
-    still = trained(tmp_path / "still", *alone, "start.optimizer=false", start=two_epochs)
+    still = trained(tmp_path / "still", *alone, "start.with_optimizer=false", start=two_epochs)
     for folder in (moving, still):
         assert [row["epoch"] for row in read_rows(folder / "metrics.jsonl")] == [1]
     different = [
@@ -117,10 +117,13 @@ def test_a_new_average_begins_at_the_weights_that_come_along(
     [
         (["hparams.epochs=2"], r"hparams\.epochs must be > the 2 of start\.run.* got 2"),
         (["hparams.epochs=3", "model.depth=14"], r"start\.run .* weights of another model: layer1"),
-        (["hparams.epochs=3", "optimizer=adamw"], r"start\.optimizer must be false .*Sgd.*Adam"),
+        (
+            ["hparams.epochs=3", "optimizer=adamw"],
+            r"start\.with_optimizer must be false .*Sgd.*Adam",
+        ),
         (
             ["hparams.epochs=3", "optimizer.decay_norms_and_biases=false"],
-            r"start\.optimizer must be false for parameters in other groups",
+            r"start\.with_optimizer must be false for parameters in other groups",
         ),
     ],
 )
@@ -134,10 +137,10 @@ def test_a_start_that_does_not_fit_is_refused(
 def test_a_run_that_ended_within_an_epoch_gives_only_its_weights(tmp_path: Path) -> None:
     broken = trained(tmp_path / "broken", "hparams.epochs=2", "stop.max_steps=1")
     with pytest.raises(
-        ValueError, match=r"start\.epochs must be false .* within epoch 1, got true"
+        ValueError, match=r"start\.with_epochs must be false .* within epoch 1, got true"
     ):
         trained(tmp_path / "refused", "hparams.epochs=2", start=broken)
-    trained(tmp_path / "new", "hparams.epochs=1", "start.epochs=false", start=broken)
+    trained(tmp_path / "new", "hparams.epochs=1", "start.with_epochs=false", start=broken)
 
 
 def test_no_run_is_named(tmp_path: Path) -> None:

@@ -20,14 +20,14 @@ class Start:
 
     Attributes:
         run: the folder of the other run, or None.
-        optimizer: whether the momentum of its optimizer comes along.
-        epochs: whether its epochs count, so that `hparams.epochs` is the total of both; otherwise
-            training begins with epoch 1.
+        with_optimizer: whether the momentum of its optimizer comes along.
+        with_epochs: whether its epochs count, so that `hparams.epochs` is the total of both;
+            otherwise training begins with epoch 1.
     """
 
     run: str | None
-    optimizer: bool
-    epochs: bool
+    with_optimizer: bool
+    with_epochs: bool
 
     def __call__(
         self,
@@ -55,20 +55,20 @@ class Start:
                 average.load_state_dict(content["averages"][name])
             else:
                 average.restart()
-        if self.optimizer:
+        if self.with_optimizer:
             _restore_momentum(optimizer, content["optimizer"])
-        if not self.epochs:
+        if not self.with_epochs:
             return TrainState()
         step = before.epoch * steps_per_epoch  # of batches of this run's size
         return TrainState(step=step, row_step=step, epoch=before.epoch, plateau=before.plateau)
 
     def _check(self, before: TrainState, epochs: int) -> None:
-        if self.epochs and before.epoch_step:
+        if self.with_epochs and before.epoch_step:
             raise ValueError(
-                f"start.epochs must be false after a run that ended within epoch "
+                f"start.with_epochs must be false after a run that ended within epoch "
                 f"{before.epoch + 1}, got true"
             )
-        if self.epochs and epochs <= before.epoch:
+        if self.with_epochs and epochs <= before.epoch:
             raise ValueError(
                 f"hparams.epochs must be > the {before.epoch} of start.run, which count too, "
                 f"got {epochs}"
@@ -85,7 +85,7 @@ def _restore_momentum(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
     sizes, theirs = ([len(each["params"]) for each in g] for g in (groups, saved["param_groups"]))
     if sizes != theirs:
         raise ValueError(
-            f"start.optimizer must be false for parameters in other groups than those of start.run "
-            f"({theirs} of them), got true for {sizes}"
+            "start.with_optimizer must be false for parameters in other groups than those of "
+            f"start.run ({theirs} of them), got true for {sizes}"
         )
     optimizer.load_state_dict({"state": saved["state"], "param_groups": groups})

@@ -232,9 +232,9 @@ def _start_from(
     ours, theirs = (
         each["optimizer"]["_target_"] for each in (experiment.config, content["config"])
     )
-    if start.optimizer and ours != theirs:
+    if start.with_optimizer and ours != theirs:
         raise ValueError(
-            f"start.optimizer must be false for another optimizer than {theirs} of start.run, "
+            f"start.with_optimizer must be false for another optimizer than {theirs} of start.run, "
             f"got true for {ours}"
         )
     return start(
