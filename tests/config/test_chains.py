@@ -13,7 +13,7 @@ from visionlab.runs.build import build_experiment
 from visionlab.runs.initial_weights import without_initial_weights
 
 CONF = Path(command_line.CONF)
-FOLDER = Path("/work")
+FOLDER = Path("/chains/one")
 TWO: dict[str, Any] = {
     "first": {"like": None, "overrides": ["model.depth=8", "optimizer=adamw"]},
     "second": {"like": "first", "overrides": ["start.run=@first", "hparams.epochs=40"]},
@@ -45,7 +45,7 @@ def test_a_stage_has_the_overrides_of_the_one_it_is_like_then_its_own() -> None:
     depths = [each.config["model"]["depth"] for each in (first, second)]
     assert depths == [8, 14]
     assert {each.config["hparams"]["batch_size"] for each in (first, second)} == {7}
-    assert second.config["start"]["run"] == "/work/first"
+    assert second.config["start"]["run"] == "/chains/one/first"
     assert (first.config["start"]["run"], second.config["hparams"]["epochs"]) == (None, 40)
     assert second.composition["choices"]["optimizer"] == "adamw"
     assert second.composition["overrides"][-1] == "model.depth=14"
@@ -54,7 +54,7 @@ def test_a_stage_has_the_overrides_of_the_one_it_is_like_then_its_own() -> None:
 def test_a_stage_is_referred_to_with_a_file_in_it() -> None:
     second = {"like": None, "overrides": ["model.checkpoint=@first/checkpoints/best.pt"]}
     stages = stages_of({"first": TWO["first"], "second": second})
-    assert stages["second"].config["model"]["checkpoint"] == "/work/first/checkpoints/best.pt"
+    assert stages["second"].config["model"]["checkpoint"] == "/chains/one/first/checkpoints/best.pt"
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
