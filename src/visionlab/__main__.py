@@ -19,6 +19,7 @@ from visionlab.config import command_line  # noqa: E402
 from visionlab.config.chains import (  # noqa: E402
     compose_stages,
     is_chain,
+    place_stages,
     read_stages,
     write_stages,
 )
@@ -53,7 +54,9 @@ def _train_stages(config: dict[str, Any], invocation: Invocation) -> float | Non
     """Train a chain, by the file and settings that are given, or as its folder has it."""
     folder = invocation.folder
     if config.get("chain"):
-        stages = compose_stages(config["chain"], folder, overrides=invocation.overrides)
+        stages, given = config["chain"]["stages"], config["chain"]["overrides"]
+        composed = compose_stages(stages, given, options=invocation.overrides)
+        stages = place_stages(composed, {name: folder / name for name in composed})
         write_stages(stages, folder)
     else:
         stages = read_stages(folder, parts=config["parts"])

@@ -8,7 +8,15 @@ from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 
 from visionlab.config import command_line
-from visionlab.config.chains import Stage, compose_stages, for_chain, read_stages, write_stages
+from visionlab.config.chains import (
+    ComposedStage,
+    Stage,
+    compose_stages,
+    for_chain,
+    place_stages,
+    read_stages,
+    write_stages,
+)
 from visionlab.runs.build import build_experiment
 from visionlab.runs.initial_weights import without_initial_weights
 
@@ -20,11 +28,14 @@ TWO: dict[str, Any] = {
 }
 
 
-def stages_of(stages: dict[str, Any], *overrides: str) -> dict[str, Stage]:
+def composed_of(stages: dict[str, Any], *overrides: str) -> dict[str, ComposedStage]:
     command_line.register()
-    chain = {"stages": stages, "overrides": list(overrides)}
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose_stages(chain, FOLDER, overrides=[])
+        return compose_stages(stages, overrides, options=[])
+
+
+def stages_of(stages: dict[str, Any], *overrides: str) -> dict[str, Stage]:
+    return place_stages(composed_of(stages, *overrides), {name: FOLDER / name for name in stages})
 
 
 @pytest.mark.parametrize(
@@ -58,7 +69,7 @@ def test_a_stage_is_referred_to_with_a_file_in_it() -> None:
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
-    stages = stages_of(TWO)
+    stages = place_stages(composed_of(TWO), {name: tmp_path / name for name in TWO})
     write_stages(stages, tmp_path)
     assert read_stages(tmp_path, parts=[]) == stages
 
@@ -73,3 +84,17 @@ def test_arguments_of_stages_become_one_list() -> None:
     assert for_chain(own)[-1] == others[-1]
     for others in (["optimizer.lr=1"], ["chain=null", "optimizer.lr=1"]):
         assert for_chain(others) == others
+
+
+def test_what_leads_to_a_stage_are_its_settings_and_those_of_the_stages_it_starts_from() -> None:
+    third = {"like": None, "overrides": ["model.depth=8"]}
+    given = [
+        "first.optimizer.lr=0.1",
+        "global_seed=1",
+        "second.optimizer.lr=0.2",
+        "third.threads=1",
+    ]
+    first, second, third_ = composed_of(TWO | {"third": third}, *given).values()
+    assert (first.starts_from, second.starts_from, third_.starts_from) == ([], ["first"], [])
+    assert (first.leading, second.leading) == (given[:2], given[:3])
+    assert third_.leading == [given[1], given[3]]

@@ -1,5 +1,6 @@
 """Chains: stages in their order, each from what an earlier one left; killed and resumed."""
 
+import csv
 import shutil
 import time
 from multiprocessing.process import BaseProcess
@@ -40,9 +41,16 @@ def work(tmp_path: Path) -> Path:
 
 def chain(work: Path, *arguments: str, name: str = "three") -> tuple[int, str]:
     """Run a chain; return exit code and output."""
-    given = (*CONF, f"chain={name}", *COMMON, *arguments)
+    options = [each for each in arguments if each.startswith("-")]
+    settings = [each for each in arguments if each not in options]
+    given = (*CONF, *options, f"chain={name}", *COMMON, *settings)
     done = script("train.py", *given, folder=work)
     return done.returncode, done.stdout + done.stderr
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def wait_for_rows(run: Path, process: BaseProcess) -> None:
@@ -98,7 +106,10 @@ def test_stages_follow_each_other_and_a_killed_chain_goes_on(work: Path) -> None
         ("a: {overrides: [optimiser.lr=1]}", [], "optimizer.lr"),
         ("a: {overrides: []}", ["b.optimizer.lr=1"], "b.optimizer"),
         ("a: {overrides: []}", ["a.hparams.epochs=-1"], "got -1 (stage a)"),
-        ("a: {overrides: []}", ["--multirun"], "chain must be run alone"),
+        ("a: {overrides: []}", ["a.optimizer.lr=1,1", "--multirun"], "must list each value once"),
+        ("a: {overrides: []}", ["b.optimizer.lr=1,2", "--multirun"], "b.optimizer"),
+        ("a: {overrides: []}", ["a.hparams.epochs=1,-1", "--multirun"], "got -1 (job a,"),
+        ("a: {overrides: []}", ["hydra.sweep.subdir=x", "--multirun"], "hydra.sweep.subdir must"),
         ("a: {overrides: []}", ["global_seed=null"], "global_seed must be a number in a chain"),
     ],
 )
@@ -110,7 +121,46 @@ def test_a_chain_that_cannot_run_is_refused_in_one_line(
     assert code != 0
     assert message in said
     assert "Traceback" not in said
-    assert not list((work / "outputs").rglob("*.pt"))
+    assert not list(work.rglob("*.pt"))
+
+
+def test_a_grid_of_chains_trains_equal_stages_once(work: Path) -> None:
+    given = [*CONF, "--multirun", "chain=three", *COMMON, "state.optimizer.lr=1e-4,1e-3"]
+    whole = work / "whole"
+    assert chain(work, f"hydra.run.dir={whole}")[0] == 0
+    sweep = f"hydra.sweep.dir={work / 'sweep'}"
+    process = start("train.py", *given, sweep, folder=work)
+    wait_for_rows(work / "sweep" / "weights", process)
+    process.kill()
+    process.join()
+    done = script("train.py", *given, sweep, folder=work)
+    assert done.returncode == 0, done.stderr
+    assert "4 jobs, 1 already finished, 3 to run in 3 trainings" in done.stdout
+    for stage, folder in zip(
+        STAGES, ("first", "weights", "state,optimizer.lr=0.0001"), strict=True
+    ):
+        assert not differences(
+            *(left_behind(each) for each in (whole / stage, work / "sweep" / folder))
+        )
+    again = script("train.py", *given, sweep, folder=work)
+    assert "4 jobs, all already finished" in again.stdout
+    changed = script("train.py", *given, "first.optimizer.lr=0.5", sweep, folder=work)
+    assert changed.returncode == 1
+    assert "optimizer.lr=0.5 (the run has 0.1)" in changed.stdout + changed.stderr
+
+
+def test_a_stage_does_not_start_after_one_that_failed(work: Path) -> None:
+    given = ["hydra.sweep.dir=sweep", "first.optimizer.lr=0.1,1e9", "first.hparams.epochs=1"]
+    code, said = chain(work, *given, "--multirun")
+    assert code == 1
+    assert "weights,first.optimizer.lr=1000000000.0" in said
+    reasons = {row["job"]: row for row in read_csv(work / "sweep" / "sweep.csv")}
+    failed = "first,optimizer.lr=1000000000.0"
+    assert reasons[failed]["state"] == "failed"
+    assert (
+        reasons["weights,first.optimizer.lr=1000000000.0"]["reason"] == f"{failed} did not finish"
+    )
+    assert reasons["state,first.optimizer.lr=0.1"]["state"] == "finished"
 
 
 def test_the_chain_in_a_folder_from_a_stranger_builds_nothing_else(work: Path) -> None:

@@ -6,7 +6,7 @@ as a run of its own. In their values `@stage` stands for the folder of an earlie
 
 import functools
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -27,29 +27,42 @@ from visionlab.files.documents import expect_mapping, read_text
 from visionlab.files.run_folder import flatten_config, read_yaml
 
 _FILE = "chain.yaml"  # in the folder of a chain, which has that of each stage in it
-_OF_CHAIN = ("chain", "resume", "parts", "hydra")  # arguments that no stage gets
+_OF_CHAIN = ("chain", "resume", "parts", "hydra", "sweep")  # arguments that no stage gets
 _RUN_DIR = "hydra.run.dir='${run_folder:${resume},chain}'"
 _REFERENCE = re.compile(r"@(\w+)(/.*)?", re.DOTALL)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stage:
-    """One stage of a chain: the settings of its run, and how they were composed."""
+class ComposedStage:
+    """One stage of a chain before it has a folder.
 
+    Attributes:
+        settings: those of its run, with references to earlier stages.
+        composition: how they were composed, see `Invocation.composition`.
+        starts_from: names of the stages that it refers to.
+        leading: overrides of the command line that lead to it: its own and those of the stages that
+            it starts from.
+    """
+
+    settings: Mapping[str, Any]
+    composition: Mapping[str, Any]
+    starts_from: Sequence[str]
+    leading: Sequence[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One stage of a chain: its folder, the settings of its run, and how they were composed."""
+
+    folder: Path
     config: Mapping[str, Any]
     composition: Mapping[str, Any]
 
 
 def for_chain(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments of a command line; with `chain=`, those of its stages become one list.
-
-    Raises:
-        ValueError: it is a multirun.
-    """
+    """Return the arguments of a command line; with `chain=`, those of stages become one list."""
     if not any(re.match(r"chain=(?!null$)", each) for each in arguments):
         return list(arguments)
-    if {"--multirun", "-m"} & set(arguments):
-        raise ValueError("chain must be run alone, got it with --multirun")
     kept = [each for each in arguments if _is_of_chain(each)]
     given = ",".join(quoted(each) for each in arguments if each not in kept)
     has_folder = any(each.startswith("hydra.run.dir=") for each in kept)
@@ -67,28 +80,53 @@ def is_chain(folder: Path) -> bool:
 
 
 def compose_stages(
-    chain: Mapping[str, Any], folder: Path, *, overrides: Sequence[str]
-) -> dict[str, Stage]:
-    """Return the stages of a chain, whose folders will be in `folder`, by name.
+    files: Mapping[str, Any], given: Sequence[str], *, options: Sequence[str]
+) -> dict[str, ComposedStage]:
+    """Return the stages of a chain by name.
 
-    Settings of the command line hold for every stage, those that begin with a stage's name for it
-    alone. `overrides` are those of the command line as Hydra got them.
+    Args:
+        files: what the file of the chain has of each stage, by name.
+        given: overrides of the command line, for every stage or, beginning with a stage's name, for
+            it alone.
+        options: other overrides of the command line, of which those that allow packages are heeded.
 
     Raises:
         ValueError: a setting of a stage is wrong, or a name or reference is none of a stage.
     """
-    files: Mapping[str, Any] = chain["stages"]
     _check_names(files)
-    allowed = [each for each in overrides if each.startswith("parts=")]
-    stages: dict[str, Stage] = {}
+    allowed = [each for each in options if each.startswith("parts=")]
+    stages: dict[str, ComposedStage] = {}
     for name in files:
-        given = [*_overrides_of(name, files, chain["overrides"]), *allowed]
+        own = _own_overrides(name, files, given)
+        overrides = [*_overrides_in_file(name, files), *own.values(), *allowed]
         try:
-            stages[name] = _compose(given, {each: folder / each for each in stages})
+            settings, composition = _compose(overrides)
+            starts_from = _references(settings, known=stages)
         except (ValueError, HydraException, OmegaConfBaseException) as error:
-            known = functools.partial(_settings, given)
+            known = functools.partial(_settings, overrides)
             raise ValueError(f"{explain(error, known=known)} (stage {name})") from error
+        leading = {*own, *(each for stage in starts_from for each in stages[stage].leading)}
+        stages[name] = ComposedStage(
+            settings=settings,
+            composition=composition,
+            starts_from=starts_from,
+            leading=[each for each in given if each in leading],
+        )
     return stages
+
+
+def place_stages(
+    stages: Mapping[str, ComposedStage], folders: Mapping[str, Path]
+) -> dict[str, Stage]:
+    """Return stages in their folders, which stand in for the references."""
+    return {
+        name: Stage(
+            folder=folders[name],
+            config=resolve_config(_with_folders(stage.settings, folders)),
+            composition=stage.composition,
+        )
+        for name, stage in stages.items()
+    }
 
 
 def _settings(overrides: Sequence[str]) -> list[str]:
@@ -108,16 +146,16 @@ def _check_names(names: Collection[str]) -> None:
             )
 
 
-def _overrides_of(name: str, files: Mapping[str, Any], given: Sequence[str]) -> list[str]:
-    """Return the overrides of a stage: those of the file, then those of the command line."""
-    names = tuple(f"{each}." for each in files)
-    common = [each for each in given if not each.lstrip("+~").startswith(names)]
-    own = [each.replace(f"{name}.", "", 1) for each in given if _belongs_to(each, name)]
-    return [*_overrides_in_file(name, files), *common, *own]
+def _own_overrides(name: str, files: Mapping[str, Any], given: Sequence[str]) -> dict[str, str]:
+    """Return the overrides of the command line that a stage gets, each with what it is there."""
+    common = {each: each for each in given if not _begins_with(each, files)}
+    return common | {
+        each: each.replace(f"{name}.", "", 1) for each in given if _begins_with(each, [name])
+    }
 
 
-def _belongs_to(override: str, name: str) -> bool:
-    return override.lstrip("+~").startswith(f"{name}.")
+def _begins_with(override: str, stages: Collection[str]) -> bool:
+    return override.lstrip("+~").startswith(tuple(f"{stage}." for stage in stages))
 
 
 def _overrides_in_file(name: str, files: Mapping[str, Any]) -> list[str]:
@@ -131,7 +169,8 @@ def _overrides_in_file(name: str, files: Mapping[str, Any]) -> list[str]:
     return [*before, *stage["overrides"]]
 
 
-def _compose(overrides: Sequence[str], folders: Mapping[str, Path]) -> Stage:
+def _compose(overrides: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the settings of a stage, with references, and how they were composed."""
     config = compose("train", overrides=list(overrides), return_hydra_config=True)
     hydra = config.hydra
     with open_dict(config):
@@ -143,31 +182,51 @@ def _compose(overrides: Sequence[str], folders: Mapping[str, Path]) -> Stage:
         raise ValueError("global_seed must be a number in a chain, got null")
     check_known(config)
     check_parts(settings, parts=settings["parts"])
-    resolved = resolve_config(_with_folders(settings, folders))
-    return Stage(config=resolved, composition=invocation(hydra, Path()).composition)
+    return settings, invocation(hydra, Path()).composition
 
 
-def _with_folders(value: Any, folders: Mapping[str, Path]) -> Any:
-    """Return settings in which `@stage` at the beginning of a text is the folder of the stage.
+def _references(settings: Mapping[str, Any], *, known: Collection[str]) -> list[str]:
+    """Return the stages that texts in settings refer to, as `@stage` at their beginning.
 
     Raises:
         ValueError: it is no earlier stage.
     """
+    found = [each for text in _texts(settings) if (each := _REFERENCE.fullmatch(text))]
+    for reference in found:
+        if reference[1] not in known:
+            earlier = ", ".join(known) or "there is none"
+            raise ValueError(
+                f"@{reference[1]} must be an earlier stage ({earlier}), got {reference[0]!r}"
+            )
+    return list(dict.fromkeys(each[1] for each in found))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yield all texts in settings."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list):
+        for each in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(each)
+
+
+def _with_folders(value: Any, folders: Mapping[str, Path]) -> Any:
+    """Return settings in which the folder of a stage stands for `@stage`."""
     if isinstance(value, Mapping):
         return {key: _with_folders(each, folders) for key, each in value.items()}
     if isinstance(value, list):
         return [_with_folders(each, folders) for each in value]
     if not (isinstance(value, str) and (found := _REFERENCE.fullmatch(value))):
         return value
-    if found[1] not in folders:
-        earlier = ", ".join(folders) or "there is none"
-        raise ValueError(f"@{found[1]} must be an earlier stage ({earlier}), got {value!r}")
     return f"{folders[found[1]].absolute()}{found[2] or ''}"
 
 
 def write_stages(stages: Mapping[str, Stage], folder: Path) -> None:
     """Write the stages of a chain into its folder, to resume it from there."""
-    content = {name: vars(stage) for name, stage in stages.items()}
+    content = {
+        name: {"config": stage.config, "composition": stage.composition}
+        for name, stage in stages.items()
+    }
     write_text(folder / _FILE, to_yaml(content))
 
 
@@ -184,6 +243,6 @@ def read_stages(folder: Path, *, parts: Sequence[str]) -> dict[str, Stage]:
         each = expect_mapping(content, origin=path, holding=f"settings of {name}")
         check_saved(each.get("config"), origin=path, parts=parts)
         composition = expect_mapping(each.get("composition"), origin=path, holding="overrides")
-        stages[name] = Stage(config=each["config"], composition=composition)
+        stages[name] = Stage(folder=folder / name, config=each["config"], composition=composition)
     _check_names(stages)
     return stages

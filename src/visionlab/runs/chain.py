@@ -38,15 +38,15 @@ def train_chain(stages: Mapping[str, Stage], folder: Path) -> float | None:
     best = None
     first = next(iter(stages.values())).config
     with process_group(first["device"]), locked(folder) if rank() == 0 else nullcontext():
-        finished = broadcast_object(lambda: _finished(stages, folder))
+        finished = broadcast_object(lambda: _finished(stages))
         for number, (name, stage) in enumerate(stages.items(), start=1):
             _log.info("stage %d of %d: %s", number, len(stages), name)
             if name in finished:
-                _log.info("already finished: %s", folder / name)
+                _log.info("already finished: %s", stage.folder)
                 continue
-            (folder / name).mkdir(exist_ok=True)
+            stage.folder.mkdir(exist_ok=True)
             stage_invocation = Invocation(
-                folder=folder / name,
+                folder=stage.folder,
                 choices=stage.composition["choices"],
                 overrides=stage.composition["overrides"],
                 options=stage.composition["options"],
@@ -57,6 +57,6 @@ def train_chain(stages: Mapping[str, Stage], folder: Path) -> float | None:
     return best
 
 
-def _finished(stages: Mapping[str, Stage], folder: Path) -> list[str]:
-    status = {name: job_status(folder / name, stage.config) for name, stage in stages.items()}
+def _finished(stages: Mapping[str, Stage]) -> list[str]:
+    status = {name: job_status(stage.folder, stage.config) for name, stage in stages.items()}
     return [name for name, each in status.items() if each == "finished"]

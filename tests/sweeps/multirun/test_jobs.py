@@ -1,26 +1,16 @@
 """The jobs of a grid: composed as Hydra composes them, and named by what differs."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra import initialize_config_dir
 from hydra.core.config_loader import ConfigLoader
-from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from visionlab.config import command_line
 from visionlab.sweeps.multirun.jobs import compose_jobs
-
-
-@pytest.fixture
-def loader() -> Iterator[ConfigLoader]:
-    command_line.register()
-    with initialize_config_dir(version_base="1.3", config_dir=command_line.CONF):
-        yield GlobalHydra.instance().config_loader()
 
 
 def master(loader: ConfigLoader, *overrides: str) -> DictConfig:

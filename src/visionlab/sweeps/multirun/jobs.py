@@ -37,6 +37,7 @@ class Job:
     swept: Mapping[str, str]  # overrides that not all jobs share, by key
     config: Mapping[str, Any]  # resolved, as plain containers
     composition: Mapping[str, Any]  # see `Invocation.composition`
+    needs: Sequence[str] = ()  # names of jobs that must have finished
 
 
 def compose_jobs(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) -> list[Job]:
@@ -55,8 +56,8 @@ def compose_jobs(loader: ConfigLoader, master: DictConfig, arguments: Sequence[s
     for experiment, others in _experiments(parser.parse_overrides(list(arguments))):
         parsed = parser.parse_overrides([*experiment, *compose.params(experiment), *others])
         for override in parsed:
-            _check_values(override)
-        grid += _grid(parsed)
+            check_values(override)
+        grid += grid_points(parsed)
     count = Counter(override for overrides in grid for override in overrides)
     jobs = []
     for number, overrides in enumerate(grid):
@@ -94,11 +95,11 @@ def _experiments(overrides: Sequence[Override]) -> list[tuple[list[str], list[st
     others = [str(each.input_line) for each in overrides if each.key_or_group != _EXPERIMENT]
     if not chosen or not chosen[0].is_discrete_sweep():
         return [([str(each.input_line) for each in chosen], others)]
-    _check_values(chosen[0])
+    check_values(chosen[0])
     return [([f"{_EXPERIMENT}={name}"], others) for name in sweep_values(chosen[0])]
 
 
-def _grid(overrides: Sequence[Override]) -> list[list[str]]:
+def grid_points(overrides: Sequence[Override]) -> list[list[str]]:
     """Return the overrides of each job; of several for one key the last counts.
 
     Raises:
@@ -192,7 +193,12 @@ class _Composer:
         return is_plain and not OmegaConf.is_dict(OmegaConf.select(self._master, key))
 
 
-def _check_values(override: Override) -> None:
+def check_values(override: Override) -> None:
+    """Refuse an override that lists a value twice.
+
+    Raises:
+        ValueError: the message names it.
+    """
     values = sweep_values(override) if override.is_discrete_sweep() else []
     if len(set(values)) < len(values):
         raise ValueError(

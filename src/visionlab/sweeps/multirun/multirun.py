@@ -24,10 +24,11 @@ from visionlab.config.terminal import count, shell_command
 from visionlab.core.interrupt import Interrupted
 from visionlab.core.processes import num_processes
 from visionlab.files.locks import locked
-from visionlab.files.run_folder import count_states
+from visionlab.files.run_folder import count_states, read_record
 from visionlab.sweeps.launcher.forkserver import call_in_process, is_local, start_forkserver
 from visionlab.sweeps.launcher.lost_jobs import lost_jobs_as_failures
 from visionlab.sweeps.launcher.processes import NOT_STARTED
+from visionlab.sweeps.multirun.chain_jobs import compose_chain_jobs, is_of_chains
 from visionlab.sweeps.multirun.jobs import Job, compose_jobs
 from visionlab.sweeps.multirun.plan_files import TrainingPlan, write_plan
 from visionlab.sweeps.multirun.table import (
@@ -57,7 +58,12 @@ def run_jobs(
     sweep = Path(config.hydra.sweep.dir).absolute()
     if swept := [each for each in arguments if _is_sweep_setting(each) and "," in each]:
         raise ValueError(f"{swept[0].partition('=')[0]} must be one value, got {swept[0]}")
-    jobs = compose_jobs(loader, config, [each for each in arguments if not _is_sweep_setting(each)])
+    settings = [each for each in arguments if not _is_sweep_setting(each)]
+    if is_of_chains(settings):
+        _check_no_subdir(config)
+        jobs = compose_chain_jobs(loader, settings, sweep=sweep)
+    else:
+        jobs = compose_jobs(loader, config, settings)
     pending = [job for job in jobs if not _is_finished(job, sweep)]
     trainings: list[list[Job]] = []
     if pending:
@@ -73,7 +79,7 @@ def run_jobs(
         write_table(sweep, folder)
         reasons: dict[str, str] = {}
         try:
-            reasons = _launch(trainings, config, folder, launch) if trainings else {}
+            reasons = _launch_rounds(trainings, config, folder, launch)
         finally:
             missing = [job.name for job in pending if not _is_finished(job, sweep)]
             unfinished = {name: reasons.get(name, NOT_STARTED) for name in missing}
@@ -86,6 +92,13 @@ def run_jobs(
             f"{len(missing)} of {len(rows)} jobs did not finish, see {sweep / 'sweep.csv'}; "
             "run the same command again to resume them"
         )
+
+
+def _check_no_subdir(config: DictConfig) -> None:
+    """Refuse a template of folder names, since those of stages are fixed."""
+    for override in config.hydra.overrides.hydra:
+        if "sweep.subdir=" in override:
+            raise ValueError(f"hydra.sweep.subdir must not be given with chain, got {override}")
 
 
 def _write_config(path: Path, config: DictConfig) -> None:
@@ -121,6 +134,31 @@ def _announcement(num_jobs: int, num_pending: int, num_trainings: int) -> str:
     if not num_pending:
         return f"{jobs}, all already finished"
     return f"{jobs}, {num_jobs - num_pending} already finished, {num_pending} to run in {trainings}"
+
+
+def _launch_rounds(
+    trainings: Sequence[Sequence[Job]], config: DictConfig, folder: Path, launch: Launch
+) -> dict[str, str]:
+    """Launch trainings, those that need others after them; return reasons as `_launch` does."""
+    reasons: dict[str, str] = {}
+    waiting = list(trainings)
+    while waiting:
+        pending = {job.name for jobs in waiting for job in jobs}
+        ready = [jobs for jobs in waiting if not pending & _needs(jobs)]
+        waiting = [jobs for jobs in waiting if pending & _needs(jobs)]
+        lacking = {job.name: _unfinished_need(job, folder.parent) for jobs in ready for job in jobs}
+        reasons |= {name: f"{need} did not finish" for name, need in lacking.items() if need}
+        ready = [jobs for jobs in ready if not any(lacking[job.name] for job in jobs)]
+        reasons |= _launch(ready, config, folder, launch) if ready else {}
+    return reasons
+
+
+def _needs(jobs: Sequence[Job]) -> set[str]:
+    return {name for job in jobs for name in job.needs}
+
+
+def _unfinished_need(job: Job, sweep: Path) -> str | None:
+    return next((n for n in job.needs if read_record(sweep / n).get("status") != "finished"), None)
 
 
 def _launch(

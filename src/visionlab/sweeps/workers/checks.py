@@ -74,7 +74,10 @@ def check_trials(configs: Sequence[Mapping[str, Any]], *, reads_data: bool) -> N
 
 def _check(job: Job) -> _Checked:
     try:
-        return _Checked(job, build_experiment(resolve_config(job.config)))
+        config = resolve_config(job.config)
+        return _Checked(
+            job, build_experiment(without_initial_weights(config) if job.needs else config)
+        )
     except Exception as error:
         raise _with_job(error, job) from error
 
