@@ -40,9 +40,11 @@ _NOT_THERE = [("hard_examples", name) for name in ("detection", "boxes", "two_st
 _NOT_THERE += [("frozen_backbone", "two_views")]
 # the statistics of a part that takes other inputs than the model cannot be recomputed
 _NOT_THERE += [("recomputed", "two_views")]
-# not known why it learns so little within 60 steps; on photographs it learns
-_NOT_THERE += [("a_few_batches_are_learnt", "pretraining")]
 _MARKS = dict.fromkeys(("detection", "fasterrcnn"), pytest.mark.integration)  # seconds each
+every_task = pytest.mark.parametrize(
+    "make_task",
+    [pytest.param(make, id=name, marks=_MARKS.get(name, ())) for name, make in TASKS.items()],
+)
 SETTINGS_OF_TASKS = [
     pytest.param(setting, make_task, id=f"{setting}-{name}", marks=_MARKS.get(name, ()))
     for setting in ("plateau", "frozen_backbone", "hard_examples")
@@ -66,15 +68,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
     return trained
 
 
-@pytest.mark.parametrize(
-    ("check", "make_task"),
-    [
-        pytest.param(check, make_task, id=f"{title}-{name}", marks=_MARKS.get(name, ()))
-        for title, check in CONTRACT.items()
-        for name, make_task in TASKS.items()
-        if (title, name) not in _NOT_THERE
-    ],
-)
+@every_task
+@pytest.mark.parametrize("check", CONTRACT.values(), ids=CONTRACT)
 def test_the_contract_holds(check: Check, make_task: MakeTask, tmp_path: Path) -> None:
     check(make_task, tmp_path)
 

@@ -77,7 +77,7 @@ NEEDED = {  # settings that a file leaves to its user
     ("model", "keypoints_small"): ["task=keypoints", "model.grid=4"],
     ("experiment", "linear_probe"): ["model.backbone.weights=best.pt"],
     ("dataset", "images"): ["task=pretraining", "dataset.root=images"],
-    ("dataset", "painted_digits"): ["task=pretraining"],
+    ("dataset", "placed_digits"): ["task=pretraining"],
     **{("augment", name): ["task=pretraining"] for name in VIEW_AUGMENTS},
     ("loss", "info_nce"): ["task=pretraining"],
     ("model", "moco"): ["task=pretraining", "model.backbone.name=resnet10t"],

@@ -4,7 +4,7 @@ from visionlab.tasks.pretraining.augment import ViewAugment
 from visionlab.tasks.pretraining.collapse import CollapseWarning
 from visionlab.tasks.pretraining.datasets.cifar import Cifar
 from visionlab.tasks.pretraining.datasets.images import Images
-from visionlab.tasks.pretraining.datasets.painted_digits import PaintedDigits
+from visionlab.tasks.pretraining.datasets.placed_digits import PlacedDigits
 from visionlab.tasks.pretraining.loss import InfoNce, contrast_scalars
 from visionlab.tasks.pretraining.metric import NearestNeighbours, unit_features
 from visionlab.tasks.pretraining.model.encoder import LinearHead, MlpHead
@@ -20,7 +20,7 @@ __all__ = [
     "MlpHead",
     "Moco",
     "NearestNeighbours",
-    "PaintedDigits",
+    "PlacedDigits",
     "ViewAugment",
     "contrast_scalars",
     "draw_neighbours",
