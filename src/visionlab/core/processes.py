@@ -1,11 +1,14 @@
-"""Rank and world size of this process, and its shard of the work. Imports no torch.
+"""Rank and world size of this process, its shard of the work, its end. Imports no torch.
 
-torchrun passes both in the environment.
+torchrun passes rank and world size in the environment.
 """
 
 import itertools
+import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Iterable, Iterator
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 # from batches of sample rows to those of this rank
@@ -27,6 +30,11 @@ def local_rank() -> int:
     return int(os.environ["LOCAL_RANK"]) if _is_torchrun() else 0
 
 
+def num_local_processes() -> int:
+    """Return the number of processes of the run on this machine."""
+    return int(os.environ["LOCAL_WORLD_SIZE"]) if _is_torchrun() else 1
+
+
 def unsharded(batches: Iterable[Any]) -> Iterable[Any]:
     """Return all batches, for work that one process does alone."""
     return batches
@@ -45,3 +53,17 @@ def shard_batches(batches: Iterable[Any]) -> Iterator[Any]:
 def _is_torchrun() -> bool:
     # clusters also set RANK and WORLD_SIZE for other purposes
     return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def describe_exit(process: BaseProcess) -> str:
+    """Describe how a finished process ended."""
+    code = process.exitcode or 0
+    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+
+
+def exit_with_parent() -> None:
+    """Wait for the parent process to end, then end this one at once; for a thread of its own."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
