@@ -49,12 +49,12 @@ def _fail(message: str) -> None:
 
 
 def test_an_error_arrives_as_one_line() -> None:
-    with pytest.raises(ValueError, match="^model must be small, got 3$"):
+    with pytest.raises(ValueError, match=r"^model must be small, got 3$"):
         call_in_processes(partial(_fail, "model must be small, got 3"), count=2)
 
 
 def test_a_fault_of_the_program_shows_its_traceback(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(RuntimeError, match="^KeyError: 'colour'$"):
+    with pytest.raises(RuntimeError, match=r"^KeyError: 'colour'$"):
         call_in_processes(partial(_fail, "colour"), count=2)
     processes._portable(KeyError("colour"))
     assert capsys.readouterr().err == "KeyError: 'colour'\n"
@@ -70,7 +70,7 @@ def _die() -> None:
 
 
 def test_a_process_that_dies_ends_the_others() -> None:
-    with pytest.raises(ConnectionError, match="^process 1 of the run was killed by SIGKILL$"):
+    with pytest.raises(ConnectionError, match=r"^process 1 of the run was killed by SIGKILL$"):
         call_in_processes(_die, count=2)
 
 
@@ -90,7 +90,8 @@ def test_a_signal_is_passed_on_and_all_stop_at_one_step(number: int, tmp_path: P
     assert caught.value.number == number
     (first, one), (second, other) = (_written(tmp_path, each) for each in "01")
     assert one == other < 9_999
-    assert not _is_alive(first) and not _is_alive(second)
+    assert not _is_alive(first)
+    assert not _is_alive(second)
 
 
 def test_the_processes_die_with_the_one_that_started_them(tmp_path: Path) -> None:

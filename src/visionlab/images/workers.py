@@ -2,7 +2,6 @@
 
 import functools
 import logging
-import multiprocessing
 import os
 import signal
 import sys

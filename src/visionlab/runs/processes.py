@@ -12,10 +12,10 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple, TypeVar
 
-import torch.distributed as dist
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import configure_log
 from omegaconf import OmegaConf
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from visionlab.config.errors import explain, is_users
 from visionlab.config.nonzero_ranks import quiet_nonzero_ranks
@@ -53,14 +53,15 @@ def call_in_processes(function: Callable[[], Value], *, count: int) -> Value:
         Interrupted: a signal ended the run.
         ConnectionError: a process died.
     """
-    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     threads, logs = max(1, default_threads() // count), _log_settings()
     with Signals() as signals:
         workers: list[_Worker] = []
         try:
             for environment in torchrun_variables(count, port=store.port):
                 workers.append(_start(function, environment, threads, logs))
-            return _wait_for_result(workers, signals)
+            result: Value = _wait_for_result(workers, signals)
+            return result
         except BaseException as error:
             # rank 0 alone writes files; it ends by itself once it misses the others
             is_urgent = isinstance(error, KeyboardInterrupt)  # the second Ctrl-C
@@ -115,34 +116,43 @@ def _wait_for_result(workers: Sequence[_Worker], signals: Signals) -> Any:
     pending, is_passed_on = dict(enumerate(workers)), False
     while True:
         wait([each.receiver for each in pending.values()], timeout=_POLL_SECONDS)
-        try:
-            signals.check()
-        except Interrupted as error:
-            if not is_passed_on:
-                is_passed_on = True
-                _send(workers, error.number)
-        for rank, (process, receiver) in list(pending.items()):
-            if not receiver.poll() and process.is_alive():
-                continue
-            del pending[rank]
-            try:
-                value, error = receiver.recv()
-            except EOFError:
-                workers[0].process.join(_PATIENCE_SECONDS)
-                process.join(_PATIENCE_SECONDS)
-                signals.check()
-                reason = f"process {rank} of the run {describe_exit(process)}"
-                raise ConnectionError(reason) from None
-            if error is not None:
-                raise error
-            if rank == 0:
-                return value
+        is_passed_on = is_passed_on or _pass_on_signal(workers, signals)
+        for rank, worker in list(pending.items()):
+            if worker.receiver.poll() or not worker.process.is_alive():
+                del pending[rank]
+                value = _receive(rank, workers, signals)
+                if rank == 0:
+                    return value
 
 
-def _send(workers: Sequence[_Worker], number: int) -> None:
-    for worker in workers:
-        with suppress(ProcessLookupError):
-            os.kill(worker.process.pid or 0, number)
+def _pass_on_signal(workers: Sequence[_Worker], signals: Signals) -> bool:
+    """Send the signal that this process received to all of the run; return whether there is one."""
+    try:
+        signals.check()
+    except Interrupted as interrupted:
+        for worker in workers:
+            with suppress(ProcessLookupError):
+                os.kill(worker.process.pid or 0, interrupted.number)
+        return True
+    return False
+
+
+def _receive(rank: int, workers: Sequence[_Worker], signals: Signals) -> Any:
+    """Return what a process returned, or raise its error, or that it died."""
+    process, receiver = workers[rank]
+    outcome = None
+    with suppress(EOFError):
+        # a dead process's data loader workers may keep its pipe open
+        outcome = receiver.recv() if receiver.poll() else None
+    if outcome is None:
+        workers[0].process.join(_PATIENCE_SECONDS)
+        process.join(_PATIENCE_SECONDS)
+        signals.check()
+        raise ConnectionError(f"process {rank} of the run {describe_exit(process)}")
+    value, error = outcome
+    if error is not None:
+        raise error
+    return value
 
 
 def _end(workers: Sequence[_Worker]) -> None:
@@ -167,7 +177,8 @@ def _work(
     threading.Thread(target=exit_with_parent, daemon=True).start()
     os.environ.update(environment)
     set_default_threads(threads)
-    value, error = None, None
+    value: Any = None
+    error: BaseException | None = None
     try:
         remember_interrupts()
         outlive_terminal()
@@ -180,7 +191,7 @@ def _work(
         pass  # another rank than 0 after a signal, which rank 0 reports
     except (KeyboardInterrupt, Interrupted) as caught:
         error = as_interrupted(caught)
-    except Exception as caught:  # noqa: BLE001 - the parent process raises it
+    except Exception as caught:
         error = _portable(caught)
     sender.send((value, error))
 

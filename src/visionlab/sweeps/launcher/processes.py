@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from visionlab.core.interrupt import Interrupted, Signals
-from visionlab.sweeps.launcher import forkserver
 from visionlab.core.processes import describe_exit
+from visionlab.sweeps.launcher import forkserver
 from visionlab.sweeps.launcher.forkserver import end_with_parent
 
 _GRACE_SECONDS = 30.0  # from SIGTERM to SIGKILL, for a process to save its state
