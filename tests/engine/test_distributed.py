@@ -311,3 +311,21 @@ def test_what_cannot_be_divided_is_refused(
     check_divisible(PLAN, 34, count=2)
     with pytest.raises(ValueError, match=message):
         check_divisible(hparams, num_samples, count=2)
+
+
+@pytest.mark.parametrize(
+    ("device", "message"),
+    [
+        ("auto", "device must be cpu for more processes than GPUs, got 'auto' for 2 on .* with 1"),
+        ("cuda:0", "device must be auto, cpu or cuda for several processes, got 'cuda:0'"),
+    ],
+)
+def test_more_processes_than_gpus_are_refused_by_all(
+    device: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in torchrun_variables(2, port=1)[0].items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(ValueError, match=message), process_group(device):
+        pass

@@ -1,6 +1,6 @@
 """Rank and world size of this process, its shard of the work, its end. Imports no torch.
 
-torchrun passes rank and world size in the environment.
+torchrun, or `runs/processes.py`, passes rank and world size in the environment.
 """
 
 import itertools
@@ -16,7 +16,7 @@ Shard = Callable[[Iterable[Any]], Iterable[Any]]
 
 
 def num_processes() -> int:
-    """Return the world size: the processes that train one run, 1 without torchrun."""
+    """Return the world size: the number of processes that share the run of this one."""
     return int(os.environ["WORLD_SIZE"]) if _is_torchrun() else 1
 
 

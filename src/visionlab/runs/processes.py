@@ -12,6 +12,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple, TypeVar
 
+import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import configure_log
 from omegaconf import OmegaConf
@@ -53,6 +54,7 @@ def call_in_processes(function: Callable[[], Value], *, count: int) -> Value:
         Interrupted: a signal ended the run.
         ConnectionError: a process died.
     """
+    torch.cuda.empty_cache()  # of earlier stages of a chain
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     threads, logs = max(1, default_threads() // count), _log_settings()
     with Signals() as signals:
