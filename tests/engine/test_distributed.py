@@ -28,12 +28,14 @@ from visionlab.engine.distributed.data_parallel import (
     all_reduce_gradients,
     broadcast_buffers,
     check_divisible,
+    process_group,
     rank_seed,
 )
 from visionlab.engine.evaluation import Result, evaluate
 from visionlab.engine.hparams import Hparams
 from visionlab.engine.state import TrainState
 from visionlab.files.run_folder import read_rows
+from visionlab.runs.processes import torchrun_variables
 from visionlab.task import Task
 from visionlab.testing.training import NO_STOP, PLAN, Trained, assert_same, averages_of, train
 
