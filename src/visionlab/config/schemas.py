@@ -98,8 +98,8 @@ class Train:
         parts: packages of your own whose parts may be named as `_target_`.
         global_seed: of everything random; null draws one and records it.
         device: auto, cpu, cuda or cuda:N.
-        num_processes: that share the run on one machine, each with a GPU of its own or its share of
-            the cores. torchrun starts its own number, which the run then records.
+        num_processes: processes that share the run, each with its own GPU or its share of the cores
+            of this machine; torchrun overrides it with the number that it started.
         precision: fp32, or bf16 for forward passes in bfloat16.
         compile: compile the model with torch.compile.
         sync_batch_norm: compute batch-norm statistics in training over the batches of all
