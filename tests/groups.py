@@ -13,25 +13,14 @@ import torch.distributed as dist
 from processes import FORKS, start
 
 from visionlab.engine.distributed.data_parallel import process_group
+from visionlab.runs.processes import torchrun_variables
 
 
 @contextmanager
 def environments(count: int = 2) -> Iterator[list[dict[str, str]]]:
     """Give what torchrun puts into the environment of each process, on loopback."""
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    yield [
-        {
-            "TORCHELASTIC_RUN_ID": "test",
-            "TORCHELASTIC_USE_AGENT_STORE": "True",
-            "TORCHELASTIC_RESTART_COUNT": "0",
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": str(store.port),
-            "WORLD_SIZE": str(count),
-            "RANK": str(rank),
-            "LOCAL_RANK": str(rank),
-        }
-        for rank in range(count)
-    ]
+    yield torchrun_variables(count, port=store.port)
 
 
 def together(function: Callable[..., None], *arguments: Any, count: int = 2) -> None:

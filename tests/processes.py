@@ -20,6 +20,7 @@ import torch
 
 from visionlab.files.run_folder import read_rows
 from visionlab.files.tensors import read_tensors
+from visionlab.runs import processes as run_processes
 from visionlab.sweeps.launcher import forkserver
 
 ROOT = Path(__file__).parents[1]
@@ -82,7 +83,7 @@ def _run(
     torch.set_num_threads(1)
     # what a multirun starts is forked from this process, which has imported torch; the real way is
     # tested in test_scripts.py
-    forkserver.CONTEXT = multiprocessing.get_context("fork")
+    forkserver.CONTEXT = run_processes.CONTEXT = multiprocessing.get_context("fork")
     if path.name == "tune.py":
         from visionlab.sweeps.tuning import tuning  # slow to import
 

@@ -34,6 +34,14 @@ ARGUMENTS += ["checkpoint.every_epochs=1"]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 
 
+OTHERS = [("0", "stderr"), ("1", "stdout"), ("1", "stderr")]
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    paths = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
 def run_shared(*arguments: str, folder: Path, aside: Path) -> None:
     """Run `train.py` in two processes to its end."""
     with scripts("train.py", *arguments, folder=folder, aside=aside) as group:
@@ -173,6 +181,21 @@ def test_torchrun_sees_what_one_process_sees_and_resumes_exactly(
     assert differences(expected["last"], found["last"]) == []
 
 
+def test_evaluation_by_two_processes_leaves_what_one_leaves(unbroken: Path, tmp_path: Path) -> None:
+    arguments = [f"run={unbroken}", "batch_size=100", "device=cpu"]
+    aside = tmp_path / "said"
+    with scripts("eval.py", *arguments, "out=ours", folder=tmp_path, aside=aside) as group:
+        for process in group:
+            process.join(120)
+        assert [process.exitcode for process in group] == [0, 0]
+    done = script("eval.py", *arguments, "out=theirs", folder=tmp_path)
+    assert (aside / "0" / "stdout").read_text() == done.stdout.replace("theirs", "ours")
+    assert [(aside / rank / name).read_text() for rank, name in OTHERS] == [""] * 3
+    ours, theirs = (files_in(tmp_path / name) for name in ("ours", "theirs"))
+    assert "evaluation_test.json" in theirs
+    assert ours == theirs
+
+
 @pytest.mark.parametrize(
     ("name", "arguments", "code", "message"),
     [
@@ -190,7 +213,19 @@ def test_torchrun_sees_what_one_process_sees_and_resumes_exactly(
             1,
             "--multirun must run in one process, got 2 from torchrun",
         ),
-        ("eval.py", ["run=somewhere"], 1, "torchrun must start one process of eval.py, got 2"),
+        (
+            "train.py",
+            ["num_processes=3"],
+            1,
+            "num_processes must be 1 or 2 as torchrun has it, got 3",
+        ),
+        ("eval.py", ["run=somewhere"], 1, "run must be the folder of a run, got somewhere"),
+        (
+            "eval.py",
+            ["run=somewhere", "views=mirrored"],
+            1,
+            "views must be null in 2 processes, got some",
+        ),
     ],
 )
 def test_a_mistake_is_one_line_of_the_first_process(

@@ -73,9 +73,9 @@ def _train_stages(config: dict[str, Any], invocation: Invocation) -> float | Non
 def _eval(config: dict[str, Any], invocation: Invocation) -> None:
     _log.info("evaluating %s", config["run"] or config["checkpoint"] or "the newest run")
     check_address_space("visionlab.runs.evaluate")
-    from visionlab.runs.evaluate import evaluate_run, evaluation_options
+    from visionlab.runs.evaluate import evaluate
 
-    evaluate_run(evaluation_options(config))
+    evaluate(config)
 
 
 @hydra.main(version_base="1.3", config_path=command_line.CONF, config_name="tune")

@@ -28,12 +28,14 @@ from visionlab.engine.distributed.data_parallel import (
     all_reduce_gradients,
     broadcast_buffers,
     check_divisible,
+    process_group,
     rank_seed,
 )
 from visionlab.engine.evaluation import Result, evaluate
 from visionlab.engine.hparams import Hparams
 from visionlab.engine.state import TrainState
 from visionlab.files.run_folder import read_rows
+from visionlab.runs.processes import torchrun_variables
 from visionlab.task import Task
 from visionlab.testing.training import NO_STOP, PLAN, Trained, assert_same, averages_of, train
 
@@ -305,11 +307,27 @@ def test_buffers_are_those_of_the_first_process() -> None:
     ],
 )
 def test_what_cannot_be_divided_is_refused(
-    hparams: Hparams, num_samples: int, message: str, monkeypatch: pytest.MonkeyPatch
+    hparams: Hparams, num_samples: int, message: str
 ) -> None:
-    check_divisible(hparams, num_samples)
-    for name, value in (("TORCHELASTIC_RUN_ID", "test"), ("WORLD_SIZE", "2"), ("RANK", "0")):
-        monkeypatch.setenv(name, value)
-    check_divisible(PLAN, 34)
+    check_divisible(hparams, num_samples, count=1)
+    check_divisible(PLAN, 34, count=2)
     with pytest.raises(ValueError, match=message):
-        check_divisible(hparams, num_samples)
+        check_divisible(hparams, num_samples, count=2)
+
+
+@pytest.mark.parametrize(
+    ("device", "message"),
+    [
+        ("auto", "device must be cpu for more processes than GPUs, got 'auto' for 2 on .* with 1"),
+        ("cuda:0", "device must be auto, cpu or cuda for several processes, got 'cuda:0'"),
+    ],
+)
+def test_more_processes_than_gpus_are_refused_by_all(
+    device: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in torchrun_variables(2, port=1)[0].items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(ValueError, match=message), process_group(device):
+        pass

@@ -101,3 +101,20 @@ def test_a_job_that_is_killed_hard_is_told_and_the_others_end(
     said = (tmp_path / "said").read_text()
     assert said.startswith("4 jobs, 2 already finished, 2 to run in 1 training\n")
     assert_same(tmp_path, here)
+
+
+def test_a_job_of_two_processes_is_preempted_and_goes_on(slurm: Path, tmp_path: Path) -> None:
+    two = ["num_processes=2", "scheduler=cosine", "averaged.decay=0.9"]
+    for folder in (tmp_path / "here", tmp_path / "there"):
+        folder.mkdir()
+    arguments = [sys.executable, str(ROOT / "train.py"), "--multirun", *SMALL, *two, FOLDER]
+    subprocess.run(arguments, cwd=tmp_path / "here", env=ENVIRONMENT, check=True)
+    cores = "hydra.launcher.cpus_per_task=2"
+    process = start(*SLURM, *two, cores, folder=tmp_path / "there", slurm=slurm)
+    wait_for(lambda: bool(list(tmp_path.glob("there/grid/*/checkpoints/last.pt"))), process)
+    command("scancel", "--signal=USR2", *jobs_of(slurm), slurm=slurm)
+    assert process.wait(600) == 0
+    ours, theirs = (next(tmp_path.glob(f"{name}/grid/*/run.json")) for name in ("there", "here"))
+    assert differences(left_behind(ours.parent), left_behind(theirs.parent)) == []
+    record = json.loads(ours.read_text())
+    assert (record["num_starts"], record["hardware"]["processes"]) == (2, 2)

@@ -37,6 +37,7 @@ FREE_ON_RESUME = (
     "resume",
     "parts",
     "device",
+    "num_processes",
     "stop.",
     "checkpoint.",
     "dataset.root",

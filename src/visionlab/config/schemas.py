@@ -98,6 +98,8 @@ class Train:
         parts: packages of your own whose parts may be named as `_target_`.
         global_seed: of everything random; null draws one and records it.
         device: auto, cpu, cuda or cuda:N.
+        num_processes: processes that share the run, each with its own GPU or its share of the cores
+            of this machine; torchrun overrides it with the number that it started.
         precision: fp32, or bf16 for forward passes in bfloat16.
         compile: compile the model with torch.compile.
         sync_batch_norm: compute batch-norm statistics in training over the batches of all
@@ -128,6 +130,7 @@ class Train:
     parts: list[str] = MISSING
     global_seed: int | None = MISSING
     device: str = MISSING
+    num_processes: int = MISSING
     precision: str = MISSING
     compile: bool = MISSING
     sync_batch_norm: bool = MISSING

@@ -23,9 +23,12 @@ class Interrupted(BaseException):  # `except Exception` must let it pass
     """A signal ends the run."""
 
     def __init__(self, number: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(number).name}")
+        super().__init__(number)  # all that unpickling needs
         self.number = number
         self.exit_code = 128 + number
+
+    def __str__(self) -> str:
+        return f"stopped by {signal.Signals(self.number).name}"
 
 
 class Pruned(Exception):  # noqa: N818 - not an error
@@ -48,9 +51,14 @@ def _interrupted(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
+def as_interrupted(error: KeyboardInterrupt | Interrupted) -> Interrupted:
+    """Return the error of a process that a signal ended, with the number of the signal."""
+    return error if isinstance(error, Interrupted) else Interrupted(_interrupt or signal.SIGINT)
+
+
 def describe_end(error: KeyboardInterrupt | Interrupted) -> tuple[int, str]:
     """Return the exit code of a process that a signal ended, and a line about it."""
-    ended = error if isinstance(error, Interrupted) else Interrupted(_interrupt or signal.SIGINT)
+    ended = as_interrupted(error)
     return ended.exit_code, str(ended) if _has_begun else "stopped before the run began"
 
 

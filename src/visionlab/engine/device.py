@@ -45,10 +45,15 @@ def set_threads(threads: int | None) -> int:
     return torch.get_num_threads()
 
 
-def divide_threads(num_processes: int) -> None:
-    """Divide torch's default number of threads among processes that run at once."""
+def default_threads() -> int:
+    """Return the number of threads of a run whose `threads` is None."""
+    return _default_threads
+
+
+def set_default_threads(threads: int) -> None:
+    """Set the number of threads of a run whose `threads` is None."""
     global _default_threads
-    _default_threads = max(1, _default_threads // num_processes)
+    _default_threads = threads
 
 
 def make_deterministic(device: torch.device) -> None:

@@ -2,7 +2,6 @@
 
 import functools
 import logging
-import multiprocessing
 import os
 import signal
 import sys
@@ -19,6 +18,7 @@ from torch.utils.data import DataLoader, get_worker_info
 from torch.utils.data._utils import signal_handling
 
 from visionlab.core.interrupt import HANDLED, interruptible
+from visionlab.core.processes import exit_with_parent
 
 Read = TypeVar("Read")
 _WARN_SECONDS = 60.0
@@ -182,11 +182,4 @@ def _follow_the_parent(worker: int) -> None:
     """
     for number in HANDLED:
         signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
+    threading.Thread(target=exit_with_parent, daemon=True).start()

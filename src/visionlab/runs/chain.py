@@ -14,7 +14,7 @@ from visionlab.engine.distributed.data_parallel import process_group
 from visionlab.files.locks import locked
 from visionlab.runs.build import build_experiment
 from visionlab.runs.initial_weights import without_initial_weights
-from visionlab.runs.train import train_in_group
+from visionlab.runs.train import train
 
 _log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ def train_chain(stages: Mapping[str, Stage], folder: Path) -> float | None:
                 options=stage.composition["options"],
             )
             settings = {**stage.config, "resume": None}
-            best = train_in_group(settings, stage_invocation, may_resume=True)
+            best = train(settings, stage_invocation, may_resume=True)
     _log.info("next: %s", shell_command("plots", f"runs={folder}", *parts_override(first)))
     return best
 

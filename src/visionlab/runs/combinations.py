@@ -33,7 +33,7 @@ def check_combinations(experiment: Experiment, task: Task, averages: Sequence[Av
             raise ValueError(
                 f"averaged.buffers must be averaged or copied with {key}, got recomputed"
             )
-    check_divisible(hparams, len(task.splits["train"]))
+    check_divisible(hparams, len(task.splits["train"]), count=experiment.machine.num_processes)
     if hparams.freeze_backbone_epochs:
         _check_backbone(task, hparams.freeze_backbone_epochs)
     _check_monitor(experiment.scheduler, task, averages)

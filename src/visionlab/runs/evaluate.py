@@ -13,8 +13,10 @@ from visionlab.backbones.weights import check_weights
 from visionlab.config.instantiate import instantiate_part
 from visionlab.config.terminal import shell_command
 from visionlab.core.interrupt import Signals
-from visionlab.core.processes import num_processes
+from visionlab.core.processes import num_processes, rank
 from visionlab.engine.device import choose_device, make_autocast, make_deterministic, set_threads
+from visionlab.engine.distributed.collectives import all_reduce_max, broadcast_object
+from visionlab.engine.distributed.data_parallel import process_group
 from visionlab.engine.evaluation import (
     equal_models,
     evaluate_saved,
@@ -129,25 +131,36 @@ class _Ready(NamedTuple):
     epoch: int
 
 
+def evaluate(config: Mapping[str, Any]) -> None:
+    """Evaluate what a configuration of `eval.py` names, in each process that shares the work.
+
+    Only rank 0 reads the run and writes results.
+    """
+    with process_group(config["device"]):
+        evaluate_run(broadcast_object(lambda: evaluation_options(config)))
+
+
 def evaluate_run(options: EvaluationOptions) -> None:
     """Evaluate what a run left, log a table, and write the results into a folder."""
-    if num_processes() > 1:
-        raise ValueError(f"torchrun must start one process of eval.py, got {num_processes()}")
-    parts = options.parts
-    if options.run:
-        saved = read_run(options.run, models=options.models, parts=parts)
-    else:
-        saved = read_model(options.checkpoint or Path(), parts=parts)
-    with output_folder(options.folder) if options.folder else nullcontext():
+    if num_processes() > 1 and options.views is not None:
+        raise ValueError(f"views must be null in {num_processes()} processes, got some")
+    saved = broadcast_object(lambda: _read_saved(options))
+    with output_folder(options.folder) if options.folder and rank() == 0 else nullcontext():
         set_dataset_root(saved.config, options.dataset_root)
         ready = _prepare(options, saved)
-        with Signals() as signals:
+        with Signals(all_reduce=all_reduce_max) as signals:
             if options.views is None:
                 _evaluate(options, saved, ready, signals)
             else:
                 results = _evaluate_views(options, saved, ready, signals)
                 if not options.submission:
                     _report_views(options, ready.task, results)
+
+
+def _read_saved(options: EvaluationOptions) -> SavedRun:
+    if options.run:
+        return read_run(options.run, models=options.models, parts=options.parts)
+    return read_model(options.checkpoint or Path(), parts=options.parts)
 
 
 def _prepare(options: EvaluationOptions, saved: SavedRun) -> _Ready:
@@ -192,6 +205,8 @@ def _evaluate(options: EvaluationOptions, saved: SavedRun, ready: _Ready, signal
         check=signals.check,
         epoch=ready.epoch,
     )
+    if rank() > 0:
+        return
     if options.submission:
         export_predictions(task, results, folder or Path(), split)
         return

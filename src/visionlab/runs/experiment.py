@@ -41,11 +41,16 @@ class Machine:
     """Where and how a run computes; `config.schemas.Train` explains the settings."""
 
     device: str
+    num_processes: int
     precision: str
     threads: int | None
     compile: bool
     channels_last: bool
     sync_batch_norm: bool
+
+    def __post_init__(self) -> None:
+        if self.num_processes < 1:
+            raise ValueError(f"num_processes must be >= 1, got {self.num_processes}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from visionlab.config.run_config import (
 )
 from visionlab.config.terminal import shell_command
 from visionlab.core.interrupt import Signals
-from visionlab.core.processes import rank
+from visionlab.core.processes import num_processes, rank
 from visionlab.engine.distributed.collectives import all_reduce_max, broadcast_object
 from visionlab.engine.distributed.data_parallel import process_group
 from visionlab.engine.loop import fit
@@ -26,6 +27,7 @@ from visionlab.engine.resume_points import START, Position, common_resume_points
 from visionlab.engine.shared_runs import RunObserver
 from visionlab.files.locks import locked
 from visionlab.runs import observing
+from visionlab.runs.processes import call_in_processes
 from visionlab.runs.results import final_results, table
 from visionlab.runs.training import Training, build_training
 
@@ -41,22 +43,16 @@ def train(
 ) -> float | None:
     """Train one run in Hydra's output folder; arguments and result are those of `train_runs`.
 
-    If `may_resume`, the folder may hold this run already, which then resumes.
+    If `may_resume`, the folder may hold this run already, which then resumes. A run of several
+    processes starts them, unless torchrun did so, and has no `observers`.
     """
-    with process_group(config["device"]):
-        return train_in_group(config, invocation, observers=observers, may_resume=may_resume)
-
-
-def train_in_group(
-    config: Mapping[str, Any],
-    invocation: Invocation,
-    *,
-    observers: Sequence[Observer] = (),
-    may_resume: bool = False,
-) -> float | None:
-    """Train one run as `train` does, in processes that have joined their group."""
+    if num_processes() == 1:
+        count = _settings(config, invocation, may_resume=may_resume)["num_processes"]
+        if count > 1:
+            function = partial(train, config, invocation, may_resume=may_resume)
+            return call_in_processes(function, count=count)
     folder = invocation.folder
-    with locked(folder) if rank() == 0 else nullcontext():
+    with process_group(config["device"]), locked(folder) if rank() == 0 else nullcontext():
         settings, position = broadcast_object(
             lambda: _start(config, invocation, may_resume=may_resume)
         )
@@ -75,19 +71,33 @@ def _start(
     config: Mapping[str, Any], invocation: Invocation, *, may_resume: bool
 ) -> tuple[dict[str, Any], Position]:
     """Return a run's whole configuration, and where it continues."""
-    folder = invocation.folder
-    if not config["resume"]:
-        if not (folder / "config.yaml").exists():
-            return resolve_config(config), START
-        if not may_resume:
-            raise ValueError(f"{folder} holds a run already; resume it with resume={folder}")
-        settings = resume_config(config, folder)
-    elif folder.resolve() != Path(run_folder(config["resume"], "")).resolve():
-        raise ValueError(f"resume must be one run, not part of a multirun, got {config['resume']}")
-    else:
-        settings = override_saved_config(config, invocation)
-    ((position, _),) = common_resume_points([folder / "checkpoints"])
+    settings = _settings(config, invocation, may_resume=may_resume)
+    if not (invocation.folder / "config.yaml").exists():
+        return settings, START
+    ((position, _),) = common_resume_points([invocation.folder / "checkpoints"])
     return settings, position
+
+
+def _settings(
+    config: Mapping[str, Any], invocation: Invocation, *, may_resume: bool
+) -> dict[str, Any]:
+    """Return a run's whole configuration: that of its folder where it resumes."""
+    folder, count = invocation.folder, num_processes()
+    if count > 1 and config["num_processes"] not in (1, count):
+        given = config["num_processes"]
+        raise ValueError(f"num_processes must be 1 or {count} as torchrun has it, got {given}")
+    if config["resume"]:
+        if folder.resolve() != Path(run_folder(config["resume"], "")).resolve():
+            rule = "resume must be one run, not part of a multirun"
+            raise ValueError(f"{rule}, got {config['resume']}")
+        settings = override_saved_config(config, invocation)
+    elif not (folder / "config.yaml").exists():
+        settings = resolve_config(config)
+    elif may_resume:
+        settings = resume_config(config, folder)
+    else:
+        raise ValueError(f"{folder} holds a run already; resume it with resume={folder}")
+    return settings | {"num_processes": count} if count > 1 else settings
 
 
 def train_runs(

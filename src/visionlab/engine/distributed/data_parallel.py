@@ -1,4 +1,4 @@
-"""Data-parallel training of one run by processes that torchrun started.
+"""Data-parallel training of one run by several processes.
 
 Each process has the whole model and takes its rows of every batch. Gradients are summed after the
 backward passes of a step, so all ranks take the same step. All ranks must call these functions at
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from visionlab.core import seeding
 from visionlab.core.interrupt import Interrupted
-from visionlab.core.processes import local_rank, num_processes, rank
+from visionlab.core.processes import local_rank, num_local_processes, num_processes, rank
 from visionlab.engine.distributed.collectives import all_reduce_max
 from visionlab.engine.hparams import Hparams
 from visionlab.task import Task
@@ -22,13 +22,13 @@ from visionlab.task import Task
 
 @contextmanager
 def process_group(device: str) -> Iterator[None]:
-    """Join the process group of torchrun for a run; each process of a machine gets its own GPU.
+    """Join the process group of a run, once; each process of a machine gets its own GPU.
 
     Raises:
         ValueError: there are fewer GPUs than processes, or a GPU is requested by number.
         ConnectionError: another process ended, for example because it ran out of memory.
     """
-    if num_processes() == 1:
+    if num_processes() == 1 or dist.is_initialized():
         yield
         return
     uses_gpus = torch.cuda.is_available() and device != "cpu"
@@ -51,22 +51,22 @@ def process_group(device: str) -> Iterator[None]:
 def _set_gpu(device: str) -> None:
     """Make `cuda` stand for the GPU with this process's local rank."""
     if device not in ("auto", "cuda"):
-        raise ValueError(f"device must be auto, cpu or cuda under torchrun, got {device!r}")
-    if local_rank() >= torch.cuda.device_count():
+        raise ValueError(f"device must be auto, cpu or cuda for several processes, got {device!r}")
+    if num_local_processes() > torch.cuda.device_count():
         raise ValueError(
-            f"device must be cpu for more processes than GPUs, got {device!r} for process "
-            f"{local_rank() + 1} on a machine with {torch.cuda.device_count()}"
+            f"device must be cpu for more processes than GPUs, got {device!r} for "
+            f"{num_local_processes()} on a machine with {torch.cuda.device_count()}"
         )
     torch.cuda.set_device(local_rank())
 
 
-def check_divisible(hparams: Hparams, num_samples: int) -> None:
-    """Refuse settings that cannot be divided among the processes.
+def check_divisible(hparams: Hparams, num_samples: int, *, count: int) -> None:
+    """Refuse settings that cannot be divided among `count` processes.
 
     Raises:
         ValueError: the message names the key, the rule and the value.
     """
-    count, part_size = num_processes(), hparams.batch_size // hparams.accumulate_steps
+    part_size = hparams.batch_size // hparams.accumulate_steps
     if count == 1:
         return
     if part_size % count:

@@ -12,13 +12,13 @@ import threading
 from collections.abc import Callable
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
 from omegaconf import DictConfig
 
 from visionlab.config.errors import explain, is_users
 from visionlab.config.limits import check_address_space
+from visionlab.core.processes import describe_exit
 
 CONTEXT: Any = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
 _LOCAL = ("basic", "process")  # launchers
@@ -72,12 +72,6 @@ def _call(sender: Connection, function: Callable[[], Any]) -> None:
         sender.send((function(), None))
     except Exception as error:  # pickling loses its cause
         sender.send((None, ValueError(explain(error)) if is_users(error) else error))
-
-
-def describe_exit(process: BaseProcess) -> str:
-    """Describe how a finished process ended."""
-    code = process.exitcode or 0
-    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
 
 
 def end_with_parent() -> None:

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from visionlab.core.interrupt import Interrupted, Signals
+from visionlab.core.processes import describe_exit
 from visionlab.sweeps.launcher import forkserver
-from visionlab.sweeps.launcher.forkserver import describe_exit, end_with_parent
+from visionlab.sweeps.launcher.forkserver import end_with_parent
 
 _GRACE_SECONDS = 30.0  # from SIGTERM to SIGKILL, for a process to save its state
 _POLL_SECONDS = 0.5
@@ -235,9 +236,9 @@ def _run(sender: Connection, item: WorkItem, slot: int, pool: PoolSettings) -> N
         os.environ["CUDA_VISIBLE_DEVICES"] = str(pool.devices[slot % len(pool.devices)])
     if pool.slots > 1:
         _redirect_output(item.log)
-    from visionlab.engine.device import divide_threads
+    from visionlab.engine.device import default_threads, set_default_threads
 
-    divide_threads(pool.slots)
+    set_default_threads(max(1, default_threads() // pool.slots))
     try:
         outcome = Outcome(value=item.function(), reason=None)
     except Exception as error:

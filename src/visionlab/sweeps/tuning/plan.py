@@ -148,6 +148,8 @@ def check_trial(config: Mapping[str, Any]) -> None:
         raise ValueError("objective must be raw for a run without averages, got averaged")
     if config["resume"] is not None:
         raise ValueError(f"resume must be null in a tuning, got {config['resume']}")
+    if config["num_processes"] != 1:
+        raise ValueError(f"num_processes must be 1 in a tuning, got {config['num_processes']}")
 
 
 def job_overrides(plan: Plan, number: int, drawn: Sequence[str]) -> tuple[list[str], str]:

@@ -4,6 +4,7 @@ import logging
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from visionlab.config.errors import explain
 from visionlab.config.run_config import job_status, resolve_config, resume_config, training_key
 from visionlab.config.saved import check_saved
 from visionlab.core.interrupt import Interrupted
+from visionlab.engine.distributed.data_parallel import process_group
 from visionlab.engine.resume_points import Position, common_resume_points
 from visionlab.files.atomic import write_json
 from visionlab.files.locks import is_abandoned, locked
@@ -18,6 +20,7 @@ from visionlab.files.run_folder import read_config, read_record
 from visionlab.runs.build import build_experiment
 from visionlab.runs.experiment import training_invariant_keys
 from visionlab.runs.initial_weights import without_initial_weights
+from visionlab.runs.processes import call_in_processes
 from visionlab.runs.record import now
 from visionlab.runs.train import train_runs
 from visionlab.sweeps.multirun.plan_files import TrainingPlan, read_plan
@@ -50,14 +53,26 @@ def train_planned(path: Path, *, parts: Sequence[str]) -> None:
         for folder in folders:
             folder.mkdir(exist_ok=True)
             stack.enter_context(locked(folder, wait_seconds=_WAIT_SECONDS))
-        stack.enter_context(_log_to_folders(folders))
         stack.callback(write_table, sweep, path.parent)
         for position, configs in _group_by_training(folders, errors):
             write_table(sweep, path.parent)
             with _recorded_failures(configs, errors):
-                train_runs(configs, compositions=compositions, position=position)
+                count = next(iter(configs.values()))["num_processes"]
+                training = partial(_train, configs, compositions=compositions, position=position)
+                training() if count == 1 else call_in_processes(training, count=count)
     if errors:
         raise errors[0]
+
+
+def _train(
+    configs: Mapping[Path, Mapping[str, Any]],
+    *,
+    compositions: Mapping[Path, Mapping[str, Any]],
+    position: Position,
+) -> None:
+    """Train jobs that share a training, in each of its processes."""
+    with process_group(next(iter(configs.values()))["device"]), _log_to_folders(configs):
+        train_runs(configs, compositions=compositions, position=position)
 
 
 def _group_by_training(
