@@ -100,4 +100,6 @@ def small_image_resnet(*, depth: int, num_classes: int) -> nn.Module:
     )
     model.conv1 = nn.Conv2d(3, 64, 3, stride=1, padding=1, bias=False)
     model.maxpool = nn.Identity()
+    for level in model.feature_info:  # type: ignore[union-attr]
+        level["reduction"] = max(1, level["reduction"] // 4)
     return model

@@ -53,10 +53,11 @@ def in_memory(
     count = len(train.images)
     images, labels = (torch.cat(part).to(device) for part in zip(train, test, strict=True))
     normalisation = normalisation_tensor(dataset, num_channels=3).to(device)
+    size_px = min(images.shape[2:])
     make = functools.partial(
         memory_split,
         StoredImages(images, labels),
-        size_px=min(images.shape[2:]),
+        size_px=size_px,
         normalisation=normalisation,
     )
     train_rows, val_rows = dataset.val.rows(count)
@@ -67,6 +68,7 @@ def in_memory(
         {name: make(part, training=None) for name, part in rows.items() if len(part)},
         labels={name: labels[part] for name, part in {"train": train_rows, **rows}.items()},
         class_names=class_names,
+        size_px=size_px,
         normalisation=normalisation,
     )
 
@@ -110,6 +112,7 @@ def in_files(
         plain,
         labels={name: part.labels for name, part in parts.items()},
         class_names=class_names,
+        size_px=size_px,
         normalisation=normalisation,
         unreadable=unreadable,
         read_counts=read_counts,
@@ -252,6 +255,7 @@ def _data(
     *,
     labels: Mapping[str, Tensor],
     class_names: Sequence[str],
+    size_px: int,
     normalisation: Tensor,
     unreadable: Sequence[str] = (),
     read_counts: Mapping[str, Mapping[str, int]] | None = None,
@@ -267,7 +271,7 @@ def _data(
             "train_plain": replace(plain, bank=bank),
             **{name: replace(split, bank=bank) for name, split in others.items()},
         },
-        sizes={"num_images": len(train)},
+        sizes={"num_images": len(train), "size_px": size_px},
         class_names=class_names,
         class_ids=range(len(class_names)),
         class_counts={
