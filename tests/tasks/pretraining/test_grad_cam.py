@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from test_view_augment import MOCO_V2
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -90,10 +91,15 @@ def test_boxes_enclose_what_other_images_lack(folder: Path) -> None:
 def test_boxes_do_not_depend_on_the_batch_size_and_can_be_read(folder: Path) -> None:
     assert find(folder, colour_only(), batch_size=12) == find(folder, colour_only())
     boxes = str(folder.parent / "found" / "boxes.txt")
-    from test_view_augment import MOCO_V2
-
     data = dataset(folder, boxes=boxes)(augmentation=MOCO_V2, seed=0, device=torch.device("cpu"))
     assert data.read_counts[boxes]["images with boxes"] == 2
+
+
+def test_unreadable_images_have_no_line_where_they_are_skipped(folder: Path) -> None:
+    (folder / "broken.png").write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"broken.png must be an image, .*skip_unreadable=true"):
+        find(folder, colour_only())
+    assert len(find(folder, colour_only(), skip_unreadable=True)) == 12
 
 
 def test_a_map_is_the_naive_one() -> None:
