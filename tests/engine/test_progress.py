@@ -31,7 +31,7 @@ def test_a_line_an_epoch_with_the_monitored_number_of_each_model(
         for model in ("model", "ema_0.5"):
             is_best = " (best)" if row[f"best/{model}"] else ""
             assert f"{model} {row[f'val/{model}/{task.monitor}']:.4f}{is_best}  " in line
-        assert f"  median {row['train/loss_median']:.4f}  " in line
+        assert f"train loss {row['train/loss']:.4f} (median {row['train/loss_median']:.4f})" in line
 
 
 def test_a_table_a_split_with_a_line_a_model(caplog: pytest.LogCaptureFixture) -> None:

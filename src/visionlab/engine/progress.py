@@ -83,7 +83,10 @@ class Terminal:
 
     def on_epoch(self, row: Mapping[str, float], results: Mapping[str, Result]) -> None:
         """Log one line; images/s covers training only, the seconds the whole epoch."""
-        train = [name for name in dict.fromkeys(("loss", self._monitor)) if f"train/{name}" in row]
+        names = [name for name in dict.fromkeys(("loss", self._monitor)) if f"train/{name}" in row]
+        train = {name: f"{row[f'train/{name}']:.4f}" for name in names}
+        if "train/loss_median" in row:
+            train["loss"] += f" (median {row['train/loss_median']:.4f})"
         marks = {name: " (best)" if row.get(f"best/{name}") else "" for name in results}
         val = [
             f"{name} {each.metrics[self._monitor]:.4f}{marks[name]}"
@@ -94,8 +97,7 @@ class Terminal:
         parts = [
             f"epoch {row['epoch']:.4g}/{self._epochs}",
             f"lr {row['lr']:.3g}",
-            *[f"train {name} {row[f'train/{name}']:.4f}" for name in train],
-            *([f"median {row['train/loss_median']:.4f}"] if train else []),
+            *[f"train {name} {value}" for name, value in train.items()],
             *([f"val {self._monitor}:", *val] if val else []),
             f"{now - self._epoch_started:.1f} s",
             speed,

@@ -46,7 +46,7 @@ class ObjectBoxes(NamedTuple):
         `rows` and `keys` are (B,) int64; `epoch` is counted from 0.
         """
         purpose = seeding.derive(seed, "object box", epoch)
-        draws = seeding.uniform(keys, seed=purpose, num_draws=1)[:, 0].double()
+        draws = seeding.uniform(keys, seed=purpose, num_draws=1)[:, 0]
         return self.values[self.first[rows] + (draws * self.counts[rows]).long()]
 
     def smallest_side(self) -> float:
