@@ -84,7 +84,7 @@ def builder_step(peer: Peer, pairs: Tensor, queue: Tensor, place: list[int]) -> 
 def step_sides(
     settings: Moco, *, batch_size: int, size_px: int, queue_length: int
 ) -> dict[str, Callable[[], None]]:
-    own = settings(num_images=queue_length)
+    own = settings(num_images=queue_length, size_px=size_px)
     pairs = torch.randn(batch_size, 2, 3, size_px, size_px)
     optimizer = torch.optim.SGD(own.query.parameters(), lr=LR, momentum=0.9)
     loss = InfoNce(temperature=TEMPERATURE)
@@ -126,7 +126,7 @@ def view_sides(
     augmentation: ViewAugment, *, batch_size: int, size_px: int
 ) -> dict[str, Callable[[], None]]:
     images = torch.randint(0, 256, (batch_size, 3, size_px, size_px), dtype=torch.uint8)
-    keys, sizes = torch.arange(batch_size), torch.tensor([[size_px, size_px]])
+    keys, regions = torch.arange(batch_size), torch.tensor([[0, 0, size_px, size_px]])
     training = Training(augmentation=augmentation, seed=0)
     transform = torchvision_views(size_px, augmentation)
 
@@ -138,7 +138,7 @@ def view_sides(
         views(
             lambda matrices: geometry.resample(pixels, matrices, size=(size_px, size_px)),
             keys,
-            sizes.expand(batch_size, 2),
+            regions.expand(batch_size, 4),
             training=training,
             epoch=0,
             size_px=size_px,

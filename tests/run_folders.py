@@ -112,6 +112,7 @@ def _row(
             row[f"norm/model_minus_{name}"] = float(draw.random())
         row[f"val/{name}/loss"] = float(draw.random())
         row[f"val/{name}/top1"] = float(draw.random())
+        row[f"best/{name}"] = int(draw.random() < 0.5)
     return row
 
 

@@ -43,6 +43,7 @@ def test_each_epoch_of_each_model_is_a_row(tmp_path: Path) -> None:
         name = row["model"]
         assert row["val/top1"] == epoch[f"val/{name}/top1"]
         assert row["norm"] == epoch[f"norm/{name}"]
+        assert row["best"] == epoch[f"best/{name}"]
         assert row["train/loss"] == epoch["train/loss"]
         assert not [key for key in row if "ema_" in key]
     averages = [row for row in rows if row["model"] == "ema_0.9"]

@@ -29,7 +29,13 @@ def rows_of(script: str, *arguments: str) -> list[str]:
 
 @pytest.mark.parametrize(
     ("script", "num_rows"),
-    [("speed.py", 12), ("detection.py", 18), ("keypoints.py", 10), ("fasterrcnn.py", 5), ("moco.py", 5)],
+    [
+        ("speed.py", 12),
+        ("detection.py", 18),
+        ("keypoints.py", 10),
+        ("fasterrcnn.py", 5),
+        ("moco.py", 5),
+    ],
 )
 def test_a_smoke_run_prints_its_tables(script: str, num_rows: int) -> None:
     assert len(rows_of(script, "--smoke", "--threads=1")) == num_rows

@@ -123,7 +123,7 @@ def refusal(config: Mapping[str, Any]) -> str:
 def test_the_number_of_files() -> None:
     found = [path for path in CONF.rglob("*.yaml") if "hydra" not in path.parts]
     others = ["train.yaml", "eval.yaml", "tune.yaml", "plots.yaml", "points/ibug68.yaml"]
-    folders = ("views", "pruner", "search", "table", "chain")
+    folders = ("views", "boxes", "pruner", "search", "table", "chain")
     others += [path for name in folders for path in (CONF / name).iterdir()]
     assert len(found) == len(FILES) + len(others) > 90
 
@@ -132,7 +132,7 @@ def test_the_number_of_files() -> None:
 def test_every_file_composes_and_builds(group: str, name: str) -> None:
     experiment = build_experiment(of_file(group, name))
     if group == "model":
-        sizes = {"keypoints": POINTS, "pretraining": {"num_images": 65536}}
+        sizes = {"keypoints": POINTS, "pretraining": {"num_images": 65536, "size_px": 32}}
         data = Data(
             splits={"train": None},  # type: ignore[dict-item]
             sizes=sizes.get(experiment.task.name, {"num_classes": 7}),
@@ -185,6 +185,15 @@ def test_every_list_of_views_composes_and_builds(name: str) -> None:
     views = evaluation_options(composed(f"views={name}", "run=somewhere", name="eval")).views
     assert views is not None
     check_views(views)
+
+
+@pytest.mark.parametrize("name", [path.stem for path in (CONF / "boxes").glob("*.yaml")])
+def test_every_writer_of_boxes_composes_and_builds(name: str) -> None:
+    config = composed(f"boxes={name}", "run=somewhere", name="eval")
+    assert callable(evaluation_options(config).boxes)
+    for other in ("submission=true", "views=mirrored"):
+        with pytest.raises(ValueError, match=r"^boxes must be null with views or submission"):
+            evaluation_options(composed(f"boxes={name}", "run=x", other, name="eval"))
 
 
 @pytest.mark.parametrize("name", [path.stem for path in (CONF / "pruner").glob("*.yaml")])

@@ -3,6 +3,7 @@
 import math
 import os
 import signal
+import statistics
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -124,6 +125,20 @@ def test_train_means_weigh_each_sample_alike(tmp_path: Path) -> None:
     row = train(make, tmp_path, hparams=replace(PLAN, epochs=1)).rows[0]
     mean = sum(value * count for value, count in seen) / sum(count for _, count in seen)
     assert row["train/loss"] == pytest.approx(mean, rel=1e-12)
+    median = statistics.median(value for value, _ in seen)
+    assert row["train/loss_median"] == pytest.approx(median, rel=1e-12) != mean
+
+
+def test_a_row_says_whether_each_model_is_the_best_so_far(tmp_path: Path) -> None:
+    hparams = replace(PLAN, epochs=6)
+    evaluation = replace(EACH_EPOCH, every_epochs=2)
+    rows = train(linear, tmp_path, lr=4.0, hparams=hparams, evaluation=evaluation).rows
+    assert [[key for key in row if key.startswith("best/")] for row in rows[::2]] == [[]] * 3
+    for name in ("model", "ema_0.5"):
+        values = [row[f"val/{name}/{linear().monitor}"] for row in rows[1::2]]
+        expected = [value > max(values[:place], default=-1) for place, value in enumerate(values)]
+        assert [row[f"best/{name}"] for row in rows[1::2]] == expected
+    assert not all(row[f"best/{name}"] for row in rows[1::2])
 
 
 def test_frozen_layers_stay_with_their_statistics(tmp_path: Path) -> None:

@@ -29,7 +29,9 @@ def test_a_line_an_epoch_with_the_monitored_number_of_each_model(
     for line, row in zip(lines, rows, strict=True):
         assert line.count(f"train loss {row['train/loss']:.4f}") == 1
         for model in ("model", "ema_0.5"):
-            assert f"{model} {row[f'val/{model}/{task.monitor}']:.4f}" in line
+            is_best = " (best)" if row[f"best/{model}"] else ""
+            assert f"{model} {row[f'val/{model}/{task.monitor}']:.4f}{is_best}  " in line
+        assert f"train loss {row['train/loss']:.4f} (median {row['train/loss_median']:.4f})" in line
 
 
 def test_a_table_a_split_with_a_line_a_model(caplog: pytest.LogCaptureFixture) -> None:

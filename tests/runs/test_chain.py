@@ -151,7 +151,7 @@ def test_a_grid_of_chains_trains_equal_stages_once(work: Path) -> None:
 
 def test_a_stage_does_not_start_after_one_that_failed(work: Path) -> None:
     given = ["hydra.sweep.dir=sweep", "first.optimizer.lr=0.1,1e9", "first.hparams.epochs=1"]
-    code, said = chain(work, *given, "--multirun")
+    code, _ = chain(work, *given, "--multirun")
     assert code == 1
     reasons = {row["job"]: row for row in read_csv(work / "sweep" / "sweep.csv")}
     failed = "first,optimizer.lr=1000000000.0"

@@ -6,11 +6,14 @@ from typing import Any
 import pytest
 import timm
 import torch
-from siblings import boxes, classification, two_views
+from siblings import boxes, classification, pretraining, two_views
 from torch import Tensor, nn
 
+from visionlab.backbones.pooled import PooledTimm
 from visionlab.runs.first_batch import check_first_batch
 from visionlab.task import Task
+from visionlab.tasks.pretraining.model.encoder import LinearHead
+from visionlab.tasks.pretraining.model.moco import Moco
 from visionlab.testing.training import PLAN
 
 NUM_IMAGES = len(classification().splits["train"])
@@ -78,3 +81,17 @@ def test_a_model_that_cannot_take_the_images_is_refused_by_their_size(model: nn.
     with pytest.raises(ValueError, match=r"^model must take images of 12x12, got \w+ with: .") as e:
         check(at_12_px(model))
     assert "\n" not in str(e.value)
+
+
+def test_the_size_of_a_view_is_named() -> None:
+    backbone = PooledTimm(name="vit_tiny_patch16_224", pretrained=False)
+    model = Moco(
+        backbone=backbone,
+        head=LinearHead(dim=4),
+        queue_length=8,
+        momentum=0.9,
+        symmetric=False,
+        bn_splits=1,
+    )(num_images=44, size_px=16)
+    with pytest.raises(ValueError, match=r"^model must take images of 12x12, got MocoNet with: ."):
+        check(replace(pretraining(), model=model))

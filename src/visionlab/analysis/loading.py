@@ -67,10 +67,10 @@ def _epoch_row(model: ModelRecord, row: Row) -> dict[str, Any]:
         kind, _, rest = key.partition("/")
         if kind == "val" and rest.startswith(f"{model.name}/"):
             found[f"val/{rest.partition('/')[2]}"] = value
-        elif key == f"norm/{model.name}":
-            found["norm"] = value
+        elif key in (f"norm/{model.name}", f"best/{model.name}"):
+            found[kind] = value
         elif key == f"norm/model_minus_{model.name}":
             found["norm/model_minus_average"] = value
-        elif kind not in ("val", "norm"):
+        elif kind not in ("val", "norm", "best"):
             found[key] = value
     return found

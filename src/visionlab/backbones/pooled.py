@@ -1,7 +1,7 @@
 """Backbones that give one row of features an image; names of tensors are those of classifiers."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import nn
 
@@ -14,6 +14,12 @@ class PooledBackbone(Protocol):
 
     def __call__(self) -> nn.Module:
         """Return the network."""
+
+
+def stride_px(backbone: nn.Module) -> int:
+    """Return the image pixels per side of a pixel of the last feature map; 1 if unknown."""
+    known: Any = getattr(backbone, "feature_info", None)  # of timm
+    return int(known[-1]["reduction"]) if known else 1
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,9 +29,16 @@ class CifarNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (B, num_classes), or features (B, 64), for images (B, 3, H, W)."""
+        return self.forward_head(self.forward_features(images))
+
+    def forward_features(self, images: Tensor) -> Tensor:
+        """Return the last feature map, (B, 64, H / 4, W / 4), under timm's name for it."""
         features = F.relu(self.bn1(self.conv1(images)))
-        features = self.layer3(self.layer2(self.layer1(features)))
-        return self.fc(features.mean(dim=(2, 3)))  # type: ignore[no-any-return]
+        return self.layer3(self.layer2(self.layer1(features)))  # type: ignore[no-any-return]
+
+    def forward_head(self, maps: Tensor) -> Tensor:
+        """Return what `forward` does, for the last feature map."""
+        return self.fc(maps.mean(dim=(2, 3)))  # type: ignore[no-any-return]
 
     def get_classifier(self) -> nn.Module:
         """Return the last layer, under timm's name for it."""
@@ -93,4 +100,6 @@ def small_image_resnet(*, depth: int, num_classes: int) -> nn.Module:
     )
     model.conv1 = nn.Conv2d(3, 64, 3, stride=1, padding=1, bias=False)
     model.maxpool = nn.Identity()
+    for level in model.feature_info:  # type: ignore[union-attr]
+        level["reduction"] = max(1, level["reduction"] // 4)
     return model

@@ -21,8 +21,9 @@ _OF_DATASET = (
     "class_names",
     "file",
     "list",
+    "boxes",
 )
-_MAY_BE_NULL = {"chain", "experiment", "views", "search"}
+_MAY_BE_NULL = {"chain", "experiment", "views", "boxes", "search"}
 _WRAPPED = re.compile(r"(\[|choice\()(.*)(\]|\))", re.DOTALL)
 
 

@@ -187,6 +187,7 @@ class Eval:
         submission: only write predictions in the field's own format: no metrics.
         views: how each image is seen, by name; predictions are their weighted mean. Null shows
             images as they are.
+        boxes: only write boxes of objects in the images of a pretraining data set; null for none.
         batch_size: samples of one forward pass; null takes the run's own.
         device: auto, cpu, cuda or cuda:N.
         precision: fp32 or bf16; null takes the run's own.
@@ -201,6 +202,7 @@ class Eval:
     split: str = MISSING
     submission: bool = MISSING
     views: dict[str, Any] | None = MISSING
+    boxes: Any = MISSING
     dataset: DatasetOfRuns = MISSING
     batch_size: int | None = MISSING
     device: str = MISSING

@@ -29,7 +29,7 @@ from visionlab.engine.observers import Observer
 from visionlab.engine.reduction import reduce_losses
 from visionlab.engine.shared_runs import CheckpointWriter
 from visionlab.engine.state import TrainState
-from visionlab.engine.validation import metrics_row, save_best, save_epoch, validate
+from visionlab.engine.validation import best_so_far, metrics_row, save_best, save_epoch, validate
 from visionlab.optim.averaging import Average
 from visionlab.optim.plateau import NO_PLATEAU, PlateauTracker
 from visionlab.task import Autocast, Batch, Split, Task
@@ -128,6 +128,7 @@ def fit(  # noqa: C901 - the one loop, read from top to bottom
             if state.epoch_step == epoch_steps:
                 state.finish_epoch()
                 save_best(task, averages, results, state=state, checkpoints=checkpoints)
+                row |= best_so_far(state, results)
                 save_epoch(task, averages, results, state=state, checkpoints=checkpoints)
             for observer in observers:
                 observer.on_epoch(row, results)

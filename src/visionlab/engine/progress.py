@@ -25,8 +25,8 @@ class Terminal:
     """Logs one line per epoch; on a terminal, shows a bar with loss, rate, speed and time left.
 
     Without a terminal, long epochs have a line a minute with the same.
-    The line has the validation metric `monitor` of each model. Steps and epochs are those of the
-    whole run, which starts, or resumes, at `state`.
+    The line has the validation metric `monitor` of each model, marked if it is the best so far.
+    Steps and epochs are those of the whole run, which starts, or resumes, at `state`.
     """
 
     def __init__(self, state: TrainState, *, total_steps: int, epochs: int, monitor: str) -> None:
@@ -83,14 +83,21 @@ class Terminal:
 
     def on_epoch(self, row: Mapping[str, float], results: Mapping[str, Result]) -> None:
         """Log one line; images/s covers training only, the seconds the whole epoch."""
-        train = [name for name in dict.fromkeys(("loss", self._monitor)) if f"train/{name}" in row]
-        val = [f"{name} {each.metrics[self._monitor]:.4f}" for name, each in results.items()]
+        names = [name for name in dict.fromkeys(("loss", self._monitor)) if f"train/{name}" in row]
+        train = {name: f"{row[f'train/{name}']:.4f}" for name in names}
+        if "train/loss_median" in row:
+            train["loss"] += f" (median {row['train/loss_median']:.4f})"
+        marks = {name: " (best)" if row.get(f"best/{name}") else "" for name in results}
+        val = [
+            f"{name} {each.metrics[self._monitor]:.4f}{marks[name]}"
+            for name, each in results.items()
+        ]
         now = time.monotonic()
         speed = describe_speed(self._num_samples, self._stepped - self._epoch_started)
         parts = [
             f"epoch {row['epoch']:.4g}/{self._epochs}",
             f"lr {row['lr']:.3g}",
-            *[f"train {name} {row[f'train/{name}']:.4f}" for name in train],
+            *[f"train {name} {value}" for name, value in train.items()],
             *([f"val {self._monitor}:", *val] if val else []),
             f"{now - self._epoch_started:.1f} s",
             speed,

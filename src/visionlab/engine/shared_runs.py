@@ -23,7 +23,7 @@ from visionlab.optim.averaging import Average
 
 Value = TypeVar("Value")
 Names = Mapping[str, str]  # of a run's models: shared name -> name in the run
-_MODEL_KEY = re.compile(r"(norm/(?:model_minus_)?|val/)(?P<name>[^/]+)((?:/.*)?)")
+_MODEL_KEY = re.compile(r"(norm/(?:model_minus_)?|val/|best/)(?P<name>[^/]+)((?:/.*)?)")
 
 
 def unique_names(averages: Sequence[Sequence[Average]]) -> list[dict[str, Average]]:

@@ -1,6 +1,7 @@
 """State of a training run besides weights, optimizer and averages."""
 
 import math
+import statistics
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
@@ -24,7 +25,7 @@ class Best:
 
 
 class RunningMeans:
-    """Sample-weighted means of named scalars over an epoch.
+    """Sample-weighted means of named scalars over an epoch, and the median loss of its steps.
 
     Values stay on the device for a few steps to avoid synchronising with a GPU at each. A
     non-finite value is found at the next `flush` and reported with its own step.
@@ -33,6 +34,7 @@ class RunningMeans:
     def __init__(self) -> None:
         self.latest: dict[str, float] = {}
         self._sums: dict[str, float] = {}
+        self._losses: list[float] = []
         self._num_samples = 0
         self._pending: list[tuple[str, int, dict[str, Tensor]]] = []
 
@@ -57,25 +59,34 @@ class RunningMeans:
             _check_finite(row, where)
         for (_, num_samples, _), row in zip(self._pending, rows, strict=True):
             self._num_samples += num_samples
+            self._losses.append(row["loss"])
             for name, value in row.items():
                 self._sums[name] = self._sums.get(name, 0.0) + value * num_samples
         self._pending, self.latest = [], rows[-1]
 
     def means(self) -> dict[str, float]:
-        """Return the means so far."""
+        """Return the means so far, and `loss_median` over the steps; nothing before the first."""
         self.flush()
-        return {name: total / self._num_samples for name, total in self._sums.items()}
+        means = {name: total / self._num_samples for name, total in self._sums.items()}
+        if self._losses:
+            means["loss_median"] = statistics.median(self._losses)
+        return means
 
     def state_dict(self) -> dict[str, Any]:
         """Return plain containers, for a checkpoint."""
         self.flush()
-        return {"sums": dict(self._sums), "num_samples": self._num_samples}
+        return {
+            "sums": dict(self._sums),
+            "losses": list(self._losses),
+            "num_samples": self._num_samples,
+        }
 
     @classmethod
     def from_state_dict(cls, content: Mapping[str, Any]) -> Self:
         """Restore means from the result of `state_dict`."""
         means = cls()
         means._sums = dict(content["sums"])
+        means._losses = list(content.get("losses", []))  # older checkpoints have none
         means._num_samples = content["num_samples"]
         return means
 

@@ -114,6 +114,14 @@ def save_best(
             checkpoints.save_model(best_name(name), models[name], step=state.step)
 
 
+def best_so_far(state: TrainState, results: Mapping[str, Result]) -> dict[str, float]:
+    """Return `best/<name>` of each model after validation: 1 if this epoch is its best, else 0."""
+    return {
+        f"best/{name}": int(name in state.best and state.best[name].epoch == state.epoch)
+        for name in results
+    }
+
+
 def save_epoch(
     task: Task,
     averages: Sequence[Average],

@@ -3,7 +3,7 @@
 import logging
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +53,7 @@ class EvaluationOptions:
     split: str
     dataset_root: str | None
     views: Mapping[str, View] | None
+    boxes: Callable[..., None] | None
     submission: bool
     device: str
     batch_size: int | None
@@ -74,6 +75,8 @@ class EvaluationOptions:
             if self.run is None:
                 raise ValueError("views must be null for a checkpoint outside its run, got some")
             check_views(self.views)
+        if self.boxes is not None and (self.views is not None or self.submission):
+            raise ValueError("boxes must be null with views or submission, got both")
 
     @property
     def folder(self) -> Path | None:
@@ -102,6 +105,7 @@ def evaluation_options(config: Mapping[str, Any]) -> EvaluationOptions:
     views = config["views"] and {
         name: _view(name, settings) for name, settings in config["views"].items()
     }
+    boxes = config["boxes"] and instantiate_part(config["boxes"], key="boxes")
     keys = ["models", "split", "submission", "device", "batch_size", "precision"]
     keys += ["threads", "parts"]
     return EvaluationOptions(
@@ -109,6 +113,7 @@ def evaluation_options(config: Mapping[str, Any]) -> EvaluationOptions:
         checkpoint=checkpoint,
         out=out,
         views=views,
+        boxes=boxes,
         dataset_root=config["dataset"]["root"],
         **{key: config[key] for key in keys},
     )
@@ -129,6 +134,7 @@ class _Ready(NamedTuple):
     precision: str
     autocast: Autocast
     epoch: int
+    dataset: Any
 
 
 def evaluate(config: Mapping[str, Any]) -> None:
@@ -142,14 +148,17 @@ def evaluate(config: Mapping[str, Any]) -> None:
 
 def evaluate_run(options: EvaluationOptions) -> None:
     """Evaluate what a run left, log a table, and write the results into a folder."""
-    if num_processes() > 1 and options.views is not None:
-        raise ValueError(f"views must be null in {num_processes()} processes, got some")
+    for name, given in (("views", options.views), ("boxes", options.boxes)):
+        if num_processes() > 1 and given is not None:
+            raise ValueError(f"{name} must be null in {num_processes()} processes, got some")
     saved = broadcast_object(lambda: _read_saved(options))
     with output_folder(options.folder) if options.folder and rank() == 0 else nullcontext():
         set_dataset_root(saved.config, options.dataset_root)
         ready = _prepare(options, saved)
         with Signals(all_reduce=all_reduce_max) as signals:
-            if options.views is None:
+            if options.boxes is not None:
+                _write_boxes(options, saved, ready, signals)
+            elif options.views is None:
                 _evaluate(options, saved, ready, signals)
             else:
                 results = _evaluate_views(options, saved, ready, signals)
@@ -172,7 +181,7 @@ def _prepare(options: EvaluationOptions, saved: SavedRun) -> _Ready:
     experiment = build_experiment(config)
     data = build_data(experiment, device)
     check_classes(data, saved.class_names)
-    if options.split not in data.splits:
+    if options.boxes is None and options.split not in data.splits:
         raise ValueError(f"split must be one of {', '.join(data.splits)}, got {options.split!r}")
     task = build_task(experiment, data, device)
     for name, weights in saved.models.items():
@@ -190,6 +199,7 @@ def _prepare(options: EvaluationOptions, saved: SavedRun) -> _Ready:
         precision=precision,
         autocast=make_autocast(precision, device),
         epoch=experiment.hparams.epochs,
+        dataset=experiment.dataset,
     )
 
 
@@ -222,6 +232,24 @@ def _evaluate(options: EvaluationOptions, saved: SavedRun, ready: _Ready, signal
             else:
                 task.draw(folder / "pictures" / label / name, result.samples, task.splits[split])
         export_predictions(task, results, folder, split)
+
+
+def _write_boxes(
+    options: EvaluationOptions, saved: SavedRun, ready: _Ready, signals: Signals
+) -> None:
+    """Write the boxes of objects that every model finds in the images of the run's data set."""
+    assert options.boxes is not None
+    for name, weights in saved.models.items():
+        ready.task.evaluated.load_state_dict(weights)
+        path = (options.folder or Path()) / "predictions" / name / "boxes.txt"
+        options.boxes(
+            ready.task.evaluated,
+            ready.dataset,
+            path,
+            batch_size=ready.batch_size,
+            check=signals.check,
+        )
+        _log.info("wrote %s", path)
 
 
 def _evaluate_views(

@@ -69,4 +69,4 @@ def _forward(task: Task, batch: Batch) -> None:
 
 def _size(batch: Batch) -> str:
     shape: tuple[int, ...] = getattr(batch.inputs, "shape", ())
-    return f"{shape[-1]}x{shape[-2]}" if len(shape) == 4 else "the data set's size"
+    return f"{shape[-1]}x{shape[-2]}" if len(shape) in (4, 5) else "the data set's size"

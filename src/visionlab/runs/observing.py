@@ -83,6 +83,9 @@ def describe_start(training: Training) -> None:
     averaged = [run.experiment.averaged.windows_beyond(int(num_steps)) for run in training.runs]
     for line in dict.fromkeys(itertools.chain.from_iterable(averaged)):
         _log.warning("%s", line)
+    batch_size, num_train = training.experiment.hparams.batch_size, len(data.splits["train"])
+    if batch_size > num_train:
+        _log.warning("hparams.batch_size is %d, a batch has all %d images", batch_size, num_train)
     machine = training.experiment.machine
     _log.info("%s on %s, %s", training.task.name, training.device, machine.precision)
 

@@ -1,13 +1,20 @@
 """MoCo against a plain implementation, its queue, and batch norm over parts of a batch."""
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from visionlab.backbones.pooled import PooledResNetCifar
+from visionlab.backbones.initial import BackboneWeights, load_backbone
+from visionlab.backbones.pooled import (
+    PooledBackbone,
+    PooledResNetCifar,
+    PooledSmallImages,
+    PooledTimm,
+)
 from visionlab.tasks.pretraining.loss import InfoNce, contrast_scalars
 from visionlab.tasks.pretraining.model.encoder import LinearHead, MlpHead
 from visionlab.tasks.pretraining.model.moco import Moco, MocoNet
@@ -16,16 +23,23 @@ from visionlab.tasks.pretraining.model.split_batch_norm import split_batch_norms
 PAIRS = torch.rand(6, 2, 3, 12, 12, generator=torch.Generator().manual_seed(0))
 
 
-def moco(*, queue_length: int = 7, bn_splits: int = 1, symmetric: bool = False) -> MocoNet:
+def moco(
+    *,
+    backbone: PooledBackbone = PooledResNetCifar(depth=8),  # noqa: B008 - frozen
+    queue_length: int = 7,
+    bn_splits: int = 1,
+    symmetric: bool = False,
+    size_px: int = 12,
+) -> MocoNet:
     torch.manual_seed(1)
     return Moco(
-        backbone=PooledResNetCifar(depth=8),
+        backbone=backbone,
         head=MlpHead(dim=5),
         queue_length=queue_length,
         momentum=0.9,
         symmetric=symmetric,
         bn_splits=bn_splits,
-    )(num_images=100)
+    )(num_images=100, size_px=size_px)
 
 
 def plain_loss(
@@ -138,3 +152,26 @@ def test_settings_out_of_range_are_refused() -> None:
         split_batch_norms(nn.SyncBatchNorm(3), 2)
     with pytest.raises(ValueError, match=r"^dim must be >= 1, got 0"):
         LinearHead(dim=0)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "stride"),
+    [(PooledTimm(name="resnet18", pretrained=False), 32), (PooledSmallImages(depth=18), 8)],
+)
+def test_views_smaller_than_the_stride_are_refused(backbone: PooledBackbone, stride: int) -> None:
+    moco(backbone=backbone, size_px=stride)
+    message = f"^model.backbone must have a stride of at most the {stride - 1} px .*, got {stride}$"
+    with pytest.raises(ValueError, match=message):
+        moco(backbone=backbone, size_px=stride - 1)
+
+
+def test_weights_of_another_depth_are_refused_by_what_differs(tmp_path: Path) -> None:
+    torch.save(moco().query.state_dict(), tmp_path / "8.pt")
+    deeper = moco(backbone=PooledResNetCifar(depth=14))
+    settings = BackboneWeights(weights=str(tmp_path / "8.pt"))
+    message = (
+        r"^model.backbone.weights must .*8.pt, which differs in \d+ of .*layer1.1.conv1.weight"
+    )
+    with pytest.raises(ValueError, match=message):
+        load_backbone(deeper.evaluated, settings)
+    load_backbone(moco().evaluated, settings)

@@ -1,7 +1,8 @@
 """Folders and tars of images, with and without classes."""
 
 import tarfile
-from pathlib import Path
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
@@ -10,7 +11,9 @@ from PIL import Image
 from test_view_augment import MOCO_V2
 
 from visionlab.images.holdout import Holdout
+from visionlab.images.paths import path_key
 from visionlab.task import Data
+from visionlab.tasks.pretraining.augment import ViewAugment
 from visionlab.tasks.pretraining.datasets.images import Images
 
 
@@ -21,17 +24,19 @@ def write(root: Path, *names: str) -> None:
         Image.new("RGB", (20 + number, 16), (40 * number, 90, 10)).save(path)
 
 
-def read(root: Path, **settings: Any) -> Data:
+def read(root: Path, *, augmentation: ViewAugment = MOCO_V2, **settings: Any) -> Data:
     defaults: dict[str, Any] = {
+        "folder": None,
         "size_px": 8,
         "num_workers": 0,
+        "boxes": None,
         "skip_unreadable": False,
         "mean": [0.5] * 3,
         "std": [0.25] * 3,
         "val": Holdout(split=0.5, seed=0),
     }
     dataset = Images(root=str(root), **{**defaults, **settings})
-    return dataset(augmentation=MOCO_V2, seed=3, device=torch.device("cpu"))
+    return dataset(augmentation=augmentation, seed=3, device=torch.device("cpu"))
 
 
 def test_a_flat_folder_has_pairs_and_no_val(tmp_path: Path) -> None:
@@ -41,7 +46,7 @@ def test_a_flat_folder_has_pairs_and_no_val(tmp_path: Path) -> None:
     batch = next(iter(data.splits["train"].batches(batch_size=3, epoch=0, first_batch=0)))
     assert batch.inputs.shape == (3, 2, 3, 8, 8)
     assert not torch.equal(batch.inputs[:, 0], batch.inputs[:, 1])
-    assert data.sizes == {"num_images": 3}
+    assert data.sizes == {"num_images": 3, "size_px": 8}
 
 
 def test_folders_of_classes_give_labels_and_a_share_for_val(tmp_path: Path) -> None:
@@ -78,3 +83,50 @@ def test_too_few_images_are_refused(tmp_path: Path) -> None:
     write(tmp_path, "1.png")
     with pytest.raises(ValueError, match=r"^dataset must hold at least 2 .*, got 1"):
         read(tmp_path)
+
+
+GEOMETRY_ALONE = replace(
+    MOCO_V2, crop_area=[1, 1], crop_ratio=[0.01, 100], jitter_prob=0, grey_prob=0, blur_prob=0
+)
+
+
+def views_of(data: Data, *, epoch: int) -> dict[int, torch.Tensor]:
+    """Return the two views of each image by key, (2, 3, 8, 8) as pixels in [0, 1]."""
+    (batch,) = data.splits["train"].batches(batch_size=9, epoch=epoch, first_batch=0)
+    pixels = data.to_pixels(batch.inputs.flatten(0, 1)).unflatten(0, (-1, 2))
+    return dict(zip(batch.keys.tolist(), pixels, strict=True))
+
+
+def test_both_views_show_the_same_box_of_an_image(tmp_path: Path) -> None:
+    write(tmp_path / "all", "a.png", "b.png")
+    quarters = Image.new("RGB", (60, 40))
+    for column, colour in enumerate([(255, 0, 0), (0, 255, 0), (0, 0, 255)]):
+        quarters.paste(colour, (20 * column, 0, 20 * column + 20, 40))
+    quarters.save(tmp_path / "all" / "thirds.png")
+    boxes = tmp_path / "boxes.txt"
+    boxes.write_text("thirds 0.1,0.1,0.3,0.9 0.7,0.25,0.95,0.75\na.png\n")
+    data = read(tmp_path / "all", augmentation=GEOMETRY_ALONE, boxes=str(boxes))
+    assert data.read_counts == {str(boxes): {"images with boxes": 1, "without, seen whole": 2}}
+    key = path_key(PurePosixPath("thirds.png"))
+    seen = set()
+    for epoch in range(12):
+        views = views_of(data, epoch=epoch)
+        colours = views[key].flatten(2).unique(dim=2)
+        assert colours.shape == (2, 3, 1)
+        assert torch.equal(*colours)
+        seen.add(tuple(colours[0, :, 0].round().tolist()))
+    assert seen == {(1.0, 0.0, 0.0), (0.0, 0.0, 1.0)}
+
+
+def test_an_image_without_boxes_is_cropped_as_without_the_file(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png", "c.png"):
+        noise = torch.randint(0, 256, (40, 60, 3), dtype=torch.uint8)
+        (tmp_path / "all").mkdir(exist_ok=True)
+        Image.fromarray(noise.numpy()).save(tmp_path / "all" / name)
+    (tmp_path / "boxes.txt").write_text("a.png 0.1,0.1,0.7,0.7\nb.png\n")
+    plain, boxed = (
+        views_of(read(tmp_path / "all", boxes=boxes, size_px=16), epoch=3)
+        for boxes in (None, str(tmp_path / "boxes.txt"))
+    )
+    same = {key for key in plain if torch.equal(plain[key], boxed[key])}
+    assert same == {path_key(PurePosixPath(name)) for name in ("b.png", "c.png")}

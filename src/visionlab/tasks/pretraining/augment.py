@@ -74,14 +74,15 @@ class ViewAugment:
         numbers = seeding.uniform(keys, seed=purpose, num_draws=len(_DRAWS))
         return dict(zip(_DRAWS, numbers.unbind(1), strict=True))
 
-    def matrices(self, draws: Draws, sizes: Tensor, *, size_px: int) -> Tensor:
+    def matrices(self, draws: Draws, regions: Tensor, *, size_px: int) -> Tensor:
         """Return crop and flip as matrices, (B, 3, 3) float64, sample to input pixels.
 
-        Sizes are (B, 2), width and height of the samples in pixels.
+        Regions are (B, 4), x1, y1, x2, y2 in pixels, the boxes of the samples that are cropped.
         """
-        corners, sides = self.crops(draws, sizes)
-        scale = geometry.scalings(size_px / sides) @ geometry.translations(-corners)
-        lengths = torch.full((len(sizes),), size_px, device=sizes.device)
+        places, ends = regions.double().tensor_split(2, dim=1)
+        corners, sides = self.crops(draws, ends - places)
+        scale = geometry.scalings(size_px / sides) @ geometry.translations(-(places + corners))
+        lengths = torch.full((len(regions),), size_px, device=regions.device)
         return geometry.flips(draws["flip"] < self.flip_prob, lengths, axis=0) @ scale
 
     def crops(self, draws: Draws, sizes: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from visionlab.images.pictures import find, image_grid, save_png
 from visionlab.images.splits import ImageSplit
 from visionlab.task import Split
+from visionlab.tasks.pretraining.object_boxes import Box
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,6 +53,17 @@ def draw_neighbours(
         keys = torch.tensor(sorted(set(chosen["neighbours"].flatten().tolist())))
         near = _images(split.bank, keys)
         _draw_rows(folder / "neighbours.png", chosen, images, near, class_names, to_pixels)
+
+
+def draw_boxes(path: Path, pixels: Tensor, boxes: Sequence[Sequence[Box]]) -> None:
+    """Write a picture of images (B, 3, H, W), in [0, 1], with the boxes of each."""
+    figure, axes = image_grid(len(pixels), num_columns=_COLUMNS, width_in=1.2, height_in=1.2)
+    for axis, image, found in zip(axes, pixels.cpu(), boxes, strict=False):
+        axis.imshow(image.permute(1, 2, 0).numpy(), extent=(0, 1, 1, 0))
+        for x1, y1, x2, y2 in found:
+            frame = Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor="tab:red")
+            axis.add_patch(frame)
+    save_png(figure, path)
 
 
 def _images(split: Split, keys: Tensor) -> dict[int, Tensor]:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from visionlab.images.decoding import Source
+from visionlab.tasks.pretraining.object_boxes import ObjectBoxes
 
 NO_LABEL = -1
 
@@ -31,11 +32,13 @@ class ImageFiles:
         sources: N files.
         labels: (N,) int64; `NO_LABEL` where there is none.
         keys: (N,) int64, stable ids.
+        boxes: what views show of an image.
     """
 
     sources: Sequence[Source]
     labels: Tensor
     keys: Tensor
+    boxes: ObjectBoxes
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -43,5 +46,9 @@ class ImageFiles:
     def take(self, rows: Sequence[int]) -> "ImageFiles":
         """Return some of the files."""
         rows = list(rows)
-        sources = [self.sources[row] for row in rows]
-        return ImageFiles(sources=sources, labels=self.labels[rows], keys=self.keys[rows])
+        return ImageFiles(
+            sources=[self.sources[row] for row in rows],
+            labels=self.labels[rows],
+            keys=self.keys[rows],
+            boxes=self.boxes.take(rows),
+        )

@@ -53,10 +53,11 @@ def in_memory(
     count = len(train.images)
     images, labels = (torch.cat(part).to(device) for part in zip(train, test, strict=True))
     normalisation = normalisation_tensor(dataset, num_channels=3).to(device)
+    size_px = min(images.shape[2:])
     make = functools.partial(
         memory_split,
         StoredImages(images, labels),
-        size_px=min(images.shape[2:]),
+        size_px=size_px,
         normalisation=normalisation,
     )
     train_rows, val_rows = dataset.val.rows(count)
@@ -67,6 +68,7 @@ def in_memory(
         {name: make(part, training=None) for name, part in rows.items() if len(part)},
         labels={name: labels[part] for name, part in {"train": train_rows, **rows}.items()},
         class_names=class_names,
+        size_px=size_px,
         normalisation=normalisation,
     )
 
@@ -78,6 +80,7 @@ def in_files(
     size_px: int,
     num_workers: int,
     unreadable: list[str],
+    read_counts: Mapping[str, Mapping[str, int]],
     dataset: PretrainingDataset,
     augmentation: ViewAugment,
     seed: int,
@@ -85,20 +88,21 @@ def in_files(
 ) -> Data:
     """Return the splits of image files: `train` and, if there are any, `val` and `test`.
 
-    Inputs are squares of `size_px`; `num_workers` processes decode each part. The seed is that of
-    order and augmentation.
+    Inputs are squares of `size_px`; `num_workers` processes decode each part. `unreadable` and
+    `read_counts` are those of `Data`. The seed is that of order and augmentation.
 
     Raises:
         ValueError: there are fewer than two images, or a mean or std of another length.
     """
     normalisation = normalisation_tensor(dataset, num_channels=3).to(device)
     make = functools.partial(file_split, size_px=size_px, normalisation=normalisation)
-    zoomed_px = round(size_px / augmentation.crop_area[0] ** 0.5)  # so that no crop is blurred
+    train = parts["train"]
+    smallest = train.boxes.smallest_side() * augmentation.crop_area[0] ** 0.5
+    zoomed_px = round(size_px / smallest)  # so that no crop is blurred
     decoders = {
         name: square_images(part.sources, size_px=size_px, num_workers=num_workers)
         for name, part in parts.items()
     }
-    train = parts["train"]
     crops = square_images(train.sources, size_px=zoomed_px, num_workers=num_workers)
     training = Training(augmentation=augmentation, seed=seed)
     plain = {name: make(part, decoders[name], training=None) for name, part in parts.items()}
@@ -108,8 +112,10 @@ def in_files(
         plain,
         labels={name: part.labels for name, part in parts.items()},
         class_names=class_names,
+        size_px=size_px,
         normalisation=normalisation,
         unreadable=unreadable,
+        read_counts=read_counts,
     )
 
 
@@ -144,7 +150,7 @@ def memory_split(
         inputs = views(
             sample,
             keys,
-            sizes,
+            torch.cat([torch.zeros_like(sizes), sizes], dim=1),
             training=training,
             epoch=epoch,
             size_px=size_px,
@@ -179,10 +185,11 @@ def file_split(
 
         if training is None:
             return _plain(sample, keys.to(device), stack.sizes, labels, size_px, normalisation)
+        boxes = files.boxes.draw(stack.rows, keys, seed=training.seed, epoch=epoch)
         inputs = views(
             sample,
             keys,
-            stack.sizes,
+            boxes * stack.sizes.repeat(1, 2),
             training=training,
             epoch=epoch,
             size_px=size_px,
@@ -202,7 +209,7 @@ def file_split(
 def views(
     sample: Sample,
     keys: Tensor,
-    sizes: Tensor,
+    regions: Tensor,
     *,
     training: Training[ViewAugment],
     epoch: int,
@@ -214,7 +221,7 @@ def views(
     Args:
         sample: renders the images moved by matrices, original to input pixels.
         keys: (B,) int64, of the images.
-        sizes: (B, 2), their width and height in pixels.
+        regions: (B, 4), x1, y1, x2, y2 in pixels, the boxes of the images that are cropped.
         training: augmentation and its seed.
         epoch: counted from 0.
         size_px: side of the views.
@@ -223,7 +230,7 @@ def views(
     augmentation, pair = training.augmentation, []
     for view in range(2):
         draws = augmentation.draw(keys, seed=training.seed, epoch=epoch, view=view)
-        pixels = sample(augmentation.matrices(draws, sizes, size_px=size_px))
+        pixels = sample(augmentation.matrices(draws, regions, size_px=size_px))
         pair.append(augmentation.recolour(pixels, draws, normalisation=normalisation))
     return torch.stack(pair, dim=1)
 
@@ -248,8 +255,10 @@ def _data(
     *,
     labels: Mapping[str, Tensor],
     class_names: Sequence[str],
+    size_px: int,
     normalisation: Tensor,
     unreadable: Sequence[str] = (),
+    read_counts: Mapping[str, Mapping[str, int]] | None = None,
 ) -> Data:
     """Return the data; plain training images with labels are the bank of all splits."""
     if len(train) < 2:
@@ -262,7 +271,7 @@ def _data(
             "train_plain": replace(plain, bank=bank),
             **{name: replace(split, bank=bank) for name, split in others.items()},
         },
-        sizes={"num_images": len(train)},
+        sizes={"num_images": len(train), "size_px": size_px},
         class_names=class_names,
         class_ids=range(len(class_names)),
         class_counts={
@@ -271,5 +280,5 @@ def _data(
         },
         to_pixels=functools.partial(to_pixels, normalisation=normalisation),
         unreadable=list(unreadable),
-        read_counts={},
+        read_counts=read_counts or {},
     )

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ from visionlab.images.paths import path_key
 from visionlab.images.sources import StoredImage, list_images
 from visionlab.task import Data
 from visionlab.tasks.pretraining.augment import ViewAugment
+from visionlab.tasks.pretraining.object_boxes import read_boxes, whole_images
 from visionlab.tasks.pretraining.records import NO_LABEL, ImageFiles
 from visionlab.tasks.pretraining.splits import PretrainingDataset, in_files
 
@@ -43,11 +44,15 @@ class Images(PretrainingDataset):
     classes are the labels of k-NN. With `root/train` only the images below it are trained on, and
     `root/val` and `root/test` are used for evaluation if there are classes.
 
+    With a file of boxes, both views of a training image are crops of one random box of it, another
+    one in each epoch; an image without boxes is cropped as without the file.
+
     Attributes:
         root: the folder or the tar.
         folder: the folder of the images below `root`, null for the root itself.
         size_px: side of the square inputs; without augmentation they show the centre of an image.
         num_workers: decoding processes for each part.
+        boxes: a file with boxes of objects, see `object_boxes`, null for none.
         skip_unreadable: read every file once at the start, and leave out and list those that cannot
             be decoded; otherwise the first such file ends the run.
     """
@@ -56,24 +61,36 @@ class Images(PretrainingDataset):
     folder: str | None
     size_px: int
     num_workers: int
+    boxes: str | None
     skip_unreadable: bool
 
     def __post_init__(self) -> None:
         check_px(self, 1, "size_px")
 
+    @property
+    def path(self) -> Path:
+        """The folder or tar of the images."""
+        return Path(self.root, self.folder or "").expanduser()
+
     def __call__(self, *, augmentation: ViewAugment, seed: int, device: torch.device) -> Data:
         """Return the splits; a key is a hash of the path below `root`, so new files change none.
 
         Raises:
-            FileNotFoundError: there are no images.
-            ValueError: a tar cannot be read in place, or fewer than two images are readable.
+            FileNotFoundError: there are no images, or no such file of boxes.
+            ValueError: a tar cannot be read in place, fewer than two images are readable, or the
+                file of boxes is damaged.
         """
-        parts, class_names = _labelled(find_parts(Path(self.root, self.folder or "").expanduser()))
+        found = find_parts(self.path)
+        parts, class_names = _labelled(found)
         if class_names:
             _log.info("labels for k-NN: folders of %d classes", len(class_names))
         else:
             _log.info("no val split and no k-NN: the images are not in folders of classes")
             parts = {"train": parts["train"]}
+        if self.boxes is not None:
+            names = [image.name for each in found.values() for image in each]
+            boxes = read_boxes(Path(self.boxes).expanduser(), names)
+            parts["train"] = replace(parts["train"], boxes=boxes.take(range(len(found["train"]))))
         if class_names and "val" not in parts:
             train = parts["train"]
             kept, held_out = (rows.sort().values.tolist() for rows in self.val.rows(len(train)))
@@ -89,6 +106,7 @@ class Images(PretrainingDataset):
             size_px=self.size_px,
             num_workers=self.num_workers,
             unreadable=unreadable,
+            read_counts={self.boxes: parts["train"].boxes.describe()} if self.boxes else {},
             dataset=self,
             augmentation=augmentation,
             seed=seed,
@@ -151,5 +169,6 @@ def _labelled(parts: Mapping[str, Sequence[Image]]) -> tuple[dict[str, ImageFile
             sources=[image.source for image in images],
             labels=torch.tensor(labels),
             keys=torch.tensor([path_key(image.name) for image in images]),
+            boxes=whole_images(len(images)),
         )
     return files, class_names

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from visionlab.backbones.pooled import PooledBackbone
+from visionlab.backbones.pooled import PooledBackbone, stride_px
 from visionlab.core import seeding
 from visionlab.core.checks import check_at_least, check_range
 from visionlab.core.processes import num_processes
@@ -61,12 +61,12 @@ class Moco:
         check_at_least(self, 1, "queue_length", "bn_splits")
         check_range(self, "[0, 1)", "momentum")
 
-    def __call__(self, *, num_images: int) -> "MocoNet":
-        """Return the model for a data set of some images.
+    def __call__(self, *, num_images: int, size_px: int) -> "MocoNet":
+        """Return the model for a data set of some images and views of a size.
 
         Raises:
-            ValueError: the queue would hold several keys of every image, or batch norms cannot be
-                split.
+            ValueError: the queue would hold several keys of every image, a view is smaller than a
+                pixel of the last feature map, or batch norms cannot be split.
         """
         if self.queue_length > num_images:
             raise ValueError(
@@ -74,6 +74,11 @@ class Moco:
                 f"got {self.queue_length}"
             )
         backbone = self.backbone()
+        if (stride := stride_px(backbone)) > size_px:
+            raise ValueError(
+                f"model.backbone must have a stride of at most the {size_px} px of a view, "
+                f"got {stride}"
+            )
         query = Encoder(backbone, self.head(int(backbone.num_features)))  # type: ignore[arg-type]
         split_batch_norms(query, self.bn_splits)
         return MocoNet(
