@@ -103,6 +103,10 @@ def test_a_path_survives_as_a_choice_of_one(name: str) -> None:
     assert as_typed(choice) == argument
 
 
+def test_an_option_with_a_path_stays_an_option(folders: Path) -> None:
+    assert quote_paths(f"--config-dir={folders}") == f"--config-dir={folders}"
+
+
 @pytest.mark.parametrize("name", ["2007", "1e3", "true"])
 def test_a_folder_below_the_root_may_be_called_like_a_number(name: str) -> None:
     assert read(quote_paths(f"dataset.images.train={name}")) == name

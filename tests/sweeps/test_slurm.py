@@ -21,6 +21,12 @@ SLURM = ["hydra/launcher=submitit_slurm", "hydra.launcher.partition=main"]
 SLURM += ["hydra.launcher.timeout_min=30", "hydra.launcher.max_num_timeout=3"]
 SLURM += ["hydra.launcher.cpus_per_task=1", "hydra.launcher.mem_gb=4"]
 FOLDER = "hydra.sweep.dir=grid"
+CHAIN = """# one epoch, one from its weights, one more from the whole state
+stages:
+  first: {overrides: [hparams.epochs=1]}
+  second: {overrides: [hparams.epochs=1, model.checkpoint=@first/checkpoints/last.pt]}
+  third: {overrides: [hparams.epochs=2, start.run=@second]}
+"""
 
 
 def start(*arguments: str, folder: Path, slurm: Path) -> subprocess.Popen[str]:
@@ -118,3 +124,26 @@ def test_a_job_of_two_processes_is_preempted_and_goes_on(slurm: Path, tmp_path: 
     assert differences(left_behind(ours.parent), left_behind(theirs.parent)) == []
     record = json.loads(ours.read_text())
     assert (record["num_starts"], record["hardware"]["processes"]) == (2, 2)
+
+
+def test_stages_of_a_chain_are_jobs_one_after_another(slurm: Path, tmp_path: Path) -> None:
+    (tmp_path / "conf" / "chain").mkdir(parents=True)
+    (tmp_path / "conf" / "chain" / "three.yaml").write_text(CHAIN)
+    chain = [sys.executable, str(ROOT / "train.py"), f"--config-dir={tmp_path / 'conf'}"]
+    given = ["chain=three", SMALL[0], *SMALL[2:5], "second.num_processes=2"]
+    local = [*chain, *given, "hydra.run.dir=here"]
+    subprocess.run(local, cwd=tmp_path, env=ENVIRONMENT, check=True)
+    options = [*SLURM, "hydra.launcher.cpus_per_task=2", "hydra.sweep.dir=there"]
+    subprocess.run(
+        [*chain, "--multirun", *given, *options],
+        cwd=tmp_path,
+        env={**ENVIRONMENT, **variables(slurm)},
+        check=True,
+    )
+    for stage in ("first", "second", "third"):
+        runs = [left_behind(tmp_path / each / stage) for each in ("here", "there")]
+        assert differences(*runs) == [], stage
+    record = json.loads((tmp_path / "there" / "second" / "run.json").read_text())
+    assert record["hardware"]["processes"] == 2
+    scripts = list((tmp_path / "there" / ".submitit").glob("*/*_submission.sh"))
+    assert len(scripts) == 3

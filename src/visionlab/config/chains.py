@@ -71,7 +71,7 @@ def for_chain(arguments: Sequence[str]) -> list[str]:
 
 def _is_of_chain(argument: str) -> bool:
     key, equal, _ = argument.lstrip("+~").partition("=")
-    return not equal or argument.startswith("-") or key.partition(".")[0] in _OF_CHAIN
+    return not equal or argument.startswith("-") or re.split(r"[./]", key)[0] in _OF_CHAIN
 
 
 def is_chain(folder: Path) -> bool:

@@ -41,7 +41,7 @@ def quote_paths(argument: str) -> str:
     """
     key, equal, value = argument.partition("=")
     is_path = _is_path_setting(key)
-    if not equal or not (is_path or "/" in value):
+    if not equal or key.startswith("-") or not (is_path or "/" in value):
         return argument
     if paths := _existing(value):
         return f"{key}={','.join(_literal(key, path) for path in paths)}"
