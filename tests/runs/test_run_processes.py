@@ -1,5 +1,6 @@
 """Processes of a run that visionlab starts: ranks, results, errors, signals, and no orphans."""
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -24,7 +25,6 @@ pytestmark = pytest.mark.integration
 @pytest.fixture(autouse=True)
 def _forks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "CONTEXT", FORKS)
-    monkeypatch.setattr(processes, "_PATIENCE_SECONDS", 0.1)
 
 
 def _describe() -> tuple[int, ...]:
@@ -92,6 +92,17 @@ def test_a_signal_is_passed_on_and_all_stop_at_one_step(number: int, tmp_path: P
     assert one == other < 9_999
     assert not _is_alive(first)
     assert not _is_alive(second)
+
+
+def test_a_signal_while_the_processes_start_ends_them_without_a_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(processes, "CONTEXT", multiprocessing.get_context("spawn"))
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(Interrupted):
+        call_in_processes(partial(_train, tmp_path), count=2)
+    assert capfd.readouterr().err == ""
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_processes_die_with_the_one_that_started_them(tmp_path: Path) -> None:

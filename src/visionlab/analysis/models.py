@@ -24,8 +24,8 @@ UNIFORM_LABEL = "uniform average"
 _AVERAGED = "averaged"
 # how and where a run was made, which does not change its numbers
 _IGNORED = (
-    *("resume", "device", "threads", "tensorboard", "save_predictions", "compile"),
-    *("parts", "observers"),
+    *("resume", "device", "num_processes", "threads", "tensorboard", "save_predictions"),
+    *("compile", "parts", "observers"),
     *("checkpoint.", "dataset.root", "dataset.num_workers", "dataset.verify", "dataset.download"),
     *("evaluation.", "stop.", "task.monitor", "task.mode", "task.draw", "task.export"),
 )

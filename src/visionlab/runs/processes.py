@@ -3,11 +3,13 @@
 import logging
 import multiprocessing
 import os
+import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple, TypeVar
@@ -21,7 +23,13 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined]
 from visionlab.config.errors import explain, is_users
 from visionlab.config.nonzero_ranks import quiet_nonzero_ranks
 from visionlab.config.terminal import outlive_terminal
-from visionlab.core.interrupt import Interrupted, Signals, as_interrupted, remember_interrupts
+from visionlab.core.interrupt import (
+    HANDLED,
+    Interrupted,
+    Signals,
+    as_interrupted,
+    remember_interrupts,
+)
 from visionlab.core.processes import describe_exit, exit_with_parent
 from visionlab.engine.device import default_threads, set_default_threads
 
@@ -60,8 +68,9 @@ def call_in_processes(function: Callable[[], Value], *, count: int) -> Value:
     with Signals() as signals:
         workers: list[_Worker] = []
         try:
-            for environment in torchrun_variables(count, port=store.port):
-                workers.append(_start(function, environment, threads, logs))
+            with _blocked_signals():
+                for environment in torchrun_variables(count, port=store.port):
+                    workers.append(_start(function, environment, threads, logs))
             result: Value = _wait_for_result(workers, signals)
             return result
         except BaseException as error:
@@ -95,6 +104,17 @@ def torchrun_variables(count: int, *, port: int) -> list[dict[str, str]]:
     ]
 
 
+@contextmanager
+def _blocked_signals() -> Iterator[None]:
+    """Hold signals back here, and in processes started meanwhile until they unblock them."""
+    resource_tracker.ensure_running()  # its start would unblock some
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _log_settings() -> Any:
     """Return how Hydra configured the logs of this job, None where it did not."""
     if not HydraConfig.initialized():
@@ -119,8 +139,8 @@ def _wait_for_result(workers: Sequence[_Worker], signals: Signals) -> Any:
     while True:
         wait([each.receiver for each in pending.values()], timeout=_POLL_SECONDS)
         is_passed_on = is_passed_on or _pass_on_signal(workers, signals)
-        for rank, worker in list(pending.items()):
-            if worker.receiver.poll() or not worker.process.is_alive():
+        for rank, (process, receiver) in list(pending.items()):
+            if receiver.poll() or not process.is_alive():
                 del pending[rank]
                 value = _receive(rank, workers, signals)
                 if rank == 0:
@@ -141,20 +161,29 @@ def _pass_on_signal(workers: Sequence[_Worker], signals: Signals) -> bool:
 
 def _receive(rank: int, workers: Sequence[_Worker], signals: Signals) -> Any:
     """Return what a process returned, or raise its error, or that it died."""
-    process, receiver = workers[rank]
-    outcome = None
+    receiver = workers[rank].receiver
+    value, error = None, ConnectionError("a process of the run ended before the others")
     with suppress(EOFError):
-        # a dead process's data loader workers may keep its pipe open
-        outcome = receiver.recv() if receiver.poll() else None
-    if outcome is None:
+        if receiver.poll():  # a dead process's data loader workers may keep its pipe open
+            value, error = receiver.recv()
+    if isinstance(error, ConnectionError):
         workers[0].process.join(_PATIENCE_SECONDS)
-        process.join(_PATIENCE_SECONDS)
         signals.check()
-        raise ConnectionError(f"process {rank} of the run {describe_exit(process)}")
-    value, error = outcome
+        raise _death(workers) or error
     if error is not None:
         raise error
     return value
+
+
+def _death(workers: Sequence[_Worker]) -> ConnectionError | None:
+    """Return an error that names the process that died, None if there is none."""
+    first, *others = [each.process for each in workers]
+    if not first.exitcode:
+        wait([each.sentinel for each in others], timeout=_PATIENCE_SECONDS)
+    for rank, process in enumerate([first, *others]):
+        if process.exitcode:
+            return ConnectionError(f"process {rank} of the run {describe_exit(process)}")
+    return None
 
 
 def _end(workers: Sequence[_Worker]) -> None:
@@ -183,6 +212,7 @@ def _work(
     error: BaseException | None = None
     try:
         remember_interrupts()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
         outlive_terminal()
         logging.raiseExceptions = False
         if logs is not None:
@@ -203,5 +233,6 @@ def _portable(error: Exception) -> Exception:
     if not is_users(error) or os.environ.get("VISIONLAB_TRACEBACK"):
         traceback.print_exception(error)
     if is_users(error):
-        return ValueError(explain(error))
+        kind = ConnectionError if isinstance(error, ConnectionError) else ValueError
+        return kind(explain(error))
     return RuntimeError(f"{type(error).__name__}: {error}")

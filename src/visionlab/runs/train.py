@@ -47,10 +47,11 @@ def train(
     processes starts them, unless torchrun did so, and has no `observers`.
     """
     if num_processes() == 1:
-        count = _settings(config, invocation, may_resume=may_resume)["num_processes"]
-        if count > 1:
+        settings = _settings(config, invocation, may_resume=may_resume)
+        if settings["num_processes"] > 1:
+            config = {**config, "device": settings["device"]}
             function = partial(train, config, invocation, may_resume=may_resume)
-            return call_in_processes(function, count=count)
+            return call_in_processes(function, count=settings["num_processes"])
     folder = invocation.folder
     with process_group(config["device"]), locked(folder) if rank() == 0 else nullcontext():
         settings, position = broadcast_object(
