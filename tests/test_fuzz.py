@@ -21,7 +21,7 @@ from visionlab.config.command_line import CONF
 from visionlab.config.errors import USER_ERRORS, explain
 from visionlab.config.run_config import Invocation
 from visionlab.files.run_folder import flatten_config
-from visionlab.runs.evaluate import evaluation_options
+from visionlab.runs.evaluation_options import evaluation_options
 from visionlab.runs.plots import plot_options
 from visionlab.runs.train import train
 

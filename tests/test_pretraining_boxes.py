@@ -9,7 +9,8 @@ from PIL import Image
 
 from visionlab.config.run_config import Invocation
 from visionlab.files.run_folder import read_record
-from visionlab.runs.evaluate import evaluate_run, evaluation_options
+from visionlab.runs.evaluate import evaluate_run
+from visionlab.runs.evaluation_options import evaluation_options
 from visionlab.runs.train import train
 
 pytestmark = pytest.mark.integration

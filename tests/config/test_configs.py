@@ -23,7 +23,7 @@ from visionlab.config.run_config import resolve_config, to_yaml
 from visionlab.config.schemas import Tune
 from visionlab.ensembles.views import check_views
 from visionlab.runs.build import build_experiment, build_task
-from visionlab.runs.evaluate import evaluation_options
+from visionlab.runs.evaluation_options import evaluation_options
 from visionlab.task import Batch, Data
 from visionlab.tasks.detection.records import TwoStageOutput
 

@@ -1,5 +1,6 @@
 """`--help` with the files and parts of a user."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,11 @@ def test_a_file_of_the_users_own_is_explained(
 
 def test_files_of_visionlab_set_everything() -> None:
     assert "  +" not in help_text("train", [], folders=[Path(CONF)])
+
+
+def test_a_part_of_several_tasks_has_meanings() -> None:
+    said = help_text("train", ["dataset=cifar10"], folders=[Path(CONF)])
+    assert re.search(r"dataset.num_classes +10 +10 or 100", said)
 
 
 def test_a_group_lists_its_files(tmp_path: Path) -> None:

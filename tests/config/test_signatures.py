@@ -15,7 +15,9 @@ TARGETS = sorted(
     {
         target
         for file in CONF.rglob("*.yaml")
-        for target in re.findall(r"_target_: ((?:visionlab|optuna)\.[\w.]+)", file.read_text())
+        for target in re.findall(
+            r"_target_: ((?:visionlab|optuna)\.[\w.]+)$", file.read_text(), re.MULTILINE
+        )
     }
 )
 OUTSIDE = [

@@ -15,7 +15,8 @@ from visionlab.config.run_config import Invocation
 from visionlab.config.saved import check_saved
 from visionlab.files.run_folder import read_config, read_record, read_rows
 from visionlab.files.tensors import read_tensors, write_tensors
-from visionlab.runs.evaluate import evaluate_run, evaluation_options
+from visionlab.runs.evaluate import evaluate_run
+from visionlab.runs.evaluation_options import evaluation_options
 from visionlab.runs.sample_pictures import sample_pictures
 from visionlab.runs.train import train
 from visionlab.sweeps.multirun.plan_files import TrainingPlan, write_plan

@@ -16,7 +16,7 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from visionlab.config.checking import unset_settings
@@ -68,7 +68,7 @@ def help_text(script: str, choices: Sequence[str], *, folders: Sequence[Path]) -
     with initialize_config_dir(str(folders[0]), version_base="1.3"):
         composed = compose(script, overrides=overrides, return_hydra_config=True)
     groups = {str(each) for each in composed.hydra.runtime.choices}
-    config: Any = OmegaConf.to_container(composed, resolve=False)
+    config = _as_container(composed)
     del config["hydra"]
     if choices:
         return "\n\n".join(_about_file(choice, config, folders) for choice in choices)
@@ -99,9 +99,26 @@ def known_settings(script: str, choices: Sequence[str], *, folders: Sequence[Pat
                 config = compose(script, overrides=overrides, return_hydra_config=True)
             except (HydraException, OmegaConfBaseException):
                 continue
-            settings: Any = OmegaConf.to_container(config, resolve=False)
+            settings = _as_container(config)
             return [*{**settings, **flatten_config(settings)}, *unset_settings(settings)]
     return []
+
+
+def _as_container(config: DictConfig) -> dict[str, Any]:
+    """Return a configuration with interpolations as they stand, but for those of parts' paths."""
+    _resolve_targets(config)
+    container: Any = OmegaConf.to_container(config, resolve=False)
+    return dict(container)
+
+
+def _resolve_targets(node: DictConfig) -> None:
+    for key in node:
+        if OmegaConf.is_missing(node, key):
+            continue
+        if key == "_target_":
+            node[key] = node[key]  # reading resolves
+        elif isinstance(child := node._get_node(key), DictConfig) and not child._is_none():
+            _resolve_targets(child)
 
 
 def _search_path(folders: Sequence[Path]) -> list[str]:

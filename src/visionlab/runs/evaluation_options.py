@@ -1,0 +1,100 @@
+"""The options of `eval.py`, checked."""
+
+import logging
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from visionlab.config.instantiate import instantiate_part
+from visionlab.config.terminal import shell_command
+from visionlab.ensembles.views import check_views
+from visionlab.files.run_folder import newest_run
+from visionlab.images.views import View
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationOptions:
+    """What is evaluated, and how; `config.schemas.Eval` explains the settings."""
+
+    run: Path | None
+    models: Sequence[str] | None
+    checkpoint: Path | None
+    out: Path | None
+    split: str
+    dataset_root: str | None
+    views: Mapping[str, View] | None
+    boxes: Callable[..., None] | None
+    submission: bool
+    device: str
+    batch_size: int | None
+    precision: str | None
+    threads: int | None
+    parts: Sequence[str]
+
+    def __post_init__(self) -> None:
+        if (self.run is None) == (self.checkpoint is None):
+            raise ValueError(
+                f"give either run= or checkpoint=, got run={self.run} checkpoint={self.checkpoint}"
+            )
+        if self.models is not None and (self.run is None or not self.models):
+            rule = "null for a checkpoint" if self.run is None else "null or names"
+            raise ValueError(f"models must be {rule}, got {list(self.models)}")
+        if self.batch_size is not None and self.batch_size < 1:
+            raise ValueError(f"batch_size must be >= 1 or null, got {self.batch_size}")
+        if self.views is not None:
+            if self.run is None:
+                raise ValueError("views must be null for a checkpoint outside its run, got some")
+            check_views(self.views)
+        if self.boxes is not None and (self.views is not None or self.submission):
+            raise ValueError("boxes must be null with views or submission, got both")
+
+    @property
+    def folder(self) -> Path | None:
+        """Folder of the results: `out`, else that of the run; none for a checkpoint alone."""
+        return self.out or self.run
+
+
+def evaluation_options(config: Mapping[str, Any]) -> EvaluationOptions:
+    """Return the options that a configuration of `eval.py` holds, by default of the newest run.
+
+    Raises:
+        ValueError: an option is out of range, or there is no run.
+    """
+    run, checkpoint, out = (
+        Path(config[key]).expanduser() if config[key] else None
+        for key in ("run", "checkpoint", "out")
+    )
+    if run is None and checkpoint is None:
+        run = newest_run(Path())
+        if run is None:
+            raise ValueError(
+                "run must be a run folder, got none below outputs/; start with: "
+                f"{shell_command('train')}, or give run=FOLDER with a job of multirun/ or tune/"
+            )
+        _log.info("run=%s, the newest", run)
+    views = config["views"] and {
+        name: _view(name, settings) for name, settings in config["views"].items()
+    }
+    boxes = config["boxes"] and instantiate_part(config["boxes"], key="boxes")
+    keys = ["models", "split", "submission", "device", "batch_size", "precision"]
+    keys += ["threads", "parts"]
+    return EvaluationOptions(
+        run=run,
+        checkpoint=checkpoint,
+        out=out,
+        views=views,
+        boxes=boxes,
+        dataset_root=config["dataset"]["root"],
+        **{key: config[key] for key in keys},
+    )
+
+
+def _view(name: str, settings: Mapping[str, Any]) -> View:
+    if not re.fullmatch(r"[\w+.-]+", name):
+        raise ValueError(f"views must have names of letters, digits and _+.-, got {name!r}")
+    view: View = instantiate_part(settings, key=f"views.{name}")
+    return view
