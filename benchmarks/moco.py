@@ -105,17 +105,18 @@ def step_sides(
 
 
 def torchvision_views(size_px: int, augmentation: ViewAugment) -> v2.Compose:
-    a, (mean, std) = augmentation, NORMALISATION.tolist()
-    jitter = v2.ColorJitter(a.brightness, a.contrast, a.saturation, a.hue)
+    colours, (mean, std) = augmentation.colours, NORMALISATION.tolist()
+    strengths = (colours.brightness, colours.contrast, colours.saturation, colours.hue)
+    jitter = v2.ColorJitter(*strengths)
     kernel_px = 2 * round(0.05 * size_px) + 1  # a tenth of the image, as SimCLR
-    blur = v2.GaussianBlur(kernel_px, sigma=tuple(a.blur_sigma_px))
+    blur = v2.GaussianBlur(kernel_px, sigma=tuple(colours.blur_sigma_px))
     return v2.Compose(
         [
-            v2.RandomResizedCrop(size_px, scale=tuple(a.crop_area), antialias=True),
-            v2.RandomApply([jitter], p=a.jitter_prob),
-            v2.RandomGrayscale(p=a.grey_prob),
-            v2.RandomApply([blur], p=a.blur_prob),
-            v2.RandomHorizontalFlip(p=a.flip_prob),
+            v2.RandomResizedCrop(size_px, scale=tuple(augmentation.crop_area), antialias=True),
+            v2.RandomApply([jitter], p=colours.jitter_prob),
+            v2.RandomGrayscale(p=colours.grey_prob),
+            v2.RandomApply([blur], p=colours.blur_prob),
+            v2.RandomHorizontalFlip(p=augmentation.flip_prob),
             v2.ToDtype(torch.float32, scale=True),
             v2.Normalize(mean, std),
         ]
@@ -162,7 +163,7 @@ def main() -> None:
     experiment = make_experiment(
         *("task=pretraining", "model=moco", f"model.backbone.name={name}"),
         *(f"model.queue_length={queue_length}", f"loss.temperature={TEMPERATURE}"),
-        *("augment.flip_prob=0.5", "augment.crop_area=[0.2,1.0]", "augment.blur_prob=0.5"),
+        *("augment.flip_prob=0.5", "augment.crop_area=[0.2,1.0]", "augment.colours.blur_prob=0.5"),
     )
     settings, augmentation = experiment.model, experiment.augment
     print(describe(arguments.threads))

@@ -24,6 +24,7 @@ from visionlab.backbones.weights import backbone_of, freeze
 from visionlab.core import seeding
 from visionlab.core.processes import Shard, num_processes, unsharded
 from visionlab.images.batching import plain_batches
+from visionlab.images.colours import Colours
 from visionlab.images.holdout import Holdout
 from visionlab.images.resize import Resize
 from visionlab.task import Batch, Data, Task
@@ -364,14 +365,16 @@ def pretraining() -> Task:
             crop_area=[0.9, 1.0],
             crop_ratio=[0.8, 1.25],
             flip_prob=0.0,
-            jitter_prob=0.2,
-            brightness=0.1,
-            contrast=0.1,
-            saturation=0.1,
-            hue=0.05,
-            grey_prob=0.0,
-            blur_prob=0.3,
-            blur_sigma_px=[0.1, 0.5],
+            colours=Colours(
+                jitter_prob=0.2,
+                brightness=0.1,
+                contrast=0.1,
+                saturation=0.1,
+                hue=0.05,
+                grey_prob=0.0,
+                blur_prob=0.3,
+                blur_sigma_px=[0.1, 0.5],
+            ),
         ),
         seed=SEED,
         device=torch.device("cpu"),

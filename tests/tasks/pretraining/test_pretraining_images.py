@@ -86,7 +86,10 @@ def test_too_few_images_are_refused(tmp_path: Path) -> None:
 
 
 GEOMETRY_ALONE = replace(
-    MOCO_V2, crop_area=[1, 1], crop_ratio=[0.01, 100], jitter_prob=0, grey_prob=0, blur_prob=0
+    MOCO_V2,
+    crop_area=[1, 1],
+    crop_ratio=[0.01, 100],
+    colours=replace(MOCO_V2.colours, jitter_prob=0, grey_prob=0, blur_prob=0),
 )
 
 

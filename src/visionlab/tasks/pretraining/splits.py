@@ -9,6 +9,7 @@ from torch import Tensor
 
 from visionlab.core import geometry
 from visionlab.images.batching import epoch_order, plain_batches
+from visionlab.images.colours import blur, recolour
 from visionlab.images.decoding import Images, Stack
 from visionlab.images.holdout import Holdout
 from visionlab.images.normalise import ImageDataset, normalisation_tensor, normalise, to_pixels
@@ -231,7 +232,8 @@ def views(
     for view in range(2):
         draws = augmentation.draw(keys, seed=training.seed, epoch=epoch, view=view)
         pixels = sample(augmentation.matrices(draws, regions, size_px=size_px))
-        pair.append(augmentation.recolour(pixels, draws, normalisation=normalisation))
+        images = recolour(pixels, draws.colours, normalisation=normalisation)
+        pair.append(blur(images, draws.colours))
     return torch.stack(pair, dim=1)
 
 
