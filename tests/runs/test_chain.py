@@ -105,6 +105,7 @@ def test_stages_follow_each_other_and_a_killed_chain_goes_on(work: Path) -> None
         ("a: {overrides: [hparams.epochs=0]}", [], "epochs must be > 0, got 0 (stage a)"),
         ("a: {overrides: [optimiser.lr=1]}", [], "optimizer.lr"),
         ("a: {overrides: []}", ["b.optimizer.lr=1"], "b.optimizer"),
+        ("a: {overrides: ['parts=[os]']}", [], "parts"),
         ("a: {overrides: []}", ["a.hparams.epochs=-1"], "got -1 (stage a)"),
         ("a: {overrides: []}", ["a.optimizer.lr=1,1", "--multirun"], "must list each value once"),
         ("a: {overrides: []}", ["b.optimizer.lr=1,2", "--multirun"], "b.optimizer"),
@@ -160,6 +161,12 @@ def test_a_stage_does_not_start_after_one_that_failed(work: Path) -> None:
         reasons["weights,first.optimizer.lr=1000000000.0"]["reason"] == f"{failed} did not finish"
     )
     assert reasons["state,first.optimizer.lr=0.1"]["state"] == "finished"
+    given[0] = "hydra.sweep.dir=fast"
+    code, _ = chain(work, *given, "--multirun", "sweep.fail_fast=true")
+    assert code == 1
+    reasons = {row["job"]: row for row in read_csv(work / "fast" / "sweep.csv")}
+    assert reasons["first,optimizer.lr=0.1"]["state"] == "finished"
+    assert reasons["weights,first.optimizer.lr=0.1"]["reason"] == "not started"
 
 
 def test_the_chain_in_a_folder_from_a_stranger_builds_nothing_else(work: Path) -> None:

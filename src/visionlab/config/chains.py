@@ -16,7 +16,7 @@ from hydra.errors import HydraException
 from omegaconf import open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from visionlab.config.checking import check_parts
+from visionlab.config.checking import check_allowed, check_parts
 from visionlab.config.errors import check_known, explain
 from visionlab.config.overrides import quoted
 from visionlab.config.run_config import invocation, plain, resolve_config, to_yaml
@@ -100,7 +100,7 @@ def compose_stages(
         own = _own_overrides(name, files, given)
         overrides = [*_overrides_in_file(name, files), *own.values(), *allowed]
         try:
-            settings, composition = _compose(overrides)
+            settings, composition = _compose(overrides, allowed=allowed)
             starts_from = _references(settings, known=stages)
         except (ValueError, HydraException, OmegaConfBaseException) as error:
             known = functools.partial(_settings, overrides)
@@ -169,7 +169,9 @@ def _overrides_in_file(name: str, files: Mapping[str, Any]) -> list[str]:
     return [*before, *stage["overrides"]]
 
 
-def _compose(overrides: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _compose(
+    overrides: Sequence[str], *, allowed: Sequence[str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the settings of a stage, with references, and how they were composed."""
     config = compose("train", overrides=list(overrides), return_hydra_config=True)
     hydra = config.hydra
@@ -181,6 +183,7 @@ def _compose(overrides: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     if settings["global_seed"] is None:  # a stage that goes on must be what it was
         raise ValueError("global_seed must be a number in a chain, got null")
     check_known(config)
+    check_allowed(settings["parts"], allowed)  # by the command line, not by the chain's file
     check_parts(settings, parts=settings["parts"])
     return settings, invocation(hydra, Path()).composition
 

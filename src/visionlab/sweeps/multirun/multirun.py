@@ -141,15 +141,18 @@ def _launch_rounds(
 ) -> dict[str, str]:
     """Launch trainings, those that need others after them; return reasons as `_launch` does."""
     reasons: dict[str, str] = {}
-    waiting = list(trainings)
+    waiting, sweep = list(trainings), folder.parent
     while waiting:
         pending = {job.name for jobs in waiting for job in jobs}
         ready = [jobs for jobs in waiting if not pending & _needs(jobs)]
         waiting = [jobs for jobs in waiting if pending & _needs(jobs)]
-        lacking = {job.name: _unfinished_need(job, folder.parent) for jobs in ready for job in jobs}
+        lacking = {job.name: _unfinished_need(job, sweep) for jobs in ready for job in jobs}
         reasons |= {name: f"{need} did not finish" for name, need in lacking.items() if need}
         ready = [jobs for jobs in ready if not any(lacking[job.name] for job in jobs)]
         reasons |= _launch(ready, config, folder, launch) if ready else {}
+        is_failed = any(not _is_finished(job, sweep) for jobs in ready for job in jobs)
+        if config.sweep.fail_fast and is_failed:
+            break
     return reasons
 
 
