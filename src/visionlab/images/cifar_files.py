@@ -3,6 +3,7 @@
 import pickle
 import urllib.error
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -29,20 +30,29 @@ class CifarFiles(NamedTuple):
     class_names: list[str]
 
 
-def check_num_classes(num_classes: int) -> None:
-    """Check that there is a CIFAR of so many classes."""
-    if num_classes not in (10, 100):
-        raise ValueError(f"num_classes must be 10 or 100, got {num_classes}")
+@dataclass(frozen=True, kw_only=True)
+class CifarSettings:
+    """Settings of CIFAR for every task.
 
-
-def read_cifar(root: str, *, num_classes: int, download: bool, verify: bool) -> CifarFiles:
-    """Return CIFAR-10 or -100 from a folder that holds `cifar-10-batches-py` or `cifar-100-python`.
-
-    Args:
-        root: the folder.
+    Attributes:
         num_classes: 10 or 100.
+        root: the folder that holds `cifar-10-batches-py` or `cifar-100-python`.
         download: fetch the archive if the inner folder is missing.
         verify: refuse files whose md5 sums are not the official ones.
+    """
+
+    num_classes: int
+    root: str
+    download: bool
+    verify: bool
+
+    def __post_init__(self) -> None:
+        if self.num_classes not in (10, 100):
+            raise ValueError(f"num_classes must be 10 or 100, got {self.num_classes}")
+
+
+def read_cifar(settings: CifarSettings) -> CifarFiles:
+    """Return CIFAR-10 or -100.
 
     Raises:
         FileNotFoundError: a folder or a file is missing.
@@ -50,17 +60,18 @@ def read_cifar(root: str, *, num_classes: int, download: bool, verify: bool) -> 
     """
     from torchvision.datasets import CIFAR10, CIFAR100
 
-    source = CIFAR10 if num_classes == 10 else CIFAR100
-    folder = Path(root).expanduser() / source.base_folder
-    if download and not folder.exists():
+    source = CIFAR10 if settings.num_classes == 10 else CIFAR100
+    folder = Path(settings.root).expanduser() / source.base_folder
+    if settings.download and not folder.exists():
         _download(source, folder.parent)
     if not folder.is_dir():
         raise FileNotFoundError(f"dataset.root must hold {source.base_folder}, looked for {folder}")
-    names = _names(folder, source, verify=verify)
-    if len(names) != num_classes:
-        raise ValueError(f"{folder} must name {num_classes} classes, got {len(names)}")
+    names = _names(folder, source, verify=settings.verify)
+    if len(names) != settings.num_classes:
+        raise ValueError(f"{folder} must name {settings.num_classes} classes, got {len(names)}")
     train, test = (
-        _read_all(folder, files, verify=verify) for files in (source.train_list, source.test_list)
+        _read_all(folder, files, verify=settings.verify)
+        for files in (source.train_list, source.test_list)
     )
     return CifarFiles(train, test, names)
 
