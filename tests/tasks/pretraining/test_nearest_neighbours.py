@@ -4,7 +4,7 @@ import math
 import pytest
 import torch
 
-from visionlab.tasks.pretraining.metric import Features, NearestNeighbours
+from visionlab.tasks.pretraining.metric import Features, NearestNeighbours, principal_plane
 
 
 def metric(k: int = 4, temperature: float = 0.07) -> NearestNeighbours:
@@ -50,3 +50,12 @@ def test_samples_without_labels_or_bank_have_no_accuracy() -> None:
     knn = metric()
     knn.update(features([0.0, 1.0], [1, 2]), torch.tensor([-1, -1]))
     assert math.isnan(knn.compute()["knn"])
+
+
+def test_the_plane_has_the_axes_of_largest_variance() -> None:
+    line = torch.linspace(-1.0, 1.0, 9)
+    values = torch.stack([0.0 * line + 5.0, 0.1 * line**2, -3.0 * line], dim=1)
+    plane = principal_plane(values)
+    torch.testing.assert_close(plane[:, 0], (-3.0 * line).double())  # the largest part is positive
+    torch.testing.assert_close(plane[:, 1], (0.1 * (line**2 - (line**2).mean())).double())
+    assert principal_plane(values[:, :1]).tolist() == [[0.0, 0.0]] * 9

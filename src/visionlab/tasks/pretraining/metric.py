@@ -44,6 +44,18 @@ def unit_features(outputs: ContrastOutput | Embeddings, batch: Batch, *, layer: 
     return Features(F.normalize(rows.float(), dim=1), batch.keys)
 
 
+def principal_plane(values: Tensor) -> Tensor:
+    """Return rows (N, D) along their first two principal axes, (N, 2), around their mean.
+
+    The largest component of each axis is positive.
+    """
+    centred = (values - values.mean(dim=0)).double()
+    _, axes = torch.linalg.eigh(centred.T @ centred)
+    axes = axes.flip(1)[:, :2]
+    axes = axes * axes.gather(0, axes.abs().argmax(dim=0, keepdim=True)).sign()
+    return F.pad(centred @ axes, (0, 2 - axes.shape[1]))
+
+
 class NearestNeighbours:
     """Share of samples whose class has most weight among their k nearest samples of a bank.
 
@@ -97,6 +109,7 @@ class NearestNeighbours:
                 "label": targets.short(),
                 "predicted": predicted.short(),
                 "correct": predicted == targets,
+                "features": predictions.values,
                 "label_prob": probs.gather(1, targets.clamp(min=0)[:, None])[:, 0].half(),
                 "neighbours": near_keys[:, :NUM_SHOWN],
                 "neighbour_labels": near_labels[:, :NUM_SHOWN].short(),
@@ -129,11 +142,13 @@ class NearestNeighbours:
         """Return one row per sample, nearest neighbours first.
 
         `label`, `predicted` int16, `correct` bool, `label_prob` float16, (N,); `neighbours` int64,
-        keys of the bank, and `neighbour_labels` int16, (N, up to 8).
+        keys of the bank, and `neighbour_labels` int16, (N, up to 8); `plane` float16, (N, 2), the
+        features along their first two principal axes.
         """
-        return {
+        joined = {
             name: torch.cat([each[name] for each in self._samples]) for name in self._samples[0]
         }
+        return joined | {"plane": principal_plane(joined.pop("features")).half()}
 
     def _whole_bank(self, like: Features) -> tuple[Features, Tensor]:
         """Return features and labels of the bank; without one, of one sample that is like none."""

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import torch
-from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from visionlab.images.pictures import find, image_grid, save_png
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 
 _COLUMNS = 8  # of pairs
 _BATCH_SIZE = 256
+_MAX_LEGEND = 20
 
 
 def draw_neighbours(
@@ -31,11 +31,12 @@ def draw_neighbours(
 ) -> None:
     """Write `neighbours.png`: samples and the nearest of the bank, framed green if of their class.
 
-    For a split of pairs of views, `pairs.png` shows both views of samples as the network got them.
+    `features.png` shows the features of all samples along their first two principal axes. For a
+    split of pairs of views, `pairs.png` shows both views of samples as the network got them.
 
     Args:
         folder: the folder of the picture.
-        samples: `keys`, `label`, `neighbours` and `neighbour_labels` of each sample.
+        samples: what `NearestNeighbours` returns for each, and `keys`.
         split: the images.
         class_names: in the order of the labels.
         to_pixels: maps inputs (B, C, H, W) to pixels in [0, 1].
@@ -53,10 +54,13 @@ def draw_neighbours(
         keys = torch.tensor(sorted(set(chosen["neighbours"].flatten().tolist())))
         near = _images(split.bank, keys)
         _draw_rows(folder / "neighbours.png", chosen, images, near, class_names, to_pixels)
+        _draw_plane(folder / "features.png", samples, class_names)
 
 
 def draw_boxes(path: Path, pixels: Tensor, boxes: Sequence[Sequence[Box]]) -> None:
     """Write a picture of images (B, 3, H, W), in [0, 1], with the boxes of each."""
+    from matplotlib.patches import Rectangle
+
     figure, axes = image_grid(len(pixels), num_columns=_COLUMNS, width_in=1.2, height_in=1.2)
     for axis, image, found in zip(axes, pixels.cpu(), boxes, strict=False):
         axis.imshow(image.permute(1, 2, 0).numpy(), extent=(0, 1, 1, 0))
@@ -80,6 +84,25 @@ def _draw_pairs(path: Path, pairs: Sequence[Tensor], to_pixels: Callable[[Tensor
     views = to_pixels(torch.cat(list(pairs)))
     for axis, view in zip(axes, views, strict=False):
         axis.imshow(view.permute(1, 2, 0).numpy())
+    save_png(figure, path)
+
+
+def _draw_plane(path: Path, samples: dict[str, Tensor], class_names: Sequence[str]) -> None:
+    """Draw a point for each sample, coloured by its class; a legend names up to 20 classes."""
+    from matplotlib import colormaps
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.0, 5.0), layout="constrained")
+    axis = figure.subplots()
+    colours = colormaps["tab10" if len(class_names) <= 10 else "tab20"]
+    plane, labels = samples["plane"].cpu().float(), samples["label"].cpu()
+    for label, name in enumerate(class_names):
+        x, y = plane[labels == label].unbind(1)
+        axis.scatter(x.numpy(), y.numpy(), s=8, color=colours(label % colours.N), label=name)
+    axis.set_xlabel("first principal axis of the features")
+    axis.set_ylabel("second principal axis")
+    if len(class_names) <= _MAX_LEGEND:
+        axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     save_png(figure, path)
 
 
@@ -114,6 +137,8 @@ def _show(
     colour: str | None,
 ) -> None:
     """Show an image with a title, and a frame in a colour."""
+    from matplotlib.patches import Rectangle
+
     axis.imshow(to_pixels(image[None])[0].permute(1, 2, 0).numpy())
     axis.set_title(title, fontsize=8)
     if colour:
