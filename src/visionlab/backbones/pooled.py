@@ -5,7 +5,12 @@ from typing import Any, Protocol
 
 from torch import nn
 
-from visionlab.backbones.small_images import CifarNet, small_image_resnet
+from visionlab.backbones.small_images import (
+    CifarNet,
+    blocks_per_stage,
+    check_depth,
+    small_image_resnet,
+)
 from visionlab.backbones.timm_models import check_name, create
 
 
@@ -57,8 +62,7 @@ class PooledSmallImages:
     depth: int
 
     def __post_init__(self) -> None:
-        if self.depth not in (18, 34, 50, 101, 152):
-            raise ValueError(f"depth must be one of 18, 34, 50, 101, 152, got {self.depth}")
+        check_depth(self.depth)
 
     def __call__(self) -> nn.Module:
         """Return the network."""
@@ -76,9 +80,8 @@ class PooledResNetCifar:
     depth: int
 
     def __post_init__(self) -> None:
-        if self.depth < 8 or self.depth % 6 != 2:
-            raise ValueError(f"depth must be 6n + 2 (20, 32, 44, 56, 110), got {self.depth}")
+        blocks_per_stage(self.depth)
 
     def __call__(self) -> nn.Module:
         """Return the network."""
-        return CifarNet(num_blocks=(self.depth - 2) // 6, num_classes=0)
+        return CifarNet(num_blocks=blocks_per_stage(self.depth), num_classes=0)

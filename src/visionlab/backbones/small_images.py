@@ -4,6 +4,24 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 WIDTHS = (16, 32, 64)
+_DEPTHS = (18, 34, 50, 101, 152)
+
+
+def blocks_per_stage(depth: int) -> int:
+    """Return the number of blocks in each of the three stages of a `CifarNet` of some layers.
+
+    Raises:
+        ValueError: there is no such network.
+    """
+    if depth < 8 or depth % 6 != 2:
+        raise ValueError(f"depth must be 6n + 2 (20, 32, 44, 56, 110), got {depth}")
+    return (depth - 2) // 6
+
+
+def check_depth(depth: int) -> None:
+    """Check that there is a `small_image_resnet` of some layers."""
+    if depth not in _DEPTHS:
+        raise ValueError(f"depth must be one of {', '.join(map(str, _DEPTHS))}, got {depth}")
 
 
 class CifarNet(nn.Module):

@@ -6,7 +6,12 @@ from typing import Literal
 
 from torch import nn
 
-from visionlab.backbones.small_images import CifarNet, small_image_resnet
+from visionlab.backbones.small_images import (
+    CifarNet,
+    blocks_per_stage,
+    check_depth,
+    small_image_resnet,
+)
 from visionlab.backbones.timm_models import check_name, create
 
 _log = logging.getLogger(__name__)
@@ -23,12 +28,11 @@ class ResNetCifar:
     depth: int
 
     def __post_init__(self) -> None:
-        if self.depth < 8 or self.depth % 6 != 2:
-            raise ValueError(f"depth must be 6n + 2 (20, 32, 44, 56, 110), got {self.depth}")
+        blocks_per_stage(self.depth)
 
     def __call__(self, *, num_classes: int) -> nn.Module:
         """Return the network with torch's default initialisation."""
-        return CifarNet(num_blocks=(self.depth - 2) // 6, num_classes=num_classes)
+        return CifarNet(num_blocks=blocks_per_stage(self.depth), num_classes=num_classes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +49,7 @@ class ResNetSmallImages:
     depth: int
 
     def __post_init__(self) -> None:
-        if self.depth not in (18, 34, 50, 101, 152):
-            raise ValueError(f"depth must be one of 18, 34, 50, 101, 152, got {self.depth}")
+        check_depth(self.depth)
 
     def __call__(self, *, num_classes: int) -> nn.Module:
         """Return the network, logits (B, num_classes) for images (B, 3, H, W)."""
