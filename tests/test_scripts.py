@@ -286,6 +286,12 @@ def test_a_real_multirun_trains_each_job_in_a_process_of_its_own(tmp_path: Path)
     assert done.returncode == 0, done.stderr
 
 
+def test_a_mapping_for_a_group_that_is_null_is_refused(tmp_path: Path) -> None:
+    done = script("eval.py", "views={a: 1}", folder=tmp_path)
+    assert done.returncode == 1
+    assert "views must be a file of its group, got a mapping" in done.stderr
+
+
 def test_runs_to_resume_cannot_be_swept(finished: Path, tmp_path: Path) -> None:
     done = script("train.py", "--multirun", f"resume={finished},x", folder=tmp_path)
     assert done.returncode == 1

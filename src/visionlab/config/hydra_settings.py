@@ -31,7 +31,13 @@ def guard_hydra_settings() -> None:
     def checked_load(
         self: ConfigLoaderImpl, config_name: str | None, overrides: list[str], *args: Any, **kw: Any
     ) -> DictConfig:
-        config = load(self, config_name, overrides, *args, **kw)
+        try:
+            config = load(self, config_name, overrides, *args, **kw)
+        except AttributeError as error:  # OmegaConf's, for a mapping that is merged into null
+            key = re.search(r"full_key: (\S+)", str(error))
+            if key is None:
+                raise
+            raise ValueError(f"{key[1]} must be a file of its group, got a mapping") from error
         if "hydra" in config:
             settings: Any = OmegaConf.to_container(config.hydra, resolve=False)
             check_hydra_settings(settings, overrides)

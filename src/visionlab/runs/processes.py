@@ -34,6 +34,7 @@ from visionlab.core.processes import describe_exit, exit_with_parent
 from visionlab.engine.device import default_threads, set_default_threads
 
 CONTEXT: Any = multiprocessing.get_context("spawn")  # a fork would inherit threads and a GPU in use
+_MOST_PROCESSES = 64
 _GRACE_SECONDS = 30.0  # for a process to end by itself
 _PATIENCE_SECONDS = 10.0  # for rank 0 to notice that another process died, and to record it
 _POLL_SECONDS = 0.5
@@ -62,6 +63,8 @@ def call_in_processes(function: Callable[[], Value], *, count: int) -> Value:
         Interrupted: a signal ended the run.
         ConnectionError: a process died.
     """
+    if count > _MOST_PROCESSES:
+        raise ValueError(f"num_processes must be <= {_MOST_PROCESSES} on a machine, got {count}")
     torch.cuda.empty_cache()  # of earlier stages of a chain
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     threads, logs = max(1, default_threads() // count), _log_settings()
