@@ -121,7 +121,11 @@ def test_stages_of_a_chain_have_numbers_of_their_own(tmp_path: Path) -> None:
     ("name", "arguments", "message"),
     [
         ("train.py", ["num_processes=0"], "num_processes must be >= 1, got 0"),
-        ("train.py", ["num_processes=2147483648"], "num_processes must be <= 64 on a machine"),
+        (
+            "train.py",
+            ["num_processes=2147483648"],
+            "num_processes must be <= 64 on a machine, got 2147483648",
+        ),
         (
             "train.py",
             ["num_processes=2", "hparams.batch_size=33"],

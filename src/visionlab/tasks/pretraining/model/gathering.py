@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from visionlab.core.processes import num_processes, rank
 
 
-def own_rows() -> slice:
+def rows_of_rank() -> slice:
     """Return which rows of a batch are those of this process."""
     return slice(rank(), None, num_processes())
 

@@ -14,7 +14,7 @@ from visionlab.core import seeding
 from visionlab.core.checks import check_at_least, check_range
 from visionlab.core.processes import num_processes
 from visionlab.tasks.pretraining.model.encoder import Encoder, Head
-from visionlab.tasks.pretraining.model.gathering import gather_rows, own_rows, share_first
+from visionlab.tasks.pretraining.model.gathering import gather_rows, rows_of_rank, share_first
 from visionlab.tasks.pretraining.model.split_batch_norm import split_batch_norms
 
 _SHUFFLE = seeding.derive(0, "shuffled batch norm")
@@ -149,7 +149,7 @@ class MocoNet(nn.Module):
             self._new_keys += keys
         with torch.autocast(pairs.device.type, enabled=False):
             queries = torch.stack([_unit(rows) for rows in projections])
-            own = torch.stack([rows[own_rows()] for rows in keys])
+            own = torch.stack([rows[rows_of_rank()] for rows in keys])
             return ContrastOutput(queries, (queries * own).sum(dim=2), queries @ self.queue.T)
 
     @torch.no_grad()
@@ -179,7 +179,7 @@ class MocoNet(nn.Module):
             return _unit(self.key(images).projections)
         images = gather_rows(images)
         order = self._order(len(images))
-        keys = gather_rows(_unit(self.key(images[order[own_rows()]]).projections))
+        keys = gather_rows(_unit(self.key(images[order[rows_of_rank()]]).projections))
         return keys[order.argsort()]
 
     def _order(self, count: int) -> Tensor:
