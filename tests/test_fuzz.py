@@ -19,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from visionlab.config.command_line import CONF
 from visionlab.config.errors import USER_ERRORS, explain
+from visionlab.config.hydra_settings import guard_hydra_settings
 from visionlab.config.run_config import Invocation
 from visionlab.files.run_folder import flatten_config
 from visionlab.runs.evaluation_options import evaluation_options
@@ -39,6 +40,14 @@ COMMANDS: Mapping[str, Sequence[str]] = {
     "keypoints": (
         *("task=keypoints", "model=keypoints_small", "hparams.batch_size=4", *SMALL),
         *("dataset.num_train=12", "dataset.num_val=4", "dataset.num_test=4"),
+    ),
+    "fasterrcnn": (
+        *("task=detection", "model=fasterrcnn_small", "hparams.batch_size=2", *SMALL),
+        *("dataset.num_train=6", "dataset.num_val=2", "dataset.num_test=2"),
+    ),
+    "pretraining": (
+        *("task=pretraining", "model.queue_length=16", "hparams.batch_size=8", *SMALL),
+        *("dataset.num_train=24", "dataset.num_test=4"),
     ),
 }
 OTHERS: Mapping[str, Sequence[str]] = {"eval": ("run=RUN",), "plots": ("runs=RUN",), "tune": SMALL}
@@ -129,6 +138,7 @@ def forked(overrides: Sequence[str], name: str, folder: Path) -> Iterator[str]:
     def work() -> None:
         folder.mkdir(parents=True)
         torch.set_num_threads(1)
+        guard_hydra_settings()  # as the scripts do
         sender.send(outcome(overrides, name, folder))
 
     process = context.Process(target=work)

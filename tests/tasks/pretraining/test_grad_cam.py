@@ -40,7 +40,8 @@ def encoder(backbone: nn.Module | None = None) -> Encoder:
 
 
 def dataset(root: Path, **settings: Any) -> Images:
-    defaults: dict[str, Any] = {"folder": None, "size_px": 32, "num_workers": 0, "boxes": None}
+    defaults: dict[str, Any] = {"folder": None, "listed_in": None, "boxes": None}
+    defaults |= {"size_px": 32, "num_workers": 0}
     defaults |= {"skip_unreadable": False, "mean": [0.5] * 3, "std": [0.25] * 3}
     return Images(root=str(root), val=Holdout(split=0.0, seed=0), **{**defaults, **settings})
 

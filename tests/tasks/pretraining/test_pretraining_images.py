@@ -27,6 +27,7 @@ def write(root: Path, *names: str) -> None:
 def read(root: Path, *, augmentation: ViewAugment = MOCO_V2, **settings: Any) -> Data:
     defaults: dict[str, Any] = {
         "folder": None,
+        "listed_in": None,
         "size_px": 8,
         "num_workers": 0,
         "boxes": None,
@@ -133,3 +134,44 @@ def test_an_image_without_boxes_is_cropped_as_without_the_file(tmp_path: Path) -
     )
     same = {key for key in plain if torch.equal(plain[key], boxed[key])}
     assert same == {path_key(PurePosixPath(name)) for name in ("b.png", "c.png")}
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("train.json", '{"images": [{"file_name": "d.png"}, {"file_name": "deep\\\\b.png"}]}'),
+        ("train.txt", "d\r\ndeep/b.png\n\n"),
+    ],
+)
+def test_a_file_may_list_the_images(tmp_path: Path, name: str, content: str) -> None:
+    write(tmp_path / "images", "a.png", "deep/b.png", "other/c.png", "d.png")
+    (tmp_path / name).write_text(content)
+    data = read(tmp_path, folder="images", listed_in=name)
+    assert [Path(str(source)).name for source in data.splits["train"].samples.sources] == [
+        "d.png",
+        "b.png",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a\nb\nz\n", r"list.txt .* 'z' \(1 unknown"),
+        ("\n", "list.txt .* none"),
+        (None, "listed_in .*list.txt"),
+    ],
+)
+def test_a_list_must_name_images(tmp_path: Path, content: str | None, message: str) -> None:
+    write(tmp_path / "images", "a.png", "b.png")
+    if content is not None:
+        (tmp_path / "list.txt").write_text(content)
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        read(tmp_path, folder="images", listed_in="list.txt")
+
+
+def test_a_json_list_must_be_of_coco(tmp_path: Path) -> None:
+    write(tmp_path / "images", "a.png", "b.png")
+    for content in ("[]", '{"images": [{"id": 1}]}', '{"images": [{"file_name": 3}]}', "{"):
+        (tmp_path / "list.json").write_text(content)
+        with pytest.raises(ValueError, match=r"list\.json"):
+            read(tmp_path, folder="images", listed_in="list.json")

@@ -21,7 +21,7 @@ from visionlab.images.decoding import find_readable
 from visionlab.images.normalise import normalisation_tensor, normalise, to_pixels
 from visionlab.images.rendering import square_images
 from visionlab.images.sources import StoredImage
-from visionlab.tasks.pretraining.datasets.images import Images, find_parts
+from visionlab.tasks.pretraining.datasets.images import Images
 from visionlab.tasks.pretraining.object_boxes import Box, write_boxes
 from visionlab.tasks.pretraining.pictures import draw_boxes
 
@@ -159,7 +159,7 @@ def boxes_of(heat: NDArray[np.float32], *, threshold: float, min_area: float) ->
 
 def _files(dataset: Images) -> tuple[list[str], list[StoredImage]]:
     """Return names and files of all images of a data set, as it reads them."""
-    images = [image for part in find_parts(dataset.path).values() for image in part]
+    images = [image for part in dataset.find_parts().values() for image in part]
     if dataset.skip_unreadable:
         rows, _ = find_readable([image.source for image in images], num_workers=dataset.num_workers)
         images = [images[row] for row in rows]

@@ -78,7 +78,7 @@ def read_boxes(path: Path, names: Sequence[PurePosixPath]) -> ObjectBoxes:
     if not path.is_file():
         raise FileNotFoundError(f"dataset.boxes must be a file, looked for {path}")
     boxes, values = whole_images(len(names)), list[Box]([_WHOLE])
-    known = _rows_by_id(names)
+    known = rows_by_name(names)
     numbers: dict[int, int] = {}  # of the line of an image, by its row
     for number, line in enumerate(read_text(path).split("\n"), start=1):
         if not line.strip():
@@ -104,7 +104,8 @@ def write_boxes(path: Path, boxes: Mapping[str, Sequence[Box]]) -> None:
     write_text(path, "".join(lines))
 
 
-def _rows_by_id(names: Sequence[PurePosixPath]) -> dict[str, int]:
+def rows_by_name(names: Sequence[PurePosixPath]) -> dict[str, int]:
+    """Return the rows of images by path, and by file name without suffix if no other has it."""
     stems = Counter(name.stem for name in names)
     by_stem = {name.stem: row for row, name in enumerate(names) if stems[name.stem] == 1}
     return by_stem | {str(name): row for row, name in enumerate(names)}

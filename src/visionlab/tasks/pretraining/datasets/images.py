@@ -9,13 +9,14 @@ from typing import NamedTuple
 import torch
 
 from visionlab.core.checks import check_px
+from visionlab.files.documents import parse_json, read_text
 from visionlab.images.decoding import find_readable
 from visionlab.images.parts import named_parts
-from visionlab.images.paths import path_key
+from visionlab.images.paths import forward_slashes, path_key
 from visionlab.images.sources import StoredImage, list_images
 from visionlab.task import Data
 from visionlab.tasks.pretraining.augment import ViewAugment
-from visionlab.tasks.pretraining.object_boxes import read_boxes, whole_images
+from visionlab.tasks.pretraining.object_boxes import read_boxes, rows_by_name, whole_images
 from visionlab.tasks.pretraining.records import NO_LABEL, ImageFiles
 from visionlab.tasks.pretraining.splits import PretrainingDataset, in_files
 
@@ -50,6 +51,9 @@ class Images(PretrainingDataset):
     Attributes:
         root: the folder or the tar.
         folder: the folder of the images below `root`, null for the root itself.
+        listed_in: a file below `root` that names the images to take, COCO's JSON or a text with a
+            name in each line, null for all; a name is the path below `folder`, or the file name
+            without suffix if no other image has it.
         size_px: side of the square inputs; without augmentation they show the centre of an image.
         num_workers: decoding processes for each part.
         boxes: a file with boxes of objects, see `object_boxes`, null for none.
@@ -59,6 +63,7 @@ class Images(PretrainingDataset):
 
     root: str
     folder: str | None
+    listed_in: str | None
     size_px: int
     num_workers: int
     boxes: str | None
@@ -67,10 +72,40 @@ class Images(PretrainingDataset):
     def __post_init__(self) -> None:
         check_px(self, 1, "size_px")
 
-    @property
-    def path(self) -> Path:
-        """The folder or tar of the images."""
-        return Path(self.root, self.folder or "").expanduser()
+    def find_parts(self) -> dict[str, list[Image]]:
+        """Return the images of each part: `train`, and `val` and `test` if they have folders.
+
+        Without a folder `train`, all images are its.
+
+        Raises:
+            FileNotFoundError: there are no images.
+            ValueError: a tar cannot be read in place, two folders may be a part, or the list is
+                damaged or names images that are not there.
+        """
+        root = Path(self.root, self.folder or "").expanduser()
+        images = [
+            Image(PurePosixPath(name), PurePosixPath(name), source)
+            for name, source in list_images(root)
+        ]
+        if not images:
+            raise FileNotFoundError(f"dataset.root must hold images, found none in {root}")
+        if self.listed_in is not None:
+            images = keep_listed(images, Path(self.root, self.listed_in).expanduser())
+        images = _without_common_folder(images)
+        folders = sorted({image.place.parts[0] for image in images if len(image.place.parts) > 1})
+        names = named_parts(folders, origin=root)
+        if "train" not in names:
+            return {"train": images}
+        return {
+            part: _without_common_folder(
+                [
+                    image._replace(place=image.place.relative_to(folder))
+                    for image in images
+                    if image.place.parts[0] == folder
+                ]
+            )
+            for part, folder in names.items()
+        }
 
     def __call__(self, *, augmentation: ViewAugment, seed: int, device: torch.device) -> Data:
         """Return the splits; a key is a hash of the path below `root`, so new files change none.
@@ -80,7 +115,7 @@ class Images(PretrainingDataset):
             ValueError: a tar cannot be read in place, fewer than two images are readable, or the
                 file of boxes is damaged.
         """
-        found = find_parts(self.path)
+        found = self.find_parts()
         parts, class_names = _labelled(found)
         if class_names:
             _log.info("labels for k-NN: folders of %d classes", len(class_names))
@@ -114,36 +149,35 @@ class Images(PretrainingDataset):
         )
 
 
-def find_parts(root: Path) -> dict[str, list[Image]]:
-    """Return the images of `train`, and of `val` and `test` if there are folders of these names.
-
-    Without a folder `train`, all images are its.
+def keep_listed(images: Sequence[Image], path: Path) -> list[Image]:
+    """Return the images that a file names, in the order of `images`.
 
     Raises:
-        FileNotFoundError: there are no images.
-        ValueError: a tar cannot be read in place, or two folders may be a part.
+        FileNotFoundError: there is no such file.
+        ValueError: it is damaged, empty, or names other images.
     """
-    images = [
-        Image(PurePosixPath(name), PurePosixPath(name), source)
-        for name, source in list_images(root)
-    ]
-    if not images:
-        raise FileNotFoundError(f"dataset.root must hold images, found none in {root}")
-    images = _without_common_folder(images)
-    folders = sorted({image.place.parts[0] for image in images if len(image.place.parts) > 1})
-    names = named_parts(folders, origin=root)
-    if "train" not in names:
-        return {"train": images}
-    return {
-        part: _without_common_folder(
-            [
-                image._replace(place=image.place.relative_to(folder))
-                for image in images
-                if image.place.parts[0] == folder
-            ]
-        )
-        for part, folder in names.items()
-    }
+    if not path.is_file():
+        raise FileNotFoundError(f"dataset.listed_in must be a file, looked for {path}")
+    rows, names = rows_by_name([image.name for image in images]), _listed(path)
+    unknown = [name for name in names if name not in rows]
+    if unknown or not names:
+        got = f"{unknown[0]!r} ({len(unknown)} unknown names)" if unknown else "none"
+        raise ValueError(f"{path} must name images of dataset.root, got {got}")
+    return [images[row] for row in sorted({rows[name] for name in names})]
+
+
+def _listed(path: Path) -> list[str]:
+    text = read_text(path)
+    if path.suffix.lower() != ".json":
+        return [line.strip() for line in text.split("\n") if line.strip()]
+    try:
+        return [
+            forward_slashes(image["file_name"]) for image in parse_json(text, origin=path)["images"]
+        ]
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ValueError(
+            f"{path} must have images with a file_name, as COCO's, got {error!r}"
+        ) from error
 
 
 def _without_common_folder(images: Sequence[Image]) -> list[Image]:
