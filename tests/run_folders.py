@@ -15,16 +15,19 @@ SCHEDULERS = {
         "_target_": "visionlab.optim.Cosine",
         "warmup_steps": 0,
         "warmup_epochs": 0,
+        "warmup_ratio": 0.0,
     },
     "constant": {
         "_target_": "visionlab.optim.Constant",
         "warmup_steps": 0,
         "warmup_epochs": 0,
+        "warmup_ratio": 0.0,
     },
     "linear": {
         "_target_": "visionlab.optim.Linear",
         "warmup_steps": 0,
         "warmup_epochs": 0,
+        "warmup_ratio": 0.0,
     },
 }
 STEPS = 10  # an epoch

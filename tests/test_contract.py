@@ -34,6 +34,7 @@ FALLING_FAST = Plateau(
     min_ratio=0.1,
     warmup_steps=1,
     warmup_epochs=0,
+    warmup_ratio=0.0,
 )
 # losses over boxes are not per sample, and two_views says of no part that it is a backbone
 _NOT_THERE = [("hard_examples", name) for name in ("detection", "boxes", "two_stages")]

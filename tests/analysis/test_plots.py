@@ -74,7 +74,7 @@ def test_planned_schedules_come_by_name_beside_runs_or_alone(tmp_path: Path) -> 
 
     def load_schedule(name: str) -> Schedule:
         names.append(name)
-        return Linear(warmup_steps=0, warmup_epochs=0)
+        return Linear(warmup_steps=0, warmup_epochs=0, warmup_ratio=0.0)
 
     planned = PlannedOptions(**{**PLANNED, "schedulers": ["mine"]})
     given = options(run, tmp_path / "both", planned=planned)

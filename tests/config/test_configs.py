@@ -42,8 +42,14 @@ GROUPS = [
     "task",
 ]
 FILES = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
-DETECTION_EXPERIMENTS = ["bccd", "retinanet_depths", "retinanet_lr", "retinanet_study"]
-BOX_FILES = ["boxes_csv", "coco", "numbered_yaml", "voc", "yolo"]
+DETECTION_EXPERIMENTS = [
+    "bccd",
+    "bccd_fasterrcnn",
+    "retinanet_depths",
+    "retinanet_lr",
+    "retinanet_study",
+]
+BOX_FILES = ["bccd", "boxes_csv", "coco", "numbered_yaml", "voc", "yolo"]
 BOX_AUGMENTS = [path.stem for path in (CONF / "augment").glob("boxes_*.yaml")]
 POINT_FILES = ["landmarks_csv", "points_csv"]
 KEYPOINT_EXPERIMENTS = ["faces68"]

@@ -90,7 +90,9 @@ def test_a_run_killed_after_any_file_leaves_those_of_an_undisturbed_one(
 
 def save_scores(folder: Path, scores: Mapping[int, float | None], keep: str) -> list[int]:
     """Save a model after epochs with some scores; return the epochs whose files stay."""
-    checkpoints = Checkpoints(folder, metadata={}, settings=replace(EVERY, keep=keep))
+    checkpoints = Checkpoints(
+        folder, metadata={}, settings=replace(EVERY, keep=keep), snapshot_epochs=[]
+    )
     for epoch, score in scores.items():
         checkpoints.save_epoch("model", nn.Linear(1, 1), epoch=epoch, step=epoch, score=score)
     return sorted(epoch_files(folder, "model", until=10**6))
@@ -137,7 +139,12 @@ def test_runs_that_share_a_training_each_get_their_own_files(tmp_path: Path) -> 
         [
             (
                 names,
-                Checkpoints(tmp_path / f"run{number}" / "checkpoints", metadata={}, settings=each),
+                Checkpoints(
+                    tmp_path / f"run{number}" / "checkpoints",
+                    metadata={},
+                    settings=each,
+                    snapshot_epochs=[],
+                ),
             )
             for number, (names, each) in enumerate(zip(own, settings, strict=True))
         ]
@@ -173,3 +180,79 @@ def test_averages_with_long_names_keep_their_own_files(tmp_path: Path) -> None:
 def test_what_is_out_of_range_is_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=f"^{message}"):
         replace(NO_EPOCH_FILES, **changes)
+
+
+def snapshots(folder: Path) -> Mapping[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.glob("checkpoints/*snapshot_*.pt")}
+
+
+def test_snapshots_are_kept_of_the_model_and_each_average(tmp_path: Path) -> None:
+    settings = replace(NO_EPOCH_FILES, snapshots="every:2", snapshots_last_epochs=4)
+    train(boxes, tmp_path / "five", hparams=FIVE, checkpointing=settings)
+    stems = [f"{start}snapshot_{n:02d}" for start in ("", "ema_0.5_", "ema_0.9_") for n in (1, 2)]
+    assert set(snapshots(tmp_path / "five")) == {f"{stem}.pt" for stem in stems}
+    folder = tmp_path / "five" / "checkpoints"
+    assert not set(stems) & set(saved_models(folder))
+    found = saved_models(folder, stems)
+    train(boxes, tmp_path / "four", hparams=replace(FIVE, epochs=4))
+    shorter = saved_models(tmp_path / "four" / "checkpoints")
+    assert equal(found["snapshot_02"], shorter["model"])
+    assert equal(found["ema_0.9_snapshot_02"], shorter["ema_0.9"])
+
+
+def test_a_run_killed_at_a_snapshot_leaves_those_of_an_undisturbed_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = replace(NO_EPOCH_FILES, snapshots="every:2")
+    train(boxes, tmp_path / "whole", hparams=FIVE, checkpointing=settings)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Checkpoints, "save_last", _until_epoch(4, Checkpoints.save_last))
+        with pytest.raises(RuntimeError, match="killed"):
+            train(boxes, tmp_path / "killed", hparams=FIVE, checkpointing=settings)
+    assert "snapshot_02.pt" in snapshots(tmp_path / "killed")
+    train(boxes, tmp_path / "killed", hparams=FIVE, checkpointing=settings, resume=True)
+    assert snapshots(tmp_path / "killed") == snapshots(tmp_path / "whole")
+
+
+def _until_epoch(epoch: int, save: Any) -> Any:
+    """Return `save_last` that is killed before it saves the state after an epoch."""
+
+    def save_or_die(self: Checkpoints, state: Any, *rest: Any) -> None:
+        if state.epoch >= epoch:
+            raise RuntimeError("killed")
+        save(self, state, *rest)
+
+    return save_or_die
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"snapshots": "each"}, "snapshots must be cycles, every:N or null, got 'each'"),
+        ({"snapshots": "every:0"}, "snapshots must be .*every:0"),
+        ({"snapshots": "every:2", "snapshots_last_epochs": 0}, "snapshots_last_epochs must be > 0"),
+        ({"snapshots": "cycles", "snapshots_last_epochs": 3}, "snapshots_last_epochs .* got 3"),
+    ],
+)
+def test_wrong_settings_of_snapshots(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        replace(NO_EPOCH_FILES, **changes)
+
+
+def test_epochs_of_snapshots() -> None:
+    def epochs_of(ends: list[int], **changes: Any) -> list[int]:
+        return replace(NO_EPOCH_FILES, **changes).snapshot_epochs(
+            epochs=10, cycle_ends=ends, steps_per_epoch=5
+        )
+
+    assert epochs_of([10, 25]) == []
+    assert epochs_of([10, 25], snapshots="cycles") == [2, 5]
+    assert epochs_of([], snapshots="every:3") == [3, 6, 9]
+    assert epochs_of([], snapshots="every:3", snapshots_last_epochs=4) == [9]
+    with pytest.raises(ValueError, match=r"snapshots=cycles .* run of 10 epochs, got none"):
+        epochs_of([], snapshots="cycles")
+    with pytest.raises(ValueError, match="an end after step 12"):
+        epochs_of([10, 12], snapshots="cycles")
+    with pytest.raises(ValueError, match="run of 10 epochs, got every:11"):
+        epochs_of([], snapshots="every:11")

@@ -33,6 +33,7 @@ BY_STEP = Plateau(
     min_ratio=0.01,
     warmup_steps=0,
     warmup_epochs=0,
+    warmup_ratio=0.0,
 )
 BY_EPOCH = replace(BY_STEP, every="epoch", patience_epochs=1.0, monitor="val/ema_0.5/iou")
 

@@ -33,6 +33,7 @@ PLATEAU = Plateau(
     min_ratio=0.0,
     warmup_steps=0,
     warmup_epochs=0,
+    warmup_ratio=0.0,
 )
 BY_EPOCH = replace(PLATEAU, every="epoch", patience_steps=0, patience_epochs=2.0)
 VALUES = st.lists(
@@ -151,7 +152,7 @@ def tracker_of(plateau: Plateau, *, every_epochs: int = 1) -> PlateauTracker:
 
 
 def test_other_schedules_are_not_watched_for() -> None:
-    cosine = Cosine(warmup_steps=0, warmup_epochs=0)
+    cosine = Cosine(every="step", warmup_steps=0, warmup_epochs=0, warmup_ratio=0.0)
     assert (
         make_plateau_tracker(cosine, total_steps=9, steps_per_epoch=3, every_epochs=1) is NO_PLATEAU
     )

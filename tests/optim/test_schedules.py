@@ -8,16 +8,18 @@ from typing import Any
 
 import pytest
 import torch
+from composing import composed
 from hydra.utils import instantiate
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from torch.optim import lr_scheduler
 
+from visionlab.config.instantiate import instantiate_part
+from visionlab.optim.phases import CosineRestarts, Phase, Phases, cycle_ends, unreached
 from visionlab.optim.schedules import (
     Constant,
     Cosine,
-    CosineRestarts,
     Linear,
     MultiStep,
     RangeTest,
@@ -26,12 +28,12 @@ from visionlab.optim.schedules import (
 )
 
 CONF = Path(__file__).parents[2] / "conf" / "scheduler"
-NO_WARMUP = {"warmup_steps": 0, "warmup_epochs": 0}
+NO_WARMUP = {"warmup_steps": 0, "warmup_epochs": 0, "warmup_ratio": 0.0}
 WARMUPS = [{}, {"warmup_steps": 1}, {"warmup_steps": 7}, {"warmup_epochs": 2}]
 VALID: dict[type, dict[str, Any]] = {
     Constant: NO_WARMUP,
     Linear: NO_WARMUP,
-    Cosine: NO_WARMUP,
+    Cosine: {**NO_WARMUP, "every": "step"},
     MultiStep: {**NO_WARMUP, "milestone_epochs": [2, 5], "milestone_steps": [], "gamma": 0.1},
     Step: {**NO_WARMUP, "every_epochs": 2, "every_steps": 0, "gamma": 0.97},
     CosineRestarts: {
@@ -40,6 +42,7 @@ VALID: dict[type, dict[str, Any]] = {
         "cycle_steps": [],
         "restart_weights": [1.0],
         "min_ratio": 0.0,
+        "every": "step",
     },
 }
 RANGE_TEST = {"start_lr": 0.01, "end_lr": 1e-5, "base_lr": 0.1}
@@ -47,6 +50,13 @@ RANGE_TEST = {"start_lr": 0.01, "end_lr": 1e-5, "base_lr": 0.1}
 
 def make(kind: type, **changes: object) -> Schedule:
     schedule: Schedule = kind(**{**VALID.get(kind, RANGE_TEST), **changes})
+    return schedule
+
+
+def composed_schedule(name: str) -> Schedule:
+    schedule: Schedule = instantiate_part(
+        composed(f"scheduler={name}")["scheduler"], key="scheduler"
+    )
     return schedule
 
 
@@ -142,7 +152,7 @@ def falling_schedules(draw: st.DrawFn, **warmup: int) -> Schedule:
 @st.composite
 def cyclic_schedules(draw: st.DrawFn, **warmup: int) -> CosineRestarts:
     lengths = draw(st.lists(st.integers(1, 9), min_size=1, max_size=4))
-    weights = st.lists(st.floats(0.01, 1.0), min_size=1, max_size=len(lengths))
+    weights = st.lists(st.floats(0.01, 1.0), min_size=1, max_size=9)
     unit = draw(st.sampled_from(["steps", "epochs"]))
     drawn = {"restart_weights": draw(weights), "min_ratio": draw(st.floats(0.0, 1.0))}
     cycles = {"cycle_epochs": [], f"cycle_{unit}": lengths}
@@ -169,8 +179,10 @@ def test_restart_factors_checked_by_hand() -> None:
         cycle_steps=[2, 4],
         restart_weights=[1.0, 0.5],
         min_ratio=0.2,
+        every="step",
         warmup_steps=2,
         warmup_epochs=0,
+        warmup_ratio=0.0,
     )
     expected = [0.0, 0.5, 1.0, 0.6, 0.6, 0.2 + 0.4 * (2 + 2**0.5) / 4, 0.4]
     factors = factors_of(schedule, epochs=1, steps_per_epoch=13)
@@ -515,17 +527,14 @@ def test_a_warmup_as_long_as_the_run_is_refused(kind: type) -> None:
         (
             CosineRestarts,
             {"restart_weights": []},
-            "restart_weights must be 1 to 1 numbers > 0, got []",
+            "restart_weights must be numbers > 0, got []",
         ),
-        (
-            CosineRestarts,
-            {"cycle_epochs": [3, 4], "restart_weights": [1.0, 0.5, 0.2]},
-            "restart_weights must be 1 to 2 numbers > 0, got [1.0, 0.5, 0.2]",
-        ),
+        (Cosine, {"every": "day"}, "every must be one of step, epoch, got 'day'"),
+        (Cosine, {"warmup_ratio": 1.5}, "warmup_ratio must be in [0, 1], got 1.5"),
         (
             CosineRestarts,
             {"restart_weights": [0.0]},
-            "restart_weights must be 1 to 1 numbers > 0, got [0.0]",
+            "restart_weights must be numbers > 0, got [0.0]",
         ),
         (CosineRestarts, {"min_ratio": -0.1}, "min_ratio must be in [0, 1], got -0.1"),
         (CosineRestarts, {"min_ratio": 1.1}, "min_ratio must be in [0, 1], got 1.1"),
@@ -540,3 +549,176 @@ def test_values_out_of_range_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         make(kind, **changes)
+
+
+def naive_snapshots(step: int, *, base: float, warm: int, ratio: float, period: int) -> float:
+    """Return the rate of the one-run form in the specification, section 3.2."""
+
+    def cosine(t: int, length: int) -> float:
+        eta = base * 1e-5
+        return eta + 0.5 * (base - eta) * (1 + math.cos(math.pi * t / length))
+
+    if step < warm:
+        return ratio * cosine(step, warm)
+    return cosine((step - warm) % period, period)
+
+
+@pytest.mark.parametrize(
+    ("name", "warm", "cycles", "period"),
+    [
+        ("deepscores_150_20", 150, 5, 20),
+        ("deepscores_500_20", 500, 25, 20),
+        ("deepscores_500_30", 500, 17, 30),
+        ("deepscores_250_50", 250, 25, 50),
+        ("deepscores_250_50", 250, 15, 50),
+    ],
+)
+def test_published_snapshot_schedules(name: str, warm: int, cycles: int, period: int) -> None:
+    schedule, steps = composed_schedule(name), 11
+    total = (warm + cycles * period) * steps
+    rates = [0.0075 * schedule(t, total_steps=total, steps_per_epoch=steps) for t in range(total)]
+    expected = [
+        naive_snapshots(t, base=0.0075, warm=warm * steps, ratio=1 / 3, period=period * steps)
+        for t in range(total)
+    ]
+    assert rates == pytest.approx(expected, rel=1e-12, abs=0)
+    assert rates[0] == pytest.approx(0.0025, rel=1e-12)
+    assert rates[warm * steps // 2] == pytest.approx(0.00125, rel=1e-4 if warm % 2 else 1e-5)
+    assert rates[warm * steps] == pytest.approx(0.0075, rel=1e-12)
+    ends = cycle_ends(schedule, total_steps=total, steps_per_epoch=steps)
+    assert ends == [(warm + period * number) * steps for number in range(1, cycles + 1)]
+
+
+def test_the_recipe_of_two_runs_as_one() -> None:
+    schedule, steps = composed_schedule("deepscores_two_runs"), 341
+
+    def rate(step: int) -> float:
+        return 0.0075 * schedule(step, total_steps=1040 * steps, steps_per_epoch=steps)
+
+    warm = {0: 0.0025 / 3, 130: 0.0025 * 2 / 3, 260: 0.0025, 300 * steps - 1: 0.0025}
+    warm |= {300 * steps: 0.00125, 700 * steps - 1: 0.00125, 700 * steps: 0.000625}
+    cycles = {1000 * steps: 0.0075, 1020 * steps: 0.0075}
+    cycles[1010 * steps] = 0.0075 * (1 + 1e-5) / 2
+    eta = 0.0075 * 1e-5
+    cycles[1040 * steps - 1] = eta + (0.0075 - eta) * (
+        0.5 * (1 + math.cos(math.pi * (20 * steps - 1) / (20 * steps)))
+    )
+    assert {step: rate(step) for step in warm | cycles} == pytest.approx(warm | cycles, rel=1e-12)
+
+
+def test_the_baseline_of_deepscores() -> None:
+    schedule = of_study("deepscores_baseline")
+    rates = [
+        0.0025 * schedule(t, total_steps=1500 * 341, steps_per_epoch=341) for t in (0, 250, 500)
+    ]
+    assert rates == pytest.approx([0.0025 / 3, 0.0025 * 2 / 3, 0.0025], rel=1e-12)
+    assert schedule(700 * 341, total_steps=1500 * 341, steps_per_epoch=341) == 0.25
+
+
+def phase(schedule: Schedule, **changes: Any) -> Phase:
+    defaults = {"length_steps": 0, "length_epochs": 0, "first_factor": 1.0, "last_factor": 0.0}
+    return Phase(schedule=schedule, **{**defaults, **changes})
+
+
+def test_phases_checked_by_hand() -> None:
+    phases = Phases(
+        phases={
+            "up": phase(make(Linear), length_steps=4, first_factor=0.2, last_factor=1.0),
+            "flat": phase(make(Constant), length_epochs=1, first_factor=0.5),
+            "down": phase(make(Linear, warmup_steps=1, warmup_ratio=0.5)),
+        }
+    )
+    factors = factors_of(phases, epochs=5, steps_per_epoch=2)
+    assert factors == pytest.approx([0.2, 0.4, 0.6, 0.8, 0.5, 0.5, 0.5, 1.0, 2 / 3, 1 / 3])
+
+
+@given(run=runs(), data=st.data())
+def test_one_phase_is_its_schedule(
+    run: tuple[int, int, dict[str, int]], data: st.DataObject
+) -> None:
+    epochs, steps_per_epoch, warmup = run
+    schedule = data.draw(cyclic_schedules(**warmup) | falling_schedules(**warmup))
+    length = {"epochs": epochs, "steps_per_epoch": steps_per_epoch}
+    assert factors_of(Phases(phases={"all": phase(schedule)}), **length) == factors_of(
+        schedule, **length
+    )
+
+
+@pytest.mark.parametrize(
+    ("lengths", "message"),
+    [
+        ([{"length_epochs": 6}, {}], "phases.1 must start within the run of 12 steps .* after 12"),
+        ([{"length_epochs": 2}, {"length_steps": 2}], "phases.1 must have length 0, .* the last"),
+        ([{}, {}], "phases.0 must have a length > 0, got 0"),
+        ([], "phases must hold at least one phase"),
+    ],
+)
+def test_phases_that_do_not_fit_are_refused(lengths: list[dict[str, int]], message: str) -> None:
+    phases = {str(n): phase(make(Constant), **each) for n, each in enumerate(lengths)}
+    with pytest.raises(ValueError, match=message):
+        Phases(phases=phases)(0, total_steps=12, steps_per_epoch=2)
+
+
+def test_a_later_phase_with_a_long_warmup_is_refused_at_the_start() -> None:
+    late = phase(make(Cosine, warmup_epochs=3))
+    phases = Phases(phases={"a": phase(make(Constant), length_epochs=2), "b": late})
+    with pytest.raises(ValueError, match=r"phases\.b\.schedule\.warmup_epochs .* got 3"):
+        phases(0, total_steps=10, steps_per_epoch=2)
+
+
+def test_a_phase_has_one_unit_and_factors_from_0_up() -> None:
+    with pytest.raises(ValueError, match="length_steps and length_epochs exclude each other"):
+        phase(make(Constant), length_steps=1, length_epochs=1)
+    with pytest.raises(ValueError, match=r"last_factor must be a number >= 0, got -0\.1"):
+        phase(make(Constant), last_factor=-0.1)
+
+
+def test_per_epoch_cosine_is_that_of_moco() -> None:
+    factors = factors_of(make(Cosine, every="epoch"), epochs=6, steps_per_epoch=4)
+    assert factors == [0.5 * (1 + math.cos(math.pi * (step // 4) / 6)) for step in range(24)]
+    restarts = make(CosineRestarts, cycle_epochs=[3], every="epoch")
+    factors = factors_of(restarts, epochs=6, steps_per_epoch=4)
+    assert factors == [0.5 * (1 + math.cos(math.pi * (s // 4 % 3) / 3)) for s in range(24)]
+
+
+def test_a_warmup_from_a_ratio() -> None:
+    factors = factors_of(
+        make(Cosine, warmup_steps=4, warmup_ratio=0.2), epochs=4, steps_per_epoch=3
+    )
+    assert factors[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+
+
+def test_weights_of_restarts_beyond_the_lengths() -> None:
+    weights = [1.0, 0.5, 0.25, 0.125, 0.1]
+    schedule = make(CosineRestarts, cycle_epochs=[2], restart_weights=weights)
+    factors = factors_of(schedule, epochs=8, steps_per_epoch=3)
+    assert factors[::6] == weights[:4]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "epochs", "expected"),
+    [
+        (make(CosineRestarts, cycle_epochs=[2, 3]), 10, [10, 25, 40]),
+        (make(CosineRestarts, cycle_epochs=[2], warmup_epochs=1), 5, [15, 25]),
+        (make(CosineRestarts, cycle_epochs=[9]), 5, []),
+        (make(Cosine), 5, []),
+    ],
+)
+def test_ends_of_whole_cycles(schedule: Schedule, epochs: int, expected: list[int]) -> None:
+    assert cycle_ends(schedule, total_steps=5 * epochs, steps_per_epoch=5) == expected
+
+
+def test_milestones_that_a_run_does_not_reach() -> None:
+    def found(schedule: Schedule, epochs: int) -> list[str]:
+        return unreached(schedule, total_steps=4 * epochs, steps_per_epoch=4)
+
+    he = of_study("multistep_he")
+    assert found(he, 30) == ["milestone epoch 90", "milestone epoch 135"]
+    assert found(he, 135) == ["milestone epoch 135"]
+    assert found(he, 136) == []
+    by_step = make(MultiStep, milestone_epochs=[], milestone_steps=[3, 40])
+    assert found(by_step, 10) == ["milestone step 40"]
+    assert found(
+        Phases(phases={"a": phase(he, length_epochs=100), "b": phase(make(Cosine))}), 120
+    ) == ["milestone epoch 135 of phase a"]
+    assert found(make(Cosine), 3) == []

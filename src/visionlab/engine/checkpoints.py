@@ -11,7 +11,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from visionlab.core.processes import rank
-from visionlab.engine.epoch_files import Checkpointing, epoch_files, epoch_name, is_epoch_name
+from visionlab.engine.epoch_files import (
+    Checkpointing,
+    epoch_files,
+    epoch_name,
+    is_of_one_epoch,
+    snapshot_name,
+)
 from visionlab.engine.state import TrainState
 from visionlab.files.tensors import read_tensors, write_tensors
 from visionlab.optim.averaging import Average
@@ -36,14 +42,21 @@ class Checkpoints:
         folder: `checkpoints/` of the run.
         metadata: plain containers to store in every file (configuration, class names).
         settings: when they are written, and which stay.
+        snapshot_epochs: epochs after which snapshots are kept, ascending.
     """
 
     def __init__(
-        self, folder: Path, *, metadata: Mapping[str, Any], settings: Checkpointing
+        self,
+        folder: Path,
+        *,
+        metadata: Mapping[str, Any],
+        settings: Checkpointing,
+        snapshot_epochs: Sequence[int],
     ) -> None:
         self._folder = folder
         self._metadata = metadata
         self._settings = settings
+        self._snapshot_epochs = list(snapshot_epochs)
         self._saved_at = time.monotonic()
 
     def due(self) -> bool:
@@ -85,9 +98,15 @@ class Checkpoints:
     ) -> None:
         """Write a model's weights after an epoch if they are due; delete those that do not stay.
 
-        The higher the score, the better the weights; it is None if unknown.
+        They are due as those of an epoch, as a snapshot, or as both. The higher the score, the
+        better the weights; it is None if unknown.
         """
-        if rank() > 0 or not self._settings.is_due(epoch):
+        if rank() > 0:
+            return
+        if epoch in self._snapshot_epochs:
+            number = self._snapshot_epochs.index(epoch) + 1
+            self._write(snapshot_name(name, number), model, step=step, score=score)
+        if not self._settings.is_due(epoch):
             return
         self._write(epoch_name(name, epoch), model, step=step, score=score)
         files = epoch_files(self._folder, name, until=epoch)
@@ -145,11 +164,14 @@ def restore(
 
 
 def saved_models(folder: Path, names: Sequence[str] | None = None) -> dict[str, dict[str, Tensor]]:
-    """Return the weights of saved models of a run by name: all but those of single epochs, or some.
+    """Return the weights of saved models of a run by name: those of `names`.
+
+    By default all but those of single epochs and snapshots.
 
     `model` and the averages hold the final weights (the newest ones of an unfinished run). `best`
     and `<average>_best` hold those with the best monitored metric, `epoch_0010` and
-    `<average>_epoch_0010` those after an epoch.
+    `<average>_epoch_0010` those after an epoch, `snapshot_01` and `<average>_snapshot_01` those
+    kept for an ensemble.
 
     Raises:
         FileNotFoundError: there is no checkpoint.
@@ -166,7 +188,7 @@ def saved_models(folder: Path, names: Sequence[str] | None = None) -> dict[str, 
     paths = {path.stem: path for path in sorted(folder.glob("*.pt"))}
     others = [stem for stem in paths if f"{stem}.pt" not in (LAST, PREVIOUS) and stem not in models]
     if names is None:
-        names = [*models, *(stem for stem in others if not is_epoch_name(stem))]
+        names = [*models, *(stem for stem in others if not is_of_one_epoch(stem))]
     elif unknown := [name for name in names if name not in (*models, *others)]:
         raise ValueError(f"models must be of {', '.join([*models, *others])}, got {unknown[0]}")
     return {

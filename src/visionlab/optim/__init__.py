@@ -2,11 +2,11 @@
 
 from visionlab.optim.averaging import Averages
 from visionlab.optim.optimizers import Adam, Sgd
+from visionlab.optim.phases import CosineRestarts, Phase, Phases
 from visionlab.optim.plateau import Plateau
 from visionlab.optim.schedules import (
     Constant,
     Cosine,
-    CosineRestarts,
     Linear,
     MultiStep,
     RangeTest,
@@ -21,6 +21,8 @@ __all__ = [
     "CosineRestarts",
     "Linear",
     "MultiStep",
+    "Phase",
+    "Phases",
     "Plateau",
     "RangeTest",
     "Sgd",

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from typing import Literal, SupportsFloat, get_args
 
 from visionlab.core.checks import check_choice, check_range
-from visionlab.optim.schedules import Constant, Schedule, warmup_length
+from visionlab.optim.schedules import Constant, Every, Schedule, warmup_length
 
 TRAIN_LOSS = "train/loss"
-Every = Literal["step", "epoch"]
 Mode = Literal["min", "max"]
 
 

@@ -1,21 +1,27 @@
 """Learning-rate schedules: pure functions of the step, without state and without torch.
 
-The schedule with a state is in `plateau.py`.
+Those in parts are in `phases.py`, the one with a state in `plateau.py`.
 
 A schedule is called as `schedule(step, total_steps=..., steps_per_epoch=...)` with the number of
 optimizer steps done, and returns the factor on the base learning rate. Lengths are given in either
-steps or epochs. A warm-up of W steps has the factor step / W for step < W. So with W > 0 the first
-step has a rate of zero, as in the EMA study whose numbers these schedules reproduce.
+steps or epochs. A warm-up of W steps from ratio r has the factor r + (1 - r) step / W for step < W.
+So with W > 0 and r = 0 the first step has a rate of zero, as in the EMA study whose numbers these
+schedules reproduce.
+
+A schedule with cycles has a method `cycle_ends` that returns the numbers of finished steps at their
+ends, and one with milestones a method `unreached` that describes those beyond the end of the run;
+both take `total_steps` and `steps_per_epoch`.
 """
 
 import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
-from typing import Protocol
+from typing import Literal, Protocol, get_args
 
-from visionlab.core.checks import check_at_least, check_positive, check_range
+from visionlab.core.checks import check_at_least, check_choice, check_positive, check_range
+
+Every = Literal["step", "epoch"]
 
 
 class Schedule(Protocol):
@@ -32,14 +38,17 @@ class Warmup:
     Attributes:
         warmup_steps: length of the warm-up in steps, or 0.
         warmup_epochs: length of the warm-up in epochs, or 0; one of the two is 0.
+        warmup_ratio: factor of the first step of a warm-up, in [0, 1].
     """
 
     warmup_steps: int
     warmup_epochs: int
+    warmup_ratio: float
 
     def __post_init__(self) -> None:
         check_at_least(self, 0, "warmup_steps", "warmup_epochs")
-        _check_one_unit("warmup", self.warmup_steps, self.warmup_epochs)
+        check_range(self, "[0, 1]", "warmup_ratio")
+        check_one_unit("warmup", self.warmup_steps, self.warmup_epochs)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +58,7 @@ class Constant(Warmup):
     def __call__(self, step: int, *, total_steps: int, steps_per_epoch: int) -> float:
         """Return the factor at `step`."""
         warmup = warmup_length(self, total_steps, steps_per_epoch)
-        return step / warmup if step < warmup else 1.0
+        return warmup_factor(self, step, warmup) if step < warmup else 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +69,7 @@ class Linear(Warmup):
         """Return the factor at `step`."""
         warmup = warmup_length(self, total_steps, steps_per_epoch)
         if step < warmup:
-            return step / warmup
+            return warmup_factor(self, step, warmup)
         return max(0.0, (total_steps - step) / (total_steps - warmup))
 
 
@@ -69,14 +78,26 @@ class Cosine(Warmup):
     """Warm-up, then cosine decay from 1 to 0 at the end of the run.
 
     SGDR (arXiv 1608.03983), equation 5, without restarts.
+
+    Attributes:
+        every: `step`, or `epoch` if the factor only changes with each epoch after the warm-up.
     """
+
+    every: Every
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice(self, get_args(Every), "every")
 
     def __call__(self, step: int, *, total_steps: int, steps_per_epoch: int) -> float:
         """Return the factor at `step`."""
         warmup = warmup_length(self, total_steps, steps_per_epoch)
         if step < warmup:
-            return step / warmup
-        return _half_cosine((step - warmup) / (total_steps - warmup))
+            return warmup_factor(self, step, warmup)
+        done = step - warmup
+        if self.every == "epoch":
+            done -= done % steps_per_epoch
+        return half_cosine(done / (total_steps - warmup))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +116,7 @@ class MultiStep(Warmup):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_one_unit("milestone", self.milestone_steps, self.milestone_epochs)
+        check_one_unit("milestone", self.milestone_steps, self.milestone_epochs)
         milestones = list(self.milestone_steps or self.milestone_epochs)
         if not milestones or milestones[0] < 1 or milestones != sorted(set(milestones)):
             raise ValueError(
@@ -107,13 +128,22 @@ class MultiStep(Warmup):
         """Return the factor at `step`."""
         warmup = warmup_length(self, total_steps, steps_per_epoch)
         if step < warmup:
-            return step / warmup
+            return warmup_factor(self, step, warmup)
         passed = (
             bisect_right(self.milestone_steps, step)
             if self.milestone_steps
             else bisect_right(self.milestone_epochs, step // steps_per_epoch)
         )
         return self.gamma**passed
+
+    def unreached(self, *, total_steps: int, steps_per_epoch: int) -> list[str]:
+        """Return the milestones that are not before the end of the run."""
+        if self.milestone_steps:
+            found = [f"step {step}" for step in self.milestone_steps if step >= total_steps]
+        else:
+            epochs = total_steps // steps_per_epoch
+            found = [f"epoch {epoch}" for epoch in self.milestone_epochs if epoch >= epochs]
+        return [f"milestone {each}" for each in found]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +162,7 @@ class Step(Warmup):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_one_unit("every", self.every_steps, self.every_epochs)
+        check_one_unit("every", self.every_steps, self.every_epochs)
         if max(self.every_steps, self.every_epochs) < 1:
             raise ValueError(
                 "every_steps or every_epochs must be >= 1, "
@@ -144,63 +174,9 @@ class Step(Warmup):
         """Return the factor at `step`."""
         warmup = warmup_length(self, total_steps, steps_per_epoch)
         if step < warmup:
-            return step / warmup
+            return warmup_factor(self, step, warmup)
         interval = self.every_steps or self.every_epochs * steps_per_epoch
         return float(self.gamma ** (step // interval))
-
-
-@dataclass(frozen=True, kw_only=True)
-class CosineRestarts(Warmup):
-    """Warm-up, then cycles of cosine decay, each down to `min_ratio`.
-
-    SGDR (arXiv 1608.03983), equation 5: t steps into a cycle of P steps with weight w, the factor
-    is m + (1 - m) w (1 + cos(pi t / P)) / 2, where m is `min_ratio`. The last length and the last
-    weight repeat until the run ends, so `cycle_epochs=[30]` gives cycles of 30 epochs.
-
-    Attributes:
-        cycle_epochs: length of each cycle in epochs, or empty.
-        cycle_steps: length of each cycle in steps, or empty; one of the two is empty.
-        restart_weights: height of each cycle.
-        min_ratio: factor at the end of a cycle, in [0, 1].
-    """
-
-    cycle_epochs: Sequence[int]
-    cycle_steps: Sequence[int]
-    restart_weights: Sequence[float]
-    min_ratio: float
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_one_unit("cycle", self.cycle_steps, self.cycle_epochs)
-        lengths = list(self.cycle_steps or self.cycle_epochs)
-        if not lengths or min(lengths) < 1:
-            raise ValueError(f"cycle lengths must be numbers >= 1, got {lengths}")
-        weights = list(self.restart_weights)
-        if not 1 <= len(weights) <= len(lengths) or not all(
-            0 < weight < math.inf for weight in weights
-        ):
-            raise ValueError(
-                f"restart_weights must be 1 to {len(lengths)} numbers > 0, got {weights}"
-            )
-        check_range(self, "[0, 1]", "min_ratio")
-
-    def __call__(self, step: int, *, total_steps: int, steps_per_epoch: int) -> float:
-        """Return the factor at `step`."""
-        warmup = warmup_length(self, total_steps, steps_per_epoch)
-        if step < warmup:
-            return step / warmup
-        unit = 1 if self.cycle_steps else steps_per_epoch
-        lengths = [length * unit for length in self.cycle_steps or self.cycle_epochs]
-        ends = list(accumulate(lengths))
-        cycle = bisect_right(ends, step - warmup)
-        if cycle < len(lengths):
-            done = step - warmup - (ends[cycle] - lengths[cycle])
-        else:
-            cycle, done = len(lengths) - 1, (step - warmup - ends[-1]) % lengths[-1]
-        weight = self.restart_weights[min(cycle, len(self.restart_weights) - 1)]
-        return self.min_ratio + (1.0 - self.min_ratio) * weight * _half_cosine(
-            done / lengths[cycle]
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,7 +207,8 @@ class RangeTest:
         return float(self.start_lr ** (1 - progress) * self.end_lr**progress / self.base_lr)
 
 
-def _half_cosine(progress: float) -> float:
+def half_cosine(progress: float) -> float:
+    """Return the cosine decay from 1 to 0 at a progress from 0 to 1."""
     return max(0.0, 0.5 * (1.0 + math.cos(math.pi * progress)))
 
 
@@ -251,7 +228,13 @@ def warmup_length(schedule: Warmup, total_steps: int, steps_per_epoch: int) -> i
     return length
 
 
-def _check_one_unit(name: str, steps: object, epochs: object) -> None:
+def warmup_factor(schedule: Warmup, step: int, length: int) -> float:
+    """Return the factor at a step of a warm-up of some length in steps."""
+    return schedule.warmup_ratio + (1.0 - schedule.warmup_ratio) * (step / length)
+
+
+def check_one_unit(name: str, steps: object, epochs: object) -> None:
+    """Refuse a length that is given in both units."""
     if steps and epochs:
         raise ValueError(
             f"{name}_steps and {name}_epochs exclude each other, got {steps} and {epochs}"

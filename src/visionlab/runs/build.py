@@ -18,6 +18,7 @@ from visionlab.config.instantiate import bind_part, call_with_key, instantiate_p
 from visionlab.core import seeding
 from visionlab.engine.loop import steps_per_epoch
 from visionlab.engine.observers import check_observer
+from visionlab.optim.phases import cycle_ends
 from visionlab.optim.plateau import PlateauTracker, make_plateau_tracker
 from visionlab.runs.experiment import Experiment, Machine, TaskParts
 from visionlab.runs.initial_weights import load_initial_weights, split_model
@@ -245,3 +246,20 @@ def bind_schedule(
     except ValueError as error:
         raise ValueError(f"scheduler.{error}") from error
     return schedule, plateau
+
+
+def snapshot_epochs(experiment: Experiment, task: Task) -> list[int]:
+    """Return the epochs, ascending, after which a run keeps snapshots.
+
+    Raises:
+        ValueError: it is to keep some, and there is no such epoch.
+    """
+    epochs = experiment.hparams.epochs
+    epoch_steps = steps_per_epoch(task.splits["train"], experiment.hparams)
+    return experiment.checkpoint.snapshot_epochs(
+        epochs=epochs,
+        cycle_ends=cycle_ends(
+            experiment.scheduler, total_steps=epochs * epoch_steps, steps_per_epoch=epoch_steps
+        ),
+        steps_per_epoch=epoch_steps,
+    )

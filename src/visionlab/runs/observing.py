@@ -14,6 +14,7 @@ from visionlab.config.run_config import logged_hparams, parts_override, to_yaml
 from visionlab.config.terminal import shell_command
 from visionlab.core.interrupt import Interrupted, Pruned
 from visionlab.engine.checkpoints import LAST, best_name
+from visionlab.engine.epoch_files import snapshot_name
 from visionlab.engine.evaluation import MetricsTable
 from visionlab.engine.observers import (
     MetricsFile,
@@ -28,6 +29,7 @@ from visionlab.engine.shared_runs import to_run_names
 from visionlab.files.atomic import write_text
 from visionlab.files.run_folder import read_record
 from visionlab.optim.schedules import RangeTest
+from visionlab.runs.build import snapshot_epochs
 from visionlab.runs.record import Record
 from visionlab.runs.results import chosen
 from visionlab.runs.training import Run, Training
@@ -52,6 +54,10 @@ def start_record(run: Run, training: Training, composition: Mapping[str, Any]) -
     record.update(read=training.data.read_counts, samples=training.samples)
     if training.task.initial_weights:  # none when it resumes: what the first start wrote stays
         record.update(initial_weights=training.task.initial_weights)
+    snapshots = snapshot_epochs(run.experiment, training.task)
+    if snapshots:
+        names = {snapshot_name("model", n): epoch for n, epoch in enumerate(snapshots, start=1)}
+        record.update(snapshots=names)
     others = [str(other.folder) for other in training.runs if other is not run]
     if others:
         record.update(shares_training_with=others)
@@ -86,6 +92,8 @@ def describe_start(training: Training) -> None:
     batch_size, num_train = training.experiment.hparams.batch_size, len(data.splits["train"])
     if batch_size > num_train:
         _log.warning("hparams.batch_size is %d, a batch has all %d images", batch_size, num_train)
+    for each in training.unreached_milestones:
+        _log.warning("scheduler: %s is beyond the end of the run", each)
     machine = training.experiment.machine
     _log.info("%s on %s, %s", training.task.name, training.device, machine.precision)
 

@@ -19,6 +19,7 @@ from visionlab.engine.loop import steps_per_epoch
 from visionlab.engine.shared_runs import Names, SharedCheckpoints, to_shared_names, unique_names
 from visionlab.engine.state import TrainState
 from visionlab.optim.averaging import Average
+from visionlab.optim.phases import unreached
 from visionlab.optim.plateau import PlateauTracker
 from visionlab.runs.build import (
     bind_schedule,
@@ -26,6 +27,7 @@ from visionlab.runs.build import (
     build_experiment,
     build_task,
     check_classes,
+    snapshot_epochs,
 )
 from visionlab.runs.combinations import check_combinations
 from visionlab.runs.experiment import Experiment, Machine
@@ -90,8 +92,21 @@ class Training:
     @property
     def total_steps(self) -> int:
         """The optimizer steps of the whole training."""
-        hparams = self.experiment.hparams
-        return hparams.epochs * steps_per_epoch(self.task.splits["train"], hparams)
+        return self.experiment.hparams.epochs * self.steps_per_epoch
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """The optimizer steps of an epoch."""
+        return steps_per_epoch(self.task.splits["train"], self.experiment.hparams)
+
+    @property
+    def unreached_milestones(self) -> list[str]:
+        """The milestones of the schedule beyond the end of the training."""
+        return unreached(
+            self.experiment.scheduler,
+            total_steps=self.total_steps,
+            steps_per_epoch=self.steps_per_epoch,
+        )
 
 
 def build_training(configs: Mapping[Path, Mapping[str, Any]], *, resumes: bool) -> Training:
@@ -143,7 +158,7 @@ def build_training(configs: Mapping[Path, Mapping[str, Any]], *, resumes: bool) 
         samples=samples,
         components=components,
         checkpoints=SharedCheckpoints(
-            [(run.names, _checkpoints(run, data, samples)) for run in runs]
+            [(run.names, _checkpoints(run, data, samples, components)) for run in runs]
         ),
         state=state,
     )
@@ -247,7 +262,7 @@ def _start_from(
     )
 
 
-def _checkpoints(run: Run, data: Data, samples: Samples) -> Checkpoints:
+def _checkpoints(run: Run, data: Data, samples: Samples, components: Components) -> Checkpoints:
     experiment = run.experiment
     return Checkpoints(
         run.folder / "checkpoints",
@@ -257,4 +272,5 @@ def _checkpoints(run: Run, data: Data, samples: Samples) -> Checkpoints:
             "samples": dict(samples),
         },
         settings=experiment.checkpoint,
+        snapshot_epochs=snapshot_epochs(experiment, components.task),
     )

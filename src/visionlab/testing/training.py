@@ -30,7 +30,9 @@ from visionlab.optim.schedules import Constant, Schedule
 from visionlab.task import Task
 
 NO_STOP = Stop(patience_epochs=None, max_steps=None, max_minutes=None)
-NO_EPOCH_FILES = Checkpointing(every_minutes=None, every_epochs=None, keep="all")
+NO_EPOCH_FILES = Checkpointing(
+    every_minutes=None, every_epochs=None, keep="all", snapshots=None, snapshots_last_epochs=None
+)
 PLAN = Hparams(
     epochs=3,
     batch_size=16,
@@ -40,7 +42,7 @@ PLAN = Hparams(
     freeze_backbone_epochs=0,
 )
 EACH_EPOCH = Evaluation(every_epochs=1, batch_size=8, test=True, train="none")
-NO_PLATEAU = Constant(warmup_steps=0, warmup_epochs=0)
+NO_PLATEAU = Constant(warmup_steps=0, warmup_epochs=0, warmup_ratio=0.0)
 
 
 @dataclass
@@ -126,7 +128,12 @@ def train(
         stop=stop,
         evaluation=evaluation,
         checkpoints=Checkpoints(
-            folder / "checkpoints", metadata={"config": {}}, settings=checkpointing
+            folder / "checkpoints",
+            metadata={"config": {}},
+            settings=checkpointing,
+            snapshot_epochs=checkpointing.snapshot_epochs(
+                epochs=hparams.epochs, cycle_ends=[], steps_per_epoch=epoch_steps
+            ),
         ),
         signals=signals or Signals(all_reduce=all_reduce_max),
         autocast=partial(torch.autocast, "cpu", enabled=False),

@@ -39,7 +39,7 @@ class Wrong:
 
 def test_a_schedule_is_drawn_at_every_step_if_it_agrees_with_the_rows(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run", epochs=4)
-    cosine = Cosine(warmup_steps=12, warmup_epochs=0)
+    cosine = Cosine(every="step", warmup_steps=12, warmup_epochs=0, warmup_ratio=0.0)
     rates = [0.1 * cosine(step, total_steps=40, steps_per_epoch=10) for step in range(40)]
     path = folder / "metrics.jsonl"
     rows = [json.loads(line) for line in path.read_text().splitlines()]
@@ -87,11 +87,11 @@ def test_runs_without_rates_have_no_figure(tmp_path: Path) -> None:
 
 
 def test_what_is_planned_is_the_rate_of_each_step() -> None:
-    none = {"warmup_steps": 0, "warmup_epochs": 0}
+    none = {"warmup_steps": 0, "warmup_epochs": 0, "warmup_ratio": 0.0}
     schedules = {
         "constant": Constant(**none),
-        "cosine": Cosine(**none),
-        "linear": Linear(warmup_steps=100, warmup_epochs=0),
+        "cosine": Cosine(every="step", **none),
+        "linear": Linear(warmup_steps=100, warmup_epochs=0, warmup_ratio=0.0),
         "multistep": MultiStep(milestone_epochs=[4, 8], milestone_steps=[], gamma=0.1, **none),
     }
     (figure,) = draw_planned_schedules(schedules, PlannedOptions(**PLAN)).values()
@@ -109,7 +109,7 @@ def test_what_is_planned_is_the_rate_of_each_step() -> None:
 
 
 def test_a_long_plan_is_drawn_with_few_points() -> None:
-    schedule = Linear(warmup_steps=0, warmup_epochs=0)
+    schedule = Linear(warmup_steps=0, warmup_epochs=0, warmup_ratio=0.0)
     plan = PlannedOptions(schedulers=None, lr=1.0, epochs=180, steps_per_epoch=390)
     (figure,) = draw_planned_schedules({"linear": schedule}, plan).values()
     (line,) = figure.axes[0].get_lines()
@@ -130,6 +130,10 @@ def test_a_long_plan_is_drawn_with_few_points() -> None:
     ],
 )
 def test_a_plan_that_cannot_be_is_one_line(changes: dict[str, Any], message: str) -> None:
-    given = {"schedules": {"a": Linear(warmup_steps=10, warmup_epochs=0)}, **PLAN, **changes}
+    given = {
+        "schedules": {"a": Linear(warmup_steps=10, warmup_epochs=0, warmup_ratio=0.0)},
+        **PLAN,
+        **changes,
+    }
     with pytest.raises(ValueError, match=f"^{message}"):
         draw_planned_schedules(given.pop("schedules"), PlannedOptions(**given))
