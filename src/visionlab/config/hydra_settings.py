@@ -1,4 +1,4 @@
-"""Changes of how Hydra composes a configuration.
+"""Changes of how Hydra composes a configuration, and its logs in other processes.
 
 A file that somebody sent must not run code through Hydra's own settings, and mappings whose keys
 are the user's take new ones without a leading +.
@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, get_origin
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import configure_log
 from omegaconf import DictConfig, OmegaConf
 
 # whole paths, since a module leads to others: logging.os.system
@@ -110,3 +112,18 @@ def _walk(value: Any, key: str) -> Iterator[tuple[str, Any]]:
             yield from _walk(entry, f"{key}.{number}")
     else:
         yield key, value
+
+
+def log_settings() -> Any:
+    """Return how Hydra configured the logs of this job, None where it did not."""
+    if not HydraConfig.initialized():
+        return None
+    hydra = HydraConfig.get()
+    return OmegaConf.to_container(hydra.job_logging, resolve=True), hydra.verbose
+
+
+def set_up_logs(settings: Any) -> None:
+    """Configure the logs of this process as `log_settings` found them in another."""
+    if settings is not None:
+        logging, verbose = settings
+        configure_log(OmegaConf.create(logging), verbose)

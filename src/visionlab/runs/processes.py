@@ -15,12 +15,10 @@ from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple, TypeVar
 
 import torch
-from hydra.core.hydra_config import HydraConfig
-from hydra.core.utils import configure_log
-from omegaconf import OmegaConf
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from visionlab.config.errors import explain, is_users
+from visionlab.config.hydra_settings import log_settings, set_up_logs
 from visionlab.config.nonzero_ranks import quiet_nonzero_ranks
 from visionlab.config.terminal import outlive_terminal
 from visionlab.core.interrupt import (
@@ -67,7 +65,7 @@ def call_in_processes(function: Callable[[], Value], *, count: int) -> Value:
         raise ValueError(f"num_processes must be <= {_MOST_PROCESSES} on a machine, got {count}")
     torch.cuda.empty_cache()  # of earlier stages of a chain
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    threads, logs = max(1, default_threads() // count), _log_settings()
+    threads, logs = max(1, default_threads() // count), log_settings()
     with Signals() as signals:
         workers: list[_Worker] = []
         try:
@@ -116,14 +114,6 @@ def _blocked_signals() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _log_settings() -> Any:
-    """Return how Hydra configured the logs of this job, None where it did not."""
-    if not HydraConfig.initialized():
-        return None
-    hydra = HydraConfig.get()
-    return OmegaConf.to_container(hydra.job_logging, resolve=True), hydra.verbose
 
 
 def _start(
@@ -218,8 +208,7 @@ def _work(
         signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
         outlive_terminal()
         logging.raiseExceptions = False
-        if logs is not None:
-            configure_log(OmegaConf.create(logs[0]), logs[1])
+        set_up_logs(logs)
         with quiet_nonzero_ranks():
             value = function()
     except SystemExit:
