@@ -44,9 +44,11 @@ def stages_of(stages: dict[str, Any], *overrides: str) -> dict[str, Stage]:
 def test_every_chain_composes_and_its_stages_build(path: Path) -> None:
     content: Any = OmegaConf.to_container(OmegaConf.load(path))
     files = {name: {"like": None, **stage} for name, stage in content["stages"].items()}
-    for name, stage in stages_of(files, "dataset.root=/data").items():
+    on_digits = path.stem == "deepscores_two_runs"
+    given = [] if on_digits else ["dataset.root=/data"]
+    for name, stage in stages_of(files, *given).items():
         config = dict(stage.config)
-        assert config["dataset"]["root"].startswith("/data"), name
+        assert on_digits or config["dataset"]["root"].startswith("/data"), name
         build_experiment(without_initial_weights(config))
 
 

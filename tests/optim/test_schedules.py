@@ -673,6 +673,12 @@ def test_a_phase_has_one_unit_and_factors_from_0_up() -> None:
         phase(make(Constant), last_factor=-0.1)
 
 
+def test_a_phase_has_no_schedule_with_a_state() -> None:
+    plateau = composed_schedule("plateau")
+    with pytest.raises(ValueError, match="schedule must be a function of the step, got Plateau"):
+        phase(plateau)
+
+
 def test_per_epoch_cosine_is_that_of_moco() -> None:
     factors = factors_of(make(Cosine, every="epoch"), epochs=6, steps_per_epoch=4)
     assert factors == [0.5 * (1 + math.cos(math.pi * (step // 4) / 6)) for step in range(24)]

@@ -22,6 +22,7 @@ _OF_DATASET = (
     "file",
     "list",
     "boxes",
+    "listed_in",
 )
 _MAY_BE_NULL = {"chain", "experiment", "views", "boxes", "search"}
 _WRAPPED = re.compile(r"(\[|choice\()(.*)(\]|\))", re.DOTALL)

@@ -91,7 +91,9 @@ class Checkpointing:
                     f"{steps_per_epoch} steps, got an end after step {within[0]}"
                 )
             return [end // steps_per_epoch for end in cycle_ends]
-        every = int(self.snapshots.removeprefix("every:"))
+        match = _SNAPSHOTS.fullmatch(self.snapshots)
+        assert match is not None
+        every = int(match["epochs"])
         first = epochs - (self.snapshots_last_epochs or epochs)
         found = [epoch for epoch in range(every, epochs + 1, every) if epoch > first]
         if not found:

@@ -8,6 +8,7 @@ from itertools import accumulate, chain, repeat, takewhile
 from typing import NamedTuple, get_args
 
 from visionlab.core.checks import check_at_least, check_choice, check_range
+from visionlab.optim.plateau import Plateau
 from visionlab.optim.schedules import (
     Every,
     Schedule,
@@ -111,6 +112,8 @@ class Phase:
         for name in ("first_factor", "last_factor"):
             if not 0.0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be a number >= 0, got {getattr(self, name)}")
+        if isinstance(self.schedule, Plateau):
+            raise ValueError("schedule must be a function of the step, got Plateau, which is not")
 
 
 class _Span(NamedTuple):
