@@ -32,7 +32,6 @@ from visionlab.core.interrupt import Signals
 from visionlab.core.processes import Shard, unsharded
 from visionlab.engine.checkpoints import Checkpoints
 from visionlab.engine.device import make_autocast
-from visionlab.engine.epoch_files import Checkpointing
 from visionlab.engine.loop import fit
 from visionlab.engine.observers import MetricsFile
 from visionlab.engine.state import TrainState
@@ -40,6 +39,7 @@ from visionlab.runs.build import build_data
 from visionlab.runs.experiment import Experiment
 from visionlab.runs.training import build_components
 from visionlab.task import Batch, Data, Split
+from visionlab.testing.training import NO_EPOCH_FILES
 
 BATCH_SIZE = 128
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
@@ -112,7 +112,8 @@ def prepare_fit(
             checkpoints=Checkpoints(
                 folder,
                 metadata={},
-                settings=Checkpointing(every_minutes=None, every_epochs=None, keep="all"),
+                settings=NO_EPOCH_FILES,
+                snapshot_epochs=[],
             ),
             signals=Signals(),
             autocast=make_autocast(precision, CPU),
