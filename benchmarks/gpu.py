@@ -167,6 +167,7 @@ def make_task(data: Data, model: nn.Module) -> Task:
         backbone=[],
         extra_scalars=top1,
         predict=probabilities,
+        fuse=None,
         metric=Accuracy(class_names=data.class_names, top_k=[1]),
         monitor="loss",
         mode="min",

@@ -29,6 +29,7 @@ from visionlab.images.holdout import Holdout
 from visionlab.images.resize import Resize
 from visionlab.task import Batch, Data, Task
 from visionlab.tasks.classification.augment import Augment
+from visionlab.tasks.classification.fuse import MeanProbability
 from visionlab.tasks.classification.loss import CrossEntropy
 from visionlab.tasks.classification.metric import Accuracy, probabilities, top1
 from visionlab.tasks.classification.model import ResNetCifar
@@ -47,6 +48,7 @@ from visionlab.tasks.detection.model.regions import RegionHead
 from visionlab.tasks.detection.model.retinanet import Head, Pyramid, RetinaNet
 from visionlab.tasks.detection.model.sampling import Sampling
 from visionlab.tasks.keypoints.augment import PointAugment
+from visionlab.tasks.keypoints.fuse import MeanPoints
 from visionlab.tasks.keypoints.loss import SmoothL1, error_px
 from visionlab.tasks.keypoints.metric import PointErrors, original_points
 from visionlab.tasks.keypoints.model import KeypointRegressor
@@ -88,6 +90,7 @@ def classification() -> Task:
         backbone=backbone_of(model),
         extra_scalars=top1,
         predict=probabilities,
+        fuse=MeanProbability(),
         metric=Accuracy(class_names=data.class_names, top_k=[1]),
         monitor="top1",
         mode="max",
@@ -154,6 +157,7 @@ def detection() -> Task:
         predict=Detect(
             score_threshold=0.01, candidates_per_level=50, nms_iou=0.5, max_detections=20
         ),
+        fuse=None,
         metric=AveragePrecision(class_names=data.class_names, backend="faster_coco_eval"),
         monitor="AP",
         mode="max",
@@ -273,6 +277,7 @@ def keypoints() -> Task:
         backbone=[model.backbone],
         extra_scalars=error_px,
         predict=original_points,
+        fuse=MeanPoints(),
         metric=PointErrors(
             class_names=data.class_names,
             eyes=[[0], [1]],
@@ -300,6 +305,7 @@ def boxes() -> Task:
         backbone=[model.body],
         extra_scalars=lambda outputs, targets: {},
         predict=original_boxes,
+        fuse=None,
         metric=MeanIou(),
         monitor="iou",
         mode="max",
@@ -319,6 +325,7 @@ def two_stages() -> Task:
         loss=lambda outputs, targets: outputs.losses,
         backbone=[model.body],
         predict=lambda outputs, batch: original_corners(outputs.corners, batch),
+        fuse=None,
     )
 
 
@@ -343,6 +350,7 @@ def two_views() -> Task:
             "positive_first": (outputs.logits.argmax(1) == 0).float().mean()
         },
         predict=lambda embeddings, batch: F.normalize(embeddings.values, dim=1),
+        fuse=None,
         metric=NearestNeighbour(),
         monitor="nearest",
         mode="max",
@@ -396,6 +404,7 @@ def pretraining() -> Task:
         backbone=backbone_of(model),
         extra_scalars=contrast_scalars,
         predict=functools.partial(unit_features, layer="backbone"),
+        fuse=None,
         metric=NearestNeighbours(class_names=data.class_names, k=5, temperature=0.07),
         monitor="knn",
         mode="max",

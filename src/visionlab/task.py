@@ -143,6 +143,8 @@ class Task:
         initial_weights: what was loaded into the model from which files, for `run.json`.
         extra_scalars: maps (outputs, targets) to named scalars to log beside the losses.
         predict: maps (outputs, batch) to predictions in the units of the sample (original pixels).
+        fuse: maps the predictions of several models for a batch, and a weight >= 0 of each, to one
+            prediction of the batch; None if they cannot be fused.
         metric: compares predictions with targets.
         monitor: the metric, or `loss`, that decides which weights are best.
         mode: whether a larger (`max`) or smaller (`min`) value is better.
@@ -159,6 +161,7 @@ class Task:
     backbone: Sequence[nn.Module]
     extra_scalars: Callable[[Any, Any], Mapping[str, Tensor]]
     predict: Callable[[Any, Batch], Any]
+    fuse: Callable[[Sequence[Any], Sequence[float]], Any] | None
     metric: Metric
     monitor: str
     mode: Literal["max", "min"]

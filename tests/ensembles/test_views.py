@@ -1,20 +1,22 @@
 """Weighted means over views of the same images."""
 
+import copy
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from siblings import boxes, classification, keypoints
-from torch import Tensor, nn
+from torch import Tensor
 from viewing import view
 
 from visionlab.engine.evaluation import evaluate
+from visionlab.ensembles.prediction import Inference, Member
 from visionlab.ensembles.views import ViewResult, check_views, evaluate_views
+from visionlab.files.tensors import map_tensors, write_tensors
 from visionlab.images.views import View
 from visionlab.task import Task
 
@@ -33,24 +35,24 @@ def run(
     folder: Path,
     views: Mapping[str, View],
     *,
-    model: nn.Module | None = None,
+    weights: Mapping[str, Tensor] | None = None,
     about: str = "data",
 ) -> ViewResult:
-    return evaluate_views(
-        task,
-        model or task.model,
-        task.splits["val"],  # type: ignore[arg-type]
-        views,
-        folder=folder,
+    member = Member(
+        name="model",
+        task=task,
+        weights=weights or copy.deepcopy(task.evaluated.state_dict()),
         cache_key={"data": about},
-        batch_size=5,
-        autocast=NO_AUTOCAST,
-        check=lambda: None,
+        folder=folder,
     )
+    inference = Inference(
+        split="val", views=views, batch_size=5, autocast=NO_AUTOCAST, check=lambda: None
+    )
+    return evaluate_views(member, inference)
 
 
-def kept(folder: Path) -> dict[str, np.ndarray[Any, Any]]:
-    return {path.stem: np.load(path) for path in folder.glob("*.npy")}
+def kept(folder: Path) -> dict[str, Tensor]:
+    return {path.stem: map_tensors(path)["columns"]["values"] for path in folder.glob("*.pt")}
 
 
 @pytest.mark.parametrize("make_task", [classification, keypoints])
@@ -77,15 +79,15 @@ def test_the_running_mean_is_that_of_the_kept_predictions(make_task: Any, tmp_pa
     found = run(task, tmp_path, THREE)
     predictions = kept(tmp_path)
     assert sorted(predictions) == ["mirrored", "plain", "turned"]
-    assert not np.allclose(predictions["plain"], predictions["turned"])
+    assert not torch.allclose(predictions["plain"], predictions["turned"])
     split = task.splits["val"]
     targets = [batch.targets for batch in split.batches(batch_size=100, epoch=0, first_batch=0)]
     total, weight = 0.0, 0.0
     for name in THREE:
-        total = total + THREE[name].weight * predictions[name].astype(np.float64)
+        total = total + THREE[name].weight * predictions[name].double()
         weight += THREE[name].weight
         task.metric.reset()
-        task.metric.update(torch.tensor(total / weight).float(), targets[0])
+        task.metric.update((total / weight).float(), targets[0])
         assert found.running[name] == pytest.approx(task.metric.compute(), abs=1e-6)
 
 
@@ -110,45 +112,37 @@ def test_an_image_is_decoded_once_for_all_views() -> None:
     assert torch.equal(torch.cat(rows), torch.arange(len(split)))
 
 
-class Forbidden(nn.Module):
-    """Has the weights of a model and cannot be called."""
+def forbid_predictions(task: Task) -> Task:
+    """Return a task whose model must not be asked."""
 
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.load = model.state_dict
-
-    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
-        return self.load()
-
-    def forward(self, inputs: Tensor) -> Tensor:
+    def predict(outputs: Any, batch: Any) -> Any:
         raise AssertionError("the model was called")
+
+    return replace(task, predict=predict)
 
 
 def test_other_weights_and_fewer_views_take_no_model(tmp_path: Path) -> None:
     task = keypoints()
     run(task, tmp_path, THREE)
-    asleep = Forbidden(task.model)
-    again = run(task, tmp_path, {**THREE, "turned": view(rotation_degrees=20.0)}, model=asleep)
-    alone = run(task, tmp_path, {"turned": THREE["turned"]}, model=asleep)
+    asleep = forbid_predictions(task)
+    again = run(asleep, tmp_path, {**THREE, "turned": view(rotation_degrees=20.0)})
+    alone = run(asleep, tmp_path, {"turned": THREE["turned"]})
     assert again.alone["turned"] == alone.running["turned"]
 
 
-SPOILT: dict[str, tuple[str, bytes | None]] = {
-    "absent": ("turned.npy", None),
-    "absent digest": ("turned.digest", None),
-    "empty digest": ("turned.digest", b""),
-    "other digest": ("turned.digest", b"\xff\xfe\0"),
-    "empty": ("turned.npy", b""),
-    "no array": ("turned.npy", b"no array"),
-    "no archive": ("turned.npy", b"PK\3\4 no archive"),
+SPOILT: dict[str, bytes | None] = {
+    "absent": None,
+    "empty": b"",
+    "no tensors": b"no tensors",
+    "no archive": b"PK\3\4 no archive",
 }
 
 
-@pytest.mark.parametrize("change", ["view", "weights", "about", "cut", "shape", *SPOILT])
+@pytest.mark.parametrize("change", ["view", "weights", "about", "cut", "form", *SPOILT])
 def test_what_was_kept_of_something_else_is_made_anew(change: str, tmp_path: Path) -> None:
     task = keypoints()
     run(task, tmp_path, THREE)
-    views, about = dict(THREE), "data"
+    views, about, path = dict(THREE), "data", tmp_path / "turned.pt"
     if change == "view":
         views["turned"] = view(rotation_degrees=21.0)
     elif change == "weights":
@@ -156,19 +150,19 @@ def test_what_was_kept_of_something_else_is_made_anew(change: str, tmp_path: Pat
     elif change == "about":
         about = "other data"
     elif change == "cut":
-        path = tmp_path / "turned.npy"
         path.write_bytes(path.read_bytes()[:-8])
-    elif change == "shape":
-        np.save(tmp_path / "turned.npy", np.zeros((1, 2), np.float32))
+    elif change == "form":
+        content = map_tensors(path)
+        path.unlink()
+        write_tensors(path, {"digest": content["digest"], "values": content["columns"]})
     else:
-        name, content = SPOILT[change]
-        (tmp_path / name).unlink()
-        if content is not None:
-            (tmp_path / name).write_bytes(content)
+        path.unlink()
+        if (spoilt := SPOILT[change]) is not None:
+            path.write_bytes(spoilt)
     with pytest.raises(AssertionError, match="the model was called"):
-        run(task, tmp_path, views, model=Forbidden(task.model), about=about)
+        run(forbid_predictions(task), tmp_path, views, about=about)
     run(task, tmp_path, views, about=about)
-    run(task, tmp_path, views, model=Forbidden(task.model), about=about)
+    run(forbid_predictions(task), tmp_path, views, about=about)
 
 
 def test_predictions_of_other_samples_are_made_anew(tmp_path: Path) -> None:
@@ -184,7 +178,7 @@ def test_predictions_of_other_samples_are_made_anew(tmp_path: Path) -> None:
     assert found.alone == expected.alone
     assert found.running == expected.running
     for name, predictions in kept(tmp_path / "anew").items():
-        assert np.array_equal(kept(tmp_path / "kept")[name], predictions)
+        assert torch.equal(kept(tmp_path / "kept")[name], predictions)
 
 
 def test_a_weight_of_nothing_counts_for_nothing(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException
 
 # the last names of settings that are paths, and those of parts of a data set
-_PATHS = ("root", "run", "runs", "resume", "out", "dir", "checkpoint", "study")
+_PATHS = ("root", "run", "runs", "resume", "out", "dir", "checkpoint", "study", "members")
 _OF_DATASET = (
     "train",
     "val",
@@ -24,7 +24,7 @@ _OF_DATASET = (
     "boxes",
     "listed_in",
 )
-_MAY_BE_NULL = {"chain", "experiment", "views", "boxes", "search"}
+_MAY_BE_NULL = {"chain", "experiment", "views", "ensemble", "fuse", "boxes", "search"}
 _WRAPPED = re.compile(r"(\[|choice\()(.*)(\]|\))", re.DOTALL)
 
 

@@ -30,6 +30,7 @@ class Task:
         name: as in `conf/task/`.
         extra_scalars: scalars of training batches to draw beside the losses.
         predict: maps model outputs to predictions.
+        fuse: makes one prediction of several, of views or of members of an ensemble, or null.
         metric: compares predictions with targets.
         draw: draws pictures of samples.
         export: writes predictions in the field's own format, or null.
@@ -40,6 +41,7 @@ class Task:
     name: str = MISSING
     extra_scalars: Any = MISSING
     predict: Any = MISSING
+    fuse: Any = MISSING
     metric: Any = MISSING
     draw: Any = MISSING
     export: Any = MISSING
@@ -185,8 +187,10 @@ class Eval:
             none but the current one for a submission.
         split: train_plain, train (augmented), val or test.
         submission: only write predictions in the field's own format: no metrics.
-        views: how each image is seen, by name; predictions are their weighted mean. Null shows
-            images as they are.
+        views: how each image is seen, by name; their predictions are fused. Null shows images as
+            they are.
+        ensemble: whose predictions are fused, or null.
+        fuse: how predictions of views and members are fused; null takes the task's own way.
         boxes: only write boxes of objects in the images of a pretraining data set; null for none.
         batch_size: samples of one forward pass; null takes the run's own.
         device: auto, cpu, cuda or cuda:N.
@@ -202,6 +206,8 @@ class Eval:
     split: str = MISSING
     submission: bool = MISSING
     views: dict[str, Any] | None = MISSING
+    ensemble: Any = MISSING
+    fuse: Any = MISSING
     boxes: Any = MISSING
     dataset: DatasetOfRuns = MISSING
     batch_size: int | None = MISSING

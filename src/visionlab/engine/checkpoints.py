@@ -1,5 +1,7 @@
 """Checkpoints of a run: `last.pt` to resume from, and one file per saved model."""
 
+import fnmatch
+import itertools
 import logging
 import re
 import time
@@ -166,7 +168,7 @@ def restore(
 def saved_models(folder: Path, names: Sequence[str] | None = None) -> dict[str, dict[str, Tensor]]:
     """Return the weights of saved models of a run by name: those of `names`.
 
-    By default all but those of single epochs and snapshots.
+    In a name, * stands for any characters. By default all but those of single epochs and snapshots.
 
     `model` and the averages hold the final weights (the newest ones of an unfinished run). `best`
     and `<average>_best` hold those with the best monitored metric, `epoch_0010` and
@@ -189,12 +191,27 @@ def saved_models(folder: Path, names: Sequence[str] | None = None) -> dict[str, 
     others = [stem for stem in paths if f"{stem}.pt" not in (LAST, PREVIOUS) and stem not in models]
     if names is None:
         names = [*models, *(stem for stem in others if not is_of_one_epoch(stem))]
-    elif unknown := [name for name in names if name not in (*models, *others)]:
-        raise ValueError(f"models must be of {', '.join([*models, *others])}, got {unknown[0]}")
+    else:
+        found = [_matching(name, [*models, *others]) for name in names]
+        names = list(dict.fromkeys(itertools.chain(*found)))
     return {
         name: models[name] if name in models else _read(paths[name], ("model",))["model"]
         for name in names
     }
+
+
+def _matching(pattern: str, names: Sequence[str]) -> Sequence[str]:
+    """Return the names of models that a pattern with * stands for.
+
+    Raises:
+        ValueError: there is none.
+    """
+    found = [
+        name for name in names if fnmatch.fnmatchcase(name, re.sub(r"([?\[])", r"[\1]", pattern))
+    ]
+    if not found:
+        raise ValueError(f"models must be of {', '.join(names)}, got {pattern}")
+    return found
 
 
 def evaluated_weights(content: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -1,1 +1,5 @@
 """Ensembles: one prediction of several."""
+
+from visionlab.ensembles.ensemble import Ensemble
+
+__all__ = ["Ensemble"]

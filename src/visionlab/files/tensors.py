@@ -62,10 +62,24 @@ def read_tensors(path: Path, *, require_checksum: bool) -> dict[str, Any]:
         FileNotFoundError: there is no such file.
         ValueError: the file is truncated, altered, or holds more than tensors and containers.
     """
+    return _load(path, require_checksum=require_checksum, mmap=False)
+
+
+def map_tensors(path: Path) -> dict[str, Any]:
+    """Read a file of `write_tensors` without copying its tensors into memory before their use.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is truncated, altered, or holds more than tensors and containers.
+    """
+    return _load(path, require_checksum=True, mmap=True)
+
+
+def _load(path: Path, *, require_checksum: bool, mmap: bool) -> dict[str, Any]:
     require_file(path)
     _verify_checksum(path, required=require_checksum)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
         named = re.search(r"GLOBAL ([\w.]+)", str(error))
         raise ValueError(

@@ -32,7 +32,7 @@ _PARTS = (
     *("scheduler", "averaged"),
     *("optimizer", "augment", "loss", "dataset"),
 )
-_TASK_PARTS = ("extra_scalars", "predict", "metric", "draw")
+_TASK_PARTS = ("extra_scalars", "predict", "fuse", "metric", "draw")
 
 
 def build_experiment(config: Mapping[str, Any]) -> Experiment:
@@ -80,18 +80,29 @@ def check_tasks(config: Mapping[str, Any]) -> None:
         ValueError: a part is one for another task.
     """
     name = config["task"]["name"]
-    for key in ("dataset", "augment", "model", "loss"):
-        path = str(config[key].get("_target_") if isinstance(config[key], Mapping) else None)
-        if path.startswith(_TASKS) and not path.startswith(f"{_TASKS}{name}."):
-            other, _, part = path.removeprefix(_TASKS).partition(".")
-            raise ValueError(f"{key} must be one for task {name}, got {part}, which is for {other}")
+    parts = {key: config[key] for key in ("dataset", "augment", "model", "loss")}
+    for key, part in {**parts, "task.fuse": config["task"]["fuse"]}.items():
+        if isinstance(part, Mapping):
+            check_task(str(part.get("_target_")), name, key=key)
+
+
+def check_task(path: str, name: str, *, key: str) -> None:
+    """Refuse a part of visionlab, by its dotted path, that is for another task than `name`.
+
+    Raises:
+        ValueError: it is.
+    """
+    if path.startswith(_TASKS) and not path.startswith(f"{_TASKS}{name}."):
+        other, _, part = path.removeprefix(_TASKS).partition(".")
+        part = part.rpartition(".")[2]
+        raise ValueError(f"{key} must be one for task {name}, got {part}, which is for {other}")
 
 
 def _task_parts(settings: Mapping[str, Any]) -> TaskParts:
     """Build the parts of a task that can be built without its data, and bind the others."""
     parts = {name: settings[name] for name in ("name", "monitor", "mode")}
-    for name in ("extra_scalars", "predict"):
-        parts[name] = instantiate_part(settings[name], key=f"task.{name}")
+    for name in ("extra_scalars", "predict", "fuse"):
+        parts[name] = settings[name] and instantiate_part(settings[name], key=f"task.{name}")
     for name in ("metric", "draw", "export"):
         parts[name] = settings[name] and bind_part(settings[name], key=f"task.{name}")
     for name in _TASK_PARTS:
@@ -189,6 +200,7 @@ def build_task(experiment: Experiment, data: Data, device: torch.device) -> Task
         backbone=backbone_of(model),
         extra_scalars=parts.extra_scalars,
         predict=parts.predict,
+        fuse=parts.fuse,
         metric=call_with_key(parts.metric, key="task.metric", class_names=names),
         monitor=parts.monitor,
         mode=parts.mode,

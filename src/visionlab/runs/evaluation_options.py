@@ -9,10 +9,12 @@ from typing import Any
 
 from visionlab.config.instantiate import instantiate_part
 from visionlab.config.terminal import shell_command
+from visionlab.ensembles.ensemble import Ensemble
 from visionlab.ensembles.views import check_views
 from visionlab.files.run_folder import newest_run
 from visionlab.images.views import View
 
+ENSEMBLE_FOLDER = "ensemble"  # results of an ensemble of several runs, by default
 _log = logging.getLogger(__name__)
 
 
@@ -27,6 +29,8 @@ class EvaluationOptions:
     split: str
     dataset_root: str | None
     views: Mapping[str, View] | None
+    ensemble: Ensemble | None
+    fuse: Callable[[Sequence[Any], Sequence[float]], Any] | None
     boxes: Callable[..., None] | None
     submission: bool
     device: str
@@ -36,7 +40,8 @@ class EvaluationOptions:
     parts: Sequence[str]
 
     def __post_init__(self) -> None:
-        if (self.run is None) == (self.checkpoint is None):
+        is_one_run = self.ensemble is None or self.ensemble.patterns
+        if is_one_run and (self.run is None) == (self.checkpoint is None):
             raise ValueError(
                 f"give either run= or checkpoint=, got run={self.run} checkpoint={self.checkpoint}"
             )
@@ -46,11 +51,16 @@ class EvaluationOptions:
         if self.batch_size is not None and self.batch_size < 1:
             raise ValueError(f"batch_size must be >= 1 or null, got {self.batch_size}")
         if self.views is not None:
-            if self.run is None:
+            if self.checkpoint is not None:
                 raise ValueError("views must be null for a checkpoint outside its run, got some")
             check_views(self.views)
-        if self.boxes is not None and (self.views is not None or self.submission):
-            raise ValueError("boxes must be null with views or submission, got both")
+        if self.ensemble is not None and (self.checkpoint or self.models is not None):
+            raise ValueError("ensemble must be null with checkpoint or models, got both")
+        if self.fuse is not None and self.views is None and self.ensemble is None:
+            raise ValueError("fuse must be null without views or ensemble, got some")
+        others = (self.views, self.ensemble, self.submission or None)
+        if self.boxes is not None and any(each is not None for each in others):
+            raise ValueError("boxes must be null with views, ensemble or submission, got both")
 
     @property
     def folder(self) -> Path | None:
@@ -68,7 +78,14 @@ def evaluation_options(config: Mapping[str, Any]) -> EvaluationOptions:
         Path(config[key]).expanduser() if config[key] else None
         for key in ("run", "checkpoint", "out")
     )
-    if run is None and checkpoint is None:
+    built = {
+        key: config[key] and instantiate_part(config[key], key=key)
+        for key in ("ensemble", "fuse", "boxes")
+    }
+    ensemble: Ensemble | None = built["ensemble"]
+    if run is None and ensemble is not None and not ensemble.patterns:
+        out = out or Path(ENSEMBLE_FOLDER)
+    elif run is None and checkpoint is None:
         run = newest_run(Path())
         if run is None:
             raise ValueError(
@@ -79,7 +96,6 @@ def evaluation_options(config: Mapping[str, Any]) -> EvaluationOptions:
     views = config["views"] and {
         name: _view(name, settings) for name, settings in config["views"].items()
     }
-    boxes = config["boxes"] and instantiate_part(config["boxes"], key="boxes")
     keys = ["models", "split", "submission", "device", "batch_size", "precision"]
     keys += ["threads", "parts"]
     return EvaluationOptions(
@@ -87,7 +103,7 @@ def evaluation_options(config: Mapping[str, Any]) -> EvaluationOptions:
         checkpoint=checkpoint,
         out=out,
         views=views,
-        boxes=boxes,
+        **built,
         dataset_root=config["dataset"]["root"],
         **{key: config[key] for key in keys},
     )

@@ -1,7 +1,7 @@
 """A run as typed, checked settings and parts, before any data is read."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
@@ -31,6 +31,7 @@ class TaskParts:
     mode: Literal["max", "min"]
     extra_scalars: Callable[[Any, Any], Mapping[str, Tensor]]
     predict: Callable[[Any, Batch], Any]
+    fuse: Callable[[Sequence[Any], Sequence[float]], Any] | None
     metric: Callable[..., Metric]
     draw: Callable[..., None]
     export: functools.partial[Any] | None

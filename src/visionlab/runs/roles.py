@@ -28,6 +28,7 @@ _ROLES: Mapping[str, type | Sequence[str]] = {
     "observers": ("folder=",),  # each of them
     "task.extra_scalars": ("outputs", "targets"),
     "task.predict": ("outputs", "batch"),
+    "task.fuse": ("members", "weights"),
     "task.metric": ("class_names=",),
     "task.draw": ("folder", "samples", "split", "class_names=", "to_pixels="),
 }

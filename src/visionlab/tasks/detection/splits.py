@@ -15,8 +15,10 @@ from visionlab.images.colours import Drawn, blur, recolour
 from visionlab.images.decoding import Images, Stack
 from visionlab.images.holdout import Holdout
 from visionlab.images.normalise import ImageDataset, normalisation_tensor, normalise, to_pixels
+from visionlab.images.rendering import Change, render
 from visionlab.images.resize import Resize
 from visionlab.images.splits import ImageSplit, Training
+from visionlab.images.views import View
 from visionlab.task import Batch, Data
 from visionlab.tasks.detection.augment import BoxAugment, keep_visible
 from visionlab.tasks.detection.records import Annotated, BoxTargets
@@ -167,6 +169,22 @@ def box_split(
             matrices.float().to(device),
         )
 
+    def show(stack: Stack, view: View) -> Batch:
+        plain = assemble(stack, 0)
+        if view.is_plain:
+            return plain
+        batch_sizes = sizes[stack.rows]
+        changes = [view.change(1, size=(height, width)) for width, height in batch_sizes.tolist()]
+        matrices = geometry.scalings(scales[stack.rows, None].expand(-1, 2))
+        moved = torch.cat([change.matrices for change in changes]) @ matrices
+        device = normalisation.device
+        of_batch = plain.targets.annotated
+        return plain._replace(
+            inputs=_render_view(stack, matrices, batch_sizes, changes, normalisation=normalisation),
+            targets=_targets(of_batch, moved, batch_sizes, min_visible=0.0, device=device),
+            matrices=moved.float().to(device),
+        )
+
     canvases = canvas(sizes)
     if training:
         aspects = canvases[:, 0] / canvases[:, 1]
@@ -175,7 +193,7 @@ def box_split(
         groups = torch.unique(canvases, dim=0, return_inverse=True)[1]
         order = functools.partial(group_batches, groups)
     return ImageSplit(
-        samples=samples, order=order, read=images.batches, assemble=assemble, show=None
+        samples=samples, order=order, read=images.batches, assemble=assemble, show=show
     )
 
 
@@ -198,8 +216,7 @@ def _render(
 ) -> Tensor:
     """Return normalised images in the corner of a canvas, (B, 3, height, width) float32."""
     device = normalisation.device
-    canvas_width, canvas_height = canvas(sizes.amax(dim=0)).tolist()
-    inputs = torch.zeros(len(sizes), 3, canvas_height, canvas_width, device=device)
+    inputs = _empty_inputs(sizes, device)
     images = zip(stack.images(device), matrices @ stack.enlargements(), sizes.tolist(), strict=True)
     for row, (image, matrix, (width, height)) in enumerate(images):
         pixels = image[None]
@@ -212,6 +229,32 @@ def _render(
             pixels = blur(pixels, drawn.of(row))
         inputs[row, :, :height, :width] = pixels[0]
     return inputs
+
+
+def _render_view(
+    stack: Stack,
+    matrices: Tensor,
+    sizes: Tensor,
+    changes: Sequence[Change],
+    *,
+    normalisation: Tensor,
+) -> Tensor:
+    """Return the images of a view, each with a change of its own, as `_render` returns them."""
+    device = normalisation.device
+    inputs = _empty_inputs(sizes, device)
+    images = zip(stack.images(device), matrices @ stack.enlargements(), changes, strict=True)
+    for row, (image, matrix, change) in enumerate(images):
+        width, height = sizes[row].tolist()
+        inputs[row, :, :height, :width] = render(
+            [image], matrix[None], change, size=(height, width), normalisation=normalisation
+        )[0]
+    return inputs
+
+
+def _empty_inputs(sizes: Tensor, device: torch.device) -> Tensor:
+    """Return inputs of the mean colour, (B, 3, height, width), for images of sizes (B, 2)."""
+    canvas_width, canvas_height = canvas(sizes.amax(dim=0)).tolist()
+    return torch.zeros(len(sizes), 3, canvas_height, canvas_width, device=device)
 
 
 def _targets(
