@@ -20,6 +20,8 @@ from visionlab.ensembles.inputs import (
     finite_vectors,
 )
 
+_IOU_TOLERANCE = 1e-6  # of an IoU in float32
+
 
 @dataclass(frozen=True, kw_only=True)
 class MatchedDetections:
@@ -52,22 +54,25 @@ class MatchedDetections:
         check_within("[0, 1)", iou_threshold=np.array([self.iou_threshold]))
         (num_objects,) = finite_vectors(num_objects=self.num_objects)
         check_within("[0, inf)", num_objects=num_objects)
-        shape = (len(self.scores),)
-        class_labels(self.labels, shape, num_classes=len(num_objects))
-        check_shape("is_ignored", self.is_ignored, shape)
+        class_labels(self.labels, (len(self.scores),), num_classes=len(num_objects))
+        for name in ("scores", "ious", "is_ignored"):
+            check_shape(name, getattr(self, name), self.labels.shape)
         if len(self.scores):
             finite_vectors(scores=self.scores, ious=self.ious)
         check_within("[0, 1]", scores=self.scores, ious=self.ious)
-        matched = self.ious[self.ious > 0]
-        check_within(f"[{self.iou_threshold:g}, 1]", ious=matched)
-        is_counted = (self.ious > 0) & ~self.is_ignored
-        num_matches = np.bincount(self.labels[is_counted], minlength=len(num_objects))
-        if (excess := num_matches > num_objects).any():
-            label = int(excess.argmax())
-            raise ValueError(
-                f"num_objects must be >= the matches of class {label}, {num_matches[label]}, "
-                f"got {num_objects[label]:g}"
-            )
+        self._check_matches()
+
+    def _check_matches(self) -> None:
+        is_below = self.is_match & (self.ious < self.iou_threshold - _IOU_TOLERANCE)
+        if is_below.any():
+            rule = f"0 or >= iou_threshold {self.iou_threshold:g}"
+            raise ValueError(f"ious must be {rule}, got {self.ious[is_below][0]:g}")
+        labels = self.labels[self.is_match & ~self.is_ignored]
+        num_matches = np.bincount(labels, minlength=len(self.num_objects))
+        if (is_more := num_matches > self.num_objects).any():
+            label = int(is_more.argmax())
+            rule = f">= the {num_matches[label]} matches of class {label}"
+            raise ValueError(f"num_objects must be {rule}, got {self.num_objects[label]:g}")
 
     def select(self, kept: Array) -> Self:
         """Return the detections where `kept`, (D,) bool, is true."""

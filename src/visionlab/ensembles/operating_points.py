@@ -51,12 +51,10 @@ def threshold_curves(detections: MatchedDetections, *, label: int) -> ThresholdC
     last = np.flatnonzero(np.append(scores[1:] != scores[:-1], len(scores) > 0))  # of equal scores
     count, matches, losses = last + 1.0, np.cumsum(is_match)[last], np.cumsum(loss)[last]
     missed = num_objects - matches
-    with np.errstate(invalid="ignore"):
-        recall = matches / num_objects if num_objects else np.full(len(last), np.nan)
     return ThresholdCurves(
         thresholds=scores[last],
         precision=matches / count,
-        recall=recall,
+        recall=matches / num_objects if num_objects else np.full(len(last), np.nan),
         f1=2.0 * matches / (count + num_objects),
         lrp=(losses + count - matches + missed) / (count + missed),
     )
