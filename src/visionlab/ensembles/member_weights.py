@@ -6,7 +6,7 @@ import numpy as np
 
 from visionlab.core.checks import is_in
 from visionlab.ensembles.inputs import Array, Floats, check_count, check_within, finite
-from visionlab.ensembles.selection import Quality, remembered
+from visionlab.ensembles.quality import Quality, remembered
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,11 +38,11 @@ def search_weights(
     A pattern search (Kolda, Lewis and Torczon 2003, SIAM Review 45:385): each sweep moves each
     member's weight up and down by the step, the others keeping their ratios, and takes every
     improvement; a sweep without one halves the step. The quality never gets worse than at the
-    start. The moves span every feasible direction, so that a smooth convex quality ends at its
+    start. The moves span every feasible direction, so a smooth convex quality ends near its
     optimum.
 
     Args:
-        quality: from weights (K,) to a number; see `selection`.
+        quality: from weights (K,) to a number; called once for the same weights.
         start: weights (K,), >= 0; scaled to a sum of 1.
         step: first step, in (0, 1).
         min_step: the search ends when the step falls below it, in (0, step].
@@ -63,7 +63,7 @@ def search_weights(
         num_evaluations += 1
         return quality(candidate)
 
-    measure = remembered(count, num_members=len(weights))
+    measure = remembered(count)
     sign = 1.0 if larger_is_better else -1.0
     best = measure(weights)
     while step >= min_step and num_evaluations < max_evaluations:
@@ -99,10 +99,10 @@ def fit_mixture(
 ) -> MixtureFit:
     """Fit the weights of a mean of probabilities by expectation maximisation.
 
-    The NLL is convex in the weights. An iteration multiplies each weight by the mean over samples of
-    the member's probability over the mixture's (Dempster, Laird and Rubin 1977), which needs no step
-    size and never raises the NLL. Since the largest of these factors minus 1 bounds the distance
-    from the minimum, it decides when to stop.
+    The NLL is convex in the weights. An iteration multiplies each weight by the mean over samples
+    of the member's probability over the mixture's (Dempster, Laird and Rubin 1977). It needs no
+    step size and never raises the NLL. The largest of these factors minus 1 bounds the distance of
+    the NLL from its minimum, and decides when to stop.
 
     Args:
         true_class_probabilities: each member's probability of each sample's true class, (K, N).
@@ -130,13 +130,14 @@ def fit_mixture(
 
 
 def _moved(weights: Floats, member: int, change: float) -> Floats | None:
-    """Return weights with one of them changed, the others keeping their ratios, if there is one."""
-    old = weights[member]
-    new = min(max(old + change, 0.0), 1.0)
-    if new == old or old == 1.0:
+    """Return weights with one of them changed, the others in ratio; None if it cannot move."""
+    others = weights.copy()
+    others[member] = 0.0
+    weight = min(max(float(weights[member]) + change, 0.0), 1.0)
+    if weight == weights[member] or not others.any():
         return None
-    moved = weights * ((1.0 - new) / (1.0 - old))
-    moved[member] = new
+    moved: Floats = others * ((1.0 - weight) / others.sum())
+    moved[member] = weight
     return moved
 
 

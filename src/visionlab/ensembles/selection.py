@@ -1,123 +1,18 @@
-"""Choice of an ensemble's members: how many, and which.
+"""Greedy selection of an ensemble's members (Caruana et al. 2004).
 
-Every function takes a quality: a callable from member weights (K,), >= 0 and with a sum of 1, to a
-number on validation samples. It may be expensive (a fusion of detections), so it is called once for
-equal weights, and arguments limit the number of calls.
+"Ensemble selection from libraries of models", ICML 2004.
 """
 
-import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from visionlab.core.checks import is_in
 from visionlab.core.seeding import derive
-from visionlab.ensembles.inputs import Floats, Ints, check_count
-
-Quality = Callable[[Floats], float]
-
-
-def remembered(quality: Quality, *, num_members: int) -> Quality:
-    """Return the quality with a memory of its values.
-
-    Weights without an effect on the prediction, those of equal ratios, then cost one call. Calling
-    the result raises a ValueError if the quality is nan.
-    """
-    check_count("num_members", num_members, least=1)
-    values: dict[bytes, float] = {}
-
-    def remember(weights: Floats) -> float:
-        if (key := weights.tobytes()) not in values:
-            values[key] = float(quality(weights.copy()))
-            if math.isnan(values[key]):
-                raise ValueError(f"quality must be a number, got nan for weights {weights}")
-        return values[key]
-
-    return remember
-
-
-def equal_weights(members: Sequence[int], *, num_members: int) -> Floats:
-    """Return weights (K,) with a sum of 1, equal for some members and 0 for the others."""
-    weights = np.zeros(num_members)
-    weights[list(members)] = 1.0 / len(members)
-    return weights
-
-
-@dataclass(frozen=True, kw_only=True)
-class SizeQuality:
-    """Quality of the ensembles of one size.
-
-    Attributes:
-        size: members, hence forward passes, of an ensemble.
-        num_subsets: ensembles that were measured.
-        mean: mean quality.
-        low: 5 % quantile of the quality.
-        high: 95 % quantile.
-    """
-
-    size: int
-    num_subsets: int
-    mean: float
-    low: float
-    high: float
-
-
-def quality_by_size(
-    quality: Quality, *, num_members: int, sizes: Sequence[int], max_subsets: int, seed: int
-) -> list[SizeQuality]:
-    """Measure ensembles of equal weights of each size.
-
-    Args:
-        quality: see the module.
-        num_members: K.
-        sizes: each in [1, K].
-        max_subsets: all subsets of a size are measured if they are no more, otherwise so many
-            different random ones.
-        seed: of the random subsets, which depend on seed and size alone.
-
-    Raises:
-        ValueError: `max_subsets` is below 1, a size is out of range, or a quality is nan.
-    """
-    check_count("max_subsets", max_subsets, least=1)
-    measure = remembered(quality, num_members=num_members)
-    results = []
-    for size in sizes:
-        _check_size("sizes", size, num_members)
-        subsets = _subsets(num_members, size, max_subsets=max_subsets, seed=seed)
-        values = [measure(equal_weights(each, num_members=num_members)) for each in subsets]
-        low, high = np.quantile(values, (0.05, 0.95))
-        results.append(
-            SizeQuality(
-                size=size,
-                num_subsets=len(values),
-                mean=float(np.mean(values)),
-                low=float(low),
-                high=float(high),
-            )
-        )
-    return results
-
-
-def last_members(num_members: int, *, size: int) -> list[int]:
-    """Return the last members, for snapshots in the order of training.
-
-    Raises:
-        ValueError: the size is not in [1, num_members].
-    """
-    _check_size("size", size, num_members)
-    return list(range(num_members - size, num_members))
-
-
-def every_nth_member(num_members: int, *, step: int) -> list[int]:
-    """Return every step-th member, in order, such that the last one is among them.
-
-    Raises:
-        ValueError: the step is not in [1, num_members].
-    """
-    _check_size("step", step, num_members)
-    return list(range((num_members - 1) % step, num_members, step))
+from visionlab.ensembles.inputs import Floats, check_count
+from visionlab.ensembles.quality import Quality, remembered
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,8 +22,8 @@ class Selection:
     Attributes:
         weights: (K,), with a sum of 1.
         quality: quality of the weights.
-        picks: member added in each round, all rounds.
-        qualities: quality after each round, all rounds.
+        picks: member added in each round.
+        qualities: quality after each round.
     """
 
     weights: Floats
@@ -145,7 +40,7 @@ def greedy_selection(
     num_rounds: int,
     larger_is_better: bool,
 ) -> Selection:
-    """Choose members with replacement (Caruana et al. 2004, "Ensemble selection from libraries").
+    """Choose members with replacement.
 
     It starts from the best members alone; each round adds the member, again allowed, that makes the
     running mean best, of equals the first. The result is the best round's, of equals the first, or
@@ -153,7 +48,7 @@ def greedy_selection(
     mixture helps.
 
     Args:
-        quality: see the module; called at most `num_members` * (`num_rounds` + 1) + 1 times.
+        quality: from weights (K,) to a number; called at most K (`num_rounds` + 1) + 1 times.
         num_members: K.
         num_initial: members to start from, in [0, K].
         num_rounds: members to add.
@@ -162,10 +57,28 @@ def greedy_selection(
     Raises:
         ValueError: a count is out of range, or a quality is nan.
     """
-    _check_selection(num_members, num_initial, num_rounds)
-    measure = remembered(quality, num_members=num_members)
-    candidates = np.arange(num_members)
-    return _select(measure, candidates, num_members, num_initial, num_rounds, larger_is_better)
+    _check_counts(num_members, num_initial, num_rounds)
+    measure = remembered(quality)
+    sign = 1.0 if larger_is_better else -1.0
+    units = np.eye(num_members)
+
+    def best_first(counts: Floats) -> list[int]:
+        """Return all members, from the best to the worst to add."""
+        values = [-sign * measure(row / row.sum()) for row in counts + units]
+        return list(np.argsort(values, kind="stable").tolist())
+
+    counts = np.zeros(num_members)
+    rounds, picks = list[tuple[float, Floats]](), list[int]()
+    if num_initial:
+        counts[best_first(counts)[:num_initial]] = 1.0
+        rounds.append((measure(counts / num_initial), counts / num_initial))
+    for _ in range(num_rounds):
+        picks.append(best_first(counts)[0])
+        counts[picks[-1]] += 1.0
+        rounds.append((measure(counts / counts.sum()), counts / counts.sum()))
+    best, weights = max(rounds, key=lambda each: sign * each[0])
+    qualities = [value for value, _ in rounds[-num_rounds:]]
+    return Selection(weights=weights, quality=best, picks=picks, qualities=qualities)
 
 
 def bagged_selection(
@@ -182,86 +95,45 @@ def bagged_selection(
     """Return the mean weights, (K,), of greedy selections from random parts of the members.
 
     Args:
-        quality: see the module.
+        quality: from weights (K,) to a number; called once for the same weights.
         num_members: K.
-        num_initial: members to start from; all members of a bag if it has fewer.
+        num_initial: members to start from; all of a bag if it has fewer.
         num_rounds: members to add.
-        num_bags: selections; 20 in Caruana et al. 2004.
-        bag_share: share of members in a bag, in (0, 1], rounded up; 0.5 in Caruana et al.
+        num_bags: selections (20 in the paper).
+        bag_share: share of the members in a bag, in (0, 1], rounded up (0.5 in the paper).
         seed: of the bags.
         larger_is_better: whether a larger quality is better.
 
     Raises:
         ValueError: a count or share is out of range, or a quality is nan.
     """
-    _check_selection(num_members, num_initial, num_rounds)
+    _check_counts(num_members, num_initial, num_rounds)
     check_count("num_bags", num_bags, least=1)
     if not is_in("(0, 1]", bag_share):
         raise ValueError(f"bag_share must be in (0, 1], got {bag_share}")
-    measure = remembered(quality, num_members=num_members)
+    measure = remembered(quality)
     size = math.ceil(bag_share * num_members)
-    weights = np.zeros(num_members)
+    units, total = np.eye(num_members), np.zeros(num_members)
     for number in range(num_bags):
         generator = np.random.default_rng(derive(seed, "bag", number))
-        bag = np.sort(generator.choice(num_members, size, replace=False))
-        start = min(num_initial, size)
-        weights += _select(measure, bag, num_members, start, num_rounds, larger_is_better).weights
-    return weights / num_bags
+        bag = units[np.sort(generator.choice(num_members, size, replace=False))]
+        selection = greedy_selection(
+            partial(_quality_in_bag, measure=measure, bag=bag),
+            num_members=size,
+            num_initial=min(num_initial, size),
+            num_rounds=num_rounds,
+            larger_is_better=larger_is_better,
+        )
+        total += selection.weights @ bag
+    return total / num_bags
 
 
-def _select(
-    measure: Quality,
-    candidates: Ints,
-    num_members: int,
-    num_initial: int,
-    num_rounds: int,
-    larger_is_better: bool,
-) -> Selection:
-    sign = 1.0 if larger_is_better else -1.0
-    units = np.eye(num_members)
-
-    def best_first(counts: Floats) -> Ints:
-        """Return candidates in the order of quality when added to counts."""
-        sums = counts + units[candidates]
-        values = [sign * measure(row / row.sum()) for row in sums]
-        return candidates[np.argsort(-np.array(values), kind="stable")]
-
-    counts = np.zeros(num_members)
-    rounds, picks, qualities = list[tuple[float, Floats]](), list[int](), list[float]()
-    if num_initial:
-        counts[best_first(counts)[:num_initial]] = 1.0
-        rounds.append((measure(counts / num_initial), counts / num_initial))
-    for _ in range(num_rounds):
-        picks.append(int(best_first(counts)[0]))
-        counts[picks[-1]] += 1.0
-        weights = counts / counts.sum()
-        qualities.append(measure(weights))
-        rounds.append((qualities[-1], weights))
-    value, weights = max(rounds, key=lambda each: sign * each[0])
-    return Selection(weights=weights, quality=value, picks=picks, qualities=qualities)
+def _quality_in_bag(weights: Floats, *, measure: Quality, bag: Floats) -> float:
+    """Return the quality of weights of a bag's members; its rows are those of the unit matrix."""
+    return measure(weights @ bag)
 
 
-def _subsets(
-    num_members: int, size: int, *, max_subsets: int, seed: int
-) -> Iterator[tuple[int, ...]]:
-    if math.comb(num_members, size) <= max_subsets:
-        yield from itertools.combinations(range(num_members), size)
-        return
-    generator = np.random.default_rng(derive(seed, "subsets", size))
-    seen = set[tuple[int, ...]]()
-    while len(seen) < max_subsets:
-        subset = tuple(sorted(generator.choice(num_members, size, replace=False).tolist()))
-        if subset not in seen:
-            seen.add(subset)
-            yield subset
-
-
-def _check_size(name: str, size: int, num_members: int) -> None:
-    if not 1 <= size <= num_members:
-        raise ValueError(f"{name} must be in [1, {num_members}], got {size}")
-
-
-def _check_selection(num_members: int, num_initial: int, num_rounds: int) -> None:
+def _check_counts(num_members: int, num_initial: int, num_rounds: int) -> None:
     check_count("num_members", num_members, least=1)
     check_count("num_rounds", num_rounds, least=1)
     if not 0 <= num_initial <= num_members:
