@@ -99,9 +99,11 @@ def wilson_interval(*, successes: Array, trials: Array) -> tuple[Floats, Floats]
     Raises:
         ValueError: trials are not above 0, or successes not between 0 and trials.
     """
-    check_within("[1, inf)", trials=np.asarray(trials))
-    share = np.asarray(successes) / trials
-    check_within("[0, 1]", successes=share)
+    check_within("[1, inf)", trials=trials)
+    if (is_wrong := (successes < 0) | (successes > trials)).any():
+        got = f"{successes[is_wrong][0]:g} of {trials[is_wrong][0]:g}"
+        raise ValueError(f"successes must be in [0, trials], got {got}")
+    share = successes / trials
     z = ndtri(0.975)
     centre = share + z**2 / (2 * trials)
     reach = z * np.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2))

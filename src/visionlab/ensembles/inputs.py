@@ -1,6 +1,5 @@
 """Checked arrays: a ValueError names the array, the rule and the value in one line."""
 
-import math
 from typing import Any
 
 import numpy as np
@@ -52,8 +51,8 @@ def check_shape(name: str, values: Array, shape: tuple[int, ...]) -> None:
 def check_within(interval: str, **arrays: Array) -> None:
     """Refuse arrays with values outside an interval such as "[0, 1]"."""
     for name, values in arrays.items():
-        for extreme in (values.min(initial=math.inf), values.max(initial=-math.inf)):
-            if values.size and not is_in(interval, extreme):
+        for extreme in (values.min(), values.max()) if values.size else ():
+            if not is_in(interval, extreme):
                 raise ValueError(f"{name} must be in {interval}, got {extreme:g}")
 
 
