@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from visionlab.core.checks import check_at_least, check_seed
 from visionlab.ensembles.prediction import (
     Evaluated,
     Inference,
@@ -31,12 +32,21 @@ class Ensemble:
         members: names of the run's models, where * stands for any characters, files of models, and
             folders of runs or multiruns, of each of whose runs the best model is one.
         weights: one per member, in the order of the members; None for equal ones.
+        max_subsets: most ensembles of each size that are measured, and most weights that are tried
+            on validation samples.
+        num_rounds: members that greedy selection adds, with replacement.
+        seed: of the subsets.
     """
 
     members: Sequence[str]
     weights: Sequence[float] | None
+    max_subsets: int
+    num_rounds: int
+    seed: int
 
     def __post_init__(self) -> None:
+        check_at_least(self, 1, "max_subsets", "num_rounds")
+        check_seed(self, "seed")
         if not self.members:
             raise ValueError("members must name at least one model, got none")
         for weight in self.weights or ():
@@ -87,6 +97,10 @@ class Fusion(NamedTuple):
             (saved,) = self.predicted[name].values()
             return evaluate_predictions(self.task, batches_of(saved, self.samples), self.samples)
         return self.fused({name: 1.0})
+
+    def seconds(self, name: str) -> float:
+        """Return how long the forward passes of a member took, decoding included."""
+        return sum(saved.seconds for saved in self.predicted[name].values())
 
     def fused(self, weights: Mapping[str, float]) -> Evaluated:
         """Evaluate some members fused, each over all its views, with weights by name."""

@@ -198,19 +198,34 @@ def _view_batches(
 
 
 class Evaluated(NamedTuple):
-    """Metrics of predictions, and per-sample results with their `keys`."""
+    """Result of an evaluation of predictions.
+
+    Attributes:
+        metrics: values of the task's metric.
+        samples: `keys`, and the metric's per-sample results, on the CPU.
+        predictions: (N, ...) on the CPU, None unless those of a batch are a tensor.
+    """
 
     metrics: dict[str, float]
     samples: dict[str, Tensor]
+    predictions: Tensor | None
 
 
 def evaluate_predictions(task: Task, predictions: Iterable[Any], samples: Samples) -> Evaluated:
     """Evaluate predictions, batch by batch in the order of the samples, with the task's metric."""
     task.metric.reset()
+    tensors = []
     for batch, targets in zip(predictions, samples.targets, strict=True):
         task.metric.update(batch, targets)
+        if isinstance(batch, Tensor):
+            tensors.append(batch.cpu())
     metrics = task.metric.compute()
-    return Evaluated(metrics, {"keys": samples.all_keys, **task.metric.samples()})
+    results = {"keys": samples.all_keys, **task.metric.samples()}
+    return Evaluated(
+        metrics=metrics,
+        samples={name: values.cpu() for name, values in results.items()},
+        predictions=torch.cat(tensors) if tensors else None,
+    )
 
 
 def batches_of(predictions: SavedPredictions, samples: Samples) -> Iterator[Any]:

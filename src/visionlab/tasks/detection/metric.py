@@ -81,11 +81,14 @@ class AveragePrecision:
 
         `num_detections` is (N,) int32, and `num_objects` (N, C) int16 is the number of annotated
         objects of each class without crowds. `boxes` (M, 4) float32 in original pixels, `scores`
-        (M,) float32, `labels` (M,) int16 and `outcomes` (M,) int8 hold the detections of all images
-        in order; an outcome is `RIGHT`, `WRONG` or `IGNORED`.
+        (M,) float32, `labels` (M,) int16, `outcomes` (M,) int8 and `ious` (M,) float32 hold the
+        detections of all images in order; an outcome is `RIGHT`, `WRONG` or `IGNORED`, and the IoU
+        is that with the object of a right one, otherwise 0.
         """
         pairs = list(zip(self._found, self._annotated, strict=True))
-        matched = [_outcomes(found, annotated) for found, annotated in pairs]
+        outcomes, ious = zip(
+            *(_outcomes(found, annotated) for found, annotated in pairs), strict=True
+        )
         objects = [annotated.labels[~annotated.crowd] for annotated in self._annotated]
         counts = [labels.bincount(minlength=self._num_classes) for labels in objects]
         num_objects = torch.stack(counts).short()
@@ -96,7 +99,8 @@ class AveragePrecision:
             "boxes": boxes,
             "scores": scores,
             "labels": labels.short(),
-            "outcomes": torch.from_numpy(np.concatenate(matched)),
+            "outcomes": torch.from_numpy(np.concatenate(outcomes)),
+            "ious": torch.from_numpy(np.concatenate(ious)),
         }
 
 
@@ -141,14 +145,17 @@ def _results(found: Sequence[Detections]) -> list[dict[str, Any]]:
     return coco_results(images.tolist(), labels.tolist(), boxes, scores)
 
 
-def _outcomes(found: Detections, annotated: Annotated) -> NDArray[np.int8]:
-    """Return the outcomes of the detections in an image at an IoU of 0.5, (D,) int8.
+def _outcomes(
+    found: Detections, annotated: Annotated
+) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Return the outcomes of the detections in an image at an IoU of 0.5, and the IoUs, each (D,).
 
     As in COCO, the `MAX_DETECTIONS` best of each class count. In the order of their scores, each is
     matched with the unmatched object of its class of the highest IoU. An unmatched detection inside
     a crowd of its class is ignored.
     """
     outcomes = np.full(len(found.scores), WRONG, dtype=np.int8)
+    ious = np.zeros(len(found.scores), dtype=np.float32)
     boxes, objects = found.boxes.double(), annotated.boxes
     labels, object_labels = found.labels.numpy(), annotated.labels.numpy()
     order = np.argsort(-found.scores.numpy(), kind="stable")
@@ -157,16 +164,19 @@ def _outcomes(found: Detections, annotated: Annotated) -> NDArray[np.int8]:
         rows = order[labels[order] == label]
         outcomes[rows[MAX_DETECTIONS:]] = IGNORED
         rows, is_same = rows[:MAX_DETECTIONS], object_labels == label
-        outcomes[rows] = _matched(boxes[rows], objects[is_same], crowd[is_same])
-    return outcomes
+        outcomes[rows], ious[rows] = _matched(boxes[rows], objects[is_same], crowd[is_same])
+    return outcomes, ious
 
 
-def _matched(boxes: Tensor, objects: Tensor, crowd: NDArray[np.bool_]) -> NDArray[np.int8]:
-    """Return the outcomes of detections (D, 4) of one class, highest scores first."""
+def _matched(
+    boxes: Tensor, objects: Tensor, crowd: NDArray[np.bool_]
+) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Return outcomes and IoUs of detections (D, 4) of one class, highest scores first."""
     common = intersections(boxes[:, None], objects).numpy()
     sizes = areas(boxes)[:, None].numpy()
     inside = (common >= MATCH_IOU * sizes)[:, crowd].any(axis=1)
     outcomes = np.where(inside, IGNORED, WRONG).astype(np.int8)
+    ious = np.zeros(len(boxes), dtype=np.float32)
     union = sizes + areas(objects).numpy() - common
     overlaps = (common / np.maximum(union, _TINY))[:, ~crowd]
     overlaps[overlaps < MATCH_IOU] = 0.0
@@ -175,5 +185,6 @@ def _matched(boxes: Tensor, objects: Tensor, crowd: NDArray[np.bool_]) -> NDArra
         best = overlaps.shape[1] - 1 - overlaps[row, ::-1].argmax()
         if overlaps[row, best]:
             outcomes[row] = RIGHT
+            ious[row] = overlaps[row, best]
             overlaps[:, best] = 0.0
-    return outcomes
+    return outcomes, ious
