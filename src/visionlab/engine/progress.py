@@ -1,6 +1,7 @@
 """Progress of a run: a log line per epoch and, on a terminal, a progress bar."""
 
 import logging
+import math
 import sys
 import time
 from collections.abc import Mapping
@@ -117,12 +118,17 @@ def log_metrics(results: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Non
         if len(next(iter(models.values()), {})) > _MAX_COLUMNS:
             names = next(iter(models.values()))
             rows = {name: {model: models[model][name] for model in models} for name in names}
-        columns = list(next(iter(rows.values()), {}))
+        columns = list(dict.fromkeys(name for values in rows.values() for name in values))
         heads = map(printable, columns)
         table = Table("", *heads, title=printable(split), title_justify="left")
         for label, values in rows.items():
-            table.add_row(printable(label), *(f"{values[column]:.4f}" for column in columns))
+            cells = [values.get(column, math.nan) for column in columns]
+            table.add_row(printable(label), *map(_cell, cells))
         _log.info("%s", table_text(table, width=100))
+
+
+def _cell(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
 
 
 def _without_copies_of_loss(

@@ -146,6 +146,7 @@ def _report(
     costs = _costs(options, task, candidates)
     log_metrics({label: {**metrics, _MEAN: mean}})
     log_metrics({f"worth on {label}": _worth(task, candidates, names, mean, best, costs)})
+    log_metrics({f"calibration on {label}": _scalars(content.get("calibration", {}))})
     fused = candidates[_ENSEMBLE].found
     task.draw(
         options.folder / "pictures" / label / _ENSEMBLE, fused.samples, task.splits[options.split]
@@ -232,6 +233,15 @@ def _worth(
         name: {metric: value, "gain": value - reference, **cost}
         for name, (value, cost) in values.items()
     }
+
+
+def _scalars(measures: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """Return the numbers of each row, without tables, for rows that have any."""
+    rows = {
+        name: {key: value for key, value in row.items() if isinstance(value, float)}
+        for name, row in measures.items()
+    }
+    return {name: row for name, row in rows.items() if row}
 
 
 def _monitored(task: Task) -> str:
