@@ -27,7 +27,9 @@ def overlapping_pairs(boxes: Floats, groups: Ints) -> Iterator[tuple[Ints, Ints]
         end = max(begin + 1, int(np.searchsorted(totals, done + _PAIRS_AT_ONCE)))
         counts = num_inside[begin:end]
         one = np.repeat(np.arange(begin, end), counts)
-        other = np.arange(len(one)) + np.repeat(np.arange(begin, end) + 1 + done - totals[begin:end] + counts, counts)
+        other = np.arange(len(one)) + np.repeat(
+            np.arange(begin, end) + 1 + done - totals[begin:end] + counts, counts
+        )
         is_near = (boxes[1, one] <= boxes[3, other]) & (boxes[1, other] <= boxes[3, one])
         rows = np.flatnonzero(is_near)
         one, other = order[one[rows]], order[other[rows]]

@@ -1,7 +1,8 @@
 """Weighted boxes fusion."""
 
 import math
-DEBUG=0
+
+DEBUG = 0
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -100,7 +101,13 @@ def _clusters(candidates: Candidates, iou_threshold: float) -> Ints:
         new = np.cumsum(stay) - 1
         better, worse = new[better[pairs_stay]], new[worse[pairs_stay]]
         stay = np.flatnonzero(stay)
-        boxes, scores, groups, rows, seeds = boxes[:, stay], scores[stay], groups[stay], rows[stay], new[joined[stay]]
+        boxes, scores, groups, rows, seeds = (
+            boxes[:, stay],
+            scores[stay],
+            groups[stay],
+            rows[stay],
+            new[joined[stay]],
+        )
     return result
 
 
@@ -149,11 +156,15 @@ def _near_pairs(candidates: Candidates, iou_threshold: float) -> tuple[Ints, Int
     t = iou_threshold
     sizes = candidates.boxes[2:] - candidates.boxes[:2]
     reach = max(0.0, (1 - 2 * t) / (2 * t)) if t else math.inf
-    grown = candidates.boxes + np.concatenate([-sizes, sizes]) * reach if reach else candidates.boxes
+    grown = (
+        candidates.boxes + np.concatenate([-sizes, sizes]) * reach if reach else candidates.boxes
+    )
     parts = [(np.zeros(0, np.int64), np.zeros(0, np.int64))]
     for better, worse in overlapping_pairs(grown, candidates.groups):
         one, other = sizes[:, better], sizes[:, worse]
-        rows = np.flatnonzero((np.minimum(one, other) >= t * t * np.maximum(one, other)).all(axis=0))
+        rows = np.flatnonzero(
+            (np.minimum(one, other) >= t * t * np.maximum(one, other)).all(axis=0)
+        )
         parts.append((better[rows], worse[rows]))
     better, worse = (np.concatenate(columns) for columns in zip(*parts, strict=True))
     return better, worse
