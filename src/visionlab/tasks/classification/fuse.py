@@ -47,7 +47,9 @@ class MeanLogit:
         """
         kept, relative = weighted_members(members, weights)
         logs = [member.double().clamp(min=_SMALLEST).log() for member in kept]
-        sums = weighted_mean([member.double().sum(dim=1, keepdim=True) for member in kept], relative)
+        sums = weighted_mean(
+            [member.double().sum(dim=1, keepdim=True) for member in kept], relative
+        )
         return (weighted_mean(logs, relative).softmax(dim=1) * sums).to(members[0].dtype)
 
 
