@@ -129,7 +129,7 @@ def refusal(config: Mapping[str, Any]) -> str:
 def test_the_number_of_files() -> None:
     found = [path for path in CONF.rglob("*.yaml") if "hydra" not in path.parts]
     others = ["train.yaml", "eval.yaml", "tune.yaml", "plots.yaml", "points/ibug68.yaml"]
-    folders = ("views", "boxes", "pruner", "search", "table", "chain")
+    folders = ("views", "boxes", "fuse", "pruner", "search", "table", "chain")
     others += [path for name in folders for path in (CONF / name).iterdir()]
     assert len(found) == len(FILES) + len(others) > 90
 
@@ -200,6 +200,12 @@ def test_every_writer_of_boxes_composes_and_builds(name: str) -> None:
     for other in ("submission=true", "views=mirrored"):
         with pytest.raises(ValueError, match=r"^boxes must be null with views or submission"):
             evaluation_options(composed(f"boxes={name}", "run=x", other, name="eval"))
+
+
+@pytest.mark.parametrize("path", (CONF / "fuse").glob("*.yaml"), ids=lambda path: path.stem)
+def test_every_fusion_builds(path: Path) -> None:
+    fusion = OmegaConf.to_container(OmegaConf.load(path))
+    assert callable(instantiate_part(fusion, key="fuse"))
 
 
 @pytest.mark.parametrize("name", [path.stem for path in (CONF / "pruner").glob("*.yaml")])

@@ -7,6 +7,9 @@ from visionlab.tasks.detection.datasets.digit_scenes import DigitScenes
 from visionlab.tasks.detection.datasets.numbered_yaml import NumberedYaml
 from visionlab.tasks.detection.datasets.voc import Voc
 from visionlab.tasks.detection.datasets.yolo import Yolo
+from visionlab.tasks.detection.fuse.nms import NonMaximumSuppression, NonMaximumWeighted
+from visionlab.tasks.detection.fuse.soft_nms import GaussianSoftNms, LinearSoftNms
+from visionlab.tasks.detection.fuse.wbf import WeightedBoxFusion
 from visionlab.tasks.detection.loss.fasterrcnn import FasterRcnnLoss
 from visionlab.tasks.detection.loss.retinanet import RetinaNetLoss, boxes_per_image
 from visionlab.tasks.detection.metric import AveragePrecision
@@ -31,7 +34,11 @@ __all__ = [
     "DigitScenes",
     "FasterRcnn",
     "FasterRcnnLoss",
+    "GaussianSoftNms",
     "Head",
+    "LinearSoftNms",
+    "NonMaximumSuppression",
+    "NonMaximumWeighted",
     "NumberedYaml",
     "Pyramid",
     "RegionHead",
@@ -41,6 +48,7 @@ __all__ = [
     "RetinaNetLoss",
     "Sampling",
     "Voc",
+    "WeightedBoxFusion",
     "Yolo",
     "boxes_per_image",
     "draw_detections",
