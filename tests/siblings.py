@@ -37,6 +37,7 @@ from visionlab.tasks.classification.records import LabelledImages
 from visionlab.tasks.classification.splits import ClassificationDataset, in_memory
 from visionlab.tasks.detection.augment import BoxAugment
 from visionlab.tasks.detection.datasets.digit_scenes import DigitScenes
+from visionlab.tasks.detection.fuse.wbf import WeightedBoxFusion
 from visionlab.tasks.detection.loss.fasterrcnn import FasterRcnnLoss
 from visionlab.tasks.detection.loss.retinanet import RetinaNetLoss, boxes_per_image
 from visionlab.tasks.detection.metric import AveragePrecision
@@ -157,7 +158,9 @@ def detection() -> Task:
         predict=Detect(
             score_threshold=0.01, candidates_per_level=50, nms_iou=0.5, max_detections=20
         ),
-        fuse=None,
+        fuse=WeightedBoxFusion(
+            iou_threshold=0.55, score_threshold=0.0, confidence="avg", max_detections=100
+        ),
         metric=AveragePrecision(class_names=data.class_names, backend="faster_coco_eval"),
         monitor="AP",
         mode="max",
