@@ -204,7 +204,9 @@ def test_every_writer_of_boxes_composes_and_builds(name: str) -> None:
     config = composed(f"boxes={name}", "run=somewhere", name="eval")
     assert callable(evaluation_options(config).boxes)
     for other in ("submission=true", "views=mirrored", "ensemble=snapshots"):
-        with pytest.raises(ValueError, match=r"^boxes must be null with views, ensemble or submission"):
+        with pytest.raises(
+            ValueError, match=r"^boxes must be null with views, ensemble or submission"
+        ):
             evaluation_options(composed(f"boxes={name}", "run=x", other, name="eval"))
 
 

@@ -287,8 +287,10 @@ def test_wrong_ensembles_are_refused(settings: dict[str, Any], message: str) -> 
 
 
 def test_one_member_and_other_numbers_of_weights_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"^members must be at least 2 models, got a$"):
+    with pytest.raises(ValueError, match=r"^ensemble.members must be at least 2 models, got a$"):
         ensemble().weights_of(["a"])
-    with pytest.raises(ValueError, match=r"^weights must be one for each of 3 members.*got 2$"):
+    with pytest.raises(
+        ValueError, match=r"^ensemble.weights must be one for each of 3 members.*got 2$"
+    ):
         ensemble(weights=[1.0, 2.0]).weights_of(["a", "b", "c"])
     assert ensemble(weights=[1.0, 0.0]).weights_of(["a", "b"]) == [1.0, 0.0]
