@@ -72,7 +72,7 @@ class Ensemble:
             return [1.0] * len(names)
         if len(self.weights) != len(names):
             raise ValueError(
-                f"ensemble.weights must be one for each of {len(names)} members ({', '.join(names)}), "
+                f"ensemble.weights must be one for each of {len(names)} members, "
                 f"got {len(self.weights)}"
             )
         return list(self.weights)
