@@ -202,9 +202,9 @@ def test_every_writer_of_boxes_composes_and_builds(name: str) -> None:
             evaluation_options(composed(f"boxes={name}", "run=x", other, name="eval"))
 
 
-@pytest.mark.parametrize("path", (CONF / "fuse").glob("*.yaml"), ids=lambda path: path.stem)
-def test_every_fusion_builds(path: Path) -> None:
-    fusion = OmegaConf.to_container(OmegaConf.load(path))
+@pytest.mark.parametrize("name", [path.stem for path in (CONF / "fuse").glob("*.yaml")])
+def test_every_fusion_builds(name: str) -> None:
+    fusion = OmegaConf.to_container(OmegaConf.load(CONF / "fuse" / f"{name}.yaml"))
     assert callable(instantiate_part(fusion, key="fuse"))
 
 
