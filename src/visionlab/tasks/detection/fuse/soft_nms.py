@@ -2,7 +2,8 @@
 
 In each image and class, the best box is picked and the scores of those that overlap it decay; then
 the best of the others is picked, and so on. Scores are first multiplied by the weight of the
-member, relative to the largest. Copies of a box decay too: equal members do not fuse to one of them.
+member, relative to the largest. Copies of a box decay but stay, so equal members do not fuse to
+one of them.
 """
 
 from collections.abc import Sequence
