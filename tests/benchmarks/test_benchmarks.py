@@ -1,6 +1,6 @@
 """Each benchmark runs, and prints what it measured."""
 
-import importlib
+import importlib.util
 import json
 import pickle
 import re
@@ -39,6 +39,11 @@ def rows_of(script: str, *arguments: str) -> list[str]:
 )
 def test_a_smoke_run_prints_its_tables(script: str, num_rows: int) -> None:
     assert len(rows_of(script, "--smoke", "--threads=1")) == num_rows
+
+
+def test_a_smoke_run_of_fusion_prints_its_tables() -> None:
+    sides = 2 if importlib.util.find_spec("ensemble_boxes") else 1
+    assert len(rows_of("fuse.py", "--smoke")) == 8 * sides + 8
 
 
 def test_a_smoke_run_of_the_gpu_benchmark_prints_its_tables(tmp_path: Path) -> None:

@@ -29,9 +29,9 @@ def test_a_mean_by_hand() -> None:  # and its error, which the spread of members
     members = [points(1, 2), points(1.4, 2.6), points(0.9, 1.7)]
     mean = MeanPoints()(members, [1, 1, 1])
     truth = points(1.2, 2)
-    error = float((mean - truth).square().sum())
-    of_members = sum(float((each - truth).square().sum()) for each in members) / 3
-    spread = sum(float((each - mean).square().sum()) for each in members) / 3
+    error = float((mean - truth).square().mean())
+    of_members = sum(float((each - truth).square().mean()) for each in members) / 3
+    spread = sum(float((each - mean).square().mean()) for each in members) / 3
     assert [error, of_members, spread] == pytest.approx([0.01, 0.103333, 0.093333], abs=1e-6)
     assert fused(MeanPoints(), members, [3, 1, 0]) == pytest.approx([1.1, 2.15])
 

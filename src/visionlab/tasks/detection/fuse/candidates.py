@@ -153,7 +153,7 @@ def _candidates(
     group = _numbered(image, labels)
     score = scores[rows].astype(np.float64) * weight
     columns = columns[:, rows]
-    order = _canonical_order(group, score, columns, weight)
+    order = _order(group, score, *columns, weight)
     return Candidates(
         columns[:, order],
         score[order],
@@ -173,13 +173,15 @@ def _numbered(images: Ints, labels: Ints) -> Ints:
     return numbers
 
 
-def _canonical_order(groups: Ints, scores: Floats, boxes: Floats, weights: Floats) -> Ints:
+def _order(groups: Ints, scores: Floats, *ties: Floats | Ints) -> Ints:
+    """Return the rows sorted by group, then falling score, then the other keys."""
     order = np.lexsort((-scores, groups))
     is_tied = (np.diff(scores[order]) == 0) & (np.diff(groups[order]) == 0)
+    # few rows need all keys
     places = np.flatnonzero(np.append(is_tied, False) | np.insert(is_tied, 0, False))
     rows = order[places]
-    keys = (weights[rows], *boxes[::-1, rows], -scores[rows], groups[rows])
-    order[places] = rows[np.lexsort(keys)]
+    keys = (groups, -scores, *ties)
+    order[places] = rows[np.lexsort([key[rows] for key in reversed(keys)])]
     return order
 
 
@@ -187,7 +189,7 @@ def _detections(
     fused: Fused, candidates: Candidates, num_images: int, max_detections: int
 ) -> list[Detections]:
     images, labels = candidates.images[fused.rows], candidates.labels[fused.rows]
-    order = np.lexsort((*fused.boxes[::-1], labels, -fused.scores, images))
+    order = _order(images, fused.scores, labels, *fused.boxes)
     images = images[order]
     sizes = np.bincount(images, minlength=num_images)
     places = np.arange(len(images)) - (np.cumsum(sizes) - sizes)[images]

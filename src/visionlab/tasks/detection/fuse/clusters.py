@@ -41,12 +41,12 @@ def find_clusters(candidates: Candidates, *, iou_threshold: float) -> Ints:
 def _near_pairs(boxes: Floats, groups: Ints, *, iou_threshold: float) -> tuple[Ints, Ints]:
     """Return the pairs of boxes of which one may join the cluster that the other joined last.
 
-    Let F be the mean box of the cluster, t the threshold. The IoU of F with both boxes is above t:
-    for the box that joined last, since F has moved towards it. An IoU is at most the overlap of the
-    sides on an axis, divided by their hull. So on each axis, both boxes are longer than t times F,
-    and F is longer than t times either; the boxes cannot differ more than 1 / t^2 times in length.
-    Also, both cover more than t of F, so that they overlap if t >= 1/2; below, the gap between them
-    is at most 1 - 2t of F, and each reaches the other if it grows by (1 - 2t) / 2t at either end.
+    Let F be the mean box of the cluster and t the threshold. On each axis, the overlap with F,
+    divided by the hull, is above t for both boxes: it is at least the IoU, and since the last box
+    joined, F has only moved towards it. So both sides are longer than t times that of F, which is
+    longer than t times either: they differ by less than a factor of 1 / t^2. Also, both cover more
+    than t of F. If t >= 1/2, they overlap; otherwise the gap between them is below 1 - 2t of F, and
+    they touch if each grows by (1 - 2t) / 2t of its side at both ends.
     """
     sizes = boxes[2:] - boxes[:2]
     growth = max(0.5 / iou_threshold - 1.0, 0.0) if iou_threshold else math.inf

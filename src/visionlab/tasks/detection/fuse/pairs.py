@@ -42,18 +42,19 @@ def touching_pairs(boxes: Floats, groups: Ints) -> Iterator[tuple[Ints, Ints]]:
 
     In the order of left sides, the boxes whose left side is inside a box follow it immediately.
     """
-    left = np.sort(boxes[0])
-    group_keys = groups * (len(groups) + 1)
-    keys = group_keys + np.searchsorted(left, boxes[0], side="left")
-    order = np.argsort(keys, kind="stable")
-    keys, boxes = keys[order], boxes[:, order]
-    right_keys = group_keys[order] + np.searchsorted(left, boxes[2], side="right")
-    places = np.arange(len(order))
+    count = len(groups)
+    places = np.arange(count)
+    by_left = np.argsort(boxes[0])
+    keys = groups * (count + 1)
+    right_keys = keys + np.searchsorted(boxes[0, by_left], boxes[2], side="right")
+    keys[by_left] += places  # by group, then left side
+    order = np.argsort(keys)
+    keys, right_keys, boxes = keys[order], right_keys[order], boxes[:, order]
     counts = np.searchsorted(keys, right_keys) - places - 1
     totals = np.cumsum(counts)
     shifts = places + 1 - (totals - counts)  # from the number of a pair to its second box
     begin = done = 0
-    while begin < len(order):
+    while begin < count:
         end = max(begin + 1, int(np.searchsorted(totals, done + _PAIRS_AT_ONCE)))
         block = slice(begin, end)
         one = np.repeat(places[block], counts[block])
