@@ -64,31 +64,29 @@ def test_numbers_checked_by_hand() -> None:
     assert found.weights == pytest.approx([0, 0.8, 0.2])
 
 
-def test_the_start_is_the_mean_of_the_best_members() -> None:
-    found = select(mixture_nll(BY_HAND), num_initial=2, num_rounds=1)
-    start = mixture_nll(BY_HAND)(np.array([0, 0.5, 0.5]))
-    if found.quality == start:
-        assert found.weights.tolist() == [0, 0.5, 0.5]
-    alone = select(mixture_nll(BY_HAND), num_initial=1, num_rounds=1)
-    assert alone.weights.tolist() == [0, 1, 0]  # the round repeats the start, which stays
+def test_the_start_is_the_mean_of_the_best_members_and_may_stay() -> None:
+    values = {(1, 0, 0): 0.3, (0, 1, 0): 0.5, (0, 0, 1): 0.4, (0, 0.5, 0.5): 0.9}
+    found = select(
+        lambda weights: values.get(tuple(weights), 0.1), num_initial=2, larger_is_better=True
+    )
+    assert found.weights.tolist() == [0, 0.5, 0.5]
+    assert found.quality == 0.9
+    assert len(found.picks) == len(found.qualities) == 5
 
 
 @given(probabilities=MEMBERS, num_rounds=st.integers(1, 6), num_initial=st.integers(0, 5))
-def test_selection_equals_a_loop(probabilities: Array, num_rounds: int, num_initial: int) -> None:
+def test_a_quality_is_asked_once(probabilities: Array, num_rounds: int, num_initial: int) -> None:
     num_members = len(probabilities)
     num_initial = min(num_initial, num_members)
     quality = Counted(mixture_nll(probabilities))
     found = select(quality, num_members=num_members, num_rounds=num_rounds, num_initial=num_initial)
-    _, nlls, lowest = naive_greedy(probabilities, num_initial, num_rounds)
-    assert found.qualities[0] == pytest.approx(nlls[0])  # later ones may part at near ties
-    assert found.quality == pytest.approx(min(quality.quality(found.weights), found.quality))
-    assert found.quality <= lowest + 0.05
+    assert found.quality == quality.quality(found.weights) <= min(found.qualities)
     assert len(quality.seen) <= num_members * (num_rounds + 1) + 1
     assert len({weights.tobytes() for weights in quality.seen}) == len(quality.seen)
 
 
 @given(seed=st.integers(0, 999), num_initial=st.integers(0, 3))
-def test_selection_equals_a_loop_without_ties(seed: int, num_initial: int) -> None:
+def test_selection_equals_a_loop(seed: int, num_initial: int) -> None:
     probabilities = np.random.default_rng(seed).uniform(0.05, 0.95, (4, 9))
     found = select(mixture_nll(probabilities), num_members=4, num_rounds=5, num_initial=num_initial)
     picks, nlls, lowest = naive_greedy(probabilities, num_initial, 5)
