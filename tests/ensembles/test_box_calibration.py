@@ -111,8 +111,8 @@ def test_the_mean_is_over_classes_with_detections() -> None:
 
 
 def test_a_rounded_iou_at_the_threshold_is_a_match() -> None:
-    iou = np.float32(0.7)  # below 0.7
-    assert float(iou) < 0.7
+    iou = float(np.float32(0.7))
+    assert iou < 0.7
     detections = by_hand(ious=np.full(7, iou), num_objects=np.array([7]), iou_threshold=0.7)
     assert detections.is_match.all()
 

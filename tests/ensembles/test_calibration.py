@@ -189,8 +189,10 @@ def test_classwise_errors_equal_a_loop() -> None:
 
 def test_classwise_errors_of_perfect_forecasts() -> None:
     labels = np.array([0, 2, 1, 1])
-    found = classwise_calibration_errors(probabilities=np.eye(3)[labels], labels=labels, num_bins=5)
-    assert found.tolist() == [0.0, 0.0, 0.0]
+    for rounding in (1.0, 1.0 + 1e-7):
+        probabilities = rounding * np.eye(3)[labels]
+        found = classwise_calibration_errors(probabilities=probabilities, labels=labels, num_bins=5)
+        assert found.tolist() == [0.0, 0.0, 0.0]
 
 
 def test_bins_of_one_sample_have_no_debiased_error() -> None:
