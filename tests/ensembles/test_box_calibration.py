@@ -12,8 +12,8 @@ from matched_boxes import IOUS, NUM_CLASSES, SCORES, by_hand, matched_detections
 from visionlab.ensembles.box_calibration import (
     MatchedDetections,
     detection_calibration_error,
-    localisation_aware_absolute_errors,
-    localisation_aware_errors,
+    localisation_aware_adaptive_errors,
+    localisation_aware_calibration_errors,
     mean_over_classes,
 )
 
@@ -41,9 +41,9 @@ def rows_of(detections: MatchedDetections, label: int) -> list[tuple[float, floa
 def test_numbers_checked_by_hand() -> None:
     detections = by_hand()
     assert detection_calibration_error(detections, num_bins=5) == pytest.approx(0.242857, abs=5e-7)
-    (error,) = localisation_aware_errors(detections, num_bins=5)
+    (error,) = localisation_aware_calibration_errors(detections, num_bins=5)
     assert error == pytest.approx(0.235714, abs=5e-7)
-    (error,) = localisation_aware_absolute_errors(detections)
+    (error,) = localisation_aware_adaptive_errors(detections)
     assert error == pytest.approx(0.264286, abs=5e-7)
 
 
@@ -51,13 +51,13 @@ def test_numbers_checked_by_hand() -> None:
 def test_errors_equal_a_loop(detections: MatchedDetections, num_bins: int) -> None:
     by_class = [rows_of(detections, label) for label in range(NUM_CLASSES)]
     expected = [naive_error(rows, num_bins) for rows in by_class]
-    found = localisation_aware_errors(detections, num_bins=num_bins)
+    found = localisation_aware_calibration_errors(detections, num_bins=num_bins)
     assert found == pytest.approx(expected, abs=1e-12, nan_ok=True)
     pooled = [(score, float(iou > 0)) for rows in by_class for score, iou in rows]
     found = detection_calibration_error(detections, num_bins=num_bins)
     assert found == pytest.approx(naive_error(pooled, num_bins), abs=1e-12, nan_ok=True)
     absolute = [np.mean([abs(s - i) for s, i in rows]) if rows else math.nan for rows in by_class]
-    found = localisation_aware_absolute_errors(detections)
+    found = localisation_aware_adaptive_errors(detections)
     assert found == pytest.approx(absolute, abs=1e-12, nan_ok=True)
 
 
@@ -65,15 +65,17 @@ def test_errors_equal_a_loop(detections: MatchedDetections, num_bins: int) -> No
 def test_order_of_detections_does_not_matter(detections: MatchedDetections, seed: int) -> None:
     order = np.random.default_rng(seed).permutation(len(detections.scores))
     other = detections.select(order)
-    for measure in (localisation_aware_errors, detection_calibration_error):
+    for measure in (localisation_aware_calibration_errors, detection_calibration_error):
         expected = measure(detections, num_bins=5)
         assert measure(other, num_bins=5) == pytest.approx(expected, abs=1e-12, nan_ok=True)
 
 
 def test_scores_that_are_ious_have_no_localisation_error() -> None:
     detections = by_hand(scores=IOUS)
-    assert localisation_aware_errors(detections, num_bins=25) == pytest.approx([0.0], abs=1e-15)
-    assert localisation_aware_absolute_errors(detections).tolist() == [0.0]
+    assert localisation_aware_calibration_errors(detections, num_bins=25) == pytest.approx(
+        [0.0], abs=1e-15
+    )
+    assert localisation_aware_adaptive_errors(detections).tolist() == [0.0]
     assert detection_calibration_error(detections, num_bins=25) > 0.1
 
 
@@ -81,10 +83,10 @@ def test_ignored_detections_do_not_count() -> None:
     is_ignored = SCORES < 0.7
     cut = by_hand().select(~is_ignored)
     ignoring = by_hand(is_ignored=is_ignored)
-    for measure in (localisation_aware_errors, detection_calibration_error):
+    for measure in (localisation_aware_calibration_errors, detection_calibration_error):
         assert measure(ignoring, num_bins=5) == measure(cut, num_bins=5)
-    absolute = localisation_aware_absolute_errors(ignoring)
-    assert absolute == localisation_aware_absolute_errors(cut)
+    absolute = localisation_aware_adaptive_errors(ignoring)
+    assert absolute == localisation_aware_adaptive_errors(cut)
 
 
 def test_detections_above_the_thresholds_of_their_classes() -> None:
@@ -101,8 +103,10 @@ def test_detections_above_the_thresholds_of_their_classes() -> None:
 def test_without_detections_errors_are_undefined() -> None:
     detections = by_hand().select(np.zeros(7, dtype=bool))
     assert math.isnan(detection_calibration_error(detections, num_bins=5))
-    assert np.isnan(localisation_aware_errors(detections, num_bins=5)).tolist() == [True]
-    assert np.isnan(localisation_aware_absolute_errors(detections)).tolist() == [True]
+    assert np.isnan(localisation_aware_calibration_errors(detections, num_bins=5)).tolist() == [
+        True
+    ]
+    assert np.isnan(localisation_aware_adaptive_errors(detections)).tolist() == [True]
 
 
 def test_the_mean_is_over_classes_with_detections() -> None:
@@ -141,6 +145,6 @@ def test_bad_detections_are_refused(changes: dict[str, Any], message: str) -> No
 
 
 def test_bad_bins_are_refused() -> None:
-    for measure in (localisation_aware_errors, detection_calibration_error):
+    for measure in (localisation_aware_calibration_errors, detection_calibration_error):
         with pytest.raises(ValueError, match=r"^num_bins must be >= 1, got 0$"):
             measure(by_hand(), num_bins=0)

@@ -166,10 +166,10 @@ def test_bad_searches_are_refused(changes: dict[str, Any], message: str) -> None
 @pytest.mark.parametrize(
     ("probabilities", "changes", "message"),
     [
-        (np.zeros((0, 3)), {}, "true_class_probabilities must have at least one value, got none"),
-        (np.ones(3), {}, r"true_class_probabilities must be .*samples\), got shape \(3,\)"),
-        (2 * BY_HAND, {}, r"true_class_probabilities must be in \[0, 1\], got 1\.4"),
-        (BY_HAND * np.nan, {}, "true_class_probabilities must be finite, got nan"),
+        (np.zeros((0, 3)), {}, "likelihoods must have at least one value, got none"),
+        (np.ones(3), {}, r"likelihoods must be .*samples\), got shape \(3,\)"),
+        (-BY_HAND, {}, r"likelihoods must be in \[0, inf\), got -0\.7"),
+        (BY_HAND * np.nan, {}, "likelihoods must be finite, got nan"),
         (np.array([[0.5, 0], [1, 0]]), {}, ".* must be above 0 for a member, got 0 for sample 1"),
         (BY_HAND, {"tolerance": 0.0}, r"tolerance must be in \(0, inf\), got 0\.0"),
         (BY_HAND, {"max_iterations": 0}, "max_iterations must be >= 1, got 0"),

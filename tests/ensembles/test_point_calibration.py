@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.stats import spearmanr
 
 from visionlab.ensembles.point_calibration import (
-    expected_normalised_error,
+    expected_normalised_calibration_error,
     rank_correlation,
     sparsification,
     spread_and_error,
@@ -40,7 +40,9 @@ def naive_curve(order_by: Array, errors: Array) -> list[float]:
 
 
 def test_numbers_checked_by_hand() -> None:
-    assert expected_normalised_error(**BOTH, num_bins=2) == pytest.approx(0.310403, abs=5e-7)
+    assert expected_normalised_calibration_error(**BOTH, num_bins=2) == pytest.approx(
+        0.310403, abs=5e-7
+    )
     assert variance_scale(**BOTH) == pytest.approx(1.708333, abs=5e-7)
     assert rank_correlation(**BOTH) == pytest.approx(spearmanr(VARIANCES, ERRORS).statistic)
 
@@ -75,7 +77,7 @@ def test_calibrated_gaussians_need_no_factor() -> None:
         "squared_errors": generator.normal(scale=np.sqrt(variances)) ** 2,
     }
     assert variance_scale(**samples) == pytest.approx(1.0, abs=0.05)
-    assert expected_normalised_error(**samples, num_bins=15) < 0.05
+    assert expected_normalised_calibration_error(**samples, num_bins=15) < 0.05
     assert 0 < rank_correlation(**samples) < 0.5
     assert variance_scale(variances=variances / 4, squared_errors=samples["squared_errors"]) > 3.8
 
@@ -83,7 +85,9 @@ def test_calibrated_gaussians_need_no_factor() -> None:
 @given(variances=arrays(float, st.integers(1, 20), elements=st.floats(0.1, 9)))
 def test_errors_equal_to_variances_are_perfect(variances: Array) -> None:
     perfect = {"variances": variances, "squared_errors": variances}
-    assert expected_normalised_error(**perfect, num_bins=4) == pytest.approx(0.0, abs=1e-12)
+    assert expected_normalised_calibration_error(**perfect, num_bins=4) == pytest.approx(
+        0.0, abs=1e-12
+    )
     assert variance_scale(**perfect) == pytest.approx(1.0)
     curves = sparsification(variances=variances, errors=np.sqrt(variances))
     assert curves.area == pytest.approx(0.0, abs=1e-12)
@@ -94,7 +98,9 @@ def test_order_of_samples_does_not_matter(squares: tuple[Array, Array], seed: in
     order = np.random.default_rng(seed).permutation(len(squares[0]))
     measures = [
         (
-            expected_normalised_error(variances=variances, squared_errors=errors, num_bins=3),
+            expected_normalised_calibration_error(
+                variances=variances, squared_errors=errors, num_bins=3
+            ),
             variance_scale(variances=variances, squared_errors=errors),
             rank_correlation(variances=variances, squared_errors=errors),
             sparsification(variances=variances, errors=errors).area,
@@ -130,8 +136,10 @@ def test_ties_are_removed_in_random_order() -> None:
 def test_undefined_measures_are_nan() -> None:
     zeros = {"variances": np.array([0.0, 0, 1]), "squared_errors": np.array([1.0, 2, 3])}
     assert math.isnan(variance_scale(**zeros))
-    assert math.isnan(expected_normalised_error(**zeros, num_bins=2))
-    assert expected_normalised_error(**zeros, num_bins=1) == pytest.approx(math.sqrt(6) - 1)
+    assert math.isnan(expected_normalised_calibration_error(**zeros, num_bins=2))
+    assert expected_normalised_calibration_error(**zeros, num_bins=1) == pytest.approx(
+        math.sqrt(6) - 1
+    )
     constant = {"variances": np.ones(3), "squared_errors": np.array([1.0, 2, 3])}
     assert math.isnan(rank_correlation(**constant))
     assert math.isnan(rank_correlation(variances=np.array([1.0]), squared_errors=np.array([1.0])))
@@ -151,7 +159,7 @@ def test_bad_arrays_are_refused(changes: dict[str, Array], message: str) -> None
         with pytest.raises(ValueError, match=f"^{message}$"):
             measure(**BOTH | changes)
     with pytest.raises(ValueError, match=f"^{message}$"):
-        expected_normalised_error(**BOTH | changes, num_bins=2)
+        expected_normalised_calibration_error(**BOTH | changes, num_bins=2)
 
 
 def test_bad_points_bins_and_errors_are_refused() -> None:
@@ -160,6 +168,6 @@ def test_bad_points_bins_and_errors_are_refused() -> None:
     with pytest.raises(ValueError, match=r"^truth must have shape \(3, 2\), got \(4, 2\)$"):
         spread_and_error(points=np.zeros((2, 3, 2)), truth=np.zeros((4, 2)))
     with pytest.raises(ValueError, match=r"^num_bins must be >= 1, got 0$"):
-        expected_normalised_error(**BOTH, num_bins=0)
+        expected_normalised_calibration_error(**BOTH, num_bins=0)
     with pytest.raises(ValueError, match=r"^errors must be in \[0, inf\), got -16$"):
         sparsification(variances=VARIANCES, errors=-ERRORS)
