@@ -155,7 +155,7 @@ def test_bad_predictions_are_refused() -> None:
         squared_loss_ambiguity(predictions=np.ones((0, 4)), truth=np.ones(4))
     labels = np.array([0, 1])
     for logits, message in {
-        (2, 3): r"logits must be \(members, samples, classes\), got shape \(2, 3\)",
+        (2, 3): r"logits must be \(members, samples, classes >= 2\), got shape \(2, 3\)",
         (3, 2, 1): r"logits must be .*classes >= 2\), got shape \(3, 2, 1\)",
         (3, 4, 2): r"labels must have shape \(4,\), got \(2,\)",
     }.items():

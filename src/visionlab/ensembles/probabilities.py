@@ -124,7 +124,7 @@ def fit_temperature(*, logits: Array, labels: Array) -> float:
     Raises:
         ValueError: logits are not finite or labels are invalid.
     """
-    scores, classes = class_scores("logits", logits, labels)
+    scores, classes = class_scores("logits", logits, labels, axes=("samples", "classes"))
     shifted = scores - scores.max(axis=-1, keepdims=True)  # so that exp cannot overflow
     of_classes = of_labels(shifted, classes)
 
