@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from member_qualities import BY_HAND, Counted, mixture_nll
@@ -52,7 +52,6 @@ def reference(probabilities: Array) -> float:
     return float(min(found))
 
 
-@settings(max_examples=25)
 @given(seed=st.integers(0, 999), num_members=st.integers(2, 5))
 def test_the_mixture_is_that_of_scipy(seed: int, num_members: int) -> None:
     probabilities = np.random.default_rng(seed).uniform(0.02, 0.98, (num_members, 15))
@@ -108,7 +107,6 @@ def test_weights_checked_by_hand() -> None:
     assert found.weights == pytest.approx([2 / 3, 1 / 3], abs=1e-5)
 
 
-@settings(max_examples=25)
 @given(seed=st.integers(0, 999), start=arrays(float, 3, elements=st.floats(0.01, 1)))
 def test_the_search_finds_the_mixture_of_a_convex_loss(seed: int, start: Array) -> None:
     probabilities = np.random.default_rng(seed).uniform(0.02, 0.98, (3, 15))

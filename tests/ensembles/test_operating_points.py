@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from matched_boxes import IOUS, NUM_CLASSES, SCORES, by_hand, matched_detections
 
@@ -126,7 +126,6 @@ def naive_isotonic(scores: Array, ious: Array) -> list[float]:
     return [fitted[rank] for rank in np.argsort(np.argsort(scores))]
 
 
-@settings(max_examples=30)
 @given(count=st.integers(1, 12), seed=st.integers(0, 999))
 def test_the_isotonic_fit_equals_the_max_min_formula(count: int, seed: int) -> None:
     generator = np.random.default_rng(seed)
