@@ -155,12 +155,13 @@ def test_log_probabilities_serve_as_logits() -> None:
         ({"probabilities": np.zeros((0, 3))}, r"probabilities must .* one value, got none"),
         (
             {"probabilities": np.ones(4)},
-            r"probabilities must be .*classes >= 2\), got shape \(4,\)",
+            r"probabilities must be \(samples, classes >= 2\), got shape \(4,\)",
         ),
         (
             {"probabilities": np.ones((4, 1))},
             r"probabilities .* classes >= 2\), got shape \(4, 1\)",
         ),
+        ({"probabilities": THREE_CLASSES[None]}, r"probabilities must .*got shape \(1, 4, 3\)"),
         ({"probabilities": THREE_CLASSES * np.nan}, "probabilities must be finite, got nan"),
         ({"probabilities": THREE_CLASSES * 1.1}, r"probabilities must sum to 1, got 1\.1"),
         ({"probabilities": -THREE_CLASSES}, r"probabilities must be in \[0, inf\), got -0\.7"),

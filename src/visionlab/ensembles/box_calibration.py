@@ -8,7 +8,7 @@ from typing import Self
 
 import numpy as np
 
-from visionlab.ensembles.calibration import calibration_error, equal_width_bins
+from visionlab.ensembles.calibration import equal_width_bins, expected_calibration_error
 from visionlab.ensembles.inputs import (
     Array,
     Bools,
@@ -74,14 +74,14 @@ class MatchedDetections:
             rule = f">= the {num_matches[label]} matches of class {label}"
             raise ValueError(f"num_objects must be {rule}, got {self.num_objects[label]:g}")
 
-    def select(self, kept: Array) -> Self:
-        """Return the detections where `kept`, (D,) bool, is true."""
+    def select(self, rows: Array) -> Self:
+        """Return some of the detections: `rows` is (D,) bool, or their indices."""
         return replace(
             self,
-            scores=self.scores[kept],
-            labels=self.labels[kept],
-            ious=self.ious[kept],
-            is_ignored=self.is_ignored[kept],
+            scores=self.scores[rows],
+            labels=self.labels[rows],
+            ious=self.ious[rows],
+            is_ignored=self.is_ignored[rows],
         )
 
     def of_class(self, label: int) -> Self:
@@ -119,7 +119,9 @@ def detection_calibration_error(detections: MatchedDetections, *, num_bins: int)
     return _binned_error(counted, counted.is_match, num_bins=num_bins)
 
 
-def localisation_aware_errors(detections: MatchedDetections, *, num_bins: int) -> Floats:
+def localisation_aware_calibration_errors(
+    detections: MatchedDetections, *, num_bins: int
+) -> Floats:
     """Return LaECE of each class, (C,); nan for classes without detections.
 
     The mean over detections of |mean score - precision x mean IoU of true positives|, each over its
@@ -134,7 +136,7 @@ def localisation_aware_errors(detections: MatchedDetections, *, num_bins: int) -
     return np.array([_binned_error(each, each.ious, num_bins=num_bins) for each in classes])
 
 
-def localisation_aware_absolute_errors(detections: MatchedDetections) -> Floats:
+def localisation_aware_adaptive_errors(detections: MatchedDetections) -> Floats:
     """Return the mean |score - IoU| of each class, (C,); nan for classes without detections.
 
     IoU is 0 without a match. With matches from IoU 0 this is LaACE_0 (Kuzucu et al. 2024, arXiv
@@ -156,4 +158,4 @@ def _binned_error(detections: MatchedDetections, outcomes: Array, *, num_bins: i
     if not len(detections.scores):
         return float("nan")
     bins = equal_width_bins(detections.scores, num_bins=num_bins)
-    return calibration_error(confidence=detections.scores, correct=outcomes, bins=bins)
+    return expected_calibration_error(confidence=detections.scores, correct=outcomes, bins=bins)

@@ -112,7 +112,7 @@ def wilson_interval(*, successes: Array, trials: Array) -> tuple[Floats, Floats]
     return np.minimum(low, share), np.maximum(high, share)  # equal but for rounding at 0 and 1
 
 
-def calibration_error(*, confidence: Array, correct: Array, bins: Array) -> float:
+def expected_calibration_error(*, confidence: Array, correct: Array, bins: Array) -> float:
     """Return the expected calibration error: the mean over samples of |accuracy - confidence|.
 
     Both are means over the sample's bin. Biased upward, more so with many bins (Roelofs et al.
@@ -130,7 +130,7 @@ def calibration_error(*, confidence: Array, correct: Array, bins: Array) -> floa
     return float(np.average(np.abs(accuracy - means), weights=counts))
 
 
-def debiased_squared_error(*, confidence: Array, correct: Array, bins: Array) -> float:
+def debiased_squared_calibration_error(*, confidence: Array, correct: Array, bins: Array) -> float:
     """Return the debiased squared calibration error; may be negative.
 
     The mean over samples of (accuracy - confidence)^2 - accuracy (1 - accuracy) / (n - 1), for a
@@ -169,7 +169,7 @@ def classwise_calibration_errors(*, probabilities: Array, labels: Array, num_bin
     """
     forecasts, classes = class_probabilities(probabilities, labels)
     errors = [
-        calibration_error(
+        expected_calibration_error(
             confidence=column,
             correct=classes == number,
             bins=equal_width_bins(column, num_bins=num_bins),

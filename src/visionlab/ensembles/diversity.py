@@ -128,9 +128,8 @@ def nll_ambiguity(*, logits: Array, labels: Array) -> Ambiguity:
     Raises:
         ValueError: logits are not finite, or labels are invalid.
     """
-    scores, classes = class_scores("logits", logits, labels)
-    if scores.ndim != 3:
-        raise ValueError(f"logits must be (members, samples, classes), got shape {scores.shape}")
+    axes = ("members", "samples", "classes")
+    scores, classes = class_scores("logits", logits, labels, axes=axes)
     log_probabilities = log_softmax(scores, axis=-1)
     mean = log_probabilities.mean(axis=0)
     log_z = logsumexp(mean, axis=-1)

@@ -76,30 +76,40 @@ def class_labels(labels: Array, shape: tuple[int, ...], *, num_classes: int) -> 
     return found.astype(np.int64)
 
 
-def class_scores(name: str, scores: Array, labels: Array) -> tuple[Floats, Ints]:
+def class_scores(
+    name: str, scores: Array, labels: Array, *, axes: tuple[str, ...]
+) -> tuple[Floats, Ints]:
     """Return finite scores (..., N, C) of at least two classes, and the labels of samples (N,).
+
+    Args:
+        name: of the scores, for errors.
+        scores: one dimension per axis.
+        labels: (N,) in [0, C).
+        axes: names of the axes; the last two are samples and classes.
 
     Raises:
         ValueError: a shape, score or label is wrong.
     """
     found = finite(name, scores)
-    if found.ndim < 2 or found.shape[-1] < 2:
-        raise ValueError(f"{name} must be (..., samples, classes >= 2), got shape {found.shape}")
+    if found.ndim != len(axes) or found.shape[-1] < 2:
+        raise ValueError(f"{name} must be ({', '.join(axes)} >= 2), got shape {found.shape}")
     num_samples, num_classes = found.shape[-2:]
     return found, class_labels(labels, (num_samples,), num_classes=num_classes)
 
 
 def class_probabilities(probabilities: Array, labels: Array) -> tuple[Floats, Ints]:
-    """Return probabilities (..., N, C) of at least two classes, and the labels of samples (N,).
+    """Return probabilities (N, C) of at least two classes, and the labels of samples (N,).
 
     Raises:
         ValueError: a shape or label is wrong, a probability is negative, or a sum is not 1.
     """
-    found, classes = class_scores("probabilities", probabilities, labels)
+    found, classes = class_scores(
+        "probabilities", probabilities, labels, axes=("samples", "classes")
+    )
     check_within("[0, inf)", probabilities=found)
     sums = found.sum(axis=-1)
     if not (is_one := np.abs(sums - 1.0) <= _SUM_TOLERANCE).all():
-        raise ValueError(f"probabilities must sum to 1, got {sums[~is_one].flat[0]:g}")
+        raise ValueError(f"probabilities must sum to 1, got {sums[~is_one][0]:g}")
     return found, classes
 
 

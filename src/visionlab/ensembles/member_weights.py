@@ -94,34 +94,32 @@ class MixtureFit:
     gap: float
 
 
-def fit_mixture(
-    true_class_probabilities: Array, *, tolerance: float, max_iterations: int
-) -> MixtureFit:
-    """Fit the weights of a mean of probabilities by expectation maximisation.
+def fit_mixture(likelihoods: Array, *, tolerance: float, max_iterations: int) -> MixtureFit:
+    """Fit the weights of a weighted mean of probabilities by expectation maximisation.
 
     The NLL is convex in the weights. An iteration multiplies each weight by the mean over samples
-    of the member's probability over the mixture's (Dempster, Laird and Rubin 1977). It needs no
+    of the member's likelihood over the mixture's (Dempster, Laird and Rubin 1977). It needs no
     step size and never raises the NLL. The largest of these factors minus 1 bounds the distance of
     the NLL from its minimum, and decides when to stop.
 
     Args:
-        true_class_probabilities: each member's probability of each sample's true class, (K, N).
+        likelihoods: by each member of each sample, (K, N): the probability of its true class.
         tolerance: stop when the gap is at most this, in nats, > 0.
         max_iterations: stop after so many iterations at the latest.
 
     Raises:
-        ValueError: a probability is outside [0, 1], all members give 0 to a sample, or a setting is
+        ValueError: a likelihood is negative or not finite, all of a sample are 0, or a setting is
             out of range.
     """
     _check_interval("(0, inf)", "tolerance", tolerance)
     check_count("max_iterations", max_iterations, least=1)
-    likelihoods = _likelihoods(true_class_probabilities)
-    weights = np.full(len(likelihoods), 1.0 / len(likelihoods))
+    found = _checked_likelihoods(likelihoods)
+    weights = np.full(len(found), 1.0 / len(found))
     nlls = list[float]()
     while True:
-        mixture = weights @ likelihoods
+        mixture = weights @ found
         nlls.append(float(-np.log(mixture).mean()))
-        factors = (likelihoods / mixture).mean(axis=1)
+        factors = (found / mixture).mean(axis=1)
         gap = max(float(factors.max()) - 1.0, 0.0)
         if gap <= tolerance or len(nlls) > max_iterations:
             return MixtureFit(weights=weights, nlls=nlls, gap=gap)
@@ -152,18 +150,15 @@ def _normalised(start: Array) -> Floats:
     return normalised
 
 
-def _likelihoods(true_class_probabilities: Array) -> Floats:
-    likelihoods = finite("true_class_probabilities", true_class_probabilities)
-    if likelihoods.ndim != 2:
-        shape = likelihoods.shape
-        raise ValueError(f"true_class_probabilities must be (members, samples), got shape {shape}")
-    check_within("[0, 1]", true_class_probabilities=likelihoods)
-    if not (is_possible := likelihoods.any(axis=0)).all():
+def _checked_likelihoods(likelihoods: Array) -> Floats:
+    found = finite("likelihoods", likelihoods)
+    if found.ndim != 2:
+        raise ValueError(f"likelihoods must be (members, samples), got shape {found.shape}")
+    check_within("[0, inf)", likelihoods=found)
+    if not (is_possible := found.any(axis=0)).all():
         sample = int(np.flatnonzero(~is_possible)[0])
-        raise ValueError(
-            f"true_class_probabilities must be above 0 for a member, got 0 for sample {sample}"
-        )
-    return likelihoods
+        raise ValueError(f"likelihoods must be above 0 for a member, got 0 for sample {sample}")
+    return found
 
 
 def _check_interval(interval: str, name: str, value: float) -> None:

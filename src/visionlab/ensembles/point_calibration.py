@@ -40,7 +40,9 @@ def spread_and_error(*, points: Array, truth: Array) -> tuple[Floats, Floats]:
     return members.var(axis=0, ddof=1).sum(axis=-1), errors
 
 
-def expected_normalised_error(*, variances: Array, squared_errors: Array, num_bins: int) -> float:
+def expected_normalised_calibration_error(
+    *, variances: Array, squared_errors: Array, num_bins: int
+) -> float:
     """Return ENCE: the mean over bins of |RMV - RMSE| / RMV (Levi et al. 2022, arXiv 1905.11659).
 
     RMV and RMSE are the roots of a bin's mean variance and mean squared error; bins hold equally

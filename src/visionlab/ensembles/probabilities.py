@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, softmax
+from scipy.special import softmax
 
 from visionlab.ensembles.inputs import (
     Array,
@@ -124,11 +124,14 @@ def fit_temperature(*, logits: Array, labels: Array) -> float:
     Raises:
         ValueError: logits are not finite or labels are invalid.
     """
-    scores, classes = class_scores("logits", logits, labels)
+    scores, classes = class_scores("logits", logits, labels, axes=("samples", "classes"))
+    shifted = scores - scores.max(axis=-1, keepdims=True)  # so that exp cannot overflow
+    of_classes = of_labels(shifted, classes)
 
     def nll_at(log_temperature: float) -> float:
-        scaled = log_softmax(scores / math.exp(log_temperature), axis=-1)
-        return float(-of_labels(scaled, classes).mean())
+        factor = math.exp(-log_temperature)
+        normalisers = np.log(np.exp(factor * shifted).sum(axis=-1))
+        return float((normalisers - factor * of_classes).mean())
 
     options = {"xatol": 1e-8}
     found = minimize_scalar(
