@@ -14,15 +14,15 @@ from torch import Tensor
 from visionlab.ensembles.box_calibration import (
     MatchedDetections,
     detection_calibration_error,
-    localisation_aware_absolute_errors,
-    localisation_aware_errors,
+    localisation_aware_adaptive_errors,
+    localisation_aware_calibration_errors,
     mean_over_classes,
 )
 from visionlab.ensembles.calibration import (
-    calibration_error,
-    debiased_squared_error,
+    debiased_squared_calibration_error,
     equal_mass_bins,
     equal_width_bins,
+    expected_calibration_error,
     reliability_table,
     signed_root,
 )
@@ -35,7 +35,7 @@ from visionlab.ensembles.diversity import (
 from visionlab.ensembles.inputs import Array, Floats
 from visionlab.ensembles.operating_points import operating_points
 from visionlab.ensembles.point_calibration import (
-    expected_normalised_error,
+    expected_normalised_calibration_error,
     rank_correlation,
     sparsification,
     variance_scale,
@@ -174,9 +174,9 @@ def _class_measures(probabilities: Array, labels: Array) -> dict[str, float]:
     return {
         "nll": nll(probabilities=probabilities, labels=labels),
         "brier": brier_score(probabilities=probabilities, labels=labels),
-        "ece": calibration_error(**pairs, bins=mass),
-        "ece_equal_width": calibration_error(**pairs, bins=width),
-        "ece_debiased": signed_root(debiased_squared_error(**pairs, bins=mass)),
+        "ece": expected_calibration_error(**pairs, bins=mass),
+        "ece_equal_width": expected_calibration_error(**pairs, bins=width),
+        "ece_debiased": signed_root(debiased_squared_calibration_error(**pairs, bins=mass)),
     }
 
 
@@ -197,8 +197,10 @@ def _box_calibration(samples: Arrays, *, thresholds: Floats | None) -> dict[str,
     counted = found.select(~found.is_ignored)
     measures: dict[str, Any] = {
         "d_ece": detection_calibration_error(found, num_bins=NUM_BOX_BINS),
-        "la_ece": mean_over_classes(localisation_aware_errors(found, num_bins=NUM_BOX_BINS)),
-        "la_ace": mean_over_classes(localisation_aware_absolute_errors(found)),
+        "la_ece": mean_over_classes(
+            localisation_aware_calibration_errors(found, num_bins=NUM_BOX_BINS)
+        ),
+        "la_ace": mean_over_classes(localisation_aware_adaptive_errors(found)),
     }
     if len(counted.scores):
         bins = equal_width_bins(counted.scores, num_bins=NUM_BOX_BINS)
@@ -226,14 +228,14 @@ def _point_calibration(variances: Floats, errors: Floats, *, scale: float | None
     """
     squares = {"variances": variances, "squared_errors": errors**2}
     measures = {
-        "ence": expected_normalised_error(**squares, num_bins=NUM_BINS),
+        "ence": expected_normalised_calibration_error(**squares, num_bins=NUM_BINS),
         "variance_scale": variance_scale(**squares),
         "rank_correlation": rank_correlation(**squares),
         "ause": sparsification(variances=variances, errors=errors).area,
     }
     if scale is not None and np.isfinite(scale):
         scaled = squares | {"variances": scale * variances}
-        measures["scaled_ence"] = expected_normalised_error(**scaled, num_bins=NUM_BINS)
+        measures["scaled_ence"] = expected_normalised_calibration_error(**scaled, num_bins=NUM_BINS)
     return measures
 
 
