@@ -150,29 +150,6 @@ def test_members_times_views_weigh_their_products(
     torch.testing.assert_close(fused.double(), expected / 12.0, atol=1e-5, rtol=0.0)
 
 
-def test_detections_in_views_are_led_back(tmp_path: Path) -> None:
-    """Boxes of a mirrored view lie where those of the plain one do."""
-    task = detection()
-    views = {"plain": view(), "mirrored": view(mirror=True)}
-    split: Any = task.splits["val"]
-    for plain, mirrored in split.view_batches(batch_size=4, views=list(views.values())):
-        assert not torch.equal(plain.inputs, mirrored.inputs)
-        torch.testing.assert_close(plain.inputs[0], split_mirrored(mirrored), atol=2e-2, rtol=0)
-        one, other = plain.targets.boxes, mirrored.targets.boxes
-        widths = plain.targets.sizes[:, None, 0]
-        is_real = plain.targets.labels >= 0
-        torch.testing.assert_close((widths - other[..., 2])[is_real], one[..., 0][is_real])
-        torch.testing.assert_close(other[..., 1][is_real], one[..., 1][is_real])
-
-
-def split_mirrored(batch: Any) -> Tensor:
-    """Return the first image of a batch mirrored within its own width."""
-    width = int(batch.targets.sizes[0, 0])
-    image: Tensor = batch.inputs[0].clone()
-    image[:, :, :width] = image[:, :, :width].flip(2)
-    return image
-
-
 @TASKS
 def test_other_weights_need_no_model(make_task: Callable[[], Task], tmp_path: Path) -> None:
     both = members(make_task(), tmp_path, [0, 1])

@@ -195,11 +195,10 @@ def _box_calibration(samples: Arrays, *, thresholds: Floats | None) -> dict[str,
     if thresholds is not None:
         found = found.above(thresholds)
     counted = found.select(~found.is_ignored)
+    by_class = localisation_aware_calibration_errors(found, num_bins=NUM_BOX_BINS)
     measures: dict[str, Any] = {
         "d_ece": detection_calibration_error(found, num_bins=NUM_BOX_BINS),
-        "la_ece": mean_over_classes(
-            localisation_aware_calibration_errors(found, num_bins=NUM_BOX_BINS)
-        ),
+        "la_ece": mean_over_classes(by_class),
         "la_ace": mean_over_classes(localisation_aware_adaptive_errors(found)),
     }
     if len(counted.scores):

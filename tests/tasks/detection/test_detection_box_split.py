@@ -587,9 +587,44 @@ def test_a_file_that_cannot_be_decoded_is_named(
         batches(split, batch_size=2)
 
 
-def test_views_are_refused(samples: list[Annotated]) -> None:
-    with pytest.raises(ValueError, match="views must be null for this task, got 1"):
-        next(plain_split_of(samples).view_batches(batch_size=2, views=[view()]))
+def test_a_plain_view_is_the_plain_batch(samples: list[Annotated]) -> None:
+    split = plain_split_of(samples)
+    plain = batches(split, batch_size=2)
+    for batch, (viewed,) in zip(
+        plain, split.view_batches(batch_size=2, views=[view(weight=0.5)]), strict=True
+    ):
+        assert torch.equal(batch.inputs, viewed.inputs)
+        assert torch.equal(batch.keys, viewed.keys)
+        assert torch.equal(batch.targets.boxes, viewed.targets.boxes)
+
+
+def test_a_mirrored_view_mirrors_each_image_and_its_boxes(samples: list[Annotated]) -> None:
+    split = plain_split_of(samples)
+    views = [view(), view(mirror=True)]
+    for plain, mirrored in split.view_batches(batch_size=2, views=views):
+        for row, (width, height) in enumerate(plain.targets.sizes.long().tolist()):
+            image, other = (batch.inputs[row, :, :height, :width] for batch in (plain, mirrored))
+            torch.testing.assert_close(other.flip(2), image, atol=2e-2, rtol=0.0)
+            is_real = plain.targets.labels[row] >= 0
+            boxes, moved = (batch.targets.boxes[row, is_real] for batch in (plain, mirrored))
+            expected = torch.stack(
+                [width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], dim=1
+            )
+            torch.testing.assert_close(moved, expected)
+        points = geometry.transform_boxes(
+            torch.tensor([[[1.0, 2.0, 5.0, 6.0]]]).expand(len(plain.keys), -1, -1).double(),
+            mirrored.matrices.double() @ torch.linalg.inv(plain.matrices.double()),
+        )
+        widths = plain.targets.sizes[:, 0].double()
+        torch.testing.assert_close(points[:, 0, 0], widths - 5.0, atol=1e-4, rtol=0.0)
+
+
+def test_the_rest_of_the_canvas_stays_empty_in_a_view(samples: list[Annotated]) -> None:
+    turned = view(rotation_degrees=30.0, brightness=0.2, blur_px=3)
+    for (batch,) in plain_split_of(samples).view_batches(batch_size=2, views=[turned]):
+        for row, (width, height) in enumerate(batch.targets.sizes.long().tolist()):
+            assert not batch.inputs[row, :, height:].any()
+            assert not batch.inputs[row, :, :, width:].any()
 
 
 def test_batches_live_where_the_normalisation_does(samples: list[Annotated]) -> None:

@@ -407,6 +407,7 @@ def test_samples_hold_every_detection_in_the_order_of_the_updates() -> None:
         "scores": [0.75, 0.25, 0.5],
         "labels": [0, 2, 1],
         "outcomes": [RIGHT, WRONG, WRONG],
+        "ious": [1.0, 0.0, 0.0],
     }
     assert {name: value.tolist() for name, value in samples.items()} == expected
     types = {name: value.dtype for name, value in samples.items()}
@@ -417,6 +418,7 @@ def test_samples_hold_every_detection_in_the_order_of_the_updates() -> None:
         "scores": torch.float32,
         "labels": torch.int16,
         "outcomes": torch.int8,
+        "ious": torch.float32,
     }
 
 
@@ -427,6 +429,7 @@ def test_samples_of_images_without_detections_have_the_same_shape_and_type() -> 
     assert samples["labels"].dtype == torch.int16
     assert samples["outcomes"].shape == (0,)
     assert samples["outcomes"].dtype == torch.int8
+    assert samples["ious"].shape == (0,)
     assert samples["num_objects"].tolist() == [[0, 0, 0]]
 
 
