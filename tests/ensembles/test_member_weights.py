@@ -127,6 +127,13 @@ def test_the_search_leaves_and_reaches_corners(target: int, start: int) -> None:
     assert found.weights == pytest.approx(np.eye(4)[target], abs=1e-3)
 
 
+def test_the_search_drops_members_that_do_not_help() -> None:
+    target = np.array([0.625, 0.375, 0])
+    found = search(lambda weights: float(np.abs(weights - target).sum()))
+    assert found.weights[2] == 0.0
+    assert found.weights == pytest.approx(target, abs=1e-3)
+
+
 @given(limit=st.integers(1, 30), start=arrays(float, 3, elements=st.floats(0.1, 1)))
 def test_the_search_keeps_its_limit_and_never_gets_worse(limit: int, start: Array) -> None:
     quality = Counted(lambda weights: float(np.sin(9 * weights).sum()))

@@ -105,9 +105,9 @@ def test_larger_may_be_better() -> None:
 
 
 def test_of_equal_members_the_first_is_chosen() -> None:
-    found = select(lambda weights: 1.0, num_initial=2)
+    found = select(lambda weights: 1.0, num_members=100, num_initial=2)
     assert found.picks == [0] * 5
-    assert found.weights.tolist() == [0.5, 0.5, 0]
+    assert found.weights.tolist() == [0.5, 0.5, *[0] * 98]
 
 
 def test_the_best_round_wins_not_the_last() -> None:
@@ -149,6 +149,11 @@ def test_a_bag_of_all_members_is_the_plain_selection() -> None:
     quality = mixture_nll(BY_HAND)
     weights = bag(quality, num_initial=2, num_bags=3, bag_share=1.0)
     assert weights == pytest.approx(select(quality, num_initial=2).weights)
+
+
+def test_a_bag_starts_from_all_its_members_at_most() -> None:
+    weights = bag(lambda weights: 1.0, num_initial=3, num_bags=1)
+    assert sorted(weights) == [0, 0.5, 0.5]
 
 
 def test_bags_depend_on_the_seed_and_reach_all_members() -> None:
