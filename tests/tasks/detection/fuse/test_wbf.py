@@ -171,6 +171,11 @@ def test_a_chain_drifts_with_its_mean() -> None:
     assert 1 < len(fused.scores) < 9
 
 
+def test_boxes_at_either_end_of_a_long_box_join_it() -> None:
+    rows = [((0, 0, 100, 10), 1.0, 0), ((79, 0, 100, 10), 0.01, 0), ((0, 0, 21, 10), 0.005, 0)]
+    assert len(fusion(iou_threshold=0.2)([[detections(rows)]], [1])[0].scores) == 1
+
+
 def test_zero_scores_give_a_plain_mean() -> None:
     found = [[detections([((0, 0, 10, 10), 0.0, 0)])], [detections([((2, 0, 12, 10), 0.0, 0)])]]
     (fused,) = fusion()(found, [1, 3])

@@ -102,7 +102,7 @@ class NonMaximumWeighted:
         count = len(candidates.scores)
         better, worse, ious = overlaps(candidates, iou_threshold=self.iou_threshold)
         is_kept = _suppress(Overlaps(better, worse, ious), count=count)
-        pairs = np.flatnonzero(is_kept[better] & ~is_kept[worse])
+        pairs = np.flatnonzero(is_kept[better])
         better, worse, ious = better[pairs], worse[pairs], ious[pairs]
         best = np.where(is_kept, 1.0, 0.0)  # the IoU of a kept box with itself
         np.maximum.at(best, worse, ious)
@@ -124,6 +124,6 @@ def _suppress(pairs: Overlaps, *, count: int) -> Bools:
         is_waiting = np.zeros(count, dtype=bool)
         is_waiting[worse] = True
         is_kept[worse[~is_waiting[better]]] = False
-        undecided = np.flatnonzero(is_waiting[better] & is_kept[better] & is_kept[worse])
+        undecided = np.flatnonzero(is_kept[better] & is_kept[worse])
         better, worse = better[undecided], worse[undecided]
     return is_kept
