@@ -12,18 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-import numpy as np
-
+from visionlab.analysis.ensemble_tables import (
+    METRICS,
+    ClassTable,
+    Matrix,
+    read_class_table,
+    read_overlap,
+)
 from visionlab.analysis.json_objects import JsonObject, read_object
 from visionlab.analysis.predictions import Array
-from visionlab.files.documents import parse_csv, read_text
 
 _FILE = re.compile(r"ensemble_(.+)\.json")
-_METRICS = {  # of tables of classes
-    "IOU_0-5_class_wise_APs.csv": "AP (IoU 0.50)",
-    "class_wise_top1.csv": "top-1 accuracy",
-}
-_OF_MEMBERS, _COUNT = ("min", "0.25", "mean", "0.75", "max"), "nr_occur"
 _Found = TypeVar("_Found")
 _log = logging.getLogger(__name__)
 
@@ -49,23 +48,6 @@ class Reliability(NamedTuple):
     accuracy: Array
     low: Array
     high: Array
-
-
-class Matrix(NamedTuple):
-    """Comparison of pairs of models, (K, K): rows are predictions, columns the ground truth."""
-
-    names: Sequence[str]
-    values: Array
-
-
-class ClassTable(NamedTuple):
-    """A metric of each class: (C,) over members, and of the ensemble."""
-
-    metric: str
-    classes: Sequence[str]
-    counts: Array
-    members: Mapping[str, Array]  # min, 0.25, mean, 0.75, max
-    ensemble: Array
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,14 +90,14 @@ def load_ensembles(folder: Path) -> list[EnsembleRecord]:
 
 
 def load_overlap(ensemble: EnsembleRecord) -> Matrix | None:
-    """Return the overlap of detectors, None without a file or, with a warning, if it is damaged."""
+    """Return the overlap of members, None without a file or, with a warning, if it is damaged."""
     return _load(read_overlap, ensemble.path.with_suffix("") / "overlap" / "overlap_matrix.csv")
 
 
 def load_class_table(ensemble: EnsembleRecord) -> ClassTable | None:
     """Return the metric of each class, None without a file or, with a warning, if it is damaged."""
     folder = ensemble.path.with_suffix("") / "compare_metrics"
-    paths = [folder / name for name in _METRICS]
+    paths = [folder / name for name in METRICS]
     return next((_load(read_class_table, path) for path in paths if path.exists()), None)
 
 
@@ -168,60 +150,3 @@ def _size_curve(source: JsonObject) -> SizeCurve | None:
         last=source.table("last", "size", "value"),
         spread=source.table("spread", "size", "value"),
     )
-
-
-def read_overlap(path: Path) -> Matrix:
-    """Read a square table with the same names above and beside; an empty cell is NaN.
-
-    Raises:
-        ValueError: it has other content.
-        OSError: it cannot be read.
-    """
-    header, *rows = _read_table(path)
-    names, beside = header[1:], [row[0] for row in rows]
-    if names != beside:
-        raise ValueError(
-            f"{path} must have rows named as its columns {names!s:.60}, got {beside!s:.60}"
-        )
-    return Matrix(names, np.array([_numbers(row[1:], path) for row in rows]))
-
-
-def read_class_table(path: Path) -> ClassTable:
-    """Read a table with a row per class, whose last column is of the ensemble.
-
-    Raises:
-        ValueError: it has other content.
-        OSError: it cannot be read.
-    """
-    header, *rows = _read_table(path)
-    if header[0] != "class" or not {*_OF_MEMBERS, _COUNT} <= set(header[:-1]):
-        rule = ", ".join(["class", *_OF_MEMBERS, _COUNT])
-        raise ValueError(
-            f"{path} must have columns {rule} and one of the ensemble, got {header!s:.200}"
-        )
-    values = np.array([_numbers(row[1:], path) for row in rows]).reshape(len(rows), -1)
-    columns = dict(zip(header[1:], values.T, strict=True))
-    return ClassTable(
-        metric=_METRICS[path.name],
-        classes=[row[0] for row in rows],
-        counts=columns[_COUNT],
-        members={name: columns[name] for name in _OF_MEMBERS},
-        ensemble=columns[header[-1]],
-    )
-
-
-def _read_table(path: Path) -> list[list[str]]:
-    """Return a header and rows of the same length."""
-    header, *rows = parse_csv(read_text(path), origin=path) or [[]]
-    lengths = [len(row) for row in rows]
-    if not header or not rows or set(lengths) != {len(header)}:
-        rule = f"rows of {len(header)} cells below a header"
-        raise ValueError(f"{path} must have {rule}, got {lengths!s:.60}")
-    return [header, *rows]
-
-
-def _numbers(cells: Sequence[str], path: Path) -> list[float]:
-    try:
-        return [float(cell or "nan") for cell in cells]
-    except ValueError as error:
-        raise ValueError(f"{path} must have numbers as cells, got {cells!s:.60}") from error

@@ -205,7 +205,7 @@ def _draw(
             if options.figures is not None and not drawn:
                 hint = ""
                 if name in _OF_ENSEMBLES:
-                    hint = f"; {ensemble_command(models[0].run.folder)} makes them"
+                    hint = f"; {ensemble_command(models[0].run.folder)} makes its files"
                 raise ValueError(f"figures must be those that runs have data for, got {name}{hint}")
             figures |= drawn
     return figures

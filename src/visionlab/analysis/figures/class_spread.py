@@ -8,7 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from visionlab.analysis.ensembles import ClassTable, load_class_table
+from visionlab.analysis.ensemble_tables import ClassTable
+from visionlab.analysis.ensembles import load_class_table
 from visionlab.analysis.figures.ensemble_panels import ensemble_panels
 from visionlab.analysis.figures.lines import check_legible
 from visionlab.analysis.figures.style import BLUE, VERMILION, LineStyle, legend_below, panel_grid
@@ -29,12 +30,13 @@ def draw_class_ap(models: Sequence[ModelRecord], options: FigureOptions) -> Mapp
     """Draw the metric of each class over the members of an ensemble, and of the ensemble.
 
     A thin line from the worst to the best member, a thick one over the middle half of them, and
-    their mean. It is AP of detectors and top-1 accuracy of classifiers. The most frequent class is
-    on top, with its count in brackets. A panel per run and split.
+    their mean. It is AP of detectors, top-1 accuracy of classifiers, and of landmarks the error of
+    each point. The most frequent class is on top, with its count in brackets. A panel per run and
+    split.
     """
     panels = [
         (title, table)
-        for title, ensemble in ensemble_panels(NAME, models)
+        for title, _, ensemble in ensemble_panels(NAME, models)
         if (table := load_class_table(ensemble)) is not None
     ]
     if not panels:
@@ -45,10 +47,10 @@ def draw_class_ap(models: Sequence[ModelRecord], options: FigureOptions) -> Mapp
     figure = panel_grid(len(panels), width=3.8, height=_ROW * num_rows + _MARGIN)
     for axis, (title, table) in zip(figure.axes, panels, strict=True):
         _draw(axis, table)
-        axis.set(xlim=(-0.02, 1.02), ylim=(num_rows - 0.5, -0.5), xlabel=table.metric)
+        axis.set(ylim=(num_rows - 0.5, -0.5), xlabel=table.metric)
         axis.set_title(textwrap.fill(title, 42))
     handles = {
-        "worst to best member": Line2D([], [], **_RANGE),
+        "least to greatest": Line2D([], [], **_RANGE),
         "quartiles": Line2D([], [], **_QUARTILES),
         "mean of members": Line2D([], [], **_MEAN, linestyle="none"),
         "ensemble": Line2D([], [], **_ENSEMBLE, linestyle="none"),

@@ -20,15 +20,16 @@ CANDIDATES = {  # ensembles and models beside members, by their names in files
     "greedy": "greedy weights",
     "fitted": "fitted weights",
 }
-LAST, SPREAD = "last members", "every n-th member"
+LAST, SPREAD = "last members", "evenly spread"
 STYLES = line_styles([ENSEMBLE, BEST, *list(CANDIDATES.values())[1:], LAST, SPREAD])
 _log = logging.getLogger(__name__)
 
 
 class Panel(NamedTuple):
-    """An ensemble and the title of its panel."""
+    """An ensemble, its task and the title of its panel."""
 
     title: str
+    task: str
     ensemble: EnsembleRecord
 
 
@@ -47,7 +48,7 @@ def ensemble_panels(name: str, models: Sequence[ModelRecord]) -> list[Panel]:
                 others.append(run.folder)
             for ensemble in load_ensembles(run.folder):
                 parts = (label, own_label, split_label(ensemble.split))
-                panels.append(Panel(", ".join(filter(None, parts)), ensemble))
+                panels.append(Panel(", ".join(filter(None, parts)), run.task, ensemble))
     if panels and others:
         what = f"{count(len(others), 'run')} without ensemble_<split>.json"
         _log.info("%s leaves out %s; %s makes it", name, what, ensemble_command(others[0]))

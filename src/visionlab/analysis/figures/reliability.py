@@ -9,7 +9,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from visionlab.analysis.ensembles import EnsembleRecord, Reliability
-from visionlab.analysis.figures.ensemble_panels import STYLES, best_and_others, ensemble_panels
+from visionlab.analysis.figures.ensemble_panels import (
+    BEST,
+    ENSEMBLE,
+    STYLES,
+    best_and_others,
+    ensemble_panels,
+)
 from visionlab.analysis.figures.lines import check_legible
 from visionlab.analysis.figures.style import LineStyle, legend_below
 from visionlab.analysis.models import ModelRecord
@@ -19,17 +25,18 @@ from visionlab.analysis.predictions import Array
 NAME = "reliability"
 EDGES: Array = np.linspace(0.0, 1.0, 11)  # of the histogram
 _LEAST = 1e-9  # confidence, so that all samples lie above the first edge
-_MEMBERS = "members"
+_MEMBERS = "other members"
+_WITH_INTERVALS = (ENSEMBLE, BEST)  # the others differ little in width
 _THIN: LineStyle = {"color": "0.7", "linewidth": 0.7, "zorder": 1.5}
 _DIAGONAL: LineStyle = {"color": "0.4", "linestyle": ":", "linewidth": 1.0}
-_WIDTH, _HEIGHT, _RATIOS, _COLUMNS = 3.4, 3.9, (3, 1), 3  # inches
+_WIDTH, _HEIGHT, _RATIOS, _COLUMNS = 4.2, 4.2, (3, 1), 3  # inches
 
 
 def draw_reliability(models: Sequence[ModelRecord], options: FigureOptions) -> Mapping[str, Figure]:
-    """Draw accuracy against confidence, with 95 % intervals, above a histogram of confidence.
+    """Draw accuracy against confidence above a histogram of confidence.
 
-    Of detectors it is the precision of boxes. Members are thin and have no intervals; the best of
-    them and the ensembles are named. A panel per run and split.
+    Of detectors it is the precision of boxes. Bands are 95 % intervals of the ensemble and of the
+    best member; other members are thin. A panel per run and split.
     """
     panels = [each for each in ensemble_panels(NAME, models) if each.ensemble.reliability]
     if not panels:
@@ -37,12 +44,11 @@ def draw_reliability(models: Sequence[ModelRecord], options: FigureOptions) -> M
     check_legible(NAME, panels=len(panels))
     figure, axes = _panel_pairs(len(panels))
     handles: dict[str, Line2D] = {}
-    for (axis, below), (title, ensemble) in zip(axes, panels, strict=True):
+    for (axis, below), (title, task, ensemble) in zip(axes, panels, strict=True):
         handles |= _draw(axis, below, ensemble)
         axis.set_title(textwrap.fill(title, 42))
-    is_detection = models[0].run.task == "detection"
-    axes[0][0].set_ylabel("precision (IoU 0.50)" if is_detection else "accuracy")
-    axes[0][1].set_ylabel("detections" if is_detection else "samples")
+        axis.set_ylabel("precision (IoU 0.50)" if task == "detection" else "accuracy")
+        below.set_ylabel("detections" if task == "detection" else "samples")
     legend_below(figure, handles)
     return {NAME: figure}
 
@@ -83,19 +89,22 @@ def _panel_pairs(count: int) -> tuple[Figure, list[tuple[Axes, Axes]]]:
 
 
 def _draw(axis: Axes, below: Axes, ensemble: EnsembleRecord) -> dict[str, Line2D]:
-    """Draw an ensemble; return its lines by label, the named ones first."""
+    """Draw an ensemble, the best member above others that equal it; return lines by label."""
     labels = best_and_others(ensemble)
+    members = [name for name in ensemble.reliability if name not in labels]
+    named = [name for name in labels if name in ensemble.reliability]
     handles: dict[str, Line2D] = {}
-    for name, bins in ensemble.reliability.items():
-        label = labels.get(name, _MEMBERS)
+    for name in [*members, *reversed(named)]:
+        bins, label = ensemble.reliability[name], labels.get(name, _MEMBERS)
         style = STYLES.get(label, _THIN)
         (handles[label],) = axis.plot(bins.confidence, bins.accuracy, **style)
         outline = {key: value for key, value in style.items() if key != "marker"}
         below.stairs(confidence_histogram(bins), EDGES, **outline)
-        if label in STYLES:
-            axis.vlines(bins.confidence, bins.low, bins.high, color=style["color"], linewidth=0.6)
-    (handles["perfect"],) = axis.plot([0, 1], [0, 1], **_DIAGONAL)
+        if label in _WITH_INTERVALS:
+            band = {"color": style["color"], "alpha": 0.18, "linewidth": 0}
+            axis.fill_between(bins.confidence, bins.low, bins.high, **band)
+    (handles["calibrated"],) = axis.plot([0, 1], [0, 1], **_DIAGONAL)
     axis.set(xlim=(0, 1), ylim=(0, 1.02))
     below.set_ylim(bottom=0)
     below.set_xlabel("confidence")
-    return handles
+    return dict(reversed(handles.items()))
