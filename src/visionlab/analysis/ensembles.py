@@ -106,14 +106,14 @@ def _load(read: Callable[[Path], _Found], path: Path) -> _Found | None:
         return read(path)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, OverflowError) as error:
-        _warn(path, " ".join(str(error).split()))
+    except (OSError, ValueError) as error:
+        _warn(" ".join(str(error).split()))
         return None
 
 
 @functools.cache  # several figures read the same files
-def _warn(path: Path, reason: str) -> None:
-    _log.warning("%s is left out: %s", path, reason)
+def _warn(reason: str) -> None:
+    _log.warning("%s; it is left out", reason)
 
 
 def read_ensemble(path: Path) -> EnsembleRecord:

@@ -10,6 +10,8 @@ from visionlab.analysis.predictions import Array
 from visionlab.analysis.values import is_number
 from visionlab.files.documents import expect_mapping, parse_json, read_text
 
+_HUGE = 1 << 1023  # integers from which on floats may overflow
+
 
 def read_object(path: Path) -> "JsonObject":
     """Read a JSON file.
@@ -69,7 +71,12 @@ class JsonObject(NamedTuple):
 
     def table(self, key: str, *columns: str) -> Array:
         """Return the rows of a list of objects with some numbers, (N, len(columns))."""
-        rows = self.take(key, "a list of objects", _are_objects)
+
+        def fits(value: Any) -> bool:
+            rows = value if isinstance(value, list) else [None]
+            return all(isinstance(row, dict) and row.keys() >= set(columns) for row in rows)
+
+        rows = self.take(key, f"a list of objects with {', '.join(columns)}", fits)
         items = [JsonObject(self.path, f"{self.place}{key}.", row) for row in rows]
         values = [
             [item.take(each, "a number or null", _is_number) for each in columns] for item in items
@@ -93,15 +100,12 @@ def _array(values: Any) -> Array:
 
 
 def _is_number(value: Any) -> bool:
-    return value is None or is_number(value)
+    is_huge = isinstance(value, int) and abs(value) >= _HUGE
+    return value is None or (is_number(value) and not is_huge)
 
 
 def _are_numbers(values: Any) -> bool:
     return isinstance(values, list) and all(map(_is_number, values))
-
-
-def _are_objects(values: Any) -> bool:
-    return isinstance(values, list) and all(isinstance(value, dict) for value in values)
 
 
 def _are_texts(values: Any) -> bool:

@@ -50,7 +50,7 @@ def draw_class_ap(models: Sequence[ModelRecord], options: FigureOptions) -> Mapp
         axis.set(ylim=(num_rows - 0.5, -0.5), xlabel=table.metric)
         axis.set_title(textwrap.fill(title, 42))
     handles = {
-        "least to greatest": Line2D([], [], **_RANGE),
+        "min to max": Line2D([], [], **_RANGE),
         "quartiles": Line2D([], [], **_QUARTILES),
         "mean of members": Line2D([], [], **_MEAN, linestyle="none"),
         "ensemble": Line2D([], [], **_ENSEMBLE, linestyle="none"),

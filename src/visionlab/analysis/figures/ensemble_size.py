@@ -1,6 +1,5 @@
 """Quality of ensembles against their number of members."""
 
-import math
 import textwrap
 from collections.abc import Mapping, Sequence
 
@@ -98,8 +97,8 @@ def _widest(spread: Array) -> Array:
 
 
 def _set_limits(axis: Axes, curve: SizeCurve) -> None:
-    """Fit all lines, and the band but for the first sizes: single members differ widely."""
-    first = math.ceil(len(curve.subsets) * _START)
+    """Fit all lines and the band, except that of the first sizes: single members differ widely."""
+    first = int(len(curve.subsets) * _START)
     shown = [curve.subsets[first:, 2:].ravel()]
     shown += [np.asarray(line.get_ydata(), dtype=float) for line in axis.lines]
     values = np.concatenate(shown)

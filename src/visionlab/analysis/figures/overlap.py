@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -21,6 +22,7 @@ NAME = "overlap"
 MAX_NUMBERED = 20  # models with numbers in their cells
 _MAX_NAMED = 40
 _MAX_LETTERS = 30
+_NO_PAIR = "0.92"  # grey
 _DARK = 0.55  # of white, below which numbers are white
 _CELL, _MARGIN, _LEAST, _MOST = 0.26, 1.6, 3.2, 8.0  # inches
 
@@ -87,7 +89,8 @@ def _matrix(panel: Panel) -> tuple[Matrix, _Kind] | None:
 def _draw(figure: Figure, axis: Axes, matrix: Matrix, kind: _Kind) -> None:
     names, values = matrix.names, kind.scale * matrix.values
     is_pair = ~np.eye(len(names), dtype=bool)
-    image = axis.imshow(np.where(is_pair, values, np.nan), cmap="Blues")
+    colours = colormaps["Blues"].with_extremes(bad=_NO_PAIR)
+    image = axis.imshow(np.where(is_pair, values, np.nan), cmap=colours)
     figure.colorbar(image, ax=axis, shrink=0.8).set_label(kind.label)
     axis.grid(visible=False)
     axis.set(xlabel=kind.columns, ylabel=kind.rows)
