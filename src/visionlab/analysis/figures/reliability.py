@@ -60,15 +60,14 @@ def confidence_histogram(bins: Reliability) -> Array:
     samples to be spread evenly.
     """
     is_known = np.isfinite(bins.confidence) & np.isfinite(bins.counts)
+    if not is_known.any():
+        return np.zeros(len(EDGES) - 1)
     confidence, counts = bins.confidence[is_known], bins.counts[is_known]
     order = np.argsort(confidence)
-    confidence, counts = confidence[order], counts[order]
-    half = np.diff(confidence) / 2
-    first, last = (confidence[0], confidence[-1])
-    if len(half):
-        first, last = first - half[0], last + half[-1]
-    borders = np.clip([first, *(confidence[:-1] + half), last], _LEAST, 1.0)
-    numbers: Array = np.diff(np.interp(EDGES, borders, [0.0, *np.cumsum(counts)]))
+    mirrored = np.pad(confidence[order], 1, mode="reflect", reflect_type="odd")
+    borders = np.clip((mirrored[1:] + mirrored[:-1]) / 2, _LEAST, 1.0)
+    below = np.interp(EDGES, borders, [0.0, *np.cumsum(counts[order])])
+    numbers: Array = np.diff(below)
     return numbers
 
 
