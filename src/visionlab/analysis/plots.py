@@ -203,10 +203,11 @@ def _draw(
                 _log.info("%s", reason)
                 continue
             if options.figures is not None and not drawn:
-                hint = ""
-                if name in _OF_ENSEMBLES:
-                    hint = f"; {ensemble_command(models[0].run.folder)} makes its files"
-                raise ValueError(f"figures must be those that runs have data for, got {name}{hint}")
+                hint = f"; {ensemble_command(models[0].run.folder)} makes them"
+                raise ValueError(
+                    f"figures must be those that runs have data for, got {name}"
+                    f"{hint if name in _OF_ENSEMBLES else ''}"
+                )
             figures |= drawn
     return figures
 
