@@ -97,7 +97,8 @@ def _draw(axis: Axes, below: Axes, ensemble: EnsembleRecord) -> dict[str, Line2D
         bins, label = ensemble.reliability[name], labels.get(name, _MEMBERS)
         style = STYLES.get(label, _THIN)
         (handles[label],) = axis.plot(bins.confidence, bins.accuracy, **style)
-        outline = {key: value for key, value in style.items() if key != "marker"}
+        outline = {"zorder": 2, **style}
+        outline.pop("marker", None)
         below.stairs(confidence_histogram(bins), EDGES, **outline)
         if label in _WITH_INTERVALS:
             band = {"color": style["color"], "alpha": 0.18, "linewidth": 0}
