@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ensemble_folders import write_classes, write_ensemble
 from figure_inputs import inputs
 from run_folders import write_grid, write_run
 from test_options import PLANNED, TABLE
@@ -91,6 +92,22 @@ def test_nothing_is_written_if_a_requested_figure_has_no_data(tmp_path: Path) ->
     with pytest.raises(ValueError, match=r"^figures must be .*, got pck$"):
         run_plot(given)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["ensemble_size", "reliability", "overlap", "class_ap"])
+def test_a_figure_of_ensembles_comes_by_its_name_or_names_the_command(
+    name: str, tmp_path: Path
+) -> None:
+    run = write_run(tmp_path / "run")
+    given = options(run, tmp_path / "out", figures=[name])
+    with pytest.raises(
+        ValueError,
+        match=rf"^figures must .*, got {name}; .*eval.* run={run} ensemble=snapshots makes them$",
+    ):
+        run_plot(given)
+    write_ensemble(run, ["a", "b"])
+    write_classes(run, {"cat": [0.5, 0.25, 0.75, 0.0, 1.0, 7, 0.875]})
+    assert {f"{name}.png", f"{name}.svg"} <= set(run_plot(given))
 
 
 @pytest.mark.parametrize(

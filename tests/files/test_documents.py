@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from visionlab.files.documents import parse_json, parse_yaml
+from visionlab.files.atomic import csv_text
+from visionlab.files.documents import parse_csv, parse_json, parse_yaml
 
 ORIGIN = Path("a.yaml")
 
@@ -68,3 +69,15 @@ def test_other_text_is_refused_in_one_line(text: str | bytes) -> None:
 def test_text_that_is_no_json_is_refused_in_one_line(text: str | bytes) -> None:
     with pytest.raises(ValueError, match=r"^a\.yaml must be JSON, got [^\n]+$"):
         parse_json(text, origin=ORIGIN)
+
+
+def test_csv_gives_back_what_was_written() -> None:
+    texts = ["-2+3", "=1+1", "@a", "+b", "'quoted'", "a,b", 'say "c"', "two\nlines", "", "-"]
+    assert parse_csv(csv_text([texts, [1, -0.5]]), origin=ORIGIN) == [texts, ["1", "-0.5"]]
+    assert parse_csv("", origin=ORIGIN) == []
+
+
+@pytest.mark.parametrize("text", ['"a', '"a"b', "a" * 200_000])
+def test_text_that_is_no_csv_is_refused_in_one_line(text: str) -> None:
+    with pytest.raises(ValueError, match=r"^a\.yaml must be CSV, got [^\n]+$"):
+        parse_csv(text, origin=ORIGIN)

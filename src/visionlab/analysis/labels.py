@@ -27,7 +27,12 @@ def metric_label(metric: str) -> str:
     split, _, name = metric.rpartition("/")
     first, _, rest = split.partition("/")
     words = f"{rest.upper() if rest.islower() else rest} {name}" if rest else _words(name)
-    return f"{_SPLITS.get(first, first.replace('_', ' '))} {words}".strip()
+    return f"{split_label(first)} {words}".strip()
+
+
+def split_label(split: str) -> str:
+    """Return a split in words: `val` is validation."""
+    return _SPLITS.get(split, split.replace("_", " "))
 
 
 def setting_label(key: str) -> str:

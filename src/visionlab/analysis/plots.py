@@ -7,16 +7,21 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from visionlab.analysis.figures.class_spread import draw_class_ap
 from visionlab.analysis.figures.confusion import draw_confusion
 from visionlab.analysis.figures.curves import draw_curves, draw_norms
 from visionlab.analysis.figures.detection import draw_class_precision, draw_precision_recall
+from visionlab.analysis.figures.ensemble_panels import ensemble_command
+from visionlab.analysis.figures.ensemble_size import draw_ensemble_size
 from visionlab.analysis.figures.histograms import draw_misclassification, draw_mismatch
 from visionlab.analysis.figures.keypoints import draw_keypoint_errors, draw_pck
 from visionlab.analysis.figures.lines import LeftOut, draw_each
 from visionlab.analysis.figures.losses import draw_losses
+from visionlab.analysis.figures.overlap import draw_overlap
 from visionlab.analysis.figures.parallel import draw_parallel
 from visionlab.analysis.figures.persistence import LoadImages, draw_persistence
 from visionlab.analysis.figures.range_test import draw_range_test
+from visionlab.analysis.figures.reliability import draw_reliability
 from visionlab.analysis.figures.schedules import (
     LoadRunSchedule,
     draw_planned_schedules,
@@ -46,6 +51,12 @@ from visionlab.files.atomic import make_output_folder
 from visionlab.files.run_folder import count_states, flatten_config, newest_run_or_sweep
 
 Draw = Callable[[Sequence[ModelRecord], FigureOptions], Mapping[str, Figure]]
+_OF_ENSEMBLES: Mapping[str, Draw] = {
+    "ensemble_size": draw_ensemble_size,
+    "reliability": draw_reliability,
+    "overlap": draw_overlap,
+    "class_ap": draw_class_ap,
+}
 FIGURES: Mapping[str, Draw] = {
     "curves": draw_curves,
     "schedules": draw_schedules,
@@ -63,6 +74,7 @@ FIGURES: Mapping[str, Draw] = {
     "keypoint_errors": draw_keypoint_errors,
     "pck": draw_pck,
     "range_test": draw_range_test,
+    **_OF_ENSEMBLES,
 }
 _log = logging.getLogger(__name__)
 
@@ -191,7 +203,11 @@ def _draw(
                 _log.info("%s", reason)
                 continue
             if options.figures is not None and not drawn:
-                raise ValueError(f"figures must be those that runs have data for, got {name}")
+                hint = f"; {ensemble_command(models[0].run.folder)} makes them"
+                raise ValueError(
+                    f"figures must be those that runs have data for, got {name}"
+                    f"{hint if name in _OF_ENSEMBLES else ''}"
+                )
             figures |= drawn
     return figures
 

@@ -1,6 +1,12 @@
-"""YAML and JSON files from anywhere: whatever is wrong with one is one line that names the file."""
+"""YAML, JSON and CSV files from anywhere.
 
+Whatever is wrong with one is one line that names the file.
+"""
+
+import csv
+import io
 import json
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -71,6 +77,19 @@ def parse_json(text: str | bytes, *, origin: Path) -> Any:
         raise ValueError(f"{origin} must be JSON, got lists in lists too deep") from error
     except ValueError as error:
         raise ValueError(f"{origin} must be JSON, got {error}") from error
+
+
+def parse_csv(text: str, *, origin: Path) -> list[list[str]]:
+    """Return the cells of each row of a CSV text, without the ' that `csv_text` puts before some.
+
+    Raises:
+        ValueError: it is no CSV.
+    """
+    try:
+        rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+    except csv.Error as error:
+        raise ValueError(f"{origin} must be CSV, got {error}") from error
+    return [[re.sub(r"^'(?=[=+@\t\r-])", "", cell) for cell in row] for row in rows]
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -31,6 +31,12 @@ _CAPTIONS = {
     "precision_recall": "Precision over recall of detections at an IoU of 0.50.",
     "class_precision": "Average precision of each class.",
     "keypoint_errors": "Error of each keypoint relative to the normaliser: median and quartiles.",
+    "ensemble_size": "Metric of ensembles against their number of members; the band is from 5 to "
+    "95 % of the ensembles of a size.",
+    "reliability": "Accuracy against confidence with 95 % intervals; below: histogram of "
+    "confidence.",
+    "overlap": "Difference or overlap of each pair of members of an ensemble.",
+    "class_ap": "Metric of each class over the members of an ensemble, and of the ensemble.",
     "pck": "Share of keypoints whose error is below a multiple of the normaliser.",
 }
 
