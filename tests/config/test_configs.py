@@ -21,6 +21,7 @@ from visionlab.config.instantiate import instantiate_part
 from visionlab.config.overrides import quote_paths
 from visionlab.config.run_config import resolve_config, to_yaml
 from visionlab.config.schemas import Tune
+from visionlab.ensembles.ensemble import Ensemble
 from visionlab.ensembles.views import check_views
 from visionlab.runs.build import build_experiment, build_task
 from visionlab.runs.evaluation_options import evaluation_options
@@ -33,6 +34,7 @@ GROUPS = [
     "averaged",
     "dataset",
     "experiment",
+    "fuse",
     "hparams",
     "loss",
     "model",
@@ -58,6 +60,8 @@ KEYPOINT_EXPERIMENTS += [
 ]
 VIEW_AUGMENTS = [path.stem for path in (CONF / "augment").glob("moco_*.yaml")]
 POINT_AUGMENTS = [path.stem for path in (CONF / "augment").glob("points_*.yaml")]
+BOX_FUSIONS = ["wbf", "nms", "nmw", "soft_nms_gaussian", "soft_nms_linear"]
+POINT_FUSIONS = ["inverse_spread", "mean_points", "median_points"]
 NEEDED = {  # settings that a file leaves to its user
     ("dataset", "imagefolder"): ["dataset.root=images"],
     ("model", "timm"): ["model.name=resnet10t", "model.pretrained=false"],
@@ -67,6 +71,8 @@ NEEDED = {  # settings that a file leaves to its user
     ("loss", "retinanet"): ["task=detection"],
     ("loss", "fasterrcnn"): ["task=detection", "model=fasterrcnn_small"],
     ("predict", "retinanet"): ["task=detection"],
+    **{("fuse", name): ["task=detection"] for name in BOX_FUSIONS},
+    **{("fuse", name): ["task=keypoints"] for name in POINT_FUSIONS},
     ("predict", "fasterrcnn"): ["task=detection", "model=fasterrcnn_small"],
     **{("experiment", name): ["dataset.root=images"] for name in DETECTION_EXPERIMENTS},
     ("model", "retinanet"): ["task=detection", "model.backbone.name=resnet10t"],
@@ -93,7 +99,7 @@ NEEDED = {  # settings that a file leaves to its user
     ("experiment", "moco_cifar10"): ["dataset.root=images"],
     ("scheduler", "multistep"): ["scheduler.milestone_epochs=[3]"],
 }
-PLACES = {"predict": "task.predict"}  # of groups that stand elsewhere
+PLACES = {"predict": "task.predict", "fuse": "task.fuse"}  # of groups that stand elsewhere
 POINTS = {"num_points": 5, "size_px": 32, "mean_points": [[1.0, 2.0]] * 5}
 PARTS = ("dataset", "augment", "model", "loss", "optimizer", "scheduler", "averaged", "hparams")
 
@@ -129,7 +135,7 @@ def refusal(config: Mapping[str, Any]) -> str:
 def test_the_number_of_files() -> None:
     found = [path for path in CONF.rglob("*.yaml") if "hydra" not in path.parts]
     others = ["train.yaml", "eval.yaml", "tune.yaml", "plots.yaml", "points/ibug68.yaml"]
-    folders = ("views", "boxes", "pruner", "search", "table", "chain")
+    folders = ("views", "boxes", "ensemble", "pruner", "search", "table", "chain")
     others += [path for name in folders for path in (CONF / name).iterdir()]
     assert len(found) == len(FILES) + len(others) > 90
 
@@ -197,9 +203,22 @@ def test_every_list_of_views_composes_and_builds(name: str) -> None:
 def test_every_writer_of_boxes_composes_and_builds(name: str) -> None:
     config = composed(f"boxes={name}", "run=somewhere", name="eval")
     assert callable(evaluation_options(config).boxes)
-    for other in ("submission=true", "views=mirrored"):
-        with pytest.raises(ValueError, match=r"^boxes must be null with views or submission"):
+    for other in ("submission=true", "views=mirrored", "ensemble=snapshots"):
+        with pytest.raises(
+            ValueError, match=r"^boxes must be null with views, ensemble or submission"
+        ):
             evaluation_options(composed(f"boxes={name}", "run=x", other, name="eval"))
+
+
+@pytest.mark.parametrize("name", [path.stem for path in (CONF / "ensemble").glob("*.yaml")])
+def test_every_ensemble_composes_and_builds(name: str) -> None:
+    members = ["ensemble.members=[a.pt,b]"] if name == "members" else []
+    config = composed(f"ensemble={name}", "run=somewhere", *members, name="eval")
+    assert isinstance(evaluation_options(config).ensemble, Ensemble)
+    with pytest.raises(ValueError, match=r"^ensemble must be null with checkpoint or models"):
+        evaluation_options(
+            composed(f"ensemble={name}", "run=x", *members, "models=[best]", name="eval")
+        )
 
 
 @pytest.mark.parametrize("name", [path.stem for path in (CONF / "pruner").glob("*.yaml")])

@@ -166,6 +166,10 @@ def _report(
             **content,
         },
     )
+    if task.compare is not None:
+        found = {name: candidates[name].found.samples for name in names}
+        split = task.splits[options.split]
+        task.compare(options.folder / f"ensemble_{label}", found, fused.samples, split)
 
 
 def _export(options: EvaluationOptions, task: Task, fused: Evaluated) -> None:

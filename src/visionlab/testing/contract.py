@@ -4,7 +4,7 @@ import copy
 import functools
 import math
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -87,8 +87,7 @@ def evaluation_batch_size_changes_no_metric(make_task: MakeTask, folder: Path) -
     task = make_task()
     first, *others = [_metrics(task, batch_size=batch_size) for batch_size in (1, 5, 100)]
     for other in others:
-        for name in task.metric.names:
-            assert math.isclose(first[name], other[name], abs_tol=_TOLERANCE, rel_tol=_TOLERANCE)
+        _assert_close({name: first[name] for name in task.metric.names}, other)
 
 
 def observers_change_nothing(make_task: MakeTask, folder: Path) -> None:
@@ -167,6 +166,23 @@ def what_is_saved_is_what_is_evaluated(make_task: MakeTask, folder: Path) -> Non
     assert best.keys() == saved["model"].keys()
 
 
+def fusing_keeps_its_laws(make_task: MakeTask, folder: Path) -> None:
+    """Demand that equal predictions fuse to themselves, and that the order of members is free."""
+    task = make_task()
+    if task.fuse is None:
+        return
+    first = task.evaluated.eval()
+    second = copy.deepcopy(first)
+    with torch.no_grad():
+        for parameter in second.parameters():
+            parameter.mul_(1.1)
+    alone = _fused_metrics(task, [first], [1.0])
+    for members, weights in (([first] * 3, [1.0, 2.0, 0.5]), ([first, second], [1.0, 0.0])):
+        _assert_close(alone, _fused_metrics(task, members, weights))
+    both = _fused_metrics(task, [first, second], [3.0, 1.0])
+    _assert_close(both, _fused_metrics(task, [second, first], [2.0, 6.0]))
+
+
 CONTRACT: Mapping[str, Check] = {
     check.__name__: check
     for check in (
@@ -181,6 +197,7 @@ CONTRACT: Mapping[str, Check] = {
         a_seed_repeats_a_run,
         only_frozen_norms_keep_their_statistics,
         what_is_saved_is_what_is_evaluated,
+        fusing_keeps_its_laws,
     )
 }
 
@@ -215,3 +232,21 @@ def _metrics(task: Task, *, batch_size: int) -> dict[str, float]:
         autocast=functools.partial(torch.autocast, "cpu", enabled=False),
         check=lambda: None,
     ).metrics
+
+
+@torch.no_grad()
+def _fused_metrics(
+    task: Task, members: Sequence[nn.Module], weights: Sequence[float]
+) -> dict[str, float]:
+    """Return the metrics of predictions of several models for the validation samples, fused."""
+    assert task.fuse is not None
+    task.metric.reset()
+    for batch in task.splits["val"].batches(batch_size=8, epoch=0, first_batch=0):
+        found = [task.predict(task.forward(member, batch), batch) for member in members]
+        task.metric.update(task.fuse(found, weights), batch.targets)
+    return task.metric.compute()
+
+
+def _assert_close(expected: Mapping[str, float], found: Mapping[str, float]) -> None:
+    for name, value in expected.items():
+        assert math.isclose(value, found[name], abs_tol=_TOLERANCE, rel_tol=_TOLERANCE), name

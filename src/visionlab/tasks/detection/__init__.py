@@ -1,12 +1,16 @@
 """Object detection: boxes with classes and scores."""
 
 from visionlab.tasks.detection.augment import BoxAugment
+from visionlab.tasks.detection.comparison import DetectionComparison
 from visionlab.tasks.detection.datasets.boxes_csv import BoxesCsv
 from visionlab.tasks.detection.datasets.coco import Coco
 from visionlab.tasks.detection.datasets.digit_scenes import DigitScenes
 from visionlab.tasks.detection.datasets.numbered_yaml import NumberedYaml
 from visionlab.tasks.detection.datasets.voc import Voc
 from visionlab.tasks.detection.datasets.yolo import Yolo
+from visionlab.tasks.detection.fuse.nms import NonMaximumSuppression, NonMaximumWeighted
+from visionlab.tasks.detection.fuse.soft_nms import GaussianSoftNms, LinearSoftNms
+from visionlab.tasks.detection.fuse.wbf import WeightedBoxFusion
 from visionlab.tasks.detection.loss.fasterrcnn import FasterRcnnLoss
 from visionlab.tasks.detection.loss.retinanet import RetinaNetLoss, boxes_per_image
 from visionlab.tasks.detection.metric import AveragePrecision
@@ -28,10 +32,15 @@ __all__ = [
     "Coco",
     "Detect",
     "DetectRegions",
+    "DetectionComparison",
     "DigitScenes",
     "FasterRcnn",
     "FasterRcnnLoss",
+    "GaussianSoftNms",
     "Head",
+    "LinearSoftNms",
+    "NonMaximumSuppression",
+    "NonMaximumWeighted",
     "NumberedYaml",
     "Pyramid",
     "RegionHead",
@@ -41,6 +50,7 @@ __all__ = [
     "RetinaNetLoss",
     "Sampling",
     "Voc",
+    "WeightedBoxFusion",
     "Yolo",
     "boxes_per_image",
     "draw_detections",

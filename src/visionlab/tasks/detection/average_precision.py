@@ -4,7 +4,7 @@ No boxes are seen here: only the IoU tells upright from oriented ones.
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,21 +18,27 @@ LEGACY_IOU = 0.2  # above which the legacy matcher assigns an object
 
 
 class Overlaps(NamedTuple):
-    """Detections (D,) and objects (G,) of an image.
+    """Detections (D,) and objects (G,) of all images, and pairs (P,) of them that overlap.
+
+    The two of a pair are of one image and class; any others need not be there.
 
     Attributes:
-        ious: (D, G) float64; with a crowd, the share of the detection that is inside it.
         scores: (D,) float32.
         labels: (D,) int64.
         object_labels: (G,) int64.
         is_crowd: (G,) bool; crowds are never missed, and what is inside one is not wrong.
+        detections: (P,) int64, rows of detections.
+        objects: (P,) int64, rows of objects.
+        ious: (P,) float64; with a crowd, the share of the detection that is inside it.
     """
 
-    ious: Floats
     scores: NDArray[np.float32]
     labels: Ints
     object_labels: Ints
     is_crowd: Bools
+    detections: Ints
+    objects: Ints
+    ious: Floats
 
 
 class Outcomes(NamedTuple):
@@ -52,44 +58,40 @@ class Outcomes(NamedTuple):
 
 
 def match(
-    images: Sequence[Overlaps],
-    *,
-    iou_thresholds: Sequence[float],
-    matcher: Matcher,
-    num_classes: int,
+    overlaps: Overlaps, *, iou_thresholds: Sequence[float], matcher: Matcher, num_classes: int
 ) -> Outcomes:
-    """Match detections with objects of their class, in each image.
+    """Match detections with objects of their image and class, at each of the thresholds.
 
-    With the correct matcher, as with COCO's, detections choose by falling score, at each threshold
+    With the correct matcher, which is COCO's, detections choose by falling score, at each threshold
     anew: of the objects that are free, that of the highest IoU, if it reaches the threshold. What
-    finds none but has that share inside a crowd of its class does not count.
+    finds none, but has that share inside a crowd, does not count.
 
     The legacy matcher is that of `obb_anns` of DeepScores, for comparison with its numbers. It has
-    two faults, both of which lower the average precision. Detections choose by rising score, so a
-    poor one takes the object of a better one; and scores are compared as text, where 9e-05 is above
-    0.8. An object is assigned once for all thresholds, at any IoU above 0.2, and is then lost to a
-    detection that would reach the threshold.
+    two faults. Detections choose by rising score, so that poor ones take the objects of better
+    ones; and scores are compared as text, for which 9e-05 is above 0.8. They choose once for all
+    thresholds, any object above an IoU of 0.2, which a detection that would reach the threshold
+    then cannot have.
     """
-    least = LEGACY_IOU if matcher == "legacy" else min(iou_thresholds)
-    scores = _joined([image.scores for image in images], np.float32)
-    order = np.argsort(-scores, kind="stable")
-    choice = np.argsort(scores.astype(str), kind="stable") if matcher == "legacy" else order
-    pairs = _pairs(images, least=least, choice=choice)
+    order = np.argsort(-overlaps.scores, kind="stable")
+    choosing = order
     if matcher == "legacy":
-        assigned = _assigned_ious(pairs.of(pairs.ious > least), len(scores))
-        found = [assigned >= threshold for threshold in iou_thresholds]
+        choosing = np.argsort(overlaps.scores.astype(str), kind="stable")
+    pairs = _pairs(overlaps, choosing)
+    thresholds = np.array(iou_thresholds)[:, None]
+    is_right = np.empty((len(thresholds), len(order)), dtype=np.bool_)
+    if matcher == "legacy":
+        assigned = _assigned_ious(pairs.of(pairs.ious > LEGACY_IOU), len(order))
+        is_right[:, choosing] = assigned >= thresholds
     else:
-        at_least = [pairs.of(pairs.ious >= threshold) for threshold in iou_thresholds]
-        found = [_assigned_ious(each, len(scores)) > 0 for each in at_least]
-    is_right = np.empty((len(found), len(scores)), dtype=np.bool_)
-    is_right[:, choice] = found
-    inside = _joined([_inside_crowds(image) for image in images], np.float64)
-    is_wrong = ~is_right & (inside < np.array(iou_thresholds)[:, None])
-    objects = _joined([image.object_labels[~image.is_crowd] for image in images], np.int64)
+        for row, threshold in enumerate(iou_thresholds):
+            able = pairs.of(pairs.ious >= threshold)
+            is_right[row, choosing] = _assigned_ious(able, len(order)) > 0
+    is_ignored = _crowd_shares(overlaps) >= thresholds
+    objects = overlaps.object_labels[~overlaps.is_crowd]
     return Outcomes(
-        labels=_joined([image.labels for image in images], np.int64)[order],
+        labels=overlaps.labels[order],
         is_right=is_right[:, order],
-        is_counted=(is_right | is_wrong)[:, order],
+        is_counted=(is_right | ~is_ignored)[:, order],
         num_objects=np.bincount(objects, minlength=num_classes),
     )
 
@@ -148,32 +150,18 @@ class _Pairs(NamedTuple):
     objects: Ints
     ious: Floats
 
-    def of(self, chosen: Bools) -> "_Pairs":
-        return _Pairs(*(column[chosen] for column in self))
+    def of(self, chosen: Bools | Ints) -> "_Pairs":
+        return _Pairs(self.detections[chosen], self.objects[chosen], self.ious[chosen])
 
 
-def _pairs(images: Sequence[Overlaps], *, least: float, choice: Ints) -> _Pairs:
-    """Return the pairs of one class with an IoU of at least `least`, without crowds.
-
-    `choice` holds the detections of all images in the order in which they choose.
-    """
-    columns: list[tuple[Ints, Ints, Floats]] = []
-    num_detections = num_objects = 0
-    for image in images:
-        is_pair = (image.ious >= least) & (image.labels[:, None] == image.object_labels)
-        rows, places = (is_pair & ~image.is_crowd).nonzero()
-        columns.append((rows + num_detections, places + num_objects, image.ious[rows, places]))
-        num_detections += len(image.labels)
-        num_objects += len(image.object_labels)
-    types = (np.int64, np.int64, np.float64)
-    found = zip(*columns, strict=True) if columns else [[], [], []]
-    detections, objects, ious = (
-        _joined(each, dtype) for each, dtype in zip(found, types, strict=True)
-    )
-    ranks = np.empty(num_detections, dtype=np.int64)
-    ranks[choice] = np.arange(num_detections)
-    order = np.lexsort((-objects, -ious, ranks[detections]))  # of equal IoUs the last, as COCO
-    return _Pairs(ranks[detections], objects, ious).of(order)
+def _pairs(overlaps: Overlaps, choosing: Ints) -> _Pairs:
+    """Return the pairs without crowds; `choosing` are the detections in the order of choice."""
+    ranks = np.empty(len(choosing), dtype=np.int64)
+    ranks[choosing] = np.arange(len(choosing))
+    pairs = _Pairs(ranks[overlaps.detections], overlaps.objects, overlaps.ious)
+    pairs = pairs.of(~overlaps.is_crowd[overlaps.objects])
+    order = np.lexsort((-pairs.objects, -pairs.ious, pairs.detections))
+    return pairs.of(order)  # of equal IoUs the last object comes first, as in COCO
 
 
 def _assigned_ious(pairs: _Pairs, num_detections: int) -> Floats:
@@ -199,12 +187,9 @@ def _assigned_ious(pairs: _Pairs, num_detections: int) -> Floats:
     return ious
 
 
-def _inside_crowds(image: Overlaps) -> Floats:
-    """Return the largest share of each detection that is inside a crowd of its class, (D,)."""
-    is_inside = image.is_crowd & (image.labels[:, None] == image.object_labels)
-    shares: Floats = np.where(is_inside, image.ious, 0.0).max(axis=1, initial=0.0)
+def _crowd_shares(overlaps: Overlaps) -> Floats:
+    """Return the largest share of each detection that is inside a crowd, (D,)."""
+    shares = np.zeros(len(overlaps.scores))
+    is_crowd = overlaps.is_crowd[overlaps.objects]
+    np.maximum.at(shares, overlaps.detections[is_crowd], overlaps.ious[is_crowd])
     return shares
-
-
-def _joined(parts: Sequence[NDArray[Any]], dtype: Any) -> NDArray[Any]:
-    return np.concatenate([np.empty(0, dtype=dtype), *parts]).astype(dtype)

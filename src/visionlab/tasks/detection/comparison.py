@@ -1,15 +1,16 @@
 """Tables that compare the detectors of an ensemble."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from visionlab.core.boxes import areas, intersections
 from visionlab.core.checks import check_choice, is_in
 from visionlab.files.model_tables import (
     COUNT,
@@ -30,17 +31,18 @@ from visionlab.tasks.detection.average_precision import (
     match,
     pooled_average_precision,
 )
+from visionlab.tasks.detection.fuse.pairs import touching_pairs
 from visionlab.tasks.detection.records import Annotated
 
 SHOWN_IOU = 0.5  # of the tables with one value per class and model
 _DECIMALS = 2  # of the class-wise table, as in `s2anet`
-_TINY = 1e-12  # square pixels
 
 
 class _Boxes(NamedTuple):
-    """Objects or detections (K,) in an image; objects have no scores, detections are no crowds."""
+    """Boxes of all images: objects, which have no scores, or detections, which are no crowds."""
 
-    boxes: Tensor  # (K, 4) float64
+    boxes: Floats  # (4, K) as x1, y1, x2, y2
+    groups: Ints  # (K,), number the pairs of image and label
     labels: Ints
     scores: NDArray[np.float32]
     is_crowd: NDArray[np.bool_]
@@ -106,25 +108,22 @@ class DetectionComparison:
         Raises:
             ValueError: a variable class does not exist.
         """
+        num_classes = len(class_names)
         means = self._means(class_names)
-        models = {name: _detections(samples) for name, samples in members.items()}
-        objects = _objects(split.samples, ensemble["keys"])
+        models = {name: _detections(each, num_classes) for name, each in members.items()}
+        objects = _objects(split.samples, ensemble["keys"], num_classes)
         outcomes = {
-            name: self._match(found, objects, self.iou_thresholds, num_classes=len(class_names))
-            for name, found in {**models, self.ensemble_column: _detections(ensemble)}.items()
+            name: self._match(_overlaps(found, objects), self.iou_thresholds, num_classes)
+            for name, found in [
+                *models.items(),
+                (self.ensemble_column, _detections(ensemble, num_classes)),
+            ]
         }
-        rows = Rows(
-            kind="class",
-            names=class_names,
-            counts=outcomes[self.ensemble_column].num_objects,
-            means=means,
-        )
-        write_overlap(
-            folder / "overlap" / "overlap_matrix.csv",
-            self._overlap(list(models.values()), num_classes=len(class_names)),
-            names=list(models),
-        )
+        counts = outcomes[self.ensemble_column].num_objects
+        rows = Rows(kind="class", names=class_names, counts=counts, means=means)
         self._write_precisions(folder, outcomes, rows)
+        matrix = self._overlap(list(models.values()), num_classes)
+        write_overlap(folder / "overlap" / "overlap_matrix.csv", matrix, names=list(models))
 
     def _write_precisions(self, folder: Path, outcomes: Mapping[str, Outcomes], rows: Rows) -> None:
         """Write the tables of the members and, last of `outcomes`, the ensemble."""
@@ -155,60 +154,73 @@ class DetectionComparison:
             means["variable_mean"] = [numbers[name] for name in self.variable_classes]
         return means
 
-    def _overlap(self, models: Sequence[Sequence[_Boxes]], *, num_classes: int) -> Floats:
+    def _overlap(self, models: Sequence[_Boxes], num_classes: int) -> Floats:
         """Return the average precision of each model, a row, on detections of another, a column."""
         matrix = np.ones((len(models), len(models)))
-        for row, found in enumerate(models):
-            for column, objects in enumerate(models):
-                if row != column:
-                    outcomes = self._match(found, objects, [SHOWN_IOU], num_classes=num_classes)
-                    (matrix[row, column],) = pooled_average_precision(outcomes, rule=self.rule)
+        for row, column in itertools.permutations(range(len(models)), 2):
+            overlaps = _overlaps(models[row], models[column])
+            outcomes = self._match(overlaps, [SHOWN_IOU], num_classes)
+            (matrix[row, column],) = pooled_average_precision(outcomes, rule=self.rule)
         return matrix
 
     def _match(
-        self,
-        found: Sequence[_Boxes],
-        objects: Sequence[_Boxes],
-        iou_thresholds: Sequence[float],
-        *,
-        num_classes: int,
+        self, overlaps: Overlaps, iou_thresholds: Sequence[float], num_classes: int
     ) -> Outcomes:
         return match(
-            list(map(_overlaps, found, objects)),
-            iou_thresholds=iou_thresholds,
-            matcher=self.matcher,
-            num_classes=num_classes,
+            overlaps, iou_thresholds=iou_thresholds, matcher=self.matcher, num_classes=num_classes
         )
 
 
-def _detections(samples: Mapping[str, Tensor]) -> list[_Boxes]:
-    """Return the detections of each image."""
-    counts = samples["num_detections"].tolist()
-    columns = (samples["boxes"].double(), samples["labels"].long(), samples["scores"])
-    return [
-        _Boxes(boxes, labels.numpy(), scores.numpy(), np.zeros(len(labels), dtype=np.bool_))
-        for boxes, labels, scores in zip(*(each.split(counts) for each in columns), strict=True)
-    ]
+def _detections(samples: Mapping[str, Tensor], num_classes: int) -> _Boxes:
+    """Return the detections of all images, given the metric's per-sample results."""
+    counts = samples["num_detections"].numpy()
+    labels = samples["labels"].long().numpy()
+    return _Boxes(
+        boxes=samples["boxes"].double().numpy().T,
+        groups=np.repeat(np.arange(len(counts)), counts) * num_classes + labels,
+        labels=labels,
+        scores=samples["scores"].numpy(),
+        is_crowd=np.zeros(len(labels), dtype=np.bool_),
+    )
 
 
-def _objects(samples: Sequence[Annotated], keys: Tensor) -> list[_Boxes]:
-    """Return the objects of each image, in the order of the keys."""
+def _objects(samples: Sequence[Annotated], keys: Tensor, num_classes: int) -> _Boxes:
+    """Return the objects of all images, in the order of the keys."""
     by_key = {sample.key: sample for sample in samples}
-    none = np.empty(0, dtype=np.float32)
-    return [
-        _Boxes(each.boxes, each.labels.numpy(), none, each.crowd.numpy())
-        for each in map(by_key.__getitem__, keys.tolist())
-    ]
+    ordered = [by_key[key] for key in keys.tolist()]
+    counts = [len(sample.labels) for sample in ordered]
+    labels = torch.cat([sample.labels for sample in ordered]).numpy()
+    return _Boxes(
+        boxes=torch.cat([sample.boxes for sample in ordered]).numpy().T,
+        groups=np.repeat(np.arange(len(counts)), counts) * num_classes + labels,
+        labels=labels,
+        scores=np.empty(0, dtype=np.float32),
+        is_crowd=torch.cat([sample.crowd for sample in ordered]).numpy(),
+    )
 
 
 def _overlaps(found: _Boxes, objects: _Boxes) -> Overlaps:
-    common = intersections(found.boxes[:, None], objects.boxes).numpy()
-    sizes = areas(found.boxes)[:, None].numpy()
-    union = sizes + areas(objects.boxes).numpy() - common
-    return Overlaps(
-        ious=common / np.maximum(np.where(objects.is_crowd, sizes, union), _TINY),
-        scores=found.scores,
-        labels=found.labels,
-        object_labels=objects.labels,
-        is_crowd=objects.is_crowd,
-    )
+    """Return the pairs of detections and objects that touch or overlap."""
+    count = len(found.labels)
+    boxes = np.concatenate([found.boxes, objects.boxes], axis=1)
+    groups = np.concatenate([found.groups, objects.groups])
+    has_area = np.flatnonzero((boxes[2:] > boxes[:2]).all(axis=0))
+    parts = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))]
+    for pair in touching_pairs(boxes[:, has_area], groups[has_area]):
+        lower, higher = has_area[pair[0]], has_area[pair[1]]
+        is_mixed = (lower < count) & (higher >= count)
+        detections, rows = lower[is_mixed], higher[is_mixed] - count
+        ious = _ious(found.boxes[:, detections], objects.boxes[:, rows], objects.is_crowd[rows])
+        parts.append((detections, rows, ious))
+    pairs = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    return Overlaps(found.scores, found.labels, objects.labels, objects.is_crowd, *pairs)
+
+
+def _ious(boxes: Floats, objects: Floats, is_crowd: NDArray[np.bool_]) -> Floats:
+    """Return the IoUs of pairs of boxes (4, P) with areas, or the shares inside crowds, (P,)."""
+    low, high = np.maximum(boxes[:2], objects[:2]), np.minimum(boxes[2:], objects[2:])
+    common = np.maximum(high - low, 0.0).prod(axis=0)
+    sizes = (boxes[2:] - boxes[:2]).prod(axis=0)
+    union = sizes + (objects[2:] - objects[:2]).prod(axis=0) - common
+    ious: Floats = common / np.where(is_crowd, sizes, union)
+    return ious

@@ -1,8 +1,6 @@
 """Weighted boxes fusion."""
 
 import math
-
-DEBUG = 0
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -16,8 +14,9 @@ from visionlab.tasks.detection.fuse.candidates import (
     Fused,
     Ints,
     fuse_images,
+    mean_boxes,
 )
-from visionlab.tasks.detection.fuse.pairs import ious, overlapping_pairs
+from visionlab.tasks.detection.fuse.clusters import find_clusters
 from visionlab.tasks.detection.records import Detections
 
 Confidence = Literal["avg", "sum", "max", "box_and_model_avg", "absent_model_aware_avg"]
@@ -25,6 +24,35 @@ Confidence = Literal["avg", "sum", "max", "box_and_model_avg", "absent_model_awa
 
 @dataclass(frozen=True, kw_only=True)
 class WeightedBoxFusion:
+    """Weighted boxes fusion (arXiv 1910.13302), for each image and class.
+
+    From the highest score on, multiplied by the weight of the member, each box joins the cluster
+    whose fused box has the highest IoU with it, if that is above a threshold, or opens a cluster.
+    The fused box is the mean of the boxes of a cluster, weighted by these scores; a plain mean if
+    all of them are 0. Members' detections should have passed non-maximum suppression.
+
+    Equal scores are ordered by box coordinates, so the order of members has no influence; in
+    `ensemble_boxes` it has.
+
+    Let s be the sum of the weighted scores of a cluster of n boxes, w the sum of the weights of
+    their members, u the same without repeats, M the number of members and W the sum of all weights.
+    The confidence is:
+
+    - `avg`: s / n * min(n, M) / W;
+    - `sum`: s / W, `avg` with `allows_overflow` in `ensemble_boxes`;
+    - `max`: the highest score in the cluster, weighted relative to the largest weight;
+    - `box_and_model_avg`: s / w * u / W;
+    - `absent_model_aware_avg`: s / (w + W - u).
+
+    `avg` and `sum` would exceed 1 if a member has several boxes in a cluster; they become 1.
+
+    Attributes:
+        iou_threshold: a box joins a cluster if its IoU is higher.
+        score_threshold: boxes with lower scores, before weighting, are dropped.
+        confidence: how the score of a cluster is computed.
+        max_detections: maximum number of fused detections of an image.
+    """
+
     iou_threshold: float
     score_threshold: float
     confidence: Confidence
@@ -38,6 +66,11 @@ class WeightedBoxFusion:
     def __call__(
         self, members: Sequence[Sequence[Detections]], weights: Sequence[float]
     ) -> list[Detections]:
+        """Return the detections of each image, given those of each member in each image.
+
+        Raises:
+            ValueError: the members differ in the number of images, or the weights are refused.
+        """
         return fuse_images(
             self._fuse,
             members,
@@ -47,124 +80,28 @@ class WeightedBoxFusion:
         )
 
     def _fuse(self, candidates: Candidates, weights: Sequence[float]) -> Fused:
-        clusters = _clusters(candidates, self.iou_threshold)
-        seeds, cluster = np.unique(clusters, return_inverse=True)
-        boxes = mean_boxes(candidates, candidates.scores, seeds, cluster)
-        scores = _confidence(self.confidence, candidates, cluster, weights)
-        return Fused(boxes, scores, seeds)
-
-
-def mean_boxes(candidates: Candidates, shares: Floats, seeds: Ints, clusters: Ints) -> Floats:
-    """Return the means of the boxes of each cluster, (4, K); plain ones if the seed's share is 0."""
-    shares = np.where(shares[seeds][clusters] > 0, shares, 1.0)
-    totals = np.bincount(clusters, shares)
-    return np.stack([np.bincount(clusters, shares * side) for side in candidates.boxes]) / totals
+        seeds = find_clusters(candidates, iou_threshold=self.iou_threshold)
+        boxes, rows = mean_boxes(candidates, seeds, shares=candidates.scores)
+        if self.confidence == "max":
+            return Fused(boxes, candidates.scores[rows], rows)  # a seed has the highest score
+        clusters = np.searchsorted(rows, seeds)
+        return Fused(boxes, _confidence(self.confidence, candidates, clusters, weights), rows)
 
 
 def _confidence(
     confidence: Confidence, candidates: Candidates, clusters: Ints, weights: Sequence[float]
 ) -> Floats:
+    """Return the confidence of each cluster, (K,), given the cluster of each candidate, (N,)."""
     total = math.fsum(weights)
-    sizes = np.bincount(clusters)
-    sums = np.bincount(clusters, candidates.scores)
-    match confidence:
-        case "avg":
-            return sums * np.minimum(1.0, len(weights) / sizes) / total
-        case "sum":
-            return sums / total
-        case "max":
-            best = np.zeros(len(sizes))
-            np.maximum.at(best, clusters, candidates.scores)
-            return best
-    weight_sums = np.bincount(clusters, candidates.weights)
-    _, firsts = np.unique(clusters * len(weights) + candidates.members, return_index=True)
-    firsts.sort()
+    scores = np.bincount(clusters, candidates.scores)
+    if confidence == "sum":
+        return scores / total
+    if confidence == "avg":
+        return scores * np.minimum(1.0, len(weights) / np.bincount(clusters)) / total
+    sums = np.bincount(clusters, candidates.weights)
+    keys = clusters * len(weights) + candidates.members
+    firsts = np.sort(np.unique(keys, return_index=True)[1])  # a box of each member and cluster
     present = np.bincount(clusters[firsts], candidates.weights[firsts])
     if confidence == "box_and_model_avg":
-        return sums / weight_sums * (present / total)
-    return sums / (weight_sums + (total - present))
-
-
-def _clusters(candidates: Candidates, iou_threshold: float) -> Ints:
-    """Return the row of the first box of the cluster of each box, (N,)."""
-    better, worse = _near_pairs(candidates, iou_threshold)
-    boxes, scores, groups = candidates.boxes, candidates.scores, candidates.groups
-    seeds = np.arange(len(scores))
-    result, rows = seeds.copy(), seeds
-    while len(rows):
-        joined = _joined(boxes, scores, seeds, better, worse, iou_threshold)
-        result[rows] = rows[joined]
-        is_open = np.zeros(int(groups[-1]) + 1, dtype=bool)
-        is_open[groups[joined != seeds]] = True
-        stay = is_open[groups]
-        pairs_stay = np.flatnonzero(stay[better])
-        new = np.cumsum(stay) - 1
-        better, worse = new[better[pairs_stay]], new[worse[pairs_stay]]
-        stay = np.flatnonzero(stay)
-        boxes, scores, groups, rows, seeds = (
-            boxes[:, stay],
-            scores[stay],
-            groups[stay],
-            rows[stay],
-            new[joined[stay]],
-        )
-    return result
-
-
-def _joined(boxes, scores, seeds, better, worse, iou_threshold):
-    means, followers = _running_means(boxes, scores, seeds)
-    # of a cluster's states, only the last before a box counts
-    rows = np.flatnonzero(followers[better] >= worse)
-    better, worse = better[rows], worse[rows]
-    iou = ious(means[:, better], boxes[:, worse])
-    rows = np.flatnonzero(iou > iou_threshold)
-    better, worse, iou = better[rows], worse[rows], iou[rows]
-    best = np.zeros(len(seeds))
-    np.maximum.at(best, worse, iou)
-    rows = np.flatnonzero(iou == best[worse])
-    new = np.arange(len(seeds))
-    new[worse[rows]] = len(seeds)
-    np.minimum.at(new, worse[rows], seeds[better[rows]])
-    while (new[new] != new).any():
-        new = new[new]
-    return new
-
-
-def _running_means(boxes, scores, seeds):
-    count = len(seeds)
-    order = np.argsort(seeds, kind="stable")
-    sorted_seeds = seeds[order]
-    is_first = np.diff(sorted_seeds, prepend=-1) != 0
-    starts = np.flatnonzero(is_first)
-    places = np.arange(count) - np.repeat(starts, np.diff(starts, append=count))
-    followers = np.full(count, count)
-    later = np.flatnonzero(~is_first)
-    followers[order[later - 1]] = order[later]
-    shares = np.where(scores[sorted_seeds] > 0, scores[order], 1.0)
-    sums = np.concatenate([boxes[:, order] * shares, shares[None]])
-    shift = 1
-    while len(later):
-        sums[:, later] += sums[:, later - shift]
-        shift *= 2
-        later = later[places[later] >= shift]
-    means = np.empty((4, count))
-    means[:, order] = sums[:4] / sums[4]
-    return means, followers
-
-
-def _near_pairs(candidates: Candidates, iou_threshold: float) -> tuple[Ints, Ints]:
-    t = iou_threshold
-    sizes = candidates.boxes[2:] - candidates.boxes[:2]
-    reach = max(0.0, (1 - 2 * t) / (2 * t)) if t else math.inf
-    grown = (
-        candidates.boxes + np.concatenate([-sizes, sizes]) * reach if reach else candidates.boxes
-    )
-    parts = [(np.zeros(0, np.int64), np.zeros(0, np.int64))]
-    for better, worse in overlapping_pairs(grown, candidates.groups):
-        one, other = sizes[:, better], sizes[:, worse]
-        rows = np.flatnonzero(
-            (np.minimum(one, other) >= t * t * np.maximum(one, other)).all(axis=0)
-        )
-        parts.append((better[rows], worse[rows]))
-    better, worse = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-    return better, worse
+        return scores / sums * (present / total)
+    return scores / (sums + (total - present))

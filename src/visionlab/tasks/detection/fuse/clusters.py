@@ -1,0 +1,116 @@
+"""Clusters of weighted boxes fusion, for all images and classes at once."""
+
+import math
+
+import numpy as np
+
+from visionlab.tasks.detection.fuse.candidates import Candidates, Floats, Ints, safe_shares
+from visionlab.tasks.detection.fuse.pairs import ious, touching_pairs
+
+
+def find_clusters(candidates: Candidates, *, iou_threshold: float) -> Ints:
+    """Return the row of the first box of each box's cluster, (N,).
+
+    In canonical order, each box joins the cluster of its image and label whose mean box, weighted
+    by scores, has the highest IoU with it, if that is above the threshold; of several, the oldest.
+    Otherwise it opens a cluster.
+
+    The boxes need not be visited one by one. Given clusters of all boxes, `_join` finds the one
+    that each box would join if the clusters of all better boxes were right. What it finds for
+    boxes whose better boxes are right is right, and only the right clusters are found again. So
+    they are repeated until nothing changes, in few rounds, each in the groups that still change.
+    """
+    boxes, scores, groups = candidates.boxes, candidates.scores, candidates.groups
+    better, worse = _near_pairs(boxes, groups, iou_threshold=iou_threshold)
+    rows = np.arange(len(scores))
+    seeds, result = rows, rows.copy()
+    while len(rows):
+        joined = _join(boxes, scores, seeds, better, worse, iou_threshold=iou_threshold)
+        result[rows] = rows[joined]
+        changes = np.zeros(int(groups[-1]) + 1, dtype=bool)
+        changes[groups[joined != seeds]] = True
+        is_open = changes[groups]
+        kept, pairs = np.flatnonzero(is_open), np.flatnonzero(is_open[better])
+        renumbered = np.cumsum(is_open) - 1
+        better, worse = renumbered[better[pairs]], renumbered[worse[pairs]]
+        seeds = renumbered[joined[kept]]
+        boxes, scores, groups, rows = boxes[:, kept], scores[kept], groups[kept], rows[kept]
+    return result
+
+
+def _near_pairs(boxes: Floats, groups: Ints, *, iou_threshold: float) -> tuple[Ints, Ints]:
+    """Return the pairs of boxes of which one may join the cluster that the other joined last.
+
+    Let F be the mean box of the cluster, t the threshold. The IoU of F with both boxes is above t:
+    for the box that joined last, since F has moved towards it. An IoU is at most the overlap of the
+    sides on an axis, divided by their hull. So on each axis, both boxes are longer than t times F,
+    and F is longer than t times either; the boxes cannot differ more than 1 / t^2 times in length.
+    Also, both cover more than t of F, so that they overlap if t >= 1/2; below, the gap between them
+    is at most 1 - 2t of F, and each reaches the other if it grows by (1 - 2t) / 2t at either end.
+    """
+    sizes = boxes[2:] - boxes[:2]
+    growth = max(0.5 / iou_threshold - 1.0, 0.0) if iou_threshold else math.inf
+    grown = boxes + growth * np.concatenate([-sizes, sizes])
+    ratio = iou_threshold**2
+    parts = [(np.zeros(0, np.int64), np.zeros(0, np.int64))]
+    for better, worse in touching_pairs(grown, groups):
+        one, other = sizes.take(better, axis=1), sizes.take(worse, axis=1)
+        is_alike = np.minimum(one, other) >= ratio * np.maximum(one, other)
+        pairs = np.flatnonzero(is_alike[0] & is_alike[1])
+        parts.append((better[pairs], worse[pairs]))
+    better, worse = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    return better, worse
+
+
+def _join(
+    boxes: Floats, scores: Floats, seeds: Ints, better: Ints, worse: Ints, *, iou_threshold: float
+) -> Ints:
+    """Return the row of the first box of the cluster that each box joins, (N,).
+
+    Args:
+        boxes: (4, N), in canonical order.
+        scores: (N,).
+        seeds: (N,), the first row of the cluster of each box, as far as it is known.
+        better: (P,), rows of near pairs.
+        worse: (P,), likewise.
+        iou_threshold: as in `find_clusters`.
+    """
+    means, followers = _running_means(boxes, scores, seeds)
+    pairs = np.flatnonzero(followers[better] >= worse)  # no other box joined in between
+    better, worse = better[pairs], worse[pairs]
+    iou = ious(means, better, boxes, worse)
+    pairs = np.flatnonzero(iou > iou_threshold)
+    better, worse, iou = better[pairs], worse[pairs], iou[pairs]
+    best = np.zeros(len(seeds))
+    np.maximum.at(best, worse, iou)
+    is_best = iou == best[worse]
+    joined = np.where(best > 0, len(seeds), np.arange(len(seeds)))
+    np.minimum.at(joined, worse[is_best], seeds[better[is_best]])
+    while (joined[joined] != joined).any():  # a seed may itself have joined a cluster
+        joined = joined[joined]
+    return joined
+
+
+def _running_means(boxes: Floats, scores: Floats, seeds: Ints) -> tuple[Floats, Ints]:
+    """Return the mean box of a cluster once each box has joined it, and who joins next.
+
+    The means are (4, N); the row of the box that joins next is (N,), N if there is none. Sums are
+    taken within each cluster by doubling, so that they do not depend on other clusters.
+    """
+    count = len(seeds)
+    order = np.argsort(seeds, kind="stable")
+    starts = np.flatnonzero(np.diff(seeds[order], prepend=-1))
+    places = np.arange(count) - np.repeat(starts, np.diff(starts, append=count))
+    later = np.flatnonzero(places)
+    followers = np.full(count, count)
+    followers[order[later - 1]] = order[later]
+    shares = safe_shares(scores, seeds)[order]
+    sums = np.concatenate([boxes[:, order] * shares, shares[None]])
+    step = 1
+    while len(later):
+        sums[:, later] += sums[:, later - step]
+        step *= 2
+        later = later[places[later] >= step]
+    means = np.empty((4, count))
+    means[:, order] = sums[:4] / sums[4]
+    return means, followers
