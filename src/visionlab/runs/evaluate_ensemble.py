@@ -167,9 +167,10 @@ def _report(
         },
     )
     if task.compare is not None:
+        folder = options.folder / f"ensemble_{label}"
         found = {name: candidates[name].found.samples for name in names}
-        split = task.splits[options.split]
-        task.compare(options.folder / f"ensemble_{label}", found, fused.samples, split)
+        task.compare(folder, found, fused.samples, task.splits[options.split])
+        _log.info("wrote %s", folder)
 
 
 def _export(options: EvaluationOptions, task: Task, fused: Evaluated) -> None:
