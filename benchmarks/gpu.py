@@ -173,6 +173,7 @@ def make_task(data: Data, model: nn.Module) -> Task:
         mode="min",
         draw=lambda folder, samples, split: None,
         export=None,
+        compare=None,
     )
 
 

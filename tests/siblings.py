@@ -29,6 +29,7 @@ from visionlab.images.holdout import Holdout
 from visionlab.images.resize import Resize
 from visionlab.task import Batch, Data, Task
 from visionlab.tasks.classification.augment import Augment
+from visionlab.tasks.classification.comparison import compare_labels
 from visionlab.tasks.classification.fuse import MeanProbability
 from visionlab.tasks.classification.loss import CrossEntropy
 from visionlab.tasks.classification.metric import Accuracy, probabilities, top1
@@ -36,6 +37,7 @@ from visionlab.tasks.classification.model import ResNetCifar
 from visionlab.tasks.classification.records import LabelledImages
 from visionlab.tasks.classification.splits import ClassificationDataset, in_memory
 from visionlab.tasks.detection.augment import BoxAugment
+from visionlab.tasks.detection.comparison import DetectionComparison
 from visionlab.tasks.detection.datasets.digit_scenes import DigitScenes
 from visionlab.tasks.detection.fuse.wbf import WeightedBoxFusion
 from visionlab.tasks.detection.loss.fasterrcnn import FasterRcnnLoss
@@ -49,6 +51,7 @@ from visionlab.tasks.detection.model.regions import RegionHead
 from visionlab.tasks.detection.model.retinanet import Head, Pyramid, RetinaNet
 from visionlab.tasks.detection.model.sampling import Sampling
 from visionlab.tasks.keypoints.augment import PointAugment
+from visionlab.tasks.keypoints.comparison import compare_points
 from visionlab.tasks.keypoints.fuse import MeanPoints
 from visionlab.tasks.keypoints.loss import SmoothL1, error_px
 from visionlab.tasks.keypoints.metric import PointErrors, original_points
@@ -97,6 +100,7 @@ def classification() -> Task:
         mode="max",
         draw=draw_nothing,
         export=None,
+        compare=functools.partial(compare_labels, class_names=data.class_names),
     )
 
 
@@ -166,6 +170,16 @@ def detection() -> Task:
         mode="max",
         draw=draw_nothing,
         export=None,
+        compare=functools.partial(
+            DetectionComparison(
+                iou_thresholds=[0.5, 0.75],
+                matcher="correct",
+                rule="continuous",
+                variable_classes=[],
+                ensemble_column="WBF",
+            ),
+            class_names=data.class_names,
+        ),
     )
 
 
@@ -290,6 +304,7 @@ def keypoints() -> Task:
         mode="min",
         draw=draw_nothing,
         export=None,
+        compare=functools.partial(compare_points, class_names=data.class_names),
     )
 
 
@@ -314,6 +329,7 @@ def boxes() -> Task:
         mode="max",
         draw=draw_nothing,
         export=None,
+        compare=None,
     )
 
 
@@ -359,6 +375,7 @@ def two_views() -> Task:
         mode="max",
         draw=draw_nothing,
         export=None,
+        compare=None,
     )
 
 
@@ -413,6 +430,7 @@ def pretraining() -> Task:
         mode="max",
         draw=draw_nothing,
         export=None,
+        compare=None,
     )
 
 

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from visionlab.core.processes import Shard, unsharded
 
 Autocast = Callable[[], AbstractContextManager[None]]
+Samples = Mapping[str, Tensor]  # `keys` and the results of `Metric.samples`
 
 
 class Batch(NamedTuple):
@@ -152,6 +153,9 @@ class Task:
         export: writes predictions of a split in the standard format of the field and returns the
             file, given the folder, the label of the split, samples and split; None if the field
             has no such format.
+        compare: writes tables that compare members of an ensemble into a folder, given the samples
+            of each member by name, those of the ensemble, and the split, all in the same order;
+            None if there are no such tables.
     """
 
     name: str
@@ -167,6 +171,7 @@ class Task:
     mode: Literal["max", "min"]
     draw: Callable[[Path, dict[str, Tensor], Split], None]
     export: Callable[[Path, str, dict[str, Tensor], Split], Path] | None
+    compare: Callable[[Path, Mapping[str, Samples], Samples, Split], None] | None
     frozen_norms: Sequence[nn.Module] = ()
     initial_weights: Mapping[str, Any] = field(default_factory=dict)
 

@@ -32,6 +32,7 @@ CONF = Path(command_line.CONF)
 GROUPS = [
     "augment",
     "averaged",
+    "compare",
     "dataset",
     "experiment",
     "fuse",
@@ -71,6 +72,8 @@ NEEDED = {  # settings that a file leaves to its user
     ("loss", "retinanet"): ["task=detection"],
     ("loss", "fasterrcnn"): ["task=detection", "model=fasterrcnn_small"],
     ("predict", "retinanet"): ["task=detection"],
+    ("compare", "boxes"): ["task=detection"],
+    ("compare", "points"): ["task=keypoints"],
     **{("fuse", name): ["task=detection"] for name in BOX_FUSIONS},
     **{("fuse", name): ["task=keypoints"] for name in POINT_FUSIONS},
     ("predict", "fasterrcnn"): ["task=detection", "model=fasterrcnn_small"],
@@ -99,7 +102,8 @@ NEEDED = {  # settings that a file leaves to its user
     ("experiment", "moco_cifar10"): ["dataset.root=images"],
     ("scheduler", "multistep"): ["scheduler.milestone_epochs=[3]"],
 }
-PLACES = {"predict": "task.predict", "fuse": "task.fuse"}  # of groups that stand elsewhere
+# of groups that stand elsewhere
+PLACES = {"predict": "task.predict", "fuse": "task.fuse", "compare": "task.compare"}
 POINTS = {"num_points": 5, "size_px": 32, "mean_points": [[1.0, 2.0]] * 5}
 PARTS = ("dataset", "augment", "model", "loss", "optimizer", "scheduler", "averaged", "hparams")
 

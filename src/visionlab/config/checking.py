@@ -31,6 +31,8 @@ _SUPPLIED: Mapping[str, Collection[str]] = {
     "task.metric": ("class_names",),
     "task.draw": ("class_names", "to_pixels"),
     "task.export": ("categories",),
+    "task.compare": ("class_names",),
+    "compare": ("class_names",),
     "observers": ("folder",),
 }
 # settings that stand beside those of a part and belong to the run

@@ -24,7 +24,7 @@ _OF_DATASET = (
     "boxes",
     "listed_in",
 )
-_MAY_BE_NULL = {"chain", "experiment", "views", "ensemble", "fuse", "boxes", "search"}
+_MAY_BE_NULL = {"chain", "experiment", "views", "ensemble", "fuse", "compare", "boxes", "search"}
 _WRAPPED = re.compile(r"(\[|choice\()(.*)(\]|\))", re.DOTALL)
 
 

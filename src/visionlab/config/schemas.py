@@ -34,6 +34,7 @@ class Task:
         metric: compares predictions with targets.
         draw: draws pictures of samples.
         export: writes predictions in the field's own format, or null.
+        compare: writes tables that compare the members of an ensemble, or null.
         monitor: the metric that decides which weights are best.
         mode: max or min.
     """
@@ -45,6 +46,7 @@ class Task:
     metric: Any = MISSING
     draw: Any = MISSING
     export: Any = MISSING
+    compare: Any = MISSING
     monitor: str = MISSING
     mode: str = MISSING
 
@@ -191,6 +193,7 @@ class Eval:
             they are.
         ensemble: whose predictions are fused, or null.
         fuse: how predictions of views and members are fused; null takes the task's own way.
+        compare: how members of an ensemble are compared in tables; null takes the task's own way.
         boxes: only write boxes of objects in the images of a pretraining data set; null for none.
         batch_size: samples of one forward pass; null takes the run's own.
         device: auto, cpu, cuda or cuda:N.
@@ -208,6 +211,7 @@ class Eval:
     views: dict[str, Any] | None = MISSING
     ensemble: Any = MISSING
     fuse: Any = MISSING
+    compare: Any = MISSING
     boxes: Any = MISSING
     dataset: DatasetOfRuns = MISSING
     batch_size: int | None = MISSING

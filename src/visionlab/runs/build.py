@@ -32,7 +32,7 @@ _PARTS = (
     *("scheduler", "averaged"),
     *("optimizer", "augment", "loss", "dataset"),
 )
-_TASK_PARTS = ("extra_scalars", "predict", "fuse", "metric", "draw")
+_TASK_PARTS = ("extra_scalars", "predict", "fuse", "metric", "draw", "compare")
 
 
 def build_experiment(config: Mapping[str, Any]) -> Experiment:
@@ -81,7 +81,8 @@ def check_tasks(config: Mapping[str, Any]) -> None:
     """
     name = config["task"]["name"]
     parts = {key: config[key] for key in ("dataset", "augment", "model", "loss")}
-    for key, part in {**parts, "task.fuse": config["task"]["fuse"]}.items():
+    parts |= {f"task.{key}": config["task"][key] for key in ("fuse", "compare")}
+    for key, part in parts.items():
         if isinstance(part, Mapping):
             check_task(str(part.get("_target_")), name, key=key)
 
@@ -101,7 +102,7 @@ def check_task(path: str, name: str, *, key: str) -> None:
 def _task_parts(settings: Mapping[str, Any]) -> TaskParts:
     """Build the parts of a task that can be built without its data, and bind the others."""
     parts = {name: settings[name] for name in ("name", "monitor", "mode")}
-    for name in ("extra_scalars", "predict", "fuse"):
+    for name in ("extra_scalars", "predict", "fuse", "compare"):
         parts[name] = settings[name] and instantiate_part(settings[name], key=f"task.{name}")
     for name in ("metric", "draw", "export"):
         parts[name] = settings[name] and bind_part(settings[name], key=f"task.{name}")
@@ -206,6 +207,7 @@ def build_task(experiment: Experiment, data: Data, device: torch.device) -> Task
         mode=parts.mode,
         draw=functools.partial(parts.draw, class_names=names, to_pixels=data.to_pixels),
         export=parts.export and _exporter(parts.export, data),
+        compare=parts.compare and functools.partial(parts.compare, class_names=names),
         frozen_norms=frozen_norms,
         initial_weights=loaded,
     )

@@ -166,6 +166,11 @@ def _report(
             **content,
         },
     )
+    if task.compare is not None:
+        folder = options.folder / f"ensemble_{label}"
+        found = {name: candidates[name].found.samples for name in names}
+        task.compare(folder, found, fused.samples, task.splits[options.split])
+        _log.info("wrote %s", folder)
 
 
 def _export(options: EvaluationOptions, task: Task, fused: Evaluated) -> None:

@@ -31,6 +31,7 @@ class EvaluationOptions:
     views: Mapping[str, View] | None
     ensemble: Ensemble | None
     fuse: Callable[[Sequence[Any], Sequence[float]], Any] | None
+    compare: Callable[..., None] | None
     boxes: Callable[..., None] | None
     submission: bool
     device: str
@@ -58,6 +59,8 @@ class EvaluationOptions:
             raise ValueError("ensemble must be null with checkpoint or models, got both")
         if self.fuse is not None and self.views is None and self.ensemble is None:
             raise ValueError("fuse must be null without views or ensemble, got some")
+        if self.compare is not None and self.ensemble is None:
+            raise ValueError("compare must be null without ensemble, got some")
         others = (self.views, self.ensemble, self.submission or None)
         if self.boxes is not None and any(each is not None for each in others):
             raise ValueError("boxes must be null with views, ensemble or submission, got both")
@@ -80,7 +83,7 @@ def evaluation_options(config: Mapping[str, Any]) -> EvaluationOptions:
     )
     built = {
         key: config[key] and instantiate_part(config[key], key=key)
-        for key in ("ensemble", "fuse", "boxes")
+        for key in ("ensemble", "fuse", "compare", "boxes")
     }
     ensemble: Ensemble | None = built["ensemble"]
     if run is None and ensemble is not None and not ensemble.patterns:

@@ -1,6 +1,7 @@
 """The task of a saved run, ready to be evaluated as `eval.py` asks."""
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -87,20 +88,26 @@ def prepare(options: EvaluationOptions, saved: SavedRun) -> EvaluationTask:
     check_classes(data, saved.class_names)
     if options.boxes is None and options.split not in data.splits:
         raise ValueError(f"split must be one of {', '.join(data.splits)}, got {options.split!r}")
-    task = build_task(experiment, data, device)
+    parts = dataclasses.replace(
+        experiment.task,
+        fuse=options.fuse or experiment.task.fuse,
+        compare=options.compare or experiment.task.compare,
+    )
+    task = build_task(dataclasses.replace(experiment, task=parts), data, device)
     for name, weights in saved.models.items():
         origin = options.run or options.checkpoint or "ensemble.members"
         check_weights(task.evaluated, weights, origin=f"{origin}: {name}")
     if options.submission and task.export is None:
         raise ValueError(f"submission must be false for task {task.name}, got true")
-    if options.fuse is not None:
-        part = type(options.fuse)
-        check_task(f"{part.__module__}.{part.__name__}", task.name, key="fuse")
+    for key in ("fuse", "compare"):
+        part = getattr(options, key)
+        made = part if inspect.isfunction(part) else type(part)
+        check_task(f"{made.__module__}.{made.__name__}", task.name, key=key)
     if options.views is not None and getattr(data.splits[options.split], "show", None) is None:
         raise ValueError(f"views must be null for task {task.name}, got some")
     precision = options.precision or experiment.machine.precision
     return EvaluationTask(
-        task=task if options.fuse is None else dataclasses.replace(task, fuse=options.fuse),
+        task=task,
         config=config,
         batch_size=options.batch_size or experiment.evaluation.batch_size,
         precision=precision,

@@ -35,6 +35,7 @@ class TaskParts:
     metric: Callable[..., Metric]
     draw: Callable[..., None]
     export: functools.partial[Any] | None
+    compare: Callable[..., None] | None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,6 +31,7 @@ _ROLES: Mapping[str, type | Sequence[str]] = {
     "task.fuse": ("members", "weights"),
     "task.metric": ("class_names=",),
     "task.draw": ("folder", "samples", "split", "class_names=", "to_pixels="),
+    "task.compare": ("folder", "members", "ensemble", "split", "class_names="),
 }
 
 

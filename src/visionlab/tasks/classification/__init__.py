@@ -1,6 +1,7 @@
 """Classification: one label an image."""
 
 from visionlab.tasks.classification.augment import Augment
+from visionlab.tasks.classification.comparison import compare_labels
 from visionlab.tasks.classification.datasets.cifar import Cifar
 from visionlab.tasks.classification.datasets.digits import Digits
 from visionlab.tasks.classification.datasets.image_folder import ImageFolder
@@ -23,6 +24,7 @@ __all__ = [
     "ResNetSmallImages",
     "TimmModel",
     "Vote",
+    "compare_labels",
     "draw_worst",
     "probabilities",
     "top1",

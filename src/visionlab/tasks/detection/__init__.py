@@ -1,6 +1,7 @@
 """Object detection: boxes with classes and scores."""
 
 from visionlab.tasks.detection.augment import BoxAugment
+from visionlab.tasks.detection.comparison import DetectionComparison
 from visionlab.tasks.detection.datasets.boxes_csv import BoxesCsv
 from visionlab.tasks.detection.datasets.coco import Coco
 from visionlab.tasks.detection.datasets.digit_scenes import DigitScenes
@@ -31,6 +32,7 @@ __all__ = [
     "Coco",
     "Detect",
     "DetectRegions",
+    "DetectionComparison",
     "DigitScenes",
     "FasterRcnn",
     "FasterRcnnLoss",

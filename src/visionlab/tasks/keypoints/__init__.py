@@ -1,6 +1,7 @@
 """Keypoint regression: points in an image."""
 
 from visionlab.tasks.keypoints.augment import PointAugment
+from visionlab.tasks.keypoints.comparison import compare_points
 from visionlab.tasks.keypoints.datasets.drawn_faces import DrawnFaces
 from visionlab.tasks.keypoints.datasets.landmarks_csv import LandmarksCsv
 from visionlab.tasks.keypoints.datasets.name_holdout import NameHoldout
@@ -28,6 +29,7 @@ __all__ = [
     "PointsSubmission",
     "SmoothL1",
     "Wing",
+    "compare_points",
     "draw_points",
     "error_px",
     "original_points",
