@@ -15,7 +15,7 @@ from torch import Tensor
 from viewing import view
 
 from visionlab.engine.evaluation import evaluate
-from visionlab.ensembles.ensemble import Ensemble, Fusion, predict_ensemble
+from visionlab.ensembles.ensemble import Ensemble, EnsemblePredictions, predict_ensemble
 from visionlab.ensembles.prediction import Inference, Member
 from visionlab.ensembles.soup import soup
 from visionlab.ensembles.worth import chosen_weights, size_curve
@@ -63,11 +63,11 @@ def members(task: Task, folder: Path, numbers: Sequence[int]) -> list[Member]:
 
 def fusion(
     task: Task, folder: Path, numbers: Sequence[int], views: Mapping[str, View] | None = None
-) -> Fusion:
+) -> EnsemblePredictions:
     return predict_ensemble(members(task, folder, numbers), inference(views))
 
 
-def equal(of: Fusion) -> dict[str, float]:
+def equal(of: EnsemblePredictions) -> dict[str, float]:
     return dict.fromkeys(of.predicted, 1.0)
 
 

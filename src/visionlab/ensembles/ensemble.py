@@ -83,13 +83,22 @@ def is_path(member: str) -> bool:
     return "/" in member or member.endswith(".pt") or Path(member).exists()
 
 
-class Fusion(NamedTuple):
-    """Predictions of all members in all views for a split, which any weights fuse."""
+class EnsemblePredictions(NamedTuple):
+    """Predictions of all members in all views for a split, which any weights fuse.
+
+    Attributes:
+        task: fuses and evaluates them.
+        predicted: by member and view.
+        samples: of the split.
+        views: their weights by name.
+        parameters: the number of parameters of each member.
+    """
 
     task: Task
     predicted: Predicted
     samples: Samples
-    views: Mapping[str, float]  # weights by name
+    views: Mapping[str, float]
+    parameters: Mapping[str, int]
 
     def member(self, name: str) -> Evaluated:
         """Evaluate one member, over all its views."""
@@ -98,9 +107,14 @@ class Fusion(NamedTuple):
             return evaluate_predictions(self.task, batches_of(saved, self.samples), self.samples)
         return self.fused({name: 1.0})
 
-    def seconds(self, name: str) -> float:
-        """Return how long the forward passes of a member took, decoding included."""
-        return sum(saved.seconds for saved in self.predicted[name].values())
+    def cost(self, names: Sequence[str]) -> dict[str, float]:
+        """Return parameters, forward passes of each image, and their seconds, decoding included."""
+        saved = [each for name in names for each in self.predicted[name].values()]
+        return {
+            "parameters": sum(self.parameters[name] for name in names),
+            "forward_passes": len(saved),
+            "seconds": sum(each.seconds for each in saved),
+        }
 
     def fused(self, weights: Mapping[str, float]) -> Evaluated:
         """Evaluate some members fused, each over all its views, with weights by name."""
@@ -113,7 +127,7 @@ class Fusion(NamedTuple):
         return evaluate_predictions(self.task, batches, self.samples)
 
 
-def predict_ensemble(members: Sequence[Member], inference: Inference) -> Fusion:
+def predict_ensemble(members: Sequence[Member], inference: Inference) -> EnsemblePredictions:
     """Predict a split with each member in each view, unless its predictions are saved already.
 
     Raises:
@@ -124,4 +138,10 @@ def predict_ensemble(members: Sequence[Member], inference: Inference) -> Fusion:
     predicted, samples = predict_members(members, inference)
     views: Mapping[str, View] = inference.views or {}
     weights = {name: view.weight for name, view in views.items()}
-    return Fusion(task, predicted, samples, weights or dict.fromkeys(inference.shown, 1.0))
+    return EnsemblePredictions(
+        task=task,
+        predicted=predicted,
+        samples=samples,
+        views=weights or dict.fromkeys(inference.shown, 1.0),
+        parameters={member.name: member.num_parameters for member in members},
+    )

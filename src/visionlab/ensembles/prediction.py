@@ -46,6 +46,11 @@ class Member:
     cache_key: Mapping[str, Any]
     folder: Path
 
+    @property
+    def num_parameters(self) -> int:
+        """Number of its parameters."""
+        return sum(each.numel() for each in self.task.evaluated.parameters())
+
 
 @dataclass(frozen=True, kw_only=True)
 class Samples:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from visionlab.ensembles.assessment import arrays_of, has_labels
-from visionlab.ensembles.ensemble import Ensemble, Fusion
+from visionlab.ensembles.ensemble import Ensemble, EnsemblePredictions
 from visionlab.ensembles.ensemble_size import (
     equal_weights,
     every_nth_member,
@@ -26,15 +26,17 @@ _FIRST_STEP, _LAST_STEP = 0.25, 0.02  # of a member's weight
 _TOLERANCE, _MAX_ITERATIONS = 1e-4, 1000  # of the start from a mixture
 
 
-def size_curve(fusion: Fusion, ensemble: Ensemble, *, metric: str) -> dict[str, Any]:
+def size_curve(
+    predictions: EnsemblePredictions, ensemble: Ensemble, *, metric: str
+) -> dict[str, Any]:
     """Return a metric against the number of members, whose weights are equal.
 
     `subsets` has mean, 5 % and 95 % quantile over all subsets of each size, or over
     `ensemble.max_subsets` random ones; `last` has the last members, and `spread` every n-th member
     up to the last.
     """
-    count = len(fusion.predicted)
-    quality = _metric_of(fusion, metric)
+    count = len(predictions.predicted)
+    quality = _metric_of(predictions, metric)
     sizes = quality_by_size(
         quality,
         num_members=count,
@@ -43,12 +45,15 @@ def size_curve(fusion: Fusion, ensemble: Ensemble, *, metric: str) -> dict[str, 
         seed=ensemble.seed,
     )
     last = [last_members(count, size=size) for size in range(1, count + 1)]
-    spread = [every_nth_member(count, step=step) for step in range(count, 0, -1)]
+    spread: dict[int, list[int]] = {}  # by size; of several the most distant members
+    for step in range(count, 0, -1):
+        found = every_nth_member(count, step=step)
+        spread.setdefault(len(found), found)
     return {
         "metric": metric,
         "subsets": [asdict(each) for each in sizes],
         "last": _of_subsets(last, quality, count),
-        "spread": _of_subsets(spread, quality, count),
+        "spread": _of_subsets([*spread.values()], quality, count),
     }
 
 
@@ -62,17 +67,17 @@ def _of_subsets(
 
 
 def chosen_weights(
-    fusion: Fusion, ensemble: Ensemble, *, metric: str, mode: str
+    predictions: EnsemblePredictions, ensemble: Ensemble, *, metric: str, mode: str
 ) -> dict[str, dict[str, float]]:
-    """Return weights of the members that do well on the samples of `fusion`, by name of the method.
+    """Return weights of the members that do well on some samples, by name of the method.
 
     `greedy` adds members one by one, `fitted` searches the weights. Classifiers are compared by
     NLL, others by a metric of which more (`max`) or less (`min`) is better.
     """
-    names = list(fusion.predicted)
-    members = [fusion.member(name) for name in names]
+    names = list(predictions.predicted)
+    members = [predictions.member(name) for name in names]
     is_classes = has_labels(members[0].samples)
-    quality = _nll_of(fusion) if is_classes else _metric_of(fusion, metric)
+    quality = _nll_of(predictions) if is_classes else _metric_of(predictions, metric)
     larger_is_better = mode == "max" and not is_classes
     greedy = greedy_selection(
         quality,
@@ -95,18 +100,18 @@ def chosen_weights(
     }
 
 
-def _metric_of(fusion: Fusion, metric: str) -> Quality:
+def _metric_of(predictions: EnsemblePredictions, metric: str) -> Quality:
     def quality(weights: Floats) -> float:
-        return fusion.fused(_by_name(fusion, weights)).metrics[metric]
+        return predictions.fused(_by_name(predictions, weights)).metrics[metric]
 
     return quality
 
 
-def _nll_of(fusion: Fusion) -> Quality:
+def _nll_of(predictions: EnsemblePredictions) -> Quality:
     """Return the NLL as a function of weights, for classifiers."""
 
     def quality(weights: Floats) -> float:
-        fused = fusion.fused(_by_name(fusion, weights))
+        fused = predictions.fused(_by_name(predictions, weights))
         assert fused.predictions is not None
         return nll(
             probabilities=fused.predictions.numpy(), labels=fused.samples["label"].long().numpy()
@@ -115,8 +120,8 @@ def _nll_of(fusion: Fusion) -> Quality:
     return quality
 
 
-def _by_name(fusion: Fusion, weights: Floats) -> Mapping[str, float]:
-    return dict(zip(fusion.predicted, weights.tolist(), strict=True))
+def _by_name(predictions: EnsemblePredictions, weights: Floats) -> Mapping[str, float]:
+    return dict(zip(predictions.predicted, weights.tolist(), strict=True))
 
 
 def _mixture(members: Sequence[Evaluated]) -> Floats:
