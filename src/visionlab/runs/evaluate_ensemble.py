@@ -23,7 +23,7 @@ from visionlab.task import Task
 
 _log = logging.getLogger(__name__)
 _VAL, _ENSEMBLE = "val", "ensemble"
-_MAX_MEMBERS = 4  # in the table of calibration
+_MAX_MEMBERS = 3  # in tables, which are 100 characters wide
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,12 +147,12 @@ def _report(evaluation: _Evaluation, comparison: Comparison, content: Mapping[st
 def _log_tables(
     label: str, comparison: Comparison, calibrations: Mapping[str, Mapping[str, Any]]
 ) -> None:
-    """Log metrics, gains and calibration, of which members are left out if they are many."""
-    metrics = {name: each.found.metrics for name, each in comparison.all.items()}
-    log_metrics({label: {**metrics, MEAN: comparison.mean_metrics}})
-    log_metrics({f"worth on {label}": comparison.gains()})
+    """Log metrics, gains and calibration; of many members only the best one is shown."""
     is_short = len(comparison.members) <= _MAX_MEMBERS
     shown = comparison.all if is_short else {comparison.best_member, *comparison.ensembles}
+    metrics = {name: each.found.metrics for name, each in comparison.all.items() if name in shown}
+    log_metrics({label: {**metrics, MEAN: comparison.mean_metrics}})
+    log_metrics({f"worth on {label}": comparison.gains()})
     rows = {
         name: {key: value for key, value in measures.items() if isinstance(value, float)}
         for name, measures in calibrations.items()
