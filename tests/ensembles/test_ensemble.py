@@ -15,7 +15,7 @@ from torch import Tensor
 from viewing import view
 
 from visionlab.engine.evaluation import evaluate
-from visionlab.ensembles.ensemble import Ensemble, EnsemblePredictions, predict_ensemble
+from visionlab.ensembles.ensemble import Ensemble, Fusion, predict_ensemble
 from visionlab.ensembles.prediction import Inference, Member
 from visionlab.ensembles.soup import soup
 from visionlab.ensembles.worth import chosen_weights, size_curve
@@ -63,11 +63,11 @@ def members(task: Task, folder: Path, numbers: Sequence[int]) -> list[Member]:
 
 def fusion(
     task: Task, folder: Path, numbers: Sequence[int], views: Mapping[str, View] | None = None
-) -> EnsemblePredictions:
+) -> Fusion:
     return predict_ensemble(members(task, folder, numbers), inference(views))
 
 
-def equal(of: EnsemblePredictions) -> dict[str, float]:
+def equal(of: Fusion) -> dict[str, float]:
     return dict.fromkeys(of.predicted, 1.0)
 
 
@@ -148,6 +148,29 @@ def test_members_times_views_weigh_their_products(
             expected = expected + weight * each.weight * own
     assert fused is not None
     torch.testing.assert_close(fused.double(), expected / 12.0, atol=1e-5, rtol=0.0)
+
+
+def test_detections_in_views_are_led_back(tmp_path: Path) -> None:
+    """Boxes of a mirrored view lie where those of the plain one do."""
+    task = detection()
+    views = {"plain": view(), "mirrored": view(mirror=True)}
+    split: Any = task.splits["val"]
+    for plain, mirrored in split.view_batches(batch_size=4, views=list(views.values())):
+        assert not torch.equal(plain.inputs, mirrored.inputs)
+        torch.testing.assert_close(plain.inputs[0], split_mirrored(mirrored), atol=2e-2, rtol=0)
+        one, other = plain.targets.boxes, mirrored.targets.boxes
+        widths = plain.targets.sizes[:, None, 0]
+        is_real = plain.targets.labels >= 0
+        torch.testing.assert_close((widths - other[..., 2])[is_real], one[..., 0][is_real])
+        torch.testing.assert_close(other[..., 1][is_real], one[..., 1][is_real])
+
+
+def split_mirrored(batch: Any) -> Tensor:
+    """Return the first image of a batch mirrored within its own width."""
+    width = int(batch.targets.sizes[0, 0])
+    image: Tensor = batch.inputs[0].clone()
+    image[:, :, :width] = image[:, :, :width].flip(2)
+    return image
 
 
 @TASKS
@@ -264,10 +287,8 @@ def test_wrong_ensembles_are_refused(settings: dict[str, Any], message: str) -> 
 
 
 def test_one_member_and_other_numbers_of_weights_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"^ensemble.members must be at least 2 models, got a$"):
+    with pytest.raises(ValueError, match=r"^members must be at least 2 models, got a$"):
         ensemble().weights_of(["a"])
-    with pytest.raises(
-        ValueError, match=r"^ensemble.weights must be one for each of 3 members.*got 2$"
-    ):
+    with pytest.raises(ValueError, match=r"^weights must be one for each of 3 members.*got 2$"):
         ensemble(weights=[1.0, 2.0]).weights_of(["a", "b", "c"])
     assert ensemble(weights=[1.0, 0.0]).weights_of(["a", "b"]) == [1.0, 0.0]
