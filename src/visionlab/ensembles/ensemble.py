@@ -67,12 +67,12 @@ class Ensemble:
             ValueError: there is one member, or another number of weights than of members.
         """
         if len(names) < 2:
-            raise ValueError(f"members must be at least 2 models, got {', '.join(names)}")
+            raise ValueError(f"ensemble.members must be at least 2 models, got {', '.join(names)}")
         if self.weights is None:
             return [1.0] * len(names)
         if len(self.weights) != len(names):
             raise ValueError(
-                f"weights must be one for each of {len(names)} members ({', '.join(names)}), "
+                f"ensemble.weights must be one for each of {len(names)} members, "
                 f"got {len(self.weights)}"
             )
         return list(self.weights)
