@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from visionlab.core.processes import Shard, unsharded
 
 Autocast = Callable[[], AbstractContextManager[None]]
-Samples = Mapping[str, Tensor]  # `keys` and the results of `Metric.samples`
+SampleResults = Mapping[str, Tensor]  # `keys` and the results of `Metric.samples`
 
 
 class Batch(NamedTuple):
@@ -171,7 +171,7 @@ class Task:
     mode: Literal["max", "min"]
     draw: Callable[[Path, dict[str, Tensor], Split], None]
     export: Callable[[Path, str, dict[str, Tensor], Split], Path] | None
-    compare: Callable[[Path, Mapping[str, Samples], Samples, Split], None] | None
+    compare: Callable[[Path, Mapping[str, SampleResults], SampleResults, Split], None] | None
     frozen_norms: Sequence[nn.Module] = ()
     initial_weights: Mapping[str, Any] = field(default_factory=dict)
 
