@@ -63,6 +63,28 @@ def test_members_of_several_runs_are_fused_into_a_folder_of_their_own(
     assert not (run / "predictions" / "run_snapshot_02").exists()
 
 
+def test_an_ensemble_of_landmarks_is_drawn_and_compared(tmp_path: Path) -> None:
+    small = ("dataset.num_train=60", "dataset.num_val=20", "dataset.num_test=20", "threads=1")
+    done = script(
+        *("train.py", "task=keypoints", *small, "hparams.epochs=2", "checkpoint.snapshots=every:1"),
+        *("averaged=none", "tensorboard=false", "evaluation.test=false", "hydra.run.dir=run"),
+        folder=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    done = script(
+        *("eval.py", "run=run", "ensemble=snapshots", "views=mirrored", "fuse=median_points"),
+        "threads=1",
+        folder=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    run = tmp_path / "run"
+    found = json.loads((run / "ensemble_test.json").read_text())
+    assert found["costs"]["ensemble"]["forward_passes"] == 4
+    assert {"ence", "ause"} <= set(found["calibration"]["ensemble"])
+    assert (run / "pictures" / "test" / "ensemble" / "worst.png").is_file()
+    assert (run / "ensemble_test" / "overlap" / "overlap_matrix.csv").is_file()
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

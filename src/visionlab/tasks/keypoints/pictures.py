@@ -35,7 +35,8 @@ def draw_points(
 
     Args:
         folder: the folder of the files.
-        samples: what `PointErrors.samples` returns, `keys`, and `loss` (N,).
+        samples: what `PointErrors.samples` returns, `keys`, and `loss` (N,) if it is known; of an
+            ensemble it is not, and the mean error in pixels takes its place.
         split: the images; `split.samples` has `names` and `keys`.
         class_names: of the points.
         to_pixels: maps inputs (B, 3, S, S) to pixels in [0, 1].
@@ -62,8 +63,10 @@ def _draw_worst(
     num_images: int,
 ) -> "Figure":
     """Return a figure of the images with the largest losses, with true and predicted points."""
-    known = ~samples["errors_px"].cpu().isnan().all(dim=1)
-    losses = torch.where(known, samples["loss"].cpu().float(), -math.inf)
+    errors = samples["errors_px"].cpu()
+    known = ~errors.isnan().all(dim=1)
+    losses = samples["loss"].cpu().float() if "loss" in samples else errors.nanmean(dim=1)
+    losses = torch.where(known, losses, -math.inf)
     worst = losses.argsort(descending=True, stable=True)[: min(num_images, int(known.sum()))]
     keys = samples["keys"].cpu()[worst].tolist()
     names = dict(zip(split.samples.keys.tolist(), split.samples.names, strict=True))  # type: ignore[attr-defined]
@@ -81,7 +84,8 @@ def _draw_worst(
         axis.plot(*guess.T.tolist(), ".", color=PREDICTED, markersize=3, label="predicted")
         axis.set(xlim=(0, side), ylim=(side, 0))
         mean = float(samples["errors_px"][row].nanmean())
-        title = f"{names[key][-_MAX_NAME:]}\nloss {losses[row]:.3g}, {mean:.1f} px"
+        loss = f"loss {losses[row]:.3g}, " if "loss" in samples else ""
+        title = f"{names[key][-_MAX_NAME:]}\n{loss}{mean:.1f} px"
         axis.set_title(title, fontsize=8)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
