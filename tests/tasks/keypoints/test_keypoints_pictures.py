@@ -121,6 +121,18 @@ def test_the_samples_with_the_largest_losses_are_drawn_in_order(
             assert min(picture.size) > 100
 
 
+def test_without_losses_the_samples_with_the_largest_errors_are_drawn(
+    tmp_path: Path, figures: dict[str, Figure]
+) -> None:
+    split = split_of(10)
+    samples = samples_of(split, LOSSES, range(10))
+    del samples["loss"]
+    samples["errors_px"] = samples["errors_px"] + torch.arange(10.0)[:, None]
+    draw(tmp_path, samples, split, num_images=3)
+    titles = [axis.get_title() for axis in pictures(figures["worst"])]
+    assert titles == [f"{split.samples.names[row]}\n{6 + row:.1f} px" for row in (9, 8, 7)]
+
+
 def test_points_are_drawn_where_they_are(tmp_path: Path, figures: dict[str, Figure]) -> None:
     """Half the size, and 10 px cut off at the left: (x, y) of the image is (x / 2 - 5, y / 2)."""
     split = split_of(10)
