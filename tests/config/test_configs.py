@@ -35,6 +35,7 @@ GROUPS = [
     "experiment",
     "hparams",
     "loss",
+    "metric",
     "model",
     "optimizer",
     "predict",
@@ -50,6 +51,7 @@ DETECTION_EXPERIMENTS = [
     "retinanet_study",
 ]
 BOX_FILES = ["bccd", "boxes_csv", "coco", "numbered_yaml", "voc", "yolo"]
+BOX_FILES += ["deepscores", "dota"]
 BOX_AUGMENTS = [path.stem for path in (CONF / "augment").glob("boxes_*.yaml")]
 POINT_FILES = ["landmarks_csv", "points_csv"]
 KEYPOINT_EXPERIMENTS = ["faces68"]
@@ -63,14 +65,21 @@ NEEDED = {  # settings that a file leaves to its user
     ("model", "timm"): ["model.name=resnet10t", "model.pretrained=false"],
     **{("dataset", name): ["task=detection", "dataset.root=images"] for name in BOX_FILES},
     ("dataset", "digit_scenes"): ["task=detection"],
+    ("dataset", "rotated_digit_scenes"): ["task=detection"],
     **{("augment", name): ["task=detection"] for name in BOX_AUGMENTS},
     ("loss", "retinanet"): ["task=detection"],
     ("loss", "fasterrcnn"): ["task=detection", "model=fasterrcnn_small"],
+    ("loss", "retinanet_oriented"): ["task=detection", "model=retinanet_oriented_small"],
     ("predict", "retinanet"): ["task=detection"],
+    ("predict", "retinanet_oriented"): ["task=detection", "model=retinanet_oriented_small"],
+    ("metric", "coco"): ["task=detection"],
+    ("metric", "oriented"): ["task=detection", "model=retinanet_oriented_small"],
     ("predict", "fasterrcnn"): ["task=detection", "model=fasterrcnn_small"],
     **{("experiment", name): ["dataset.root=images"] for name in DETECTION_EXPERIMENTS},
     ("model", "retinanet"): ["task=detection", "model.backbone.name=resnet10t"],
     ("model", "retinanet_small"): ["task=detection"],
+    ("model", "retinanet_oriented"): ["task=detection", "model.backbone.name=resnet10t"],
+    ("model", "retinanet_oriented_small"): ["task=detection"],
     ("model", "fasterrcnn"): ["task=detection", "model.backbone.name=resnet10t"],
     ("model", "fasterrcnn_c5"): ["task=detection", "model.backbone.name=resnet10t"],
     ("model", "fasterrcnn_small"): ["task=detection"],
@@ -93,7 +102,7 @@ NEEDED = {  # settings that a file leaves to its user
     ("experiment", "moco_cifar10"): ["dataset.root=images"],
     ("scheduler", "multistep"): ["scheduler.milestone_epochs=[3]"],
 }
-PLACES = {"predict": "task.predict"}  # of groups that stand elsewhere
+PLACES = {"predict": "task.predict", "metric": "task.metric"}  # of groups that stand elsewhere
 POINTS = {"num_points": 5, "size_px": 32, "mean_points": [[1.0, 2.0]] * 5}
 PARTS = ("dataset", "augment", "model", "loss", "optimizer", "scheduler", "averaged", "hparams")
 
