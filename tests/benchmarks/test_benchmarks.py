@@ -35,6 +35,7 @@ def rows_of(script: str, *arguments: str) -> list[str]:
         ("keypoints.py", 10),
         ("fasterrcnn.py", 5),
         ("moco.py", 5),
+        ("oriented.py", 4),
     ],
 )
 def test_a_smoke_run_prints_its_tables(script: str, num_rows: int) -> None:

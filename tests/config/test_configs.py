@@ -38,6 +38,7 @@ GROUPS = [
     "fuse",
     "hparams",
     "loss",
+    "metric",
     "model",
     "optimizer",
     "predict",
@@ -53,6 +54,7 @@ DETECTION_EXPERIMENTS = [
     "retinanet_study",
 ]
 BOX_FILES = ["bccd", "boxes_csv", "coco", "numbered_yaml", "voc", "yolo"]
+BOX_FILES += ["deepscores", "dota"]
 BOX_AUGMENTS = [path.stem for path in (CONF / "augment").glob("boxes_*.yaml")]
 POINT_FILES = ["landmarks_csv", "points_csv"]
 KEYPOINT_EXPERIMENTS = ["faces68"]
@@ -68,18 +70,25 @@ NEEDED = {  # settings that a file leaves to its user
     ("model", "timm"): ["model.name=resnet10t", "model.pretrained=false"],
     **{("dataset", name): ["task=detection", "dataset.root=images"] for name in BOX_FILES},
     ("dataset", "digit_scenes"): ["task=detection"],
+    ("dataset", "rotated_digit_scenes"): ["task=detection"],
     **{("augment", name): ["task=detection"] for name in BOX_AUGMENTS},
     ("loss", "retinanet"): ["task=detection"],
     ("loss", "fasterrcnn"): ["task=detection", "model=fasterrcnn_small"],
+    ("loss", "retinanet_oriented"): ["task=detection", "model=retinanet_oriented_small"],
     ("predict", "retinanet"): ["task=detection"],
     ("compare", "boxes"): ["task=detection"],
     ("compare", "points"): ["task=keypoints"],
     **{("fuse", name): ["task=detection"] for name in BOX_FUSIONS},
     **{("fuse", name): ["task=keypoints"] for name in POINT_FUSIONS},
+    ("predict", "retinanet_oriented"): ["task=detection", "model=retinanet_oriented_small"],
+    ("metric", "coco"): ["task=detection"],
+    ("metric", "oriented"): ["task=detection", "model=retinanet_oriented_small"],
     ("predict", "fasterrcnn"): ["task=detection", "model=fasterrcnn_small"],
     **{("experiment", name): ["dataset.root=images"] for name in DETECTION_EXPERIMENTS},
     ("model", "retinanet"): ["task=detection", "model.backbone.name=resnet10t"],
     ("model", "retinanet_small"): ["task=detection"],
+    ("model", "retinanet_oriented"): ["task=detection", "model.backbone.name=resnet10t"],
+    ("model", "retinanet_oriented_small"): ["task=detection"],
     ("model", "fasterrcnn"): ["task=detection", "model.backbone.name=resnet10t"],
     ("model", "fasterrcnn_c5"): ["task=detection", "model.backbone.name=resnet10t"],
     ("model", "fasterrcnn_small"): ["task=detection"],
@@ -103,7 +112,7 @@ NEEDED = {  # settings that a file leaves to its user
     ("scheduler", "multistep"): ["scheduler.milestone_epochs=[3]"],
 }
 # of groups that stand elsewhere
-PLACES = {"predict": "task.predict", "fuse": "task.fuse", "compare": "task.compare"}
+PLACES = {name: f"task.{name}" for name in ("predict", "fuse", "metric", "compare")}
 POINTS = {"num_points": 5, "size_px": 32, "mean_points": [[1.0, 2.0]] * 5}
 PARTS = ("dataset", "augment", "model", "loss", "optimizer", "scheduler", "averaged", "hparams")
 

@@ -141,7 +141,7 @@ def two_images(**rest: Any) -> Batch:
 def part_of(batch: Batch, rows: slice) -> Batch:
     return Batch(
         batch.inputs[rows],
-        BoxTargets(*(each[rows] for each in batch.targets)),
+        BoxTargets(*(each[rows] for each in batch.targets if each is not None)),
         batch.keys[rows],
         batch.matrices[rows],
     )
@@ -474,7 +474,7 @@ def test_norms_of_the_backbone_are_as_set(norm: str) -> None:
         (lambda: settings(num_anchors=0), r"^num_samples must be >= 1, got 0"),
         (
             lambda: replace(settings().regions, box_std=[1, 1, 0, 1]),
-            r"^box_std must be four numbers > 0, got \[1, 1, 0, 1\]",
+            r"^box_std must be 4 numbers > 0, got \[1, 1, 0, 1\]",
         ),
         (lambda: replace(settings().regions, pooled_cells=0), r"^pooled_cells must be >= 1, got 0"),
         (lambda: replace(settings().proposals, nms_iou=1.5), r"^nms_iou must be .*, got 1\.5"),

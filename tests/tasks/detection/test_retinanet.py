@@ -263,8 +263,8 @@ def test_an_anchor_made_without_gradients_serves_training_too() -> None:
         ({"prior": 0.0}, r"^prior must be in \(0, 1\), got 0\.0$"),
         ({"prior": 1.0}, r"^prior must be in \(0, 1\), got 1\.0$"),
         ({"prior": float("nan")}, r"^prior must be in \(0, 1\), got nan$"),
-        ({"box_std": [1.0] * 3}, r"^box_std must be four numbers > 0, got \[1\.0, 1\.0, 1\.0\]$"),
-        ({"box_std": [1, 1, 0, 1]}, r"^box_std must be four numbers > 0, got \[1, 1, 0, 1\]$"),
+        ({"box_std": [1.0] * 3}, r"^box_std must be 4 numbers > 0, got \[1\.0, 1\.0, 1\.0\]$"),
+        ({"box_std": [1, 1, 0, 1]}, r"^box_std must be 4 numbers > 0, got \[1, 1, 0, 1\]$"),
         (
             {"anchors": Anchors(sizes_px=[8, 16], ratios=[1.0], scales=[1.0])},
             r"^anchors\.sizes_px must have 5 numbers, one for each of P3 to P7, got \[8, 16\]$",

@@ -2,10 +2,14 @@
 
 from visionlab.tasks.detection.augment import BoxAugment
 from visionlab.tasks.detection.comparison import DetectionComparison
+from visionlab.tasks.detection.crops import Crops
 from visionlab.tasks.detection.datasets.boxes_csv import BoxesCsv
 from visionlab.tasks.detection.datasets.coco import Coco
+from visionlab.tasks.detection.datasets.deepscores import DeepScores
 from visionlab.tasks.detection.datasets.digit_scenes import DigitScenes
+from visionlab.tasks.detection.datasets.dota import Dota
 from visionlab.tasks.detection.datasets.numbered_yaml import NumberedYaml
+from visionlab.tasks.detection.datasets.rotated_digit_scenes import RotatedDigitScenes
 from visionlab.tasks.detection.datasets.voc import Voc
 from visionlab.tasks.detection.datasets.yolo import Yolo
 from visionlab.tasks.detection.fuse.nms import NonMaximumSuppression, NonMaximumWeighted
@@ -21,6 +25,10 @@ from visionlab.tasks.detection.model.proposals import RegionProposals
 from visionlab.tasks.detection.model.regions import RegionHead
 from visionlab.tasks.detection.model.retinanet import Head, Pyramid, RetinaNet
 from visionlab.tasks.detection.model.sampling import Sampling
+from visionlab.tasks.detection.oriented.decode import OrientedDetect
+from visionlab.tasks.detection.oriented.loss import OrientedRetinaNetLoss
+from visionlab.tasks.detection.oriented.metric import OrientedAveragePrecision
+from visionlab.tasks.detection.oriented.model import OrientedRetinaNet
 from visionlab.tasks.detection.pictures import draw_detections
 from visionlab.tasks.detection.submission import write_results
 
@@ -30,10 +38,13 @@ __all__ = [
     "BoxAugment",
     "BoxesCsv",
     "Coco",
+    "Crops",
+    "DeepScores",
     "Detect",
     "DetectRegions",
     "DetectionComparison",
     "DigitScenes",
+    "Dota",
     "FasterRcnn",
     "FasterRcnnLoss",
     "GaussianSoftNms",
@@ -42,12 +53,17 @@ __all__ = [
     "NonMaximumSuppression",
     "NonMaximumWeighted",
     "NumberedYaml",
+    "OrientedAveragePrecision",
+    "OrientedDetect",
+    "OrientedRetinaNet",
+    "OrientedRetinaNetLoss",
     "Pyramid",
     "RegionHead",
     "RegionProposals",
     "RegionPyramid",
     "RetinaNet",
     "RetinaNetLoss",
+    "RotatedDigitScenes",
     "Sampling",
     "Voc",
     "WeightedBoxFusion",

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import torch
 from torch import Tensor
 
-from visionlab.core.geometry import transform_boxes
+from visionlab.core import oriented_boxes
+from visionlab.core.geometry import transform_boxes, transform_points
 from visionlab.files.figures import lay_out
 from visionlab.images.pictures import find, image_grid, save_png
 from visionlab.task import Batch, Split
@@ -110,20 +111,17 @@ def _draw(
     class_names: Sequence[str],
     to_pixels: Callable[[Tensor], Tensor],
 ) -> None:
-    assert batch.matrices is not None
-    matrix = batch.matrices[number].cpu()
     sample: Sample = batch.targets.annotated[number]
-    pixels = to_pixels(batch.inputs[number : number + 1])[0].permute(1, 2, 0)
-    axis.imshow(pixels.cpu().numpy())
-    whole = torch.tensor([[0.0, 0.0, sample.width_px, sample.height_px]])
-    ((_, _, right, bottom),) = _moved(whole, matrix)
+    matrix = _draw_inputs(axis, batch, number, to_pixels)
+    sides = torch.tensor([[0.0, 0.0, sample.width_px, sample.height_px]])
+    right, bottom = _moved(sides, matrix).amax(dim=(0, 1)).tolist()
     axis.set(xlim=(-0.5, right - 0.5), ylim=(bottom - 0.5, -0.5))  # without the canvas around it
     names = [
         name if len(name) <= _MAX_CLASS else f"{name[: _MAX_CLASS - 1]}…" for name in class_names
     ]
     is_labelled = len(sample.boxes) + len(found.boxes) <= MAX_LABELLED
     draw = _labelled_box if is_labelled else _thin_box
-    boxes = _moved(sample.boxes, matrix)
+    boxes = _moved(sample.boxes if sample.polygons is None else sample.polygons, matrix)
     rows = zip(boxes, sample.labels.tolist(), sample.crowd.tolist(), strict=True)
     for box, label, is_crowd in rows:
         draw(axis, box, names[label], CROWD if is_crowd else TRUTH, va="top")
@@ -132,32 +130,53 @@ def _draw(
         draw(axis, box, f"{names[label]} {score:.2f}", FOUND, va="bottom")
 
 
-def _moved(boxes: Tensor, matrix: Tensor) -> list[list[float]]:
-    """Return boxes of the original image in input pixels."""
-    moved: list[list[float]] = transform_boxes(boxes[None], matrix[None])[0].tolist()
-    return moved
+def _draw_inputs(
+    axis: "Axes", batch: Batch, number: int, to_pixels: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """Show an input, or all crops of a page in their places; return the matrix of the first."""
+    assert batch.matrices is not None
+    pages, sizes = batch.targets.pages, batch.targets.sizes
+    rows = [number] if pages is None else (pages == number).nonzero()[:, 0].tolist()
+    first = batch.matrices[rows[0]].cpu()
+    for row in rows:
+        width, height = sizes[row].int().tolist()
+        pixels = to_pixels(batch.inputs[row : row + 1, :, :height, :width])[0].permute(1, 2, 0)
+        # imshow puts the centre of the first pixel at 0; our coordinates have its corner there
+        x, y = (first - batch.matrices[row].cpu())[:2, 2].tolist()
+        extent = (x - 0.5, x + width - 0.5, y + height - 0.5, y - 0.5)
+        axis.imshow(pixels.cpu().numpy(), extent=extent)
+    return first
 
 
-def _thin_box(axis: "Axes", box: Sequence[float], text: str, style: _Style, *, va: str) -> None:
+def _moved(boxes: Tensor, matrix: Tensor) -> Tensor:
+    """Return the corners (K, 4, 2) of boxes of the original image in input pixels.
+
+    Boxes are (K, 4), (K, 5) or corners; of upright ones the box around the moved box is taken.
+    """
+    if boxes.shape[1:] == (4,):
+        boxes = oriented_boxes.from_boxes(transform_boxes(boxes[None], matrix[None])[0])
+        return oriented_boxes.corners(boxes)
+    corners = oriented_boxes.corners(boxes) if boxes.ndim == 2 else boxes
+    return transform_points(corners.flatten(0, 1)[None], matrix[None]).view(-1, 4, 2)
+
+
+def _thin_box(axis: "Axes", corners: Tensor, text: str, style: _Style, *, va: str) -> None:
     """Draw a box without its text, annotated ones on top."""
-    from matplotlib.patches import Rectangle
+    from matplotlib.patches import Polygon
 
-    x1, y1, x2, y2 = box
-    # imshow puts the centre of the first pixel at 0; our coordinates have its corner there
-    place = (x1 - 0.5, y1 - 0.5)
     thin = {**style, "linewidth": style["linewidth"] / 2, "zorder": 3 if va == "top" else 2}
-    axis.add_patch(Rectangle(place, x2 - x1, y2 - y1, fill=False, **thin))
+    axis.add_patch(Polygon((corners - 0.5).tolist(), fill=False, **thin))
 
 
-def _labelled_box(axis: "Axes", box: Sequence[float], text: str, style: _Style, *, va: str) -> None:
+def _labelled_box(axis: "Axes", corners: Tensor, text: str, style: _Style, *, va: str) -> None:
     """Draw a box with a text under it (`top`), or over it (`bottom`)."""
-    from matplotlib.patches import Rectangle
+    from matplotlib.patches import Polygon
 
-    x1, y1, x2, y2 = box
-    axis.add_patch(Rectangle((x1 - 0.5, y1 - 0.5), x2 - x1, y2 - y1, fill=False, **style))
+    axis.add_patch(Polygon((corners - 0.5).tolist(), fill=False, **style))
+    x, top = corners.amin(dim=0).tolist()
     axis.text(
-        x1,
-        y2 if va == "top" else y1,
+        x,
+        corners[:, 1].max().item() if va == "top" else top,
         text,
         va=va,
         fontsize=6,

@@ -25,6 +25,8 @@ class Annotated:
         crowd: (K,) bool, boxes around many objects, which evaluation ignores.
         areas: (K,) float64 in square pixels, which make an object small, medium or large; the area
             of its mask if the annotation has one.
+        polygons: (K, 4, 2) float64, convex corners x, y in the same pixels, around which `boxes`
+            are; None if the boxes are the annotation, or there are none.
     """
 
     key: int
@@ -36,6 +38,7 @@ class Annotated:
     labels: Tensor
     crowd: Tensor
     areas: Tensor
+    polygons: Tensor | None = None
 
 
 class BoxTargets(NamedTuple):
@@ -48,12 +51,18 @@ class BoxTargets(NamedTuple):
         annotated: the images as annotated, with crowds.
         sizes: (B, 2) float32, width and height of each image in input pixels; the rest of the
             canvas is padding.
+        oriented: (B, K, 5) float32 in input pixels, see `core.oriented_boxes`, around which `boxes`
+            are, padded with 0; None if the data set has upright boxes.
+        pages: (B,) int64, ascending, which of `annotated` an input is a crop of; None if each input
+            is a whole image.
     """
 
     boxes: Tensor
     labels: Tensor
     annotated: Sequence[Annotated]
     sizes: Tensor
+    oriented: Tensor | None = None
+    pages: Tensor | None = None
 
 
 class DenseOutput(NamedTuple):
@@ -80,6 +89,25 @@ class DenseOutput(NamedTuple):
         """Number of anchors of each level; they add up to A."""
         cells = [rows * columns for rows, columns in self.level_shapes]
         return [count * len(self.anchors) // sum(cells) for count in cells]
+
+
+class OrientedOutput(NamedTuple):
+    """Outputs of a one-stage detector of oriented boxes at every anchor.
+
+    Attributes:
+        logits: (B, A, C).
+        deltas: (B, A, 5), offsets of boxes from anchors with an angle of 0 as
+            `oriented_boxes.encode` gives them, divided by `box_std`.
+        anchors: as in `DenseOutput`.
+        level_shapes: likewise.
+        box_std: (5,) float32.
+    """
+
+    logits: Tensor
+    deltas: Tensor
+    anchors: Tensor
+    level_shapes: Sequence[tuple[int, int]]
+    box_std: Tensor
 
 
 class Sampled(NamedTuple):
@@ -129,10 +157,11 @@ class TwoStageOutput(NamedTuple):
 
 
 class Detections(NamedTuple):
-    """Detections in one image, highest scores first.
+    """Detections in one image or page, highest scores first.
 
     Attributes:
-        boxes: (D, 4) float32 as x1, y1, x2, y2 in pixels of the original image.
+        boxes: (D, 4) float32 as x1, y1, x2, y2 in pixels of the original image; (D, 5) of detectors
+            of oriented boxes, see `core.oriented_boxes`.
         scores: (D,) float32 in [0, 1].
         labels: (D,) int64.
     """

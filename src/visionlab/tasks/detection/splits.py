@@ -20,8 +20,10 @@ from visionlab.images.resize import Resize
 from visionlab.images.splits import ImageSplit, Training
 from visionlab.images.views import View
 from visionlab.task import Batch, Data
-from visionlab.tasks.detection.augment import BoxAugment, keep_visible
+from visionlab.tasks.detection.augment import BoxAugment
+from visionlab.tasks.detection.crops import Crops
 from visionlab.tasks.detection.records import Annotated, BoxTargets
+from visionlab.tasks.detection.targets import box_targets
 
 _MAX_CPU_PX = 512  # long side from which training on a CPU is advised against
 _log = logging.getLogger(__name__)
@@ -33,10 +35,10 @@ class DetectionDataset(ImageDataset):
     """Settings of every detection data set.
 
     Attributes:
-        resize: size of the images as the model's input.
+        resize: size of the images as the model's input, or crops of long pages.
     """
 
-    resize: Resize
+    resize: Resize | Crops
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +119,7 @@ def from_annotations(
 def box_split(
     samples: Sequence[Annotated],
     *,
-    resize: Resize,
+    resize: Resize | Crops,
     normalisation: Tensor,
     num_workers: int,
     training: Training[BoxAugment] | None,
@@ -127,7 +129,8 @@ def box_split(
     Resizing and augmentation are one matrix and one bilinear sampling. An image larger than its
     input, at the geometric mean of the augmentation's scales, is first reduced by an integer
     factor. Images lie in the upper left corner of the batch's canvas, whose sides are the next
-    multiples of 32; the rest is 0, the mean colour.
+    multiples of 32; the rest is 0, the mean colour. Of long pages, a crop at a random place is
+    trained on, and all crops of a page are in one batch otherwise.
 
     In training, images with similar aspect ratios share a batch, different ones every epoch. Plain
     batches have images with equal canvases, so no result depends on the rest of the batch.
@@ -151,20 +154,36 @@ def box_split(
         _check_sizes(stack, of_batch)
         batch_keys, batch_sizes = keys[stack.rows], sizes[stack.rows]
         matrices = geometry.scalings(scales[stack.rows, None].expand(-1, 2))
-        min_visible, drawn = 0.0, None
+        min_visible, drawn, pages = 0.0, None, None
+        if isinstance(resize, Crops):
+            min_visible = resize.min_visible
+            if training:
+                offsets = resize.draw(batch_keys, stack.sizes, seed=training.seed, epoch=epoch)
+            else:
+                pages, offsets = resize.grids(stack.sizes)
+                matrices, batch_sizes = matrices[pages], batch_sizes[pages]
+            matrices = matrices @ geometry.translations(-offsets)
         if training:
             moves = training.augmentation.matrices(
                 batch_keys, batch_sizes.double(), seed=training.seed, epoch=epoch
             )
-            matrices, min_visible = moves @ matrices, training.augmentation.min_visible
+            matrices = moves @ matrices
+            min_visible = max(training.augmentation.min_visible, min_visible)
             if training.augmentation.colours:
                 drawn = training.augmentation.colours.draw(
                     batch_keys, seed=training.seed, epoch=epoch
                 )
         device = normalisation.device
         return Batch(
-            _render(stack, matrices, batch_sizes, drawn, normalisation=normalisation),
-            _targets(of_batch, matrices, batch_sizes, min_visible=min_visible, device=device),
+            _render(stack, matrices, batch_sizes, drawn, pages=pages, normalisation=normalisation),
+            box_targets(
+                of_batch,
+                matrices,
+                batch_sizes,
+                pages=pages,
+                min_visible=min_visible,
+                device=device,
+            ),
             batch_keys.to(device),
             matrices.float().to(device),
         )
@@ -173,15 +192,20 @@ def box_split(
         plain = assemble(stack, 0)
         if view.is_plain:
             return plain
-        batch_sizes = sizes[stack.rows]
-        changes = [view.change(1, size=(height, width)) for width, height in batch_sizes.tolist()]
-        matrices = geometry.scalings(scales[stack.rows, None].expand(-1, 2))
+        assert plain.matrices is not None
+        targets: BoxTargets = plain.targets
+        view_sizes, matrices = targets.sizes.long().cpu(), plain.matrices.cpu().double()
+        pages = None if targets.pages is None else targets.pages.cpu()
+        changes = [view.change(1, size=(height, width)) for width, height in view_sizes.tolist()]
         moved = torch.cat([change.matrices for change in changes]) @ matrices
         device = normalisation.device
-        of_batch = plain.targets.annotated
         return plain._replace(
-            inputs=_render_view(stack, matrices, batch_sizes, changes, normalisation=normalisation),
-            targets=_targets(of_batch, moved, batch_sizes, min_visible=0.0, device=device),
+            inputs=_render_view(
+                stack, matrices, view_sizes, changes, pages=pages, normalisation=normalisation
+            ),
+            targets=box_targets(
+                targets.annotated, moved, view_sizes, pages=pages, min_visible=0.0, device=device
+            ),
             matrices=moved.float().to(device),
         )
 
@@ -212,14 +236,23 @@ def _check_sizes(stack: Stack, samples: Sequence[Annotated]) -> None:
 
 
 def _render(
-    stack: Stack, matrices: Tensor, sizes: Tensor, drawn: Drawn | None, *, normalisation: Tensor
+    stack: Stack,
+    matrices: Tensor,
+    sizes: Tensor,
+    drawn: Drawn | None,
+    *,
+    pages: Tensor | None,
+    normalisation: Tensor,
 ) -> Tensor:
-    """Return normalised images in the corner of a canvas, (B, 3, height, width) float32."""
+    """Return normalised images in the corner of a canvas, (B, 3, height, width) float32.
+
+    Each is one of the stack, or a crop of the one that `pages` (B,) says.
+    """
     device = normalisation.device
     inputs = _empty_inputs(sizes, device)
-    images = zip(stack.images(device), matrices @ stack.enlargements(), sizes.tolist(), strict=True)
-    for row, (image, matrix, (width, height)) in enumerate(images):
-        pixels = image[None]
+    sources = zip(*_sources(stack, pages, device), matrices, sizes.tolist(), strict=True)
+    for row, (image, enlargement, matrix, (width, height)) in enumerate(sources):
+        pixels, matrix = image[None], matrix @ enlargement
         if drawn is None:
             pixels = normalise(pixels, normalisation)
         else:
@@ -237,47 +270,36 @@ def _render_view(
     sizes: Tensor,
     changes: Sequence[Change],
     *,
+    pages: Tensor | None,
     normalisation: Tensor,
 ) -> Tensor:
     """Return the images of a view, each with a change of its own, as `_render` returns them."""
     device = normalisation.device
     inputs = _empty_inputs(sizes, device)
-    images = zip(stack.images(device), matrices @ stack.enlargements(), changes, strict=True)
-    for row, (image, matrix, change) in enumerate(images):
+    sources = zip(*_sources(stack, pages, device), matrices, changes, strict=True)
+    for row, (image, enlargement, matrix, change) in enumerate(sources):
         width, height = sizes[row].tolist()
         inputs[row, :, :height, :width] = render(
-            [image], matrix[None], change, size=(height, width), normalisation=normalisation
+            [image],
+            (matrix @ enlargement)[None],
+            change,
+            size=(height, width),
+            normalisation=normalisation,
         )[0]
     return inputs
+
+
+def _sources(
+    stack: Stack, pages: Tensor | None, device: torch.device
+) -> tuple[Sequence[Tensor], Tensor]:
+    """Return the image of each input, and its matrix to original pixels, (B, 3, 3)."""
+    images, enlargements = stack.images(device), stack.enlargements()
+    if pages is None:
+        return images, enlargements
+    return [images[page] for page in pages.tolist()], enlargements[pages]
 
 
 def _empty_inputs(sizes: Tensor, device: torch.device) -> Tensor:
     """Return inputs of the mean colour, (B, 3, height, width), for images of sizes (B, 2)."""
     canvas_width, canvas_height = canvas(sizes.amax(dim=0)).tolist()
     return torch.zeros(len(sizes), 3, canvas_height, canvas_width, device=device)
-
-
-def _targets(
-    samples: Sequence[Annotated],
-    matrices: Tensor,
-    sizes: Tensor,
-    *,
-    min_visible: float,
-    device: torch.device,
-) -> BoxTargets:
-    """Return the boxes moved by the matrices, without crowds."""
-    boxes, labels = [], []
-    for sample, matrix, size in zip(samples, matrices, sizes.double(), strict=True):
-        single = ~sample.crowd
-        # float32 before the areas are compared: a box that has an area then has one in the loss
-        moved = geometry.transform_boxes(sample.boxes[single][None], matrix[None]).float()
-        inside, is_kept = keep_visible(moved, size[None], min_visible=min_visible)
-        boxes.append(inside[is_kept])
-        labels.append(sample.labels[single][is_kept[0]])
-    pad = torch.nn.utils.rnn.pad_sequence
-    return BoxTargets(
-        boxes=pad(boxes, batch_first=True).to(device),
-        labels=pad(labels, batch_first=True, padding_value=-1).to(device),
-        annotated=samples,
-        sizes=sizes.float().to(device),
-    )

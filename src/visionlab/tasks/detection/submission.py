@@ -8,6 +8,8 @@ from typing import Any
 from torch import Tensor
 from torchvision.ops import box_convert
 
+from visionlab.core import oriented_boxes
+from visionlab.core.polygons import bounds
 from visionlab.files import atomic as storage
 from visionlab.images.splits import ImageSplit
 from visionlab.tasks.detection.records import Annotated, Detections
@@ -26,7 +28,7 @@ def write_results(
     `<split_label>_annotations.json` beside it has file names, sizes and boxes of the images under
     the ids of the results, in COCO's format, as pycocotools needs them. Without detections, the
     results are an empty list. Numbers keep the precision of float32: x + width, rounded to it, is
-    x2.
+    x2. Oriented boxes have a `segmentation`, four corners, besides the upright `bbox` around them.
 
     Args:
         folder: the folder of the file; created if missing.
@@ -67,15 +69,15 @@ def coco_annotations(samples: Sequence[Annotated], categories: Mapping[int, str]
     """Return images, their boxes and the categories, names by id, in COCO's format."""
     ids, annotations = list(categories), list[dict[str, Any]]()
     for sample in samples:
-        bboxes = box_convert(sample.boxes, "xyxy", "xywh").tolist()
-        columns = (sample.labels.tolist(), bboxes, sample.areas.tolist(), sample.crowd.tolist())
-        for label, bbox, area, is_crowd in zip(*columns, strict=True):
+        shapes = _shapes(sample.boxes, sample.polygons)
+        columns = (sample.labels.tolist(), shapes, sample.areas.tolist(), sample.crowd.tolist())
+        for label, shape, area, is_crowd in zip(*columns, strict=True):
             annotations.append(
                 {
                     "id": len(annotations) + 1,
                     "image_id": sample.key,
                     "category_id": ids[label],
-                    "bbox": bbox,
+                    **shape,
                     "area": area,
                     "iscrowd": int(is_crowd),
                 }
@@ -98,9 +100,27 @@ def coco_results(
 ) -> list[dict[str, Any]]:
     """Return M detections, given their image and category ids, as entries of COCO's results.
 
-    Boxes are (M, 4) as x1, y1, x2, y2 in pixels of the original image, scores (M,).
+    Boxes are (M, 4) as x1, y1, x2, y2 in pixels of the original image, or (M, 5), scores (M,).
     """
-    bboxes = box_convert(boxes.double().view(-1, 4), "xyxy", "xywh").tolist()
-    names = ("image_id", "category_id", "bbox", "score")
-    rows = zip(images, categories, bboxes, scores.tolist(), strict=True)
-    return [dict(zip(names, row, strict=True)) for row in rows]
+    if boxes.shape[1:] == (5,):
+        polygons = oriented_boxes.corners(boxes.double())
+        shapes = _shapes(bounds(polygons), polygons)
+    else:
+        shapes = _shapes(boxes.double().view(-1, 4), None)
+    rows = zip(images, categories, shapes, scores.tolist(), strict=True)
+    return [
+        {"image_id": image, "category_id": category, **shape, "score": score}
+        for image, category, shape, score in rows
+    ]
+
+
+def _shapes(boxes: Tensor, polygons: Tensor | None) -> list[dict[str, Any]]:
+    """Return the `bbox` of upright boxes (K, 4), and the `segmentation` of corners (K, 4, 2)."""
+    shapes = [{"bbox": bbox} for bbox in box_convert(boxes, "xyxy", "xywh").tolist()]
+    if polygons is None:
+        return shapes
+    outlines = polygons.flatten(1).tolist()
+    return [
+        {**shape, "segmentation": [outline]}
+        for shape, outline in zip(shapes, outlines, strict=True)
+    ]

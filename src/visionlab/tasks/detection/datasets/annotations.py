@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import torch
 
+from visionlab.core.polygons import areas as polygon_areas
 from visionlab.images.holdout import Holdout
 from visionlab.images.pixels import Header
 from visionlab.task import Data
@@ -18,6 +19,7 @@ from visionlab.tasks.detection.datasets.faults import (
     box_fault,
     drop_undecodable,
     image_faults,
+    polygon_faults,
     report,
     unlisted_fault,
 )
@@ -102,8 +104,9 @@ def annotate(
 
     An image is invalid if its file is absent, no image or damaged, has another size than annotated,
     or is listed again. A box is invalid if its image is, or if it is empty, not finite, without
-    area or completely outside of its image. What is invalid ends the run, or is dropped with a
-    warning. A box partly outside and one that repeats another are kept as they are.
+    area, completely outside of its image, or if its edges cross or it is not convex. What is
+    invalid ends the run, or is dropped with a warning. A box partly outside and one that repeats
+    another are kept as they are.
 
     Damage behind the header, as in a cut file, is found only where it is dropped: then
     `num_workers` processes decode every image once.
@@ -136,7 +139,8 @@ def annotate(
             boxes, found = _valid_boxes(image, header, noun=wording.noun)
             faults += found
             records.append(_record(image, image.path, header.size_px, boxes, labels))
-            counts["repeated boxes"] += len(boxes) - len({box[1:3] for box in boxes})
+            different = {(*box[1:3], tuple(box.polygon or ())) for box in boxes}
+            counts["repeated boxes"] += len(boxes) - len(different)
             counts["boxes partly outside"] += sum(_is_outside(box, header.size_px) for box in boxes)
     counts["images"] = len(records)
     counts["boxes"] = sum(len(sample.boxes) for sample in records)
@@ -217,13 +221,12 @@ def _check_categories(image: RawImage, labels: Mapping[str, int], wording: Wordi
 
 
 def _valid_boxes(image: RawImage, header: Header, *, noun: str) -> tuple[list[RawBox], list[Fault]]:
-    valid, faults = list[RawBox](), list[Fault]()
-    for box in upright_boxes(image, header):
-        if fault := box_fault(box, image, header.size_px, noun=noun):
-            faults.append(fault)
-        else:
-            valid.append(box)
-    return valid, faults
+    boxes = upright_boxes(image, header)
+    faults = [box_fault(box, image, header.size_px, noun=noun) for box in boxes]
+    inside = [box for box, fault in zip(boxes, faults, strict=True) if fault is None]
+    shapes = polygon_faults(inside, image, noun=noun)
+    valid = [box for box, fault in zip(inside, shapes, strict=True) if fault is None]
+    return valid, [fault for fault in (*faults, *shapes) if fault is not None]
 
 
 def _is_outside(box: RawBox, size_px: _Size) -> bool:
@@ -237,6 +240,9 @@ def _record(
     image: RawImage, path: Path, size_px: _Size, boxes: Sequence[RawBox], labels: Mapping[str, int]
 ) -> Annotated:
     corners = [box.corners for box in boxes]
+    outlines = [box.polygon for box in boxes if box.polygon is not None]
+    polygons = torch.tensor(outlines, dtype=torch.float64).view(-1, 4, 2) if outlines else None
+    areas = torch.tensor([_area(box) for box in boxes], dtype=torch.float64)
     return Annotated(
         key=image.key,
         name=image.name,
@@ -246,7 +252,8 @@ def _record(
         boxes=torch.tensor(corners, dtype=torch.float64).view(-1, 4),
         labels=torch.tensor([labels[str(box.category)] for box in boxes], dtype=torch.int64),
         crowd=torch.tensor([box.crowd for box in boxes], dtype=torch.bool),
-        areas=torch.tensor([_area(box) for box in boxes], dtype=torch.float64),
+        areas=areas if polygons is None else polygon_areas(polygons),
+        polygons=polygons,
     )
 
 

@@ -1,7 +1,7 @@
 """Synthetic scenes of handwritten digits on cluttered backgrounds."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -54,29 +54,41 @@ class DigitScenes(DetectionDataset):
 
     def __call__(self, *, augmentation: BoxAugment, seed: int, device: torch.device) -> Data:
         """Return the splits; keys start at 0 (train), 10**9 (val) and 2 * 10**9 (test)."""
-        from sklearn.datasets import load_digits
+        return scene_splits(self, make_scenes, augmentation=augmentation, seed=seed, device=device)
 
-        digits, labels = map(torch.from_numpy, load_digits(return_X_y=True))
-        parts = {}
-        for number, (split, rows) in enumerate(source_rows().items()):
-            parts[split] = make_scenes(
-                getattr(self, f"num_{split}"),
-                first_key=number * KEYS_APART,
-                digits=digits[rows].view(-1, 8, 8),
-                labels=labels[rows],
-                seed=self.seed,
-            )
-        return from_annotations(
-            parts,
-            class_names=list("0123456789"),
-            class_ids=list(range(10)),
-            num_workers=0,
-            read_counts={},
-            dataset=self,
-            augmentation=augmentation,
-            seed=seed,
-            device=device,
+
+def scene_splits(
+    dataset: DigitScenes,
+    make: Callable[..., list[Annotated]],
+    *,
+    augmentation: BoxAugment,
+    seed: int,
+    device: torch.device,
+) -> Data:
+    """Return the splits of scenes, which `make` makes as `make_scenes` does."""
+    from sklearn.datasets import load_digits
+
+    digits, labels = map(torch.from_numpy, load_digits(return_X_y=True))
+    parts = {}
+    for number, (split, rows) in enumerate(source_rows().items()):
+        parts[split] = make(
+            getattr(dataset, f"num_{split}"),
+            first_key=number * KEYS_APART,
+            digits=digits[rows].view(-1, 8, 8),
+            labels=labels[rows],
+            seed=dataset.seed,
         )
+    return from_annotations(
+        parts,
+        class_names=list("0123456789"),
+        class_ids=list(range(10)),
+        num_workers=0,
+        read_counts={},
+        dataset=dataset,
+        augmentation=augmentation,
+        seed=seed,
+        device=device,
+    )
 
 
 def source_rows() -> dict[str, Tensor]:
@@ -94,10 +106,10 @@ def make_scenes(
     The source digits are (N, 8, 8) with values from 0 (paper) to 16 (ink), their labels (N,) int64.
     """
     keys = range(first_key, first_key + count)
-    return [_scene(partial(_draw, key, seed), key, digits.float(), labels) for key in keys]
+    return [_scene(partial(draw_numbers, key, seed), key, digits.float(), labels) for key in keys]
 
 
-def _draw(key: int, seed: int, purpose: str, *shape: int) -> Tensor:
+def draw_numbers(key: int, seed: int, purpose: str, *shape: int) -> Tensor:
     """Return random numbers in [0, 1) of a shape, for one purpose in one scene."""
     stream = seeding.derive(seed, "digit scenes", purpose)
     return seeding.uniform(torch.tensor([key]), seed=stream, num_draws=math.prod(shape)).view(shape)
@@ -106,15 +118,27 @@ def _draw(key: int, seed: int, purpose: str, *shape: int) -> Tensor:
 def _scene(draw: Callable[..., Tensor], key: int, digits: Tensor, labels: Tensor) -> Annotated:
     """Paint clutter, then digits, then noise; areas are those of the boxes."""
     size, emptiness, number, grain = draw("scene", 4).tolist()
-    canvas = _clutter(draw, *SIZES[int(size * len(SIZES))])
+    canvas = clutter(draw, *SIZES[int(size * len(SIZES))])
     rows: dict[tuple[int, ...], int] = {}  # of the digits that are placed, by box
     num_digits = 0 if emptiness < EMPTY_PROB else 1 + int(number * MAX_DIGITS)
     for numbers in draw("digits", MAX_DIGITS, 8 + 2 * NUM_PLACES)[:num_digits].tolist():
         row = int(numbers[0] * len(digits))
         alpha = enlarge(digits[row], size=numbers[1], aspect=numbers[2])
-        if box := _paint(canvas, alpha, rows, numbers[3:]):
+        if box := paint(canvas, alpha, rows, numbers[3:]):
             rows[box] = row
-    canvas += (draw("noise", *canvas.shape[1:]) - 0.5) * (0.02 + 0.16 * grain)
+    canvas += noise(draw, canvas, grain)
+    return annotate_scene(canvas, key, rows, labels)
+
+
+def noise(draw: Callable[..., Tensor], canvas: Tensor, grain: float) -> Tensor:
+    """Return noise like a canvas; grain is from 0 (weak) to 1 (strong)."""
+    return (draw("noise", *canvas.shape[1:]) - 0.5) * (0.02 + 0.16 * grain)
+
+
+def annotate_scene(
+    canvas: Tensor, key: int, rows: Mapping[tuple[int, ...], int], labels: Tensor
+) -> Annotated:
+    """Return a painted scene; `rows` are those of the digits by box."""
     boxes = torch.tensor(list(rows), dtype=torch.float64).view(-1, 4)
     return Annotated(
         key=key,
@@ -129,7 +153,7 @@ def _scene(draw: Callable[..., Tensor], key: int, digits: Tensor, labels: Tensor
     )
 
 
-def _clutter(draw: Callable[..., Tensor], height: int, width: int) -> Tensor:
+def clutter(draw: Callable[..., Tensor], height: int, width: int) -> Tensor:
     """Return a gradient with blobs, rectangles and arcs, (3, height, width) in [0, 1]."""
     shade, num_rectangles, num_arcs = draw("shade", 3).tolist()
     gradient = F.interpolate(draw("gradient", 1, 3, 2, 2), (6, 6), mode="bilinear")
@@ -165,7 +189,7 @@ def enlarge(digit: Tensor, *, size: float, aspect: float) -> Tensor:
     return alpha[int(rows[0]) : int(rows[-1]) + 1, int(columns[0]) : int(columns[-1]) + 1]
 
 
-def _paint(
+def paint(
     canvas: Tensor, alpha: Tensor, taken: Iterable[Sequence[int]], numbers: list[float]
 ) -> tuple[int, ...] | None:
     """Paint a digit at a position where it fits and is legible; return its box, or None."""

@@ -8,6 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
+
+from visionlab.core import polygons
 from visionlab.images.decoding import find_readable
 from visionlab.images.paths import image_header, missing_files
 from visionlab.images.pixels import Header, UnsupportedImageError
@@ -130,6 +133,34 @@ def box_fault(box: RawBox, image: RawImage, size_px: _Size, *, noun: str) -> Fau
         return None
     got = ", ".join(f"{value:g}" for value in box.corners)
     return Fault(kind, f"{where} {rule}, got x1, y1, x2, y2 = {got} in {width}x{height} px")
+
+
+def polygon_faults(boxes: Sequence[RawBox], image: RawImage, *, noun: str) -> list[Fault | None]:
+    """Return what is wrong with the four finite corners of each box, None if nothing is."""
+    faults: list[Fault | None] = [None] * len(boxes)
+    rows = [row for row, box in enumerate(boxes) if box.polygon is not None]
+    corners = torch.tensor([boxes[row].polygon for row in rows], dtype=torch.float64)
+    corners = corners.view(-1, 4, 2)
+    checks = zip(
+        rows,
+        polygons.is_simple(corners).tolist(),
+        polygons.is_convex(corners).tolist(),
+        polygons.areas(corners).tolist(),
+        strict=True,
+    )
+    for row, is_simple, is_convex, area in checks:
+        if is_simple and is_convex and area > 0:
+            continue
+        if not is_simple:
+            kind, rule = "boxes, edges cross", "must have edges that do not cross"
+        elif not is_convex:
+            kind, rule = "boxes, not convex", "must be convex"
+        else:
+            kind, rule = "boxes, without area", "must have an area above 0"
+        got = ", ".join(f"{value:g}" for value in boxes[row].polygon or ())
+        where = f"{image.source}: {noun} {boxes[row].number}"
+        faults[row] = Fault(kind, f"{where} {rule}, got x1, y1, ... x4, y4 = {got}")
+    return faults
 
 
 def unlisted_fault(box: RawBox, image: RawImage, noun: str) -> Fault:

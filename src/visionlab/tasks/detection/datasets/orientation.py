@@ -19,13 +19,17 @@ def upright_boxes(image: RawImage, header: Header) -> list[RawBox]:
     width, height = header.stored_px if as_stored else header.size_px
     boxes = []
     for box in image.boxes or ():
-        corners = box.corners
+        corners, polygon = box.corners, box.polygon
         if corners is not None and image.is_relative:
             x1, y1, x2, y2 = corners
             corners = (x1 * width, y1 * height, x2 * width, y2 * height)
         if corners is not None and as_stored:
             corners = _upright_corners(corners, header)
-        boxes.append(box._replace(corners=corners))
+        if polygon is not None and as_stored:
+            pairs = zip(polygon[::2], polygon[1::2], strict=True)
+            points = [_upright_corners((x, y, x, y), header)[:2] for x, y in pairs]
+            polygon = [value for point in points for value in point]
+        boxes.append(box._replace(corners=corners, polygon=polygon))
     return boxes
 
 

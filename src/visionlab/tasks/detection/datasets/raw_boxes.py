@@ -17,6 +17,7 @@ class RawBox(NamedTuple):
         corners: x1, y1, x2, y2 in pixels of the annotated size, or None if the file has none.
         crowd: whether evaluation ignores the box, which is around many objects or difficult.
         area: in square pixels, or None for that of the box.
+        polygon: x1, y1, ... x4, y4 in the same pixels, around which the corners are, or None.
     """
 
     number: int
@@ -24,6 +25,7 @@ class RawBox(NamedTuple):
     corners: Corners | None
     crowd: bool = False
     area: float | None = None
+    polygon: Sequence[float] | None = None
 
 
 class RawImage(NamedTuple):
@@ -53,3 +55,14 @@ def annotated_size(width: float, height: float) -> tuple[int, int] | None:
     if not (1 <= width < math.inf and 1 <= height < math.inf):
         return None
     return int(width), int(height)
+
+
+def oriented_box(
+    number: int, category: int | str, polygon: Sequence[float], *, is_difficult: bool
+) -> RawBox:
+    """Return a box with four corners x1, y1, ... x4, y4; one that is not finite spoils the box."""
+    xs, ys = polygon[::2], polygon[1::2]
+    corners = (min(xs), min(ys), max(xs), max(ys))
+    if not all(map(math.isfinite, polygon)):
+        corners = (math.nan,) * 4
+    return RawBox(number, category, corners, is_difficult, None, polygon)

@@ -52,32 +52,22 @@ class RetinaNetLoss:
     def __post_init__(self) -> None:
         check_range(self, "[0, 1]", "alpha")
         check_at_least(self, 0, "gamma", "box_weight")
-        if not 0.0 < self.negative_iou <= self.positive_iou <= 1.0:
-            raise ValueError(
-                "negative_iou must be > 0 and <= positive_iou <= 1, "
-                f"got negative_iou={self.negative_iou} positive_iou={self.positive_iou}"
-            )
+        check_matching_iou(positive_iou=self.positive_iou, negative_iou=self.negative_iou)
         check_choice(self, get_args(BoxLoss), "box")
         check_positive(self, "beta")
 
     def __call__(self, outputs: DenseOutput, targets: BoxTargets) -> dict[str, Tensor]:
         """Return `classification` and `box`, scalars."""
-        matches = match(
-            targets.boxes,
-            targets.labels >= 0,
-            outputs.anchors,
-            outputs.level_shapes,
+        classification, positives = match_and_classify(
+            outputs,
+            targets,
+            alpha=self.alpha,
+            gamma=self.gamma,
             positive_iou=self.positive_iou,
             negative_iou=self.negative_iou,
             force_best_anchor=self.force_best_anchor,
         )
-        image, anchor, number = matches.positives
-        weights = torch.ones(outputs.logits.shape[:2], device=outputs.logits.device)
-        weights[matches.ignored] = 0.0
-        positives = image, anchor, targets.labels[image, number]
-        classification = focal_loss(
-            outputs.logits, weights, positives, alpha=self.alpha, gamma=self.gamma
-        )
+        image, anchor, number = positives
         box = self._box_loss(
             outputs.deltas[image, anchor].float(),
             targets.boxes[image, number],
@@ -100,6 +90,47 @@ class RetinaNetLoss:
         if self.box == "l1":
             return F.l1_loss(deltas, wanted, reduction="sum") / 4
         return F.smooth_l1_loss(deltas, wanted, beta=self.beta, reduction="sum") / 4
+
+
+def check_matching_iou(*, positive_iou: float, negative_iou: float) -> None:
+    """Check the thresholds of `match`.
+
+    Raises:
+        ValueError: they are not in (0, 1], or the negative one is the higher one.
+    """
+    if not 0.0 < negative_iou <= positive_iou <= 1.0:
+        raise ValueError(
+            "negative_iou must be > 0 and <= positive_iou <= 1, "
+            f"got negative_iou={negative_iou} positive_iou={positive_iou}"
+        )
+
+
+def match_and_classify(
+    outputs: DenseOutput,
+    targets: BoxTargets,
+    *,
+    alpha: float,
+    gamma: float,
+    positive_iou: float,
+    negative_iou: float,
+    force_best_anchor: bool,
+) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
+    """Return the sum of the focal losses, and image, anchor and box of each positive anchor."""
+    matches = match(
+        targets.boxes,
+        targets.labels >= 0,
+        outputs.anchors,
+        outputs.level_shapes,
+        positive_iou=positive_iou,
+        negative_iou=negative_iou,
+        force_best_anchor=force_best_anchor,
+    )
+    image, anchor, number = matches.positives
+    weights = torch.ones(outputs.logits.shape[:2], device=outputs.logits.device)
+    weights[matches.ignored] = 0.0
+    positives = image, anchor, targets.labels[image, number]
+    losses = focal_loss(outputs.logits, weights, positives, alpha=alpha, gamma=gamma)
+    return losses, matches.positives
 
 
 @torch.no_grad()

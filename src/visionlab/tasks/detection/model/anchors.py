@@ -77,11 +77,11 @@ def _centres(shape: tuple[int, int], stride: int, device: torch.device) -> Tenso
     return torch.stack([x, y, x, y], dim=-1).flatten(0, 1)
 
 
-def check_box_std(values: Sequence[float]) -> None:
+def check_box_std(values: Sequence[float], *, num_offsets: int) -> None:
     """Check the divisors of box offsets.
 
     Raises:
-        ValueError: they are not four positive numbers.
+        ValueError: they are not positive numbers, one for each offset.
     """
-    if len(values) != 4 or not all(0.0 < std < math.inf for std in values):
-        raise ValueError(f"box_std must be four numbers > 0, got {list(values)}")
+    if len(values) != num_offsets or not all(0.0 < std < math.inf for std in values):
+        raise ValueError(f"box_std must be {num_offsets} numbers > 0, got {list(values)}")

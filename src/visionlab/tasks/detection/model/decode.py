@@ -1,6 +1,7 @@
 """Decoding of a detector's outputs into boxes in the original image."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -42,33 +43,19 @@ class Detect:
     @torch.no_grad()
     def __call__(self, outputs: DenseOutput, batch: Batch) -> list[Detections]:
         """Return the detections of each image of a batch, in original pixels."""
-        images, anchors, labels, logits = self._candidates(outputs)
+        images, anchors, labels, logits = dense_candidates(
+            outputs,
+            score_threshold=self.score_threshold,
+            candidates_per_level=self.candidates_per_level,
+        )
         deltas = outputs.deltas[images, anchors].float() * outputs.box_std
         found = box_arithmetic.decode(deltas, outputs.anchors[anchors])
         return _detections(
-            _Candidates(found, logits.sigmoid(), images, labels),
+            Candidates(found, logits.sigmoid(), images, labels),
             batch,
             nms_iou=self.nms_iou,
             max_detections=self.max_detections,
         )
-
-    def _candidates(self, outputs: DenseOutput) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return image, anchor, class and logit of the candidates for NMS, highest logits first."""
-        logits = outputs.logits
-        # comparing logits instead of scores saves the sigmoid of all anchors
-        score = self.score_threshold
-        least = math.log(score / (1.0 - score)) if score else -math.inf
-        parts, start = [], 0
-        for size in outputs.level_sizes:
-            level = logits[:, start : start + size]
-            image, anchor, label = (level > least).nonzero(as_tuple=True)
-            value = level[image, anchor, label].float()
-            best = _best_of_groups(image, value, count=self.candidates_per_level)
-            parts.append((image[best], start + anchor[best], label[best], value[best]))
-            start += size
-        image, anchor, label, value = (torch.cat(columns) for columns in zip(*parts, strict=True))
-        order = _by_value(image, value)
-        return image[order], anchor[order], label[order], value[order]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,15 +90,15 @@ class DetectRegions:
         order = _by_value(image, score)
         region, label = region[order], label[order]
         return _detections(
-            _Candidates(regions.boxes[region, label], score[order], image[order], label),
+            Candidates(regions.boxes[region, label], score[order], image[order], label),
             batch,
             nms_iou=self.nms_iou,
             max_detections=self.max_detections,
         )
 
 
-class _Candidates(NamedTuple):
-    """Boxes (N, 4) in input pixels, scores, images and labels, by image and falling score."""
+class Candidates(NamedTuple):
+    """Boxes (N, 4), or (N, 5), scores, images and labels, by image and falling score."""
 
     boxes: Tensor
     scores: Tensor
@@ -119,30 +106,70 @@ class _Candidates(NamedTuple):
     labels: Tensor
 
 
+def dense_candidates(
+    outputs: DenseOutput, *, score_threshold: float, candidates_per_level: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return image, anchor, class and logit of the candidates for NMS, highest logits first."""
+    logits = outputs.logits
+    # comparing logits instead of scores saves the sigmoid of all anchors
+    least = math.log(score_threshold / (1.0 - score_threshold)) if score_threshold else -math.inf
+    parts, start = [], 0
+    for size in outputs.level_sizes:
+        level = logits[:, start : start + size]
+        image, anchor, label = (level > least).nonzero(as_tuple=True)
+        value = level[image, anchor, label].float()
+        best = _best_of_groups(image, value, count=candidates_per_level)
+        parts.append((image[best], start + anchor[best], label[best], value[best]))
+        start += size
+    image, anchor, label, value = (torch.cat(columns) for columns in zip(*parts, strict=True))
+    order = _by_value(image, value)
+    return image[order], anchor[order], label[order], value[order]
+
+
 def _detections(
-    candidates: _Candidates, batch: Batch, *, nms_iou: float, max_detections: int
+    candidates: Candidates, batch: Batch, *, nms_iou: float, max_detections: int
 ) -> list[Detections]:
     """Return what NMS leaves of the candidates of each image, in original pixels."""
-    targets: BoxTargets = batch.targets
-    assert batch.matrices is not None
-    images = candidates.images
-    sizes = [(sample.width_px, sample.height_px) for sample in targets.annotated]
-    boxes = box_arithmetic.clip(
-        transform_boxes(
-            candidates.boxes[:, None], torch.linalg.inv(batch.matrices.double())[images]
-        ),
-        torch.tensor(sizes, device=images.device)[images],
-    )[:, 0]
+    candidates = in_originals(candidates, batch, transform_boxes)
+    sizes = [(sample.width_px, sample.height_px) for sample in batch.targets.annotated]
+    limits = torch.tensor(sizes, device=candidates.images.device)[candidates.images]
+    boxes = box_arithmetic.clip(candidates.boxes[:, None], limits)[:, 0]
     candidates = candidates._replace(boxes=boxes)
     kept = _suppress(candidates, nms_iou)
+    return best_of_images(candidates, kept, len(sizes), max_detections=max_detections)
+
+
+def in_originals(
+    candidates: Candidates, batch: Batch, transform: Callable[[Tensor, Tensor], Tensor]
+) -> Candidates:
+    """Return candidates of inputs in pixels of the original images, those of crops by page.
+
+    `transform` moves boxes (B, K, 4), or (B, K, 5), by matrices (B, 3, 3).
+    """
+    targets: BoxTargets = batch.targets
+    assert batch.matrices is not None
+    inverse = torch.linalg.inv(batch.matrices.double())[candidates.images]
+    moved = candidates._replace(boxes=transform(candidates.boxes[:, None], inverse)[:, 0])
+    if targets.pages is None:
+        return moved
+    pages = targets.pages[candidates.images]
+    order = _by_value(pages, candidates.scores)
+    return Candidates(*(column[order] for column in moved._replace(images=pages)))
+
+
+def best_of_images(
+    candidates: Candidates, kept: Tensor, num_images: int, *, max_detections: int
+) -> list[Detections]:
+    """Return the best of the rows `kept`, ascending, as detections of each image."""
+    images = candidates.images
     kept = kept[_ranks(images[kept]) < max_detections]
-    counts = images[kept].bincount(minlength=len(batch.keys)).tolist()
-    parts = (boxes[kept], candidates.scores[kept], candidates.labels[kept])
+    counts = images[kept].bincount(minlength=num_images).tolist()
+    parts = (candidates.boxes[kept], candidates.scores[kept], candidates.labels[kept])
     columns = zip(*(torch.split(part, counts) for part in parts), strict=True)
     return [Detections(*column) for column in columns]
 
 
-def _suppress(candidates: _Candidates, nms_iou: float) -> Tensor:
+def _suppress(candidates: Candidates, nms_iou: float) -> Tensor:
     """Return the rows with an area that NMS per image and class keeps, ascending."""
     boxes, scores, images, labels = candidates
     is_real = box_arithmetic.areas(boxes) > 0

@@ -44,7 +44,7 @@ class RegionHead:
     def __post_init__(self) -> None:
         check_choice(self, get_args(RoiLevels), "levels")
         check_at_least(self, 1, "pooled_cells", "samples_per_cell", "channels")
-        check_box_std(self.box_std)
+        check_box_std(self.box_std, num_offsets=4)
 
     def __call__(
         self, in_channels: int, *, level_names: Sequence[str], num_classes: int

@@ -6,7 +6,7 @@ Focal Loss for Dense Object Detection, arXiv 1708.02002; the pyramid is that of 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -103,6 +103,7 @@ class RetinaNet:
         box_std: divisors of the box offsets, which bring them to the order of 1.
     """
 
+    num_offsets: ClassVar[int] = 4
     backbone: Backbone
     pyramid: Pyramid
     head: Head
@@ -112,7 +113,7 @@ class RetinaNet:
 
     def __post_init__(self) -> None:
         check_range(self, "(0, 1)", "prior")
-        check_box_std(self.box_std)
+        check_box_std(self.box_std, num_offsets=self.num_offsets)
         if len(self.anchors.sizes_px) != len(LEVEL_STRIDES):
             raise ValueError(
                 f"anchors.sizes_px must have {len(LEVEL_STRIDES)} numbers, one for each of P3 to "
@@ -141,12 +142,12 @@ class RetinaNetModel(nn.Module):
             bias=-math.log((1.0 - settings.prior) / settings.prior),
         )
         self.regression = settings.head(
-            pyramid.channels, num_outputs=anchors.num_per_cell * 4, bias=0.0
+            pyramid.channels, num_outputs=anchors.num_per_cell * settings.num_offsets, bias=0.0
         )
         self.register_buffer("box_std", torch.tensor(list(settings.box_std), dtype=torch.float32))
         cells = [anchors.cell(level) for level in range(len(LEVEL_STRIDES))]
         self.register_buffer("cells", torch.stack(cells), persistent=False)
-        self._num_classes = num_classes
+        self._num_classes, self._num_offsets = num_classes, settings.num_offsets
 
     def forward(self, images: Tensor) -> DenseOutput:
         """Return the raw outputs at every anchor."""
@@ -154,7 +155,7 @@ class RetinaNetModel(nn.Module):
         maps = dict(zip(names, self.backbone(images), strict=True))
         levels = list(self.pyramid(maps).values())
         logits = [_rows(self.classification(level), self._num_classes) for level in levels]
-        deltas = [_rows(self.regression(level), 4) for level in levels]
+        deltas = [_rows(self.regression(level), self._num_offsets) for level in levels]
         shapes = [(level.shape[2], level.shape[3]) for level in levels]
         return DenseOutput(
             logits=torch.cat(logits, dim=1),

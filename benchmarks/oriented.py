@@ -1,0 +1,107 @@
+"""Speed of oriented boxes on a CPU, measured side by side in one process.
+
+    python benchmarks/oriented.py [--shapely FOLDER] [--threads 1] [--rounds 5] [--smoke]
+
+FOLDER has shapely, installed by `pip install --target FOLDER shapely`; without it, its sides are
+left out. Run it on a quiet machine. `--smoke` only shows that everything runs: few boxes, a round.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+from sides import alternate, describe, report
+from torch import Tensor
+
+from visionlab.core.oriented_boxes import corners
+from visionlab.core.polygons import pairwise_iou
+from visionlab.tasks.detection.oriented.nms import oriented_nms
+
+PAGE_PX = (2707.0, 3828.0)
+
+
+def draw_boxes(count: int, *, side_px: float, seed: int) -> Tensor:
+    """Return boxes (count, 5) of 0.2 to 1 times a side, at any angle and place of a page."""
+    draws = torch.rand(count, 5, generator=torch.Generator().manual_seed(seed)).double()
+    sides = side_px * (0.2 + 0.8 * draws[:, 2:4])
+    angles = torch.pi * (draws[:, 4:] - 0.5)
+    return torch.cat([draws[:, :2] * torch.tensor(PAGE_PX).double(), sides, angles], dim=1)
+
+
+def measure_iou(count: int, *, side_px: float, rounds: int, with_shapely: bool) -> None:
+    """Compare the IoU of all pairs of `count` x `count` boxes."""
+    pair = [corners(draw_boxes(count, side_px=side_px, seed=seed)) for seed in (1, 2)]
+    found = pairwise_iou(*pair)
+    sides: dict[str, Callable[[], object]] = {}
+    if with_shapely:
+        for name, skips in (("shapely, every pair", False), ("shapely, near pairs", True)):
+            sides[name] = partial(shapely_iou, *pair, skips_distant=skips)
+        difference = (found - shapely_iou(*pair, skips_distant=True)).abs().max().item()
+        print(f"\nlargest difference to shapely: {difference:.1e}")
+    sides["visionlab"] = partial(pairwise_iou, *pair)
+    share = (found > 0).double().mean().item()
+    report(
+        f"IoU of {count:,} x {count:,} boxes of up to {side_px:g} px on a page, {share:.1%} of the "
+        "pairs overlap; pairs instead of images",
+        alternate(sides, rounds=rounds),
+        num_images=count * count,
+    )
+
+
+def shapely_iou(polygons: Tensor, others: Tensor, *, skips_distant: bool) -> Tensor:
+    """Return the IoU of all pairs, one after another, or only of those whose bounds overlap."""
+    from shapely import Polygon
+
+    ours = [(each, each.bounds, each.area) for each in map(Polygon, polygons.tolist())]
+    theirs = [(each, each.bounds, each.area) for each in map(Polygon, others.tolist())]
+    found = torch.zeros(len(ours), len(theirs), dtype=torch.float64)
+    for row, (one, (left, top, right, bottom), area) in enumerate(ours):
+        for column, (other, (x1, y1, x2, y2), other_area) in enumerate(theirs):
+            is_near = x1 < right and left < x2 and y1 < bottom and top < y2
+            if is_near or not skips_distant:
+                common = one.intersection(other).area
+                found[row, column] = common / (area + other_area - common)
+    return found
+
+
+def measure_nms(count: int, *, num_classes: int, rounds: int) -> None:
+    """Measure NMS per class of the candidates of a page."""
+    boxes = draw_boxes(count // 4, side_px=60.0, seed=3).repeat_interleave(4, dim=0)
+    boxes = boxes + torch.randn(boxes.shape, generator=torch.Generator().manual_seed(4)).double()
+    scores = torch.rand(len(boxes), generator=torch.Generator().manual_seed(5))
+    groups = torch.randint(num_classes, (len(boxes),), generator=torch.Generator().manual_seed(6))
+    seconds = alternate(
+        {"visionlab": lambda: oriented_nms(boxes, scores, groups, iou_threshold=0.1)},
+        rounds=rounds,
+    )
+    title = (
+        f"NMS of {len(boxes):,} boxes of {num_classes} classes on a page; pages instead of images"
+    )
+    report(title, seconds, num_images=1)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--shapely", type=Path)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--smoke", action="store_true")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    if arguments.shapely:
+        sys.path.append(str(arguments.shapely))
+    print(describe(arguments.threads))
+    count, rounds = (20, 1) if arguments.smoke else (1000, arguments.rounds)
+    for side_px in (60.0, 600.0):
+        measure_iou(
+            count, side_px=side_px, rounds=rounds, with_shapely=arguments.shapely is not None
+        )
+    for num_classes in (1, 136):
+        measure_nms(5 * count, num_classes=num_classes, rounds=rounds)
+
+
+if __name__ == "__main__":
+    main()

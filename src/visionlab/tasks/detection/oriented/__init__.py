@@ -1,0 +1,1 @@
+"""Oriented boxes, a variant of detection: what differs from upright boxes."""
