@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from visionlab.core import oriented_boxes, polygons
 from visionlab.core.checks import check_choice, is_in
 from visionlab.files.model_tables import (
     COUNT,
@@ -35,13 +36,15 @@ from visionlab.tasks.detection.fuse.pairs import touching_pairs
 from visionlab.tasks.detection.records import Annotated
 
 SHOWN_IOU = 0.5  # of the tables with one value per class and model
+_ORIENTED = 5  # numbers of an oriented box
 _DECIMALS = 2  # of the class-wise table, as in `s2anet`
 
 
 class _Boxes(NamedTuple):
     """Boxes of all images: objects, which have no scores, or detections, which are no crowds."""
 
-    boxes: Floats  # (4, K) as x1, y1, x2, y2
+    boxes: Floats  # (4, K) as x1, y1, x2, y2, around the polygons
+    polygons: Tensor | None  # (K, 4, 2) of oriented boxes
     groups: Ints  # (K,), number the pairs of image and label
     labels: Ints
     scores: NDArray[np.float32]
@@ -174,9 +177,11 @@ class DetectionComparison:
 def _detections(samples: Mapping[str, Tensor], num_classes: int) -> _Boxes:
     """Return the detections of all images, given the metric's per-sample results."""
     counts = samples["num_detections"].numpy()
-    labels = samples["labels"].long().numpy()
+    labels, boxes = samples["labels"].long().numpy(), samples["boxes"].double()
+    is_oriented = boxes.shape[1] == _ORIENTED
     return _Boxes(
-        boxes=samples["boxes"].double().numpy().T,
+        boxes=(oriented_boxes.enclosing(boxes) if is_oriented else boxes).numpy().T,
+        polygons=oriented_boxes.corners(boxes) if is_oriented else None,
         groups=np.repeat(np.arange(len(counts)), counts) * num_classes + labels,
         labels=labels,
         scores=samples["scores"].numpy(),
@@ -190,8 +195,16 @@ def _objects(samples: Sequence[Annotated], keys: Tensor, num_classes: int) -> _B
     ordered = [by_key[key] for key in keys.tolist()]
     counts = [len(sample.labels) for sample in ordered]
     labels = torch.cat([sample.labels for sample in ordered]).numpy()
+    boxes = torch.cat([sample.boxes for sample in ordered])
+    corners = [
+        oriented_boxes.corners(oriented_boxes.from_boxes(sample.boxes))
+        if sample.polygons is None
+        else sample.polygons
+        for sample in ordered
+    ]
     return _Boxes(
-        boxes=torch.cat([sample.boxes for sample in ordered]).numpy().T,
+        boxes=boxes.numpy().T,
+        polygons=torch.cat(corners),
         groups=np.repeat(np.arange(len(counts)), counts) * num_classes + labels,
         labels=labels,
         scores=np.empty(0, dtype=np.float32),
@@ -210,17 +223,22 @@ def _overlaps(found: _Boxes, objects: _Boxes) -> Overlaps:
         lower, higher = has_area[pair[0]], has_area[pair[1]]
         is_mixed = (lower < count) & (higher >= count)
         detections, rows = lower[is_mixed], higher[is_mixed] - count
-        ious = _ious(found.boxes[:, detections], objects.boxes[:, rows], objects.is_crowd[rows])
-        parts.append((detections, rows, ious))
+        parts.append((detections, rows, _ious(found, detections, objects, rows)))
     pairs = (np.concatenate(columns) for columns in zip(*parts, strict=True))
     return Overlaps(found.scores, found.labels, objects.labels, objects.is_crowd, *pairs)
 
 
-def _ious(boxes: Floats, objects: Floats, is_crowd: NDArray[np.bool_]) -> Floats:
-    """Return the IoUs of pairs of boxes (4, P) with areas, or the shares inside crowds, (P,)."""
-    low, high = np.maximum(boxes[:2], objects[:2]), np.minimum(boxes[2:], objects[2:])
-    common = np.maximum(high - low, 0.0).prod(axis=0)
-    sizes = (boxes[2:] - boxes[:2]).prod(axis=0)
-    union = sizes + (objects[2:] - objects[:2]).prod(axis=0) - common
-    ious: Floats = common / np.where(is_crowd, sizes, union)
+def _ious(found: _Boxes, detections: Ints, objects: _Boxes, rows: Ints) -> Floats:
+    """Return the IoUs of pairs of detections and objects, or the shares inside crowds, (P,)."""
+    if found.polygons is None or objects.polygons is None:
+        boxes, others = found.boxes[:, detections], objects.boxes[:, rows]
+        low, high = np.maximum(boxes[:2], others[:2]), np.minimum(boxes[2:], others[2:])
+        common = np.maximum(high - low, 0.0).prod(axis=0)
+        sizes, other_sizes = ((each[2:] - each[:2]).prod(axis=0) for each in (boxes, others))
+    else:
+        one, other = found.polygons[detections], objects.polygons[rows]
+        common = polygons.intersections(one, other).numpy()
+        sizes, other_sizes = (polygons.areas(each).numpy() for each in (one, other))
+    union = sizes + other_sizes - common
+    ious: Floats = common / np.where(objects.is_crowd[rows], sizes, union)
     return ious
