@@ -45,12 +45,20 @@ COMMANDS: Mapping[str, Sequence[str]] = {
         *("task=detection", "model=fasterrcnn_small", "hparams.batch_size=2", *SMALL),
         *("dataset.num_train=6", "dataset.num_val=2", "dataset.num_test=2"),
     ),
+    "oriented": (
+        *("task=detection", "dataset=rotated_digit_scenes", "hparams.batch_size=2", *SMALL),
+        *("dataset.num_train=6", "dataset.num_val=2", "dataset.num_test=2"),
+    ),
     "pretraining": (
         *("task=pretraining", "model.queue_length=16", "hparams.batch_size=8", *SMALL),
         *("dataset.num_train=24", "dataset.num_test=4"),
     ),
 }
-OTHERS: Mapping[str, Sequence[str]] = {"eval": ("run=RUN",), "plots": ("runs=RUN",), "tune": SMALL}
+OTHERS: Mapping[str, Sequence[str]] = {
+    "eval": ("run=RUN", "views=mirrored", "ensemble=snapshots", "fuse=wbf", "compare=boxes"),
+    "plots": ("runs=RUN",),
+    "tune": SMALL,
+}
 NUMBERS = (
     *("0", "1", "-1", "2", "3", "7", "100", "2147483648", "0.1", "0.5", "0.99", "1.5", "-0.5"),
     *("1e-30", "1e18", "1e30", "1e308", "inf", "nan"),
