@@ -1,0 +1,138 @@
+import math
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from oriented import NEAR_BOXES, Box, tensor, turned
+from torch import Tensor
+
+from visionlab.core import oriented_boxes
+from visionlab.tasks.detection.oriented.fuse import FuseOriented, mean_box
+from visionlab.tasks.detection.records import Detections
+
+FUSE = FuseOriented(iou_threshold=0.55, min_score=0.0)
+
+
+def found_of(boxes: Tensor, scores: list[float], labels: list[int]) -> Detections:
+    return Detections(boxes.float(), torch.tensor(scores), torch.tensor(labels, dtype=torch.int64))
+
+
+def fused(*members: Detections, weights: list[float] | None = None) -> Detections:
+    (found,) = FUSE([[each] for each in members], weights or [1.0] * len(members))
+    return found
+
+
+def assert_same(found: Tensor, wanted: Tensor) -> None:
+    corners = [
+        oriented_boxes.canonical_corners(oriented_boxes.corners(each.double()))
+        for each in (found, wanted)
+    ]
+    shifts = [(corners[0] - corners[1].roll(shift, dims=-2)).abs().max() for shift in range(4)]
+    assert min(shifts) < 1e-3
+
+
+def upright(*corners: tuple[float, ...]) -> Tensor:
+    return oriented_boxes.from_boxes(tensor(*corners))
+
+
+def test_the_published_example_with_upright_boxes() -> None:
+    first = found_of(
+        100 * upright((0.1, 0.1, 0.4, 0.4), (0.5, 0.5, 0.8, 0.8), (0.11, 0.11, 0.41, 0.41)),
+        [0.9, 0.6, 0.3],
+        [0, 1, 0],
+    )
+    second = found_of(
+        100 * upright((0.12, 0.1, 0.42, 0.4), (0.5, 0.52, 0.8, 0.82), (0.05, 0.6, 0.25, 0.9)),
+        [0.8, 0.7, 0.5],
+        [0, 1, 0],
+    )
+    found = fused(first, second)
+    assert found.labels.tolist() == [0, 1, 0]
+    assert found.scores.tolist() == pytest.approx([0.666667, 0.65, 0.25], abs=1e-6)
+    wanted = 100 * upright(
+        (0.1095, 0.1015, 0.4095, 0.4015),
+        (0.5, 0.510769, 0.8, 0.810769),
+        (0.05, 0.6, 0.25, 0.9),
+    )
+    for one, other in zip(found.boxes, wanted, strict=True):
+        assert_same(one[None], other[None])
+    weighted = fused(first, second, weights=[2.0, 1.0])
+    assert weighted.scores.tolist() == pytest.approx([0.64, 0.633333, 0.166667], abs=1e-6)
+
+
+@pytest.mark.parametrize("turn", [0, 1, 2, 3])
+@pytest.mark.parametrize("degrees", [0, 30, 45, 89, -90])
+def test_a_box_from_another_corner_on_does_not_collapse(turn: int, degrees: float) -> None:
+    one = turned(10, 20, 4, 2, degrees)
+    sides = (2, 4) if turn % 2 else (4, 2)
+    other = turned(10, 20, *sides, degrees + 90 * turn)
+    found = fused(found_of(one, [0.8], [0]), found_of(other, [0.6], [0]))
+    assert_same(found.boxes, one)
+    assert found.scores.tolist() == pytest.approx([0.7])
+
+
+def test_angles_on_both_sides_of_the_range_have_a_mean_between_them() -> None:
+    found = fused(
+        found_of(turned(0, 0, 40, 10, 88), [0.5], [0]),
+        found_of(turned(0, 0, 40, 10, -88), [0.5], [0]),
+    )
+    assert_same(found.boxes, turned(0, 0, 40, 10, 90))
+
+
+def test_sides_are_not_mixed_where_angles_differ_by_more_than_half_a_right_angle() -> None:
+    boxes = torch.cat([turned(0, 0, 10, 4, 0), turned(0, 0, 10, 4, 50)])
+    fuse = FuseOriented(iou_threshold=0.3, min_score=0.0)
+    (found,) = fuse([[found_of(boxes[:1], [0.5], [0])], [found_of(boxes[1:], [0.5], [0])]], [1, 1])
+    assert_same(found.boxes, turned(0, 0, 10, 4, 25))
+
+
+def test_images_classes_and_low_scores() -> None:
+    box = turned(10, 20, 4, 2, 30)
+    some, none = found_of(box.expand(2, 5), [0.8, 0.1], [0, 1]), found_of(box[:0], [], [])
+    fuse = FuseOriented(iou_threshold=0.5, min_score=0.2)
+    first, second = fuse([[some, none], [none, none]], [1.0, 3.0])
+    assert first.labels.tolist() == [0]
+    assert first.scores.tolist() == pytest.approx([0.2])  # a quarter of the weights agrees
+    assert second.boxes.shape == (0, 5)
+
+
+@settings(max_examples=25)
+@given(NEAR_BOXES, st.integers(0, 3), st.integers(0, 3), st.floats(0.1, 1.0))
+def test_fusing_a_box_with_itself_gives_it(box: Box, one: int, other: int, score: float) -> None:
+    x, y, width, height, angle = box
+    numbers = [
+        tensor(
+            (x, y, *((height, width) if turn % 2 else (width, height)), angle + turn * math.pi / 2)
+        )
+        for turn in (one, other)
+    ]
+    found = fused(*(found_of(each, [score], [0]) for each in numbers))
+    assert len(found.scores) == 1
+    assert_same(found.boxes, tensor(box).float())
+    assert found.scores.item() == pytest.approx(score)
+
+
+def test_weights_of_zero() -> None:
+    boxes = torch.cat([turned(0, 0, 4, 2, 10), turned(1, 0, 4, 2, 10)])
+    assert_same(mean_box(boxes, torch.zeros(2).double())[None], turned(0.5, 0, 4, 2, 10))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"iou_threshold": 1.0}, r"^iou_threshold must be in \[0, 1\), got 1\.0$"),
+        ({"min_score": -1.0}, r"^min_score must be in \[0, 1\], got -1\.0$"),
+    ],
+)
+def test_settings_out_of_range(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        FuseOriented(**{"iou_threshold": 0.5, "min_score": 0.0, **changes})
+
+
+@pytest.mark.parametrize("weights", [[1.0], [-1.0, 2.0], [0.0, 0.0]])
+def test_weights_out_of_range(weights: list[float]) -> None:
+    box = found_of(turned(0, 0, 4, 2, 10), [0.5], [0])
+    with pytest.raises(ValueError, match=r"^weights must be 2 numbers >= 0 .*, got \["):
+        FUSE([[box], [box]], weights)
