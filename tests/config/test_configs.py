@@ -63,7 +63,7 @@ KEYPOINT_EXPERIMENTS += [
 ]
 VIEW_AUGMENTS = [path.stem for path in (CONF / "augment").glob("moco_*.yaml")]
 POINT_AUGMENTS = [path.stem for path in (CONF / "augment").glob("points_*.yaml")]
-BOX_FUSIONS = ["wbf", "nms", "nmw", "soft_nms_gaussian", "soft_nms_linear"]
+BOX_FUSIONS = ["wbf", "wbf_oriented", "nms", "nmw", "soft_nms_gaussian", "soft_nms_linear"]
 POINT_FUSIONS = ["inverse_spread", "mean_points", "median_points"]
 NEEDED = {  # settings that a file leaves to its user
     ("dataset", "imagefolder"): ["dataset.root=images"],

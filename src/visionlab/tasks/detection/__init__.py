@@ -26,6 +26,7 @@ from visionlab.tasks.detection.model.regions import RegionHead
 from visionlab.tasks.detection.model.retinanet import Head, Pyramid, RetinaNet
 from visionlab.tasks.detection.model.sampling import Sampling
 from visionlab.tasks.detection.oriented.decode import OrientedDetect
+from visionlab.tasks.detection.oriented.fuse import OrientedBoxFusion
 from visionlab.tasks.detection.oriented.loss import OrientedRetinaNetLoss
 from visionlab.tasks.detection.oriented.metric import OrientedAveragePrecision
 from visionlab.tasks.detection.oriented.model import OrientedRetinaNet
@@ -54,6 +55,7 @@ __all__ = [
     "NonMaximumWeighted",
     "NumberedYaml",
     "OrientedAveragePrecision",
+    "OrientedBoxFusion",
     "OrientedDetect",
     "OrientedRetinaNet",
     "OrientedRetinaNetLoss",

@@ -9,10 +9,10 @@ from oriented import NEAR_BOXES, Box, tensor, turned
 from torch import Tensor
 
 from visionlab.core import oriented_boxes
-from visionlab.tasks.detection.oriented.fuse import FuseOriented, mean_box
+from visionlab.tasks.detection.oriented.fuse import OrientedBoxFusion, mean_box
 from visionlab.tasks.detection.records import Detections
 
-FUSE = FuseOriented(iou_threshold=0.55, min_score=0.0)
+FUSE = OrientedBoxFusion(iou_threshold=0.55, score_threshold=0.0, max_detections=100)
 
 
 def found_of(boxes: Tensor, scores: list[float], labels: list[int]) -> Detections:
@@ -83,7 +83,7 @@ def test_angles_on_both_sides_of_the_range_have_a_mean_between_them() -> None:
 
 def test_sides_are_not_mixed_where_angles_differ_by_more_than_half_a_right_angle() -> None:
     boxes = torch.cat([turned(0, 0, 10, 4, 0), turned(0, 0, 10, 4, 50)])
-    fuse = FuseOriented(iou_threshold=0.3, min_score=0.0)
+    fuse = OrientedBoxFusion(iou_threshold=0.3, score_threshold=0.0, max_detections=100)
     (found,) = fuse([[found_of(boxes[:1], [0.5], [0])], [found_of(boxes[1:], [0.5], [0])]], [1, 1])
     assert_same(found.boxes, turned(0, 0, 10, 4, 25))
 
@@ -91,7 +91,7 @@ def test_sides_are_not_mixed_where_angles_differ_by_more_than_half_a_right_angle
 def test_images_classes_and_low_scores() -> None:
     box = turned(10, 20, 4, 2, 30)
     some, none = found_of(box.expand(2, 5), [0.8, 0.1], [0, 1]), found_of(box[:0], [], [])
-    fuse = FuseOriented(iou_threshold=0.5, min_score=0.2)
+    fuse = OrientedBoxFusion(iou_threshold=0.5, score_threshold=0.2, max_detections=100)
     first, second = fuse([[some, none], [none, none]], [1.0, 3.0])
     assert first.labels.tolist() == [0]
     assert first.scores.tolist() == pytest.approx([0.2])  # a quarter of the weights agrees
@@ -114,6 +114,22 @@ def test_fusing_a_box_with_itself_gives_it(box: Box, one: int, other: int, score
     assert found.scores.item() == pytest.approx(score)
 
 
+@settings(max_examples=25)
+@given(st.permutations(range(3)), st.floats(0.5, 4.0))
+def test_order_of_members_and_scale_of_weights_change_nothing(
+    order: list[int], factor: float
+) -> None:
+    boxes = [turned(10 + shift, 20, 4, 2, 30 + 9 * shift) for shift in range(3)]
+    members = [found_of(box, [0.5], [0]) for box in boxes]
+    weights = [1.0, 2.0, 0.0]
+    wanted = fused(*members, weights=weights)
+    found = fused(
+        *(members[place] for place in order), weights=[factor * weights[place] for place in order]
+    )
+    torch.testing.assert_close(found.boxes, wanted.boxes)
+    torch.testing.assert_close(found.scores, wanted.scores)
+
+
 def test_weights_of_zero() -> None:
     boxes = torch.cat([turned(0, 0, 4, 2, 10), turned(1, 0, 4, 2, 10)])
     assert_same(mean_box(boxes, torch.zeros(2).double())[None], turned(0.5, 0, 4, 2, 10))
@@ -123,16 +139,19 @@ def test_weights_of_zero() -> None:
     ("changes", "message"),
     [
         ({"iou_threshold": 1.0}, r"^iou_threshold must be in \[0, 1\), got 1\.0$"),
-        ({"min_score": -1.0}, r"^min_score must be in \[0, 1\], got -1\.0$"),
+        ({"score_threshold": -1.0}, r"^score_threshold must be in \[0, 1\], got -1\.0$"),
+        ({"max_detections": 0}, r"^max_detections must be >= 1, got 0$"),
     ],
 )
 def test_settings_out_of_range(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        FuseOriented(**{"iou_threshold": 0.5, "min_score": 0.0, **changes})
+        OrientedBoxFusion(
+            **{"iou_threshold": 0.5, "score_threshold": 0.0, "max_detections": 9, **changes}
+        )
 
 
 @pytest.mark.parametrize("weights", [[1.0], [-1.0, 2.0], [0.0, 0.0]])
 def test_weights_out_of_range(weights: list[float]) -> None:
     box = found_of(turned(0, 0, 4, 2, 10), [0.5], [0])
-    with pytest.raises(ValueError, match=r"^weights must be 2 numbers >= 0 .*, got \["):
+    with pytest.raises(ValueError, match=r"^weights must be 2 finite numbers >= 0.*, got \["):
         FUSE([[box], [box]], weights)

@@ -4,22 +4,25 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from visionlab.core.checks import check_range
+from visionlab.core.checks import check_at_least, check_range
+from visionlab.core.fusing import relative_weights
 from visionlab.core.oriented_boxes import canonical, corners
 from visionlab.core.polygons import pairwise_iou
 from visionlab.tasks.detection.records import Detections
 
 
 @dataclass(frozen=True, kw_only=True)
-class FuseOriented:
+class OrientedBoxFusion:
     """Weighted boxes fusion (arXiv 1910.13302) of oriented boxes of each class.
 
-    By falling weighted score, then member and row, a box joins the cluster whose fused box it
-    overlaps most, or starts one. The fused score is the weighted mean of the scores times the share
-    of the weights of members that have a box in the cluster, so it is never above 1.
+    By falling weighted score, a box joins the cluster whose fused box it overlaps most, or starts
+    one; boxes of equal scores are ordered by their numbers, so that the order of members has no
+    influence. The fused score is the weighted mean of the scores times the share of the weights of
+    members that have a box in the cluster (`box_and_model_avg` of `WeightedBoxFusion`).
 
     The mean of corners is that of rectangles only if they start at the same corner: a box and
     itself from its third corner on would give a point. So each box first takes the numbers whose
@@ -28,42 +31,45 @@ class FuseOriented:
 
     Attributes:
         iou_threshold: a box joins a cluster above this IoU with its fused box.
-        min_score: boxes with lower scores are dropped first.
+        score_threshold: boxes with lower scores, before weighting, are dropped.
+        max_detections: maximum number of fused detections of an image.
     """
 
     iou_threshold: float
-    min_score: float
+    score_threshold: float
+    max_detections: int
 
     def __post_init__(self) -> None:
         check_range(self, "[0, 1)", "iou_threshold")
-        check_range(self, "[0, 1]", "min_score")
+        check_range(self, "[0, 1]", "score_threshold")
+        check_at_least(self, 1, "max_detections")
 
     def __call__(
         self, members: Sequence[Sequence[Detections]], weights: Sequence[float]
     ) -> list[Detections]:
-        """Return one detection for each cluster of each image.
+        """Return one detection for each cluster of each image, highest scores first.
 
         Args:
             members: the detections (D, 5) of every member, one for each image.
-            weights: of the members.
+            weights: of the members; a member of weight 0 is left out.
 
         Raises:
-            ValueError: a weight is negative, they sum to 0, or their number is another one.
+            ValueError: the weights are refused.
         """
-        if len(weights) != len(members) or min(weights, default=0) < 0 or not sum(weights) > 0:
-            rule = f"{len(members)} numbers >= 0 with a sum above 0"
-            raise ValueError(f"weights must be {rule}, got {list(weights)}")
-        return [self._fuse(image, weights) for image in zip(*members, strict=True)]
+        relative = relative_weights(weights, num_members=len(members))
+        kept = [(each, weight) for each, weight in zip(members, relative, strict=True) if weight]
+        used = [weight for _, weight in kept]
+        return [self._fuse(image, used) for image in zip(*(each for each, _ in kept), strict=True)]
 
     def _fuse(self, found: Sequence[Detections], weights: Sequence[float]) -> Detections:
         """Return the fused detections of an image, given those of each member."""
-        boxes, scores, labels = (torch.cat(parts) for parts in zip(*found, strict=True))
+        boxes, scores, labels = (torch.cat(parts).cpu() for parts in zip(*found, strict=True))
         counts = torch.tensor([len(each.scores) for each in found])
         member = torch.arange(len(found)).repeat_interleave(counts)
         weight = torch.tensor(list(weights), dtype=torch.float64)[member]
-        order = (scores * weight).argsort(descending=True, stable=True)
+        order = _canonical_order(boxes, scores * weight)
         clusters: dict[int, list[_Cluster]] = {}
-        for row in order[scores[order] >= self.min_score].tolist():
+        for row in order[scores[order] >= self.score_threshold].tolist():
             box = boxes[row].double()
             same = clusters.setdefault(int(labels[row]), [])
             nearest = _nearest(box, same, self.iou_threshold)
@@ -71,17 +77,23 @@ class FuseOriented:
                 nearest = _Cluster(box=canonical(box), rows=[], aligned=[])
                 same.append(nearest)
             nearest.add(row, box, scores * weight)
-        fused = [(each, label) for label, own in clusters.items() for each in own]
         rows = [
             (each.box, _score(each.rows, scores, weight, member, sum(weights)), label)
-            for each, label in fused
+            for label, own in sorted(clusters.items())
+            for each in own
         ]
-        rows.sort(key=lambda row: -row[1])
+        rows = sorted(rows, key=lambda row: -row[1])[: self.max_detections]
         return Detections(
             torch.stack([box for box, _, _ in rows]).to(boxes.dtype) if rows else boxes[:0],
             scores.new_tensor([score for _, score, _ in rows]),
             labels.new_tensor([label for _, _, label in rows]),
         )
+
+
+def _canonical_order(boxes: Tensor, scores: Tensor) -> Tensor:
+    """Return the rows by falling score, then by the canonical numbers of the boxes."""
+    numbers = canonical(boxes.double()).numpy()
+    return torch.from_numpy(np.lexsort((*numbers.T[::-1], -scores.numpy())))
 
 
 @dataclass(kw_only=True)
