@@ -8,11 +8,14 @@ from hypothesis import strategies as st
 from oriented import NEAR_BOXES, Box, tensor, turned
 from torch import Tensor
 
-from visionlab.core import oriented_boxes
-from visionlab.tasks.detection.oriented.fuse import OrientedBoxFusion, mean_box
+from visionlab.core import oriented_boxes, polygons
+from visionlab.tasks.detection.oriented.clusters import align
+from visionlab.tasks.detection.oriented.fuse import OrientedBoxFusion
 from visionlab.tasks.detection.records import Detections
 
-FUSE = OrientedBoxFusion(iou_threshold=0.55, score_threshold=0.0, max_detections=100)
+FUSE = OrientedBoxFusion(
+    iou_threshold=0.55, score_threshold=0.0, confidence="box_and_model_avg", max_detections=100
+)
 
 
 def found_of(boxes: Tensor, scores: list[float], labels: list[int]) -> Detections:
@@ -83,7 +86,9 @@ def test_angles_on_both_sides_of_the_range_have_a_mean_between_them() -> None:
 
 def test_sides_are_not_mixed_where_angles_differ_by_more_than_half_a_right_angle() -> None:
     boxes = torch.cat([turned(0, 0, 10, 4, 0), turned(0, 0, 10, 4, 50)])
-    fuse = OrientedBoxFusion(iou_threshold=0.3, score_threshold=0.0, max_detections=100)
+    fuse = OrientedBoxFusion(
+        iou_threshold=0.3, score_threshold=0.0, confidence="box_and_model_avg", max_detections=100
+    )
     (found,) = fuse([[found_of(boxes[:1], [0.5], [0])], [found_of(boxes[1:], [0.5], [0])]], [1, 1])
     assert_same(found.boxes, turned(0, 0, 10, 4, 25))
 
@@ -91,7 +96,9 @@ def test_sides_are_not_mixed_where_angles_differ_by_more_than_half_a_right_angle
 def test_images_classes_and_low_scores() -> None:
     box = turned(10, 20, 4, 2, 30)
     some, none = found_of(box.expand(2, 5), [0.8, 0.1], [0, 1]), found_of(box[:0], [], [])
-    fuse = OrientedBoxFusion(iou_threshold=0.5, score_threshold=0.2, max_detections=100)
+    fuse = OrientedBoxFusion(
+        iou_threshold=0.5, score_threshold=0.2, confidence="box_and_model_avg", max_detections=100
+    )
     first, second = fuse([[some, none], [none, none]], [1.0, 3.0])
     assert first.labels.tolist() == [0]
     assert first.scores.tolist() == pytest.approx([0.2])  # a quarter of the weights agrees
@@ -130,9 +137,79 @@ def test_order_of_members_and_scale_of_weights_change_nothing(
     torch.testing.assert_close(found.scores, wanted.scores)
 
 
-def test_weights_of_zero() -> None:
-    boxes = torch.cat([turned(0, 0, 4, 2, 10), turned(1, 0, 4, 2, 10)])
-    assert_same(mean_box(boxes, torch.zeros(2).double())[None], turned(0.5, 0, 4, 2, 10))
+def test_scores_of_zero_have_a_plain_mean() -> None:
+    found = fused(
+        found_of(turned(0, 0, 4, 2, 10), [0.0], [0]), found_of(turned(0.5, 0, 4, 2, 10), [0.0], [0])
+    )
+    assert_same(found.boxes, turned(0.25, 0, 4, 2, 10))
+    assert found.scores.tolist() == [0.0]
+
+
+@settings(max_examples=25)
+@given(st.integers(0, 10**6))
+def test_boxes_fuse_as_they_do_one_after_another(seed: int) -> None:
+    """A naive loop over boxes; groups that are fused together do not mix."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def member() -> list[Detections]:
+        counts = torch.randint(0, 8, (3,), generator=generator).tolist()
+        return [
+            found_of(
+                torch.rand(count, 5, generator=generator) * tensor((9, 9, 6, 6, 3)) + 1,
+                torch.rand(count, generator=generator).tolist(),
+                torch.randint(0, 2, (count,), generator=generator).tolist(),
+            )
+            for count in counts
+        ]
+
+    members = [member(), member(), member()]
+    fuse = OrientedBoxFusion(
+        iou_threshold=0.3, score_threshold=0.0, confidence="avg", max_detections=100
+    )
+    for number, found in enumerate(fuse(members, [1.0, 1.0, 1.0])):
+        for label in (0, 1):
+            wanted = naive([each[number] for each in members], label)
+            own = found.labels == label
+            assert int(own.sum()) == len(wanted)
+            for box, score, (other, other_score) in zip(
+                found.boxes[own], found.scores[own].tolist(), wanted, strict=True
+            ):
+                assert score == pytest.approx(other_score, abs=1e-5)
+                torch.testing.assert_close(box, other.float(), atol=1e-3, rtol=1e-3)
+
+
+def naive(members: list[Detections], label: int) -> list[tuple[Tensor, float]]:
+    """Return the fused boxes of a class in an image and their scores, highest first."""
+    boxes = [
+        (float(score), box.double())
+        for each in members
+        for box, score, own in zip(*(each.boxes, each.scores, each.labels), strict=True)
+        if int(own) == label
+    ]
+    clusters: list[tuple[list[Tensor], list[float], Tensor]] = []
+    for score, box in sorted(boxes, key=lambda pair: -pair[0]):
+        overlaps = [
+            float(polygons.iou(*(oriented_boxes.corners(each)[None] for each in (box, mean))))
+            for _, _, mean in clusters
+        ]
+        best = max(range(len(overlaps)), key=overlaps.__getitem__, default=None)
+        if best is None or overlaps[best] <= 0.3:
+            clusters.append(
+                ([oriented_boxes.canonical(box)], [score], oriented_boxes.canonical(box))
+            )
+            continue
+        aligned, scores, mean = clusters[best]
+        aligned.append(align(box[None], mean[None])[0])
+        scores.append(score)
+        shares = torch.tensor(scores).double() / sum(scores)
+        mean = (torch.stack(aligned) * shares[:, None]).sum(dim=0)
+        twice = 2 * torch.stack(aligned)[:, 4]
+        mean[4] = torch.atan2((shares * twice.sin()).sum(), (shares * twice.cos()).sum()) / 2
+        clusters[best] = (aligned, scores, oriented_boxes.canonical(mean))
+    fused = [
+        (mean, sum(scores) / len(scores) * min(3, len(scores)) / 3) for _, scores, mean in clusters
+    ]
+    return sorted(fused, key=lambda pair: -pair[1])
 
 
 @pytest.mark.parametrize(
@@ -146,7 +223,8 @@ def test_weights_of_zero() -> None:
 def test_settings_out_of_range(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         OrientedBoxFusion(
-            **{"iou_threshold": 0.5, "score_threshold": 0.0, "max_detections": 9, **changes}
+            **{"iou_threshold": 0.5, "score_threshold": 0.0, "confidence": "avg"}
+            | {"max_detections": 9, **changes}
         )
 
 

@@ -82,26 +82,48 @@ class WeightedBoxFusion:
     def _fuse(self, candidates: Candidates, weights: Sequence[float]) -> Fused:
         seeds = find_clusters(candidates, iou_threshold=self.iou_threshold)
         boxes, rows = mean_boxes(candidates, seeds, shares=candidates.scores)
-        if self.confidence == "max":
-            return Fused(boxes, candidates.scores[rows], rows)  # a seed has the highest score
-        clusters = np.searchsorted(rows, seeds)
-        return Fused(boxes, _confidence(self.confidence, candidates, clusters, weights), rows)
+        scores = cluster_scores(
+            np.searchsorted(rows, seeds),
+            confidence=self.confidence,
+            scores=candidates.scores,
+            members=candidates.members,
+            weights=weights,
+        )
+        return Fused(boxes, scores, rows)
 
 
-def _confidence(
-    confidence: Confidence, candidates: Candidates, clusters: Ints, weights: Sequence[float]
+def cluster_scores(
+    clusters: Ints,
+    *,
+    confidence: Confidence,
+    scores: Floats,
+    members: Ints,
+    weights: Sequence[float],
 ) -> Floats:
-    """Return the confidence of each cluster, (K,), given the cluster of each candidate, (N,)."""
+    """Return the score of each cluster, (K,); see `WeightedBoxFusion`.
+
+    Args:
+        clusters: (N,), the cluster of each box, from 0 to K - 1.
+        confidence: the rule.
+        scores: (N,), multiplied by the relative weight of the member.
+        members: (N,), the member of each box.
+        weights: of all members, relative to the largest.
+    """
     total = math.fsum(weights)
-    scores = np.bincount(clusters, candidates.scores)
+    sums = np.bincount(clusters, scores)
+    if confidence == "max":
+        highest = np.zeros(len(sums))
+        np.maximum.at(highest, clusters, scores)
+        return highest
     if confidence == "sum":
-        return scores / total
+        return sums / total
     if confidence == "avg":
-        return scores * np.minimum(1.0, len(weights) / np.bincount(clusters)) / total
-    sums = np.bincount(clusters, candidates.weights)
-    keys = clusters * len(weights) + candidates.members
+        return sums * np.minimum(1.0, len(weights) / np.bincount(clusters)) / total
+    of_boxes = np.array(weights)[members]
+    keys = clusters * len(weights) + members
     firsts = np.sort(np.unique(keys, return_index=True)[1])  # a box of each member and cluster
-    present = np.bincount(clusters[firsts], candidates.weights[firsts])
+    present = np.bincount(clusters[firsts], of_boxes[firsts])
+    own = np.bincount(clusters, of_boxes)
     if confidence == "box_and_model_avg":
-        return scores / sums * (present / total)
-    return scores / (sums + (total - present))
+        return sums / own * (present / total)
+    return sums / (own + (total - present))
