@@ -173,8 +173,8 @@ def detection() -> Task:
         compare=functools.partial(
             DetectionComparison(
                 iou_thresholds=[0.5, 0.75],
-                matcher="correct",
-                rule="continuous",
+                matching="coco",
+                area="continuous",
                 variable_classes=[],
                 ensemble_column="WBF",
             ),

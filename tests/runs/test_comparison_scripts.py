@@ -48,8 +48,8 @@ def test_the_tables_of_an_ensemble_have_its_members(run: Path, tmp_path: Path) -
             "compare.iou_thresholds must have 0.5, got [0.6]",
         ),
         (
-            ["ensemble=snapshots", "compare=boxes", "compare.matcher=old"],
-            "compare.matcher must be one of correct, legacy, got 'old'",
+            ["ensemble=snapshots", "compare=boxes", "compare.matching=old"],
+            "compare.matching must be one of coco, dota, legacy, got 'old'",
         ),
     ],
 )

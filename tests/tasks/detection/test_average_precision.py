@@ -14,10 +14,10 @@ from torchvision.ops import box_iou
 
 from visionlab.tasks.detection.average_precision import (
     LEGACY_IOU,
-    Matcher,
+    Area,
+    Matching,
     Outcomes,
     Overlaps,
-    Rule,
     class_average_precision,
     match,
     pooled_average_precision,
@@ -29,7 +29,7 @@ Image = tuple[NDArray[Any], ...]  # ious, scores, labels, object_labels, is_crow
 
 
 def overlaps_of(images: Sequence[Image]) -> Overlaps:
-    """Return all pairs of one class, also those that do not overlap."""
+    """Return all pairs of one class, also those that do not overlap; IoUs are shares too."""
     detections, objects, ious = [], [], []
     num_detections = num_objects = 0
     for matrix, _, labels, object_labels, _ in images:
@@ -43,7 +43,8 @@ def overlaps_of(images: Sequence[Image]) -> Overlaps:
         np.concatenate(column) for column in list(zip(*images, strict=True))[1:]
     )
     pairs = (np.concatenate(column) for column in (detections, objects, ious))
-    return Overlaps(scores, labels, object_labels, is_crowd, *pairs)
+    rows, columns, values = pairs
+    return Overlaps(scores, labels, object_labels, is_crowd, rows, columns, values, values)
 
 
 def image(ious: Sequence[Sequence[float]], scores: Sequence[float], crowd: int = 0) -> Image:
@@ -72,20 +73,20 @@ def undetected(num_objects: int, *, label: int) -> Image:
 def outcomes_of(
     images: Sequence[Image],
     *,
-    matcher: Matcher = "correct",
+    matching: Matching = "coco",
     thresholds: Sequence[float] = THRESHOLDS,
 ) -> Outcomes:
     return match(
-        overlaps_of(images), iou_thresholds=thresholds, matcher=matcher, num_classes=NUM_CLASSES
+        overlaps_of(images), iou_thresholds=thresholds, matching=matching, num_classes=NUM_CLASSES
     )
 
 
 def precision_of(
-    images: Sequence[Image], *, matcher: Matcher = "correct", rule: Rule = "continuous"
+    images: Sequence[Image], *, matching: Matching = "coco", area: Area = "continuous"
 ) -> list[float]:
     """Return the average precision of class 0 at IoUs of 0.5 and 0.75."""
-    outcomes = outcomes_of(images, matcher=matcher, thresholds=[0.5, 0.75])
-    return class_average_precision(outcomes, rule=rule)[0].tolist()
+    outcomes = outcomes_of(images, matching=matching, thresholds=[0.5, 0.75])
+    return class_average_precision(outcomes, area=area)[0].tolist()
 
 
 def random_images(seed: int, num_images: int, *, has_ties: bool) -> list[Image]:
@@ -107,35 +108,37 @@ CASES = st.builds(random_images, st.integers(0, 9999), st.integers(1, 6), has_ti
 
 
 def naive_class(
-    images: Sequence[Image], label: int, threshold: float, matcher: Matcher, rule: Rule
+    images: Sequence[Image], label: int, threshold: float, matching: Matching, area: Area
 ) -> float:
     """Return the average precision of a class in plain loops."""
     ranked, num_objects = list[tuple[float, str]](), 0
     for found in images:
-        outcomes, count = naive_image(found, label, threshold, matcher)
+        outcomes, count = naive_image(found, label, threshold, matching)
         ranked += outcomes
         num_objects += count
-    return naive_area(ranked, num_objects, rule)
+    return naive_area(ranked, num_objects, area)
 
 
 def naive_image(
-    found: Image, label: int, threshold: float, matcher: Matcher
+    found: Image, label: int, threshold: float, matching: Matching
 ) -> tuple[list[tuple[float, str]], int]:
     ious, scores, labels, object_labels, is_crowd = found
     rows = [row for row in range(len(labels)) if labels[row] == label]
     objects = [column for column in range(len(is_crowd)) if object_labels[column] == label]
     free = [column for column in objects if not is_crowd[column]]
     count = len(free)
-    if matcher == "legacy":
+    if matching == "legacy":
         order = sorted(rows, key=lambda row: str(scores[row]))
     else:
         order = sorted(rows, key=lambda row: -scores[row])
+    if matching == "dota":
+        return naive_dota(found, order, objects, threshold), count
     outcomes = dict.fromkeys(rows, "wrong")
     for row in order:
         best = None
         for column in free:
             iou = ious[row, column]
-            is_able = iou > LEGACY_IOU if matcher == "legacy" else iou >= threshold
+            is_able = iou > LEGACY_IOU if matching == "legacy" else iou >= threshold
             if is_able and (best is None or iou >= ious[row, best]):
                 best = column
         if best is not None:
@@ -147,7 +150,26 @@ def naive_image(
     return [(float(scores[row]), outcomes[row]) for row in rows], count
 
 
-def naive_area(ranked: Sequence[tuple[float, str]], num_objects: int, rule: Rule) -> float:
+def naive_dota(
+    found: Image, order: Sequence[int], objects: Sequence[int], threshold: float
+) -> list[tuple[float, str]]:
+    ious, scores, *_, is_crowd = found
+    ranked, taken = [], set[int]()
+    for row in order:
+        # the first of equals
+        best = max(objects, key=lambda column, row=row: ious[row, column], default=None)
+        if best is None or not ious[row, best] > threshold:
+            outcome = "wrong"
+        elif is_crowd[best]:
+            outcome = "ignored"
+        else:
+            outcome = "wrong" if best in taken else "right"
+            taken.add(best)
+        ranked.append((float(scores[row]), outcome))
+    return ranked
+
+
+def naive_area(ranked: Sequence[tuple[float, str]], num_objects: int, area: Area) -> float:
     if num_objects == 0:
         return float("nan")
     points = [(0.0, 0.0)]
@@ -157,26 +179,27 @@ def naive_area(ranked: Sequence[tuple[float, str]], num_objects: int, rule: Rule
             num_counted += 1
             num_right += outcome == "right"
             points.append((num_right / num_objects, num_right / num_counted))
-    if rule == "eleven_point":
-        recalls = [number / 10 for number in range(11)]
+    if area != "continuous":
+        count = {"11_point": 11, "101_point": 101}[area]
+        recalls = [number / (count - 1) for number in range(count)]
         heights = [max([p for r, p in points if r >= each - 1e-12] or [0.0]) for each in recalls]
-        return sum(heights) / 11
-    area = 0.0
+        return sum(heights) / count
+    total = 0.0
     for number in range(1, len(points)):
         width = points[number][0] - points[number - 1][0]
-        area += width * max(precision for _, precision in points[number:])
-    return area
+        total += width * max(precision for _, precision in points[number:])
+    return total
 
 
-@pytest.mark.parametrize("rule", ["continuous", "eleven_point"])
-@pytest.mark.parametrize("matcher", ["correct", "legacy"])
+@pytest.mark.parametrize("area", ["continuous", "11_point", "101_point"])
+@pytest.mark.parametrize("matching", ["coco", "dota", "legacy"])
 @given(images=CASES)
 def test_all_thresholds_are_those_of_plain_loops(
-    images: list[Image], matcher: Matcher, rule: Rule
+    images: list[Image], matching: Matching, area: Area
 ) -> None:
-    found = class_average_precision(outcomes_of(images, matcher=matcher), rule=rule)
+    found = class_average_precision(outcomes_of(images, matching=matching), area=area)
     expected = [
-        [naive_class(images, label, threshold, matcher, rule) for threshold in THRESHOLDS]
+        [naive_class(images, label, threshold, matching, area) for threshold in THRESHOLDS]
         for label in range(NUM_CLASSES)
     ]
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
@@ -184,11 +207,11 @@ def test_all_thresholds_are_those_of_plain_loops(
 
 @given(images=CASES)
 def test_pooled_detections_are_ranked_together(images: list[Image]) -> None:
-    found = pooled_average_precision(outcomes_of(images), rule="continuous")
+    found = pooled_average_precision(outcomes_of(images), area="continuous")
     for number, threshold in enumerate(THRESHOLDS):
         ranked, num_objects = list[tuple[float, str]](), 0
         for each in images:
-            rows = {label: naive_image(each, label, threshold, "correct") for label in range(2)}
+            rows = {label: naive_image(each, label, threshold, "coco") for label in range(2)}
             # in the order of the image, so that ties are ranked alike
             queues = {label: iter(outcomes) for label, (outcomes, _) in rows.items()}
             ranked += [next(queues[label]) for label in each[2].tolist()]
@@ -202,19 +225,19 @@ def test_numbers_checked_by_eye() -> None:
     found = [image([[0.9, 0.0], [0.1, 0.0], [0.0, 0.6]], [0.9, 0.8, 0.7])]
     assert precision_of(found) == pytest.approx([0.5 + 0.5 * 2 / 3, 0.5])
     # recalls from 0 to 0.5 have a precision of 1, and from 0.6 to 1 of 2 / 3
-    assert precision_of(found, rule="eleven_point") == pytest.approx([(6 + 10 / 3) / 11, 6 / 11])
+    assert precision_of(found, area="11_point") == pytest.approx([(6 + 10 / 3) / 11, 6 / 11])
 
 
 def test_without_detections_a_class_has_none_and_without_objects_no_average_precision() -> None:
     outcomes = outcomes_of([undetected(4, label=1), image([[0.9]], [0.5])])
     assert outcomes.num_objects.tolist() == [1, 4, 0]
-    found = class_average_precision(outcomes, rule="continuous")
+    found = class_average_precision(outcomes, area="continuous")
     assert found[0].tolist() == [1.0] * 9 + [0.0]
     assert found[1].tolist() == [0.0] * 10
     assert np.isnan(found[2]).all()
-    assert class_average_precision(outcomes, rule="eleven_point")[1].tolist() == [0.0] * 10
+    assert class_average_precision(outcomes, area="11_point")[1].tolist() == [0.0] * 10
     nothing = outcomes_of([undetected(0, label=0)])
-    assert np.isnan(pooled_average_precision(nothing, rule="continuous")).all()
+    assert np.isnan(pooled_average_precision(nothing, area="continuous")).all()
 
 
 def test_a_second_detection_of_an_object_is_wrong_and_one_in_a_crowd_does_not_count() -> None:
@@ -230,32 +253,102 @@ def test_a_detection_goes_on_to_another_object_if_the_best_is_taken() -> None:
     assert precision_of(found) == pytest.approx([1.0, 0.5 + 0.5 * 2 / 3])
 
 
-def test_the_legacy_matcher_lets_a_poor_detection_take_the_object_of_a_better_one() -> None:
+def test_the_legacy_rule_lets_a_poor_detection_take_the_object_of_a_better_one() -> None:
     found = [image([[0.9], [0.21]], [0.9, 0.1])]
     assert precision_of(found) == [1.0, 1.0]
-    assert precision_of(found, matcher="legacy") == [0.0, 0.0]
+    assert precision_of(found, matching="legacy") == [0.0, 0.0]
     below = [image([[0.9], [LEGACY_IOU]], [0.9, 0.1])]
-    assert precision_of(below, matcher="legacy") == [1.0, 1.0]
+    assert precision_of(below, matching="legacy") == [1.0, 1.0]
 
 
-def test_the_legacy_matcher_compares_scores_as_text() -> None:
+def test_the_legacy_rule_compares_scores_as_text() -> None:
     found = [image([[0.9], [0.21]], [0.9, 9e-5])]  # "0.9" < "9e-05"
-    assert precision_of(found, matcher="legacy") == [1.0, 1.0]
+    assert precision_of(found, matching="legacy") == [1.0, 1.0]
     # ... but ranks them as numbers
     ranked = [image([[0.0], [0.9]], [0.9, 9e-5])]
-    assert precision_of(ranked, matcher="legacy") == [0.5, 0.5]
+    assert precision_of(ranked, matching="legacy") == [0.5, 0.5]
 
 
-def test_the_legacy_matcher_assigns_objects_once_for_all_thresholds() -> None:
+def test_the_legacy_rule_assigns_objects_once_for_all_thresholds() -> None:
     found = [image([[0.9], [0.6]], [0.9, 0.1])]
-    assert precision_of(found, matcher="legacy") == [0.5, 0.0]
+    assert precision_of(found, matching="legacy") == [0.5, 0.0]
     assert precision_of(found) == [1.0, 1.0]
+
+
+FOUND = [[0.60, 0.55], [0.90, 0.00], [0.00, 0.30]]  # of three detections, two objects
+FALLING, SWAPPED = [0.9, 0.8, 0.7], [0.7, 0.8, 0.9]
+
+
+def words_of(found: Image, matching: Matching, thresholds: Sequence[float]) -> list[str]:
+    """Return the outcomes at each threshold as letters (right, wrong, ignored), by row."""
+    outcomes = outcomes_of([found], matching=matching, thresholds=thresholds)
+    letters = np.where(outcomes.is_right, "r", np.where(outcomes.is_counted, "w", "i"))
+    return ["".join(row) for row in letters[:, np.argsort(outcomes.rows)]]
+
+
+def test_matching_of_coco_by_hand() -> None:
+    # the first takes object 0 and the second finds it taken
+    assert words_of(image(FOUND, FALLING), "coco", [0.5, 0.8]) == ["rww", "wrw"]
+    # the second takes object 0, and the first one is left with the other
+    assert words_of(image(FOUND, SWAPPED), "coco", [0.5]) == ["rrw"]
+
+
+def test_matching_of_dota_by_hand() -> None:
+    # object 0 is the first one's only choice, and the IoU must be above the threshold
+    assert words_of(image(FOUND, SWAPPED), "dota", [0.5, 0.6]) == ["wrw", "wrw"]
+    assert words_of(image(FOUND, FALLING), "dota", [0.6]) == ["wrw"]
+
+
+def test_matching_of_the_legacy_rule_by_hand() -> None:
+    # upwards: 0.7 reserves object 1 at 0.3, 0.8 takes object 0, and nothing is left for 0.9
+    assert words_of(image(FOUND, FALLING), "legacy", [0.1, 0.5]) == ["wrr", "wrw"]
+    # below an IoU of 0.2 nothing counts, even if the threshold is lower
+    fifth = (np.array(FOUND) / 5).tolist()
+    assert words_of(image(fifth, FALLING), "legacy", [0.1]) == ["www"]
+
+
+def test_difficult_objects_are_neither_found_nor_missed() -> None:
+    difficult = image([row[::-1] for row in FOUND], FALLING, crowd=1)
+    assert words_of(difficult, "coco", [0.5]) == ["riw"]
+    assert words_of(difficult, "dota", [0.5]) == ["iiw"]
+    assert outcomes_of([difficult]).num_objects.tolist() == [1, 0, 0]
+
+
+def test_inside_a_crowd_coco_takes_the_share_and_dota_the_iou() -> None:
+    overlaps = overlaps_of([image([[0.1]], [0.9], crowd=1)])._replace(shares=np.array([1.0]))
+    settings: Any = {"iou_thresholds": [0.5], "num_classes": 1}
+    assert not match(overlaps, matching="coco", **settings).is_counted.any()
+    assert match(overlaps, matching="dota", **settings).is_counted.all()
+
+
+def test_the_iou_of_a_right_detection_is_kept() -> None:
+    outcomes = outcomes_of([image(FOUND, SWAPPED)], thresholds=[0.5, 0.6])
+    assert outcomes.rows.tolist() == [2, 1, 0]
+    assert outcomes.ious.tolist() == [[0.0, 0.9, 0.55], [0.0, 0.9, 0.0]]
+
+
+@pytest.mark.parametrize(
+    ("area", "expected"),
+    [("continuous", 0.664286), ("11_point", 0.694805), ("101_point", 0.667610)],
+)
+def test_the_three_areas_of_one_curve(area: Area, expected: float) -> None:
+    ious = np.zeros((7, 5))
+    ious[[0, 1, 3, 6], [0, 1, 2, 3]] = 0.9
+    found = [image(ious.tolist(), [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3])]
+    assert precision_of(found, area=area)[0] == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("area", ["continuous", "11_point", "101_point"])
+def test_areas_at_the_ends(area: Area) -> None:
+    assert precision_of([image(np.eye(3).tolist(), FALLING)], area=area) == [1.0, 1.0]
+    assert precision_of([image(np.zeros((3, 3)).tolist(), FALLING)], area=area) == [0.0, 0.0]
+    assert precision_of([undetected(3, label=0)], area=area) == [0.0, 0.0]
 
 
 @given(images=CASES, data=st.data())
-@pytest.mark.parametrize("matcher", ["correct", "legacy"])
+@pytest.mark.parametrize("matching", ["coco", "dota", "legacy"])
 def test_the_order_of_detections_and_images_changes_nothing(
-    images: list[Image], matcher: Matcher, data: st.DataObject
+    images: list[Image], matching: Matching, data: st.DataObject
 ) -> None:
     scores = np.concatenate([each[1] for each in images])
     distinct = np.random.default_rng(0).permutation(len(scores)).astype(np.float32) / 256
@@ -269,7 +362,7 @@ def test_the_order_of_detections_and_images_changes_nothing(
         order = data.draw(st.permutations(range(len(labels))))
         moved.append((ious[order], of_image[order], labels[order], *rest))
     one, other = (
-        class_average_precision(outcomes_of(each, matcher=matcher), rule="continuous")
+        class_average_precision(outcomes_of(each, matching=matching), area="continuous")
         for each in (images, moved)
     )
     np.testing.assert_array_equal(one, other)

@@ -26,8 +26,8 @@ CLASSES = ["ant", "bee", "cat"]
 THRESHOLDS = [0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95]
 COMPARISON = DetectionComparison(
     iou_thresholds=THRESHOLDS,
-    matcher="correct",
-    rule="continuous",
+    matching="coco",
+    area="continuous",
     variable_classes=[],
     ensemble_column="WBF",
 )
@@ -163,10 +163,10 @@ def random_case(seed: int, num_models: int = 3) -> tuple[list[Annotated], dict[s
 def dense(found: Samples, objects: Sequence[tuple[Tensor, Tensor, Tensor]]) -> Overlaps:
     """Return all pairs of one image and class; IoUs are torchvision's."""
     counts = found["num_detections"].tolist()
-    pairs: list[tuple[int, int, float]] = []
+    pairs: list[tuple[int, int, float, float]] = []
     row = column = 0
     columns = (found["boxes"].double().split(counts), found["labels"].split(counts))
-    for boxes, labels, (others, other_labels, crowd) in zip(*columns, objects, strict=True):
+    for boxes, labels, (others, other_labels, _) in zip(*columns, objects, strict=True):
         ious = box_iou(boxes, others)
         for i in range(len(boxes)):
             for j in range(len(others)):
@@ -175,9 +175,9 @@ def dense(found: Samples, objects: Sequence[tuple[Tensor, Tensor, Tensor]]) -> O
                     high = torch.minimum(boxes[i, 2:], others[j, 2:])
                     size = (boxes[i, 2:] - boxes[i, :2]).prod()
                     share = (high - low).clamp(min=0).prod() / size
-                    pairs.append((row + i, column + j, float(share if crowd[j] else ious[i, j])))
+                    pairs.append((row + i, column + j, float(ious[i, j]), float(share)))
         row, column = row + len(boxes), column + len(others)
-    rows, places, values = zip(*pairs, strict=True) if pairs else ((), (), ())
+    rows, places, values, shares = zip(*pairs, strict=True) if pairs else ((), (), (), ())
     return Overlaps(
         scores=found["scores"].numpy(),
         labels=found["labels"].long().numpy(),
@@ -186,6 +186,7 @@ def dense(found: Samples, objects: Sequence[tuple[Tensor, Tensor, Tensor]]) -> O
         detections=np.array(rows, dtype=np.int64),
         objects=np.array(places, dtype=np.int64),
         ious=np.array(values, dtype=np.float64),
+        shares=np.array(shares, dtype=np.float64),
     )
 
 
@@ -196,19 +197,19 @@ def as_objects(found: Samples) -> list[tuple[Tensor, Tensor, Tensor]]:
     return list(zip(boxes, labels, crowd, strict=True))
 
 
-@pytest.mark.parametrize("matcher", ["correct", "legacy"])
+@pytest.mark.parametrize("matching", ["coco", "dota", "legacy"])
 @pytest.mark.parametrize("seed", range(6))
-def test_tables_are_those_of_all_pairs_of_boxes(seed: int, matcher: Any, tmp_path: Path) -> None:
+def test_tables_are_those_of_all_pairs_of_boxes(seed: int, matching: Any, tmp_path: Path) -> None:
     truth, models = random_case(seed)
-    comparison = replace(COMPARISON, matcher=matcher, ensemble_column="fused")
+    comparison = replace(COMPARISON, matching=matching, ensemble_column="fused")
     members = {name: models[name] for name in ("model_0", "model_1")}
     write(tmp_path, members, models["model_2"], truth, comparison)
     objects = [(each.boxes, each.labels, each.crowd) for each in truth]
-    rules: Any = {"matcher": matcher, "num_classes": 3}
+    rules: Any = {"matching": matching, "num_classes": 3}
     shown = []
     for name, column in (("model_0", "model_0"), ("model_1", "model_1"), ("model_2", "fused")):
         outcomes = match(dense(models[name], objects), iou_thresholds=THRESHOLDS, **rules)
-        expected = class_average_precision(outcomes, rule="continuous")
+        expected = class_average_precision(outcomes, area="continuous")
         found = numbers(tmp_path / f"{column}_metrics.csv")
         np.testing.assert_array_equal([found[name][:-1] for name in CLASSES], expected)
         assert [found[name][-1] for name in CLASSES] == outcomes.num_objects.tolist()
@@ -218,11 +219,11 @@ def test_tables_are_those_of_all_pairs_of_boxes(seed: int, matcher: Any, tmp_pat
     overlap = numbers(tmp_path / "overlap" / "overlap_matrix.csv")
     for row, name in enumerate(members):
         for column, other in enumerate(members):
-            if row != column or matcher == "correct":  # by which each detection finds itself
+            if row != column or matching != "legacy":  # by which each detection finds itself
                 outcomes = match(
                     dense(models[name], as_objects(models[other])), iou_thresholds=[0.5], **rules
                 )
-                (expected,) = pooled_average_precision(outcomes, rule="continuous")
+                (expected,) = pooled_average_precision(outcomes, area="continuous")
                 assert overlap[name][column] == pytest.approx(expected, nan_ok=True)
         assert overlap[name][row] == 1.0
 
@@ -269,8 +270,8 @@ def test_boxes_without_area_and_images_without_anything_are_taken(tmp_path: Path
     [
         ({"iou_thresholds": [0.5, 1.5]}, r"iou_thresholds must be in \(0, 1\], got 1.5"),
         ({"iou_thresholds": [0.6]}, r"iou_thresholds must .* 0.5, got \[0.6\]"),
-        ({"matcher": "old"}, "matcher must be one of correct, legacy, got 'old'"),
-        ({"rule": "area"}, "rule must be one of continuous, eleven_point, got 'area'"),
+        ({"matching": "old"}, "matching must be one of coco, dota, legacy, got 'old'"),
+        ({"area": "7_point"}, "area must be one of continuous, 11_point, 101_point, got '7_point'"),
     ],
 )
 def test_wrong_settings_are_refused(changes: dict[str, Any], message: str) -> None:

@@ -7,10 +7,15 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from visionlab.core.boxes import areas, intersections
+from visionlab.tasks.detection.average_precision import match
+from visionlab.tasks.detection.overlaps import (
+    annotated_boxes,
+    concatenate,
+    detected_boxes,
+    find_overlaps,
+)
 from visionlab.tasks.detection.records import Annotated, BoxTargets, Detections
 from visionlab.tasks.detection.submission import coco_annotations, coco_results
 
@@ -22,7 +27,6 @@ MATCH_IOU = 0.5  # for the outcomes of single detections
 MAX_DETECTIONS = 100  # of an image and class
 RIGHT, WRONG, IGNORED = 1, 0, -1  # outcomes of a detection
 Backend = Literal["faster_coco_eval", "pycocotools"]
-_TINY = 1e-12  # square pixels
 
 
 class AveragePrecision:
@@ -83,25 +87,51 @@ class AveragePrecision:
         objects of each class without crowds. `boxes` (M, 4) float32 in original pixels, `scores`
         (M,) float32, `labels` (M,) int16, `outcomes` (M,) int8 and `ious` (M,) float32 hold the
         detections of all images in order; an outcome is `RIGHT`, `WRONG` or `IGNORED`, and the IoU
-        is that with the object of a right one, otherwise 0.
+        is that with the object of a right one, otherwise 0. As in COCO, what is not among the
+        `MAX_DETECTIONS` best of its image and class is ignored.
         """
-        pairs = list(zip(self._found, self._annotated, strict=True))
-        outcomes, ious = zip(
-            *(_outcomes(found, annotated) for found, annotated in pairs), strict=True
-        )
-        objects = [annotated.labels[~annotated.crowd] for annotated in self._annotated]
-        counts = [labels.bincount(minlength=self._num_classes) for labels in objects]
-        num_objects = torch.stack(counts).short()
-        boxes, scores, labels = (torch.cat(parts) for parts in zip(*self._found, strict=True))
-        return {
-            "num_detections": torch.tensor([len(found.scores) for found in self._found]).int(),
-            "num_objects": num_objects,
-            "boxes": boxes,
-            "scores": scores,
-            "labels": labels.short(),
-            "outcomes": torch.from_numpy(np.concatenate(outcomes)),
-            "ious": torch.from_numpy(np.concatenate(ious)),
-        }
+        samples = matched_samples(self._found, self._annotated, num_classes=self._num_classes)
+        # they choose last, and have taken nothing from any other
+        is_beyond = _is_beyond(samples, self._num_classes)
+        samples["outcomes"][is_beyond] = IGNORED
+        samples["ious"][is_beyond] = 0.0
+        return samples
+
+
+def matched_samples(
+    found: Sequence[Detections], annotated: Sequence[Annotated], *, num_classes: int
+) -> dict[str, Tensor]:
+    """Return what `AveragePrecision.samples` does, without a limit of detections.
+
+    The outcomes are those of COCO's matching at an IoU of 0.5, also of oriented boxes.
+    """
+    samples = concatenate(found)
+    overlaps = find_overlaps(
+        detected_boxes(samples, num_classes), annotated_boxes(annotated, num_classes)
+    )
+    matched = match(overlaps, iou_thresholds=[MATCH_IOU], matching="coco", num_classes=num_classes)
+    outcomes = np.empty(len(matched.rows), dtype=np.int8)
+    outcomes[matched.rows] = np.where(matched.is_counted[0], matched.is_right[0], IGNORED)
+    ious = np.empty(len(matched.rows), dtype=np.float32)
+    ious[matched.rows] = matched.ious[0]
+    objects = [each.labels[~each.crowd] for each in annotated]
+    num_objects = torch.stack([labels.bincount(minlength=num_classes) for labels in objects])
+    return {
+        **samples,
+        "num_objects": num_objects.short(),
+        "outcomes": torch.from_numpy(outcomes),
+        "ious": torch.from_numpy(ious),
+    }
+
+
+def _is_beyond(samples: Mapping[str, Tensor], num_classes: int) -> Tensor:
+    """Return which detections are not among the best of their image and class, (M,) bool."""
+    groups, scores = detected_boxes(samples, num_classes)[2], -samples["scores"].numpy()
+    order = np.lexsort((scores, groups))
+    places = np.arange(len(order)) - np.searchsorted(groups[order], groups[order])
+    is_beyond = np.empty(len(order), dtype=np.bool_)
+    is_beyond[order] = places >= MAX_DETECTIONS
+    return torch.from_numpy(is_beyond)
 
 
 def _evaluate_fast(truth: dict[str, Any], results: Sequence[Mapping[str, Any]]) -> Any:
@@ -143,48 +173,3 @@ def _results(found: Sequence[Detections]) -> list[dict[str, Any]]:
     images = torch.arange(len(found)).repeat_interleave(counts)
     boxes, scores, labels = (torch.cat(parts) for parts in zip(*found, strict=True))
     return coco_results(images.tolist(), labels.tolist(), boxes, scores)
-
-
-def _outcomes(
-    found: Detections, annotated: Annotated
-) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Return the outcomes of the detections in an image at an IoU of 0.5, and the IoUs, each (D,).
-
-    As in COCO, the `MAX_DETECTIONS` best of each class count. In the order of their scores, each is
-    matched with the unmatched object of its class of the highest IoU. An unmatched detection inside
-    a crowd of its class is ignored.
-    """
-    outcomes = np.full(len(found.scores), WRONG, dtype=np.int8)
-    ious = np.zeros(len(found.scores), dtype=np.float32)
-    boxes, objects = found.boxes.double(), annotated.boxes
-    labels, object_labels = found.labels.numpy(), annotated.labels.numpy()
-    order = np.argsort(-found.scores.numpy(), kind="stable")
-    crowd = annotated.crowd.numpy()
-    for label in np.unique(labels):
-        rows = order[labels[order] == label]
-        outcomes[rows[MAX_DETECTIONS:]] = IGNORED
-        rows, is_same = rows[:MAX_DETECTIONS], object_labels == label
-        outcomes[rows], ious[rows] = _matched(boxes[rows], objects[is_same], crowd[is_same])
-    return outcomes, ious
-
-
-def _matched(
-    boxes: Tensor, objects: Tensor, crowd: NDArray[np.bool_]
-) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Return outcomes and IoUs of detections (D, 4) of one class, highest scores first."""
-    common = intersections(boxes[:, None], objects).numpy()
-    sizes = areas(boxes)[:, None].numpy()
-    inside = (common >= MATCH_IOU * sizes)[:, crowd].any(axis=1)
-    outcomes = np.where(inside, IGNORED, WRONG).astype(np.int8)
-    ious = np.zeros(len(boxes), dtype=np.float32)
-    union = sizes + areas(objects).numpy() - common
-    overlaps = (common / np.maximum(union, _TINY))[:, ~crowd]
-    overlaps[overlaps < MATCH_IOU] = 0.0
-    for row in overlaps.any(axis=1).nonzero()[0]:
-        # the last of equal overlaps, as in COCO's loop
-        best = overlaps.shape[1] - 1 - overlaps[row, ::-1].argmax()
-        if overlaps[row, best]:
-            outcomes[row] = RIGHT
-            ious[row] = overlaps[row, best]
-            overlaps[:, best] = 0.0
-    return outcomes, ious

@@ -12,8 +12,7 @@ from torch import Tensor
 
 from visionlab.core import oriented_boxes, polygons
 from visionlab.tasks.detection.metric import IGNORED, RIGHT, WRONG, AveragePrecision
-from visionlab.tasks.detection.oriented.matching import best_free, deepscores, dota
-from visionlab.tasks.detection.oriented.metric import OrientedAveragePrecision, average_precision
+from visionlab.tasks.detection.oriented.metric import OrientedAveragePrecision
 from visionlab.tasks.detection.records import Annotated, BoxTargets, Detections
 
 THRESHOLDS = [0.5, 0.75]
@@ -47,7 +46,7 @@ def targets_of(images: Sequence[Annotated]) -> BoxTargets:
 
 
 def metric(**changes: Any) -> OrientedAveragePrecision:
-    defaults = {"iou_thresholds": THRESHOLDS, "matching": "best_free", "area": "continuous"}
+    defaults = {"iou_thresholds": THRESHOLDS, "matching": "coco", "area": "continuous"}
     return OrientedAveragePrecision(class_names=["bar", "note"], **{**defaults, **changes})
 
 
@@ -57,21 +56,6 @@ def computed(
     made = metric(**changes)
     made.update(found, targets_of(images))
     return made.compute()
-
-
-@pytest.mark.parametrize(
-    ("area", "wanted"), [("continuous", 0.664286), ("11_point", 0.694805), ("101_point", 0.667610)]
-)
-def test_the_three_areas_of_one_curve(area: Any, wanted: float) -> None:
-    is_right = np.array([1, 1, 0, 1, 0, 0, 1], dtype=bool)
-    assert average_precision(is_right, 5, area=area) == pytest.approx(wanted, abs=1e-6)
-
-
-@pytest.mark.parametrize("area", ["continuous", "11_point", "101_point"])
-def test_areas_at_the_ends(area: Any) -> None:
-    assert average_precision(np.ones(3, dtype=bool), 3, area=area) == 1
-    assert average_precision(np.zeros(3, dtype=bool), 3, area=area) == 0
-    assert average_precision(np.zeros(0, dtype=bool), 3, area=area) == 0
 
 
 def test_a_thin_bar_is_lost_by_a_pixel_at_high_thresholds() -> None:
@@ -94,55 +78,20 @@ def test_turned_boxes_with_the_same_upright_box_differ() -> None:
     assert computed([found_of(bar, [0.9], [1])], [image_of(bar, [0])])["AP50"] == 0  # class
 
 
-def test_a_class_without_detections_counts_but_in_the_first_evaluation_of_deepscores() -> None:
+def test_a_class_without_detections_counts_but_for_the_legacy_rule() -> None:
     boxes = torch.cat([turned(100, 100, 40, 20, 30), turned(200, 100, 40, 20, 30)])
     found, images = [found_of(boxes[:1], [0.9], [0])], [image_of(boxes, [0, 1])]
     assert computed(found, images)["AP"] == 0.5
-    assert computed(found, images, matching="deepscores")["AP"] == 1
-    assert computed(found, images, matching="deepscores")["AP/note"] == -1
+    assert computed(found, images, matching="legacy")["AP"] == 1
+    assert computed(found, images, matching="legacy")["AP/note"] == -1
 
 
-OVERLAPS = np.array([[0.60, 0.55], [0.90, 0.00], [0.00, 0.30]])  # of three detections, two objects
-SCORES = np.array([0.9, 0.8, 0.7], dtype=np.float32)
-EASY = np.array([False, False])
-
-
-def test_matching_of_free_objects_by_hand() -> None:
-    # the first takes object 0 and the second finds it taken
-    found = best_free(OVERLAPS, SCORES, EASY, [0.5, 0.8])
-    assert found.tolist() == [[RIGHT, WRONG, WRONG], [WRONG, RIGHT, WRONG]]
-    swapped = best_free(OVERLAPS, SCORES[::-1].copy(), EASY, [0.5])
-    # the second takes object 0, and the first one is left with the other
-    assert swapped.tolist() == [[RIGHT, RIGHT, WRONG]]
-
-
-def test_matching_of_dota_by_hand() -> None:
-    swapped = dota(OVERLAPS, SCORES[::-1].copy(), EASY, [0.5, 0.6])
-    # object 0 is the first one's only choice, and the IoU must be above the threshold
-    assert swapped.tolist() == [[WRONG, RIGHT, WRONG], [WRONG, RIGHT, WRONG]]
-    assert dota(OVERLAPS, SCORES, EASY, [0.6]).tolist() == [[WRONG, RIGHT, WRONG]]
-
-
-def test_matching_of_deepscores_by_hand() -> None:
-    # upwards: 0.7 reserves object 1 at 0.3, 0.8 takes object 0, and nothing is left for 0.9
-    found = deepscores(OVERLAPS, SCORES, EASY, [0.1, 0.5])
-    assert found.tolist() == [[WRONG, RIGHT, RIGHT], [WRONG, RIGHT, WRONG]]
-    # below an IoU of 0.2 nothing counts, even if the threshold is lower
-    assert deepscores(OVERLAPS / 5, SCORES, EASY, [0.1]).tolist() == [[WRONG] * 3]
-    # 9e-05 is the last of all in alphabetical order
-    scores = np.array([9e-5, 0.8, 0.7], dtype=np.float32)
-    assert deepscores(OVERLAPS, scores, EASY, [0.5]).tolist() == [[WRONG, RIGHT, WRONG]]
-
-
-def test_difficult_objects_are_neither_found_nor_missed() -> None:
-    difficult = np.array([True, False])
-    assert best_free(OVERLAPS, SCORES, difficult, [0.5]).tolist() == [[RIGHT, IGNORED, WRONG]]
-    assert dota(OVERLAPS, SCORES, difficult, [0.5]).tolist() == [[IGNORED, IGNORED, WRONG]]
+@pytest.mark.parametrize("matching", ["coco", "dota", "legacy"])
+def test_difficult_objects_are_neither_found_nor_missed(matching: Any) -> None:
     boxes = torch.cat([turned(100, 100, 40, 20, 30), turned(200, 100, 40, 20, 30)])
     image = image_of(boxes, [0, 0], difficult=[1])
-    for matching in ("best_free", "dota"):
-        found = [found_of(boxes, [0.7, 0.9], [0, 0])]
-        assert computed(found, [image], matching=matching)["AP50"] == 1
+    found = [found_of(boxes, [0.7, 0.9], [0, 0])]
+    assert computed(found, [image], matching=matching)["AP50"] == 1
 
 
 @settings(max_examples=20)
@@ -184,6 +133,8 @@ def test_samples_name_the_outcome_of_each_detection() -> None:
     assert samples["num_detections"].tolist() == [2, 1]
     assert samples["num_objects"].tolist() == [[1, 0], [0, 0]]
     assert samples["outcomes"].tolist() == [RIGHT, IGNORED, WRONG]
+    assert samples["ious"].tolist() == pytest.approx([1.0, 0.0, 0.0])
+    assert samples["ious"].dtype == torch.float32
     assert samples["boxes"].shape == (3, 5)
     made.reset()
     with pytest.raises(ValueError, match="at least one image, got 0"):
@@ -199,7 +150,7 @@ def test_nothing_found_anywhere() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"matching": "coco"}, "^matching must be one of best_free, dota, deepscores, got 'coco'$"),
+        ({"matching": "old"}, "^matching must be one of coco, dota, legacy, got 'old'$"),
         (
             {"area": "7_point"},
             "^area must be one of continuous, 11_point, 101_point, got '7_point'$",
