@@ -1,4 +1,4 @@
-"""Eight tasks for the contract tests: real ones, one with frozen layers, and throw-away siblings.
+"""Ten tasks for the contract tests: real ones, one with frozen layers, and throw-away siblings.
 
 `boxes` has a dictionary of losses, a list of boxes for each image and a matrix for each image;
 `two_stages` takes whole batches and computes its losses; `two_views` has two inputs, a loss for
@@ -38,7 +38,9 @@ from visionlab.tasks.classification.records import LabelledImages
 from visionlab.tasks.classification.splits import ClassificationDataset, in_memory
 from visionlab.tasks.detection.augment import BoxAugment
 from visionlab.tasks.detection.comparison import DetectionComparison
+from visionlab.tasks.detection.crops import Crops
 from visionlab.tasks.detection.datasets.digit_scenes import DigitScenes
+from visionlab.tasks.detection.datasets.rotated_digit_scenes import RotatedDigitScenes
 from visionlab.tasks.detection.fuse.wbf import WeightedBoxFusion
 from visionlab.tasks.detection.loss.fasterrcnn import FasterRcnnLoss
 from visionlab.tasks.detection.loss.retinanet import RetinaNetLoss, boxes_per_image
@@ -50,6 +52,11 @@ from visionlab.tasks.detection.model.proposals import RegionProposals
 from visionlab.tasks.detection.model.regions import RegionHead
 from visionlab.tasks.detection.model.retinanet import Head, Pyramid, RetinaNet
 from visionlab.tasks.detection.model.sampling import Sampling
+from visionlab.tasks.detection.oriented.decode import OrientedDetect
+from visionlab.tasks.detection.oriented.fuse import OrientedBoxFusion
+from visionlab.tasks.detection.oriented.loss import OrientedRetinaNetLoss
+from visionlab.tasks.detection.oriented.metric import OrientedAveragePrecision
+from visionlab.tasks.detection.oriented.model import OrientedRetinaNet
 from visionlab.tasks.keypoints.augment import PointAugment
 from visionlab.tasks.keypoints.comparison import compare_points
 from visionlab.tasks.keypoints.fuse import MeanPoints
@@ -228,6 +235,78 @@ def fasterrcnn() -> Task:
         ),
         backbone=backbone_of(model),
         predict=DetectRegions(score_threshold=0.01, nms_iou=0.5, max_detections=20),
+    )
+
+
+def oriented() -> Task:
+    """Oriented boxes of turned digits, in crops of their scenes."""
+    task, data = detection(), _turned_scenes()
+    seeding.seed_everything(SEED)
+    model = OrientedRetinaNet(
+        backbone=Backbone(name="test_resnet", pretrained=False, norm="trained"),
+        pyramid=Pyramid(channels=32, p6_from="c5"),
+        head=Head(channels=64, depth=1, norm="group"),
+        anchors=Anchors(sizes_px=[4, 8, 16, 32, 64], ratios=[1.0], scales=[1.0, 1.4]),
+        prior=0.01,
+        box_std=[1.0, 1.0, 1.0, 1.0, 1.0],
+        inputs_per_pass=3,
+    )(**data.sizes)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):  # timm starts some at 0, without a gradient below
+            nn.init.ones_(module.weight)
+    return replace(
+        task,
+        name="oriented",
+        splits=data.splits,
+        model=model,
+        loss=OrientedRetinaNetLoss(
+            alpha=0.25,
+            gamma=2.0,
+            positive_iou=0.5,
+            negative_iou=0.4,
+            force_best_anchor=True,
+            box="smooth_l1",
+            beta=0.11,
+            box_weight=1.0,
+        ),
+        backbone=backbone_of(model),
+        predict=OrientedDetect(
+            score_threshold=0.01, candidates_per_level=50, nms_iou=0.3, max_detections=20
+        ),
+        fuse=OrientedBoxFusion(
+            iou_threshold=0.3, score_threshold=0.0, confidence="avg", max_detections=100
+        ),
+        metric=OrientedAveragePrecision(
+            class_names=data.class_names,
+            iou_thresholds=[0.1, 0.5],
+            matching="coco",
+            area="continuous",
+        ),
+    )
+
+
+@functools.cache
+def _turned_scenes() -> Data:
+    return RotatedDigitScenes(
+        num_train=40,
+        num_val=8,
+        num_test=1,
+        rotation_degrees=40.0,
+        seed=1,
+        mean=[0.5] * 3,
+        std=[0.25] * 3,
+        resize=Crops(size_px=112, input_px=32, overlap_px=40, min_visible=0.6),
+    )(
+        augmentation=BoxAugment(
+            flip_prob=0.0,
+            vertical_flip_prob=0.0,
+            scale=[1.0, 1.0],
+            rotation_degrees=20.0,
+            min_visible=0.3,
+            colours=None,
+        ),
+        seed=SEED,
+        device=torch.device("cpu"),
     )
 
 
@@ -442,6 +521,7 @@ TASKS: dict[str, Callable[[], Task]] = {
     "classification": classification,
     "detection": detection,
     "fasterrcnn": fasterrcnn,
+    "oriented": oriented,
     "keypoints": keypoints,
     "boxes": boxes,
     "two_stages": two_stages,

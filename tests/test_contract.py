@@ -37,11 +37,13 @@ FALLING_FAST = Plateau(
     warmup_ratio=0.0,
 )
 # losses over boxes are not per sample, and two_views says of no part that it is a backbone
-_NOT_THERE = [("hard_examples", name) for name in ("detection", "boxes", "two_stages")]
+_NOT_THERE = [("hard_examples", name) for name in ("detection", "boxes", "two_stages", "oriented")]
 _NOT_THERE += [("frozen_backbone", "two_views")]
 # the statistics of a part that takes other inputs than the model cannot be recomputed
 _NOT_THERE += [("recomputed", "two_views")]
-_MARKS = dict.fromkeys(("detection", "fasterrcnn"), pytest.mark.integration)  # seconds each
+_MARKS = dict.fromkeys(
+    ("detection", "fasterrcnn", "oriented"), pytest.mark.integration
+)  # seconds each
 every_task = pytest.mark.parametrize(
     "make_task",
     [pytest.param(make, id=name, marks=_MARKS.get(name, ())) for name, make in TASKS.items()],

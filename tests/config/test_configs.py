@@ -273,11 +273,31 @@ def test_a_detector_selects_its_loss_and_its_detections() -> None:
     assert composed("task=detection")["model"]["backbone"]["name"] == "resnet18"  # of the data set
 
 
+def test_a_detector_of_oriented_boxes_selects_its_loss_its_detections_and_its_metrics() -> None:
+    for overrides in (
+        ["task=detection", "dataset=rotated_digit_scenes"],
+        ["task=detection", "dataset=dota", "dataset.root=x"],
+        ["task=detection", "dataset=coco", "dataset.root=x", "model=retinanet_oriented"],
+    ):
+        config = composed(*overrides)
+        targets = [config["model"], config["loss"], config["task"]["predict"]]
+        assert [each["_target_"].rpartition(".")[2] for each in targets] == [
+            "OrientedRetinaNet",
+            "OrientedRetinaNetLoss",
+            "OrientedDetect",
+        ]
+        metric = config["task"]["metric"]["_target_"]
+        assert metric == "visionlab.tasks.detection.OrientedAveragePrecision"
+    upright = composed("task=detection", "dataset=dota", "dataset.root=x", "model=retinanet")
+    assert upright["loss"]["_target_"] == "visionlab.tasks.detection.RetinaNetLoss"
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
         (["model=fasterrcnn", "loss=retinanet"], "^loss must .* TwoStageOutput, got RetinaNetLoss"),
         (["loss=fasterrcnn"], "^loss must .* DenseOutput, got FasterRcnnLoss"),
+        (["loss=retinanet_oriented"], "^loss must .* DenseOutput, got OrientedRetinaNetLoss"),
         (
             ["model=fasterrcnn", "predict@task.predict=retinanet"],
             "^task.predict must .* TwoStageOutput, got Detect for DenseOutput",

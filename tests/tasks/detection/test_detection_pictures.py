@@ -3,11 +3,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+from matplotlib.patches import Polygon
 from nasty import NASTY
 from PIL import Image
 from torch import Tensor
@@ -123,9 +124,9 @@ def titles(axes: Sequence[Axes]) -> list[str]:
 def rectangles(axis: Axes) -> list[tuple[str, list[float]]]:
     """Return line style and x, y, width and height of what is drawn."""
     return [
-        (each.get_linestyle(), [*each.get_xy(), each.get_width(), each.get_height()])
+        (each.get_linestyle(), [*each.get_xy().min(axis=0), *np.ptp(each.get_xy(), axis=0)])
         for each in axis.patches
-        if isinstance(each, Rectangle)
+        if isinstance(each, Polygon)
     ]
 
 

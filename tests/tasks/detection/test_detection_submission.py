@@ -47,6 +47,15 @@ def test_entries_are_those_of_each_image_in_order(tmp_path: Path) -> None:
     assert [entry["score"] for entry in entries] == pytest.approx([0.5, 0.1, 1.0], abs=1e-7)
 
 
+def test_oriented_boxes_are_polygons_with_their_upright_boxes(tmp_path: Path) -> None:
+    boxes = torch.tensor([[10.0, 20.0, 8.0, 4.0, torch.pi / 2]]).repeat(3, 1)
+    found = samples(boxes=boxes)
+    first, *_ = written(tmp_path / "test_bbox_results.json", found, [4, 9])
+    assert first["bbox"] == pytest.approx([8, 16, 4, 8], abs=1e-5)
+    (outline,) = first["segmentation"]
+    assert outline == pytest.approx([12, 16, 12, 24, 8, 24, 8, 16], abs=1e-5)
+
+
 def test_numbers_are_read_back_to_the_same_float32(tmp_path: Path) -> None:
     generator = torch.Generator().manual_seed(0)
     # x2 has more digits after the point than x1: a width in float32 would lose them

@@ -135,11 +135,15 @@ def _draw_inputs(
 ) -> Tensor:
     """Show an input, or all crops of a page in their places; return the matrix of the first."""
     assert batch.matrices is not None
-    pages, sizes = batch.targets.pages, batch.targets.sizes
-    rows = [number] if pages is None else (pages == number).nonzero()[:, 0].tolist()
+    pages = batch.targets.pages
+    if pages is None:
+        pixels = to_pixels(batch.inputs[number : number + 1])[0].permute(1, 2, 0)
+        axis.imshow(pixels.cpu().numpy())
+        return batch.matrices[number].cpu()
+    rows = (pages == number).nonzero()[:, 0].tolist()
     first = batch.matrices[rows[0]].cpu()
     for row in rows:
-        width, height = sizes[row].int().tolist()
+        width, height = batch.targets.sizes[row].int().tolist()
         pixels = to_pixels(batch.inputs[row : row + 1, :, :height, :width])[0].permute(1, 2, 0)
         # imshow puts the centre of the first pixel at 0; our coordinates have its corner there
         x, y = (first - batch.matrices[row].cpu())[:2, 2].tolist()

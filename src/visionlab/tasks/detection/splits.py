@@ -11,23 +11,21 @@ from torch import Tensor
 
 from visionlab.core import geometry
 from visionlab.images.batching import aspect_batches, group_batches
-from visionlab.images.colours import Drawn, blur, recolour
 from visionlab.images.decoding import Images, Stack
 from visionlab.images.holdout import Holdout
-from visionlab.images.normalise import ImageDataset, normalisation_tensor, normalise, to_pixels
-from visionlab.images.rendering import Change, render
+from visionlab.images.normalise import ImageDataset, normalisation_tensor, to_pixels
 from visionlab.images.resize import Resize
 from visionlab.images.splits import ImageSplit, Training
 from visionlab.images.views import View
 from visionlab.task import Batch, Data
 from visionlab.tasks.detection.augment import BoxAugment
 from visionlab.tasks.detection.crops import Crops
+from visionlab.tasks.detection.inputs import canvas, render_inputs, render_view
 from visionlab.tasks.detection.records import Annotated, BoxTargets
 from visionlab.tasks.detection.targets import box_targets
 
 _MAX_CPU_PX = 512  # long side from which training on a CPU is advised against
 _log = logging.getLogger(__name__)
-PAD_MULTIPLE_PX = 32  # the stride of a backbone's last stage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +173,9 @@ def box_split(
                 )
         device = normalisation.device
         return Batch(
-            _render(stack, matrices, batch_sizes, drawn, pages=pages, normalisation=normalisation),
+            render_inputs(
+                stack, matrices, batch_sizes, drawn, pages=pages, normalisation=normalisation
+            ),
             box_targets(
                 of_batch,
                 matrices,
@@ -200,7 +200,7 @@ def box_split(
         moved = torch.cat([change.matrices for change in changes]) @ matrices
         device = normalisation.device
         return plain._replace(
-            inputs=_render_view(
+            inputs=render_view(
                 stack, matrices, view_sizes, changes, pages=pages, normalisation=normalisation
             ),
             targets=box_targets(
@@ -221,11 +221,6 @@ def box_split(
     )
 
 
-def canvas(sizes: Tensor) -> Tensor:
-    """Return the next multiples of `PAD_MULTIPLE_PX` for integer sides."""
-    return (sizes + PAD_MULTIPLE_PX - 1) // PAD_MULTIPLE_PX * PAD_MULTIPLE_PX
-
-
 def _check_sizes(stack: Stack, samples: Sequence[Annotated]) -> None:
     for sample, (width, height) in zip(samples, stack.sizes.tolist(), strict=True):
         if (width, height) != (sample.width_px, sample.height_px):
@@ -233,73 +228,3 @@ def _check_sizes(stack: Stack, samples: Sequence[Annotated]) -> None:
                 f"{sample.image} must be {sample.width_px}x{sample.height_px} px as annotated, "
                 f"got {width}x{height} px"
             )
-
-
-def _render(
-    stack: Stack,
-    matrices: Tensor,
-    sizes: Tensor,
-    drawn: Drawn | None,
-    *,
-    pages: Tensor | None,
-    normalisation: Tensor,
-) -> Tensor:
-    """Return normalised images in the corner of a canvas, (B, 3, height, width) float32.
-
-    Each is one of the stack, or a crop of the one that `pages` (B,) says.
-    """
-    device = normalisation.device
-    inputs = _empty_inputs(sizes, device)
-    sources = zip(*_sources(stack, pages, device), matrices, sizes.tolist(), strict=True)
-    for row, (image, enlargement, matrix, (width, height)) in enumerate(sources):
-        pixels, matrix = image[None], matrix @ enlargement
-        if drawn is None:
-            pixels = normalise(pixels, normalisation)
-        else:
-            pixels = recolour(pixels, drawn.of(row), normalisation=normalisation)
-        pixels = geometry.resample(pixels, matrix[None], size=(height, width))
-        if drawn is not None:
-            pixels = blur(pixels, drawn.of(row))
-        inputs[row, :, :height, :width] = pixels[0]
-    return inputs
-
-
-def _render_view(
-    stack: Stack,
-    matrices: Tensor,
-    sizes: Tensor,
-    changes: Sequence[Change],
-    *,
-    pages: Tensor | None,
-    normalisation: Tensor,
-) -> Tensor:
-    """Return the images of a view, each with a change of its own, as `_render` returns them."""
-    device = normalisation.device
-    inputs = _empty_inputs(sizes, device)
-    sources = zip(*_sources(stack, pages, device), matrices, changes, strict=True)
-    for row, (image, enlargement, matrix, change) in enumerate(sources):
-        width, height = sizes[row].tolist()
-        inputs[row, :, :height, :width] = render(
-            [image],
-            (matrix @ enlargement)[None],
-            change,
-            size=(height, width),
-            normalisation=normalisation,
-        )[0]
-    return inputs
-
-
-def _sources(
-    stack: Stack, pages: Tensor | None, device: torch.device
-) -> tuple[Sequence[Tensor], Tensor]:
-    """Return the image of each input, and its matrix to original pixels, (B, 3, 3)."""
-    images, enlargements = stack.images(device), stack.enlargements()
-    if pages is None:
-        return images, enlargements
-    return [images[page] for page in pages.tolist()], enlargements[pages]
-
-
-def _empty_inputs(sizes: Tensor, device: torch.device) -> Tensor:
-    """Return inputs of the mean colour, (B, 3, height, width), for images of sizes (B, 2)."""
-    canvas_width, canvas_height = canvas(sizes.amax(dim=0)).tolist()
-    return torch.zeros(len(sizes), 3, canvas_height, canvas_width, device=device)
