@@ -57,7 +57,7 @@ def render_view(
     pages: Tensor | None,
     normalisation: Tensor,
 ) -> Tensor:
-    """Return the images of a view, each with a change of its own, as `render_inputs` returns them."""
+    """Return the images of a view, each with a change of its own; see `render_inputs`."""
     device = normalisation.device
     inputs = _empty_inputs(sizes, device)
     sources = zip(*_sources(stack, pages, device), matrices, changes, strict=True)
