@@ -12,6 +12,7 @@ from contest_files import write_contest
 from processes import differences, left_behind, only_run, script
 
 from visionlab.files.run_folder import read_config, read_rows
+from visionlab.files.tensors import map_tensors
 from visionlab.tasks.keypoints import check_submission as check_points
 
 pytestmark = pytest.mark.integration
@@ -80,7 +81,8 @@ def test_views_are_told_alone_and_together(finished: Path, tmp_path: Path) -> No
     assert len(model["alone"]) == 8
     assert model["alone"]["plain"]["nme"] == pytest.approx(row["val/model/nme"], rel=1e-6)
     folder = finished / "predictions" / "model" / "val_views"
-    assert np.load(folder / "turned_20.npy").shape == (6, 68, 2)
+    saved = map_tensors(folder / "turned_20.pt")
+    assert saved["columns"]["values"].shape == (6, 68, 2)
 
 
 def test_a_run_with_relative_paths_is_found_from_elsewhere(contest: Path, tmp_path: Path) -> None:
