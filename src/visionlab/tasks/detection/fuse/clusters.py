@@ -98,7 +98,7 @@ def _running_means(boxes: Floats, scores: Floats, seeds: Ints) -> tuple[Floats, 
     taken within each cluster by doubling, so that they do not depend on other clusters.
     """
     count = len(seeds)
-    order = np.argsort(seeds, kind="stable")
+    order = np.argsort(seeds * count + np.arange(count))  # stable, and faster than a stable sort
     starts = np.flatnonzero(np.diff(seeds[order], prepend=-1))
     places = np.arange(count) - np.repeat(starts, np.diff(starts, append=count))
     later = np.flatnonzero(places)
