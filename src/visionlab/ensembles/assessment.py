@@ -19,6 +19,7 @@ from visionlab.ensembles.box_calibration import (
     mean_over_classes,
 )
 from visionlab.ensembles.calibration import (
+    classwise_calibration_errors,
     debiased_squared_calibration_error,
     equal_mass_bins,
     equal_width_bins,
@@ -44,6 +45,7 @@ from visionlab.ensembles.prediction import Evaluated
 from visionlab.ensembles.probabilities import (
     brier_score,
     confidence_and_correct,
+    decompose_brier,
     fit_temperature,
     nll,
     scaled_probabilities,
@@ -77,7 +79,7 @@ def calibration(
         ValueError: predictions are not finite.
     """
     samples = arrays_of(found.samples)
-    if _is_of_classes(samples):
+    if is_of_classes(samples):
         fitted = None if on_val is None else _best_temperature(on_val)
         return _class_calibration(found, temperature=fitted)
     if _is_of_boxes(samples):
@@ -103,7 +105,7 @@ def diversity(members: Sequence[Evaluated]) -> dict[str, Any]:
         ValueError: predictions are not finite.
     """
     samples = [arrays_of(member.samples) for member in members]
-    if _is_of_classes(samples[0]):
+    if is_of_classes(samples[0]):
         return _class_diversity(samples, _stacked(members))
     if _is_of_points(samples[0]):
         return _point_diversity(_stacked(members))
@@ -115,12 +117,8 @@ def arrays_of(samples: Mapping[str, Tensor]) -> dict[str, Array]:
     return {name: values.numpy() for name, values in samples.items()}
 
 
-def has_labels(samples: Mapping[str, Any]) -> bool:
+def is_of_classes(samples: Mapping[str, Any]) -> bool:
     """Return whether per-sample results are those of classifiers."""
-    return _is_of_classes(samples)
-
-
-def _is_of_classes(samples: Mapping[str, Any]) -> bool:
     return {"label", "correct"} <= set(samples)
 
 
@@ -158,7 +156,12 @@ def _class_calibration(found: Evaluated, *, temperature: float | None) -> dict[s
         measures |= {f"scaled_{name}": of_scaled[name] for name in ("nll", "brier", "ece")}
     confidence, correct = confidence_and_correct(probabilities=probabilities, labels=labels)
     bins = equal_mass_bins(confidence, num_bins=NUM_BINS)
-    return {**measures, "reliability": _table(confidence, correct, bins)}
+    parts = decompose_brier(confidence=confidence, correct=correct, bins=bins)
+    return {
+        **measures,
+        "brier_parts": asdict(parts),
+        "reliability": _table(confidence, correct, bins),
+    }
 
 
 def _best_temperature(found: Evaluated) -> float:
@@ -177,6 +180,11 @@ def _class_measures(probabilities: Array, labels: Array) -> dict[str, float]:
         "ece": expected_calibration_error(**pairs, bins=mass),
         "ece_equal_width": expected_calibration_error(**pairs, bins=width),
         "ece_debiased": signed_root(debiased_squared_calibration_error(**pairs, bins=mass)),
+        "ece_classwise": float(
+            classwise_calibration_errors(
+                probabilities=probabilities, labels=labels, num_bins=NUM_BINS
+            ).mean()
+        ),
     }
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from visionlab.ensembles.assessment import arrays_of, has_labels
+from visionlab.ensembles.assessment import arrays_of, is_of_classes
 from visionlab.ensembles.ensemble import Ensemble, EnsemblePredictions
 from visionlab.ensembles.ensemble_size import (
     equal_weights,
@@ -76,7 +76,7 @@ def chosen_weights(
     """
     names = list(predictions.predicted)
     members = [predictions.member(name) for name in names]
-    is_classes = has_labels(members[0].samples)
+    is_classes = is_of_classes(members[0].samples)
     quality = _nll_of(predictions) if is_classes else _metric_of(predictions, metric)
     larger_is_better = mode == "max" and not is_classes
     greedy = greedy_selection(
