@@ -220,19 +220,19 @@ def _assigned_ious(pairs: _Pairs, num_detections: int) -> Floats:
     another, all ask for their first object at once, the earliest of those that ask for the same one
     keeps it, and the others go on to their next, until nobody has to (Gale and Shapley 1962).
     """
-    asked = np.searchsorted(pairs.detections, np.arange(num_detections), side="left")
+    next_pair = np.searchsorted(pairs.detections, np.arange(num_detections), side="left")
     ends = np.searchsorted(pairs.detections, np.arange(num_detections), side="right")
     while True:
-        asking = (asked < ends).nonzero()[0]
-        objects = pairs.objects[asked[asking]]
+        proposing = (next_pair < ends).nonzero()[0]
+        objects = pairs.objects[next_pair[proposing]]
         first = np.full(pairs.objects.max(initial=-1) + 1, num_detections)
-        np.minimum.at(first, objects, asking)
-        refused = asking[first[objects] != asking]
+        np.minimum.at(first, objects, proposing)
+        refused = proposing[first[objects] != proposing]
         if not len(refused):
             break
-        asked[refused] += 1
+        next_pair[refused] += 1
     ious = np.zeros(num_detections)
-    ious[asking] = pairs.ious[asked[asking]]
+    ious[proposing] = pairs.ious[next_pair[proposing]]
     return ious
 
 
