@@ -71,6 +71,8 @@ class Split(Protocol):
 class Metric(Protocol):
     """A metric over a split; its values depend neither on order nor on batching.
 
+    Models that are evaluated together have a copy each, as `copy.deepcopy` makes it.
+
     Attributes:
         names: keys of the result of `compute`.
     """

@@ -142,3 +142,11 @@ def test_seed_everything_repeats_python_numpy_and_torch(seed: int) -> None:
     assert global_numbers() == first
     seed_everything(seed + 1 if seed < 2**62 else 0)
     assert all(now != then for now, then in zip(global_numbers(), first, strict=True))
+
+
+@pytest.mark.parametrize("seed", [0, 1234, 2**63 - 1])
+def test_seed_everything_draws_as_after_torchs_own_seeding(seed: int) -> None:
+    torch.manual_seed(seed)
+    expected = torch.rand(100).tolist(), torch.randperm(50).tolist()
+    seed_everything(seed)
+    assert (torch.rand(100).tolist(), torch.randperm(50).tolist()) == expected

@@ -23,10 +23,15 @@ def derive(seed: int, *purpose: str | int) -> int:
 
 
 def seed_everything(seed: int) -> None:
-    """Seed the global generators of Python, NumPy and torch (all devices)."""
+    """Seed the global generators of Python, NumPy, and torch on the CPU and on GPUs in use.
+
+    The draws are those after `torch.manual_seed`, which also searches for devices that nobody uses.
+    """
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002 - third-party code draws from it
-    torch.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed)
 
 
 def permutation(size: int, *, seed: int) -> Tensor:

@@ -1,5 +1,6 @@
 """Evaluation of any model on a split of any task."""
 
+import copy
 import functools
 import logging
 import math
@@ -16,7 +17,7 @@ from visionlab.core.processes import num_processes, rank, shard_batches
 from visionlab.engine.distributed.collectives import broadcast_object, gather_objects
 from visionlab.engine.reduction import loss_per_sample, reduce_losses
 from visionlab.engine.speed import SILENT_SECONDS, describe_speed
-from visionlab.task import Autocast, Split, Task
+from visionlab.task import Autocast, Batch, Metric, Split, Task
 
 _log = logging.getLogger(__name__)
 MetricsTable = dict[str, dict[str, dict[str, float]]]  # by split, model, metric
@@ -36,7 +37,6 @@ class Result:
     samples: dict[str, Tensor]
 
 
-@torch.no_grad()
 def evaluate(
     task: Task,
     model: nn.Module,
@@ -47,14 +47,39 @@ def evaluate(
     check: Callable[[], None],
     epoch: int = 0,
 ) -> Result:
-    """Evaluate a model on a split in eval mode; its weights and buffers do not change.
+    """Evaluate one model on a split; see `evaluate_models`."""
+    results = evaluate_models(
+        task,
+        {"model": model},
+        split,
+        batch_size=batch_size,
+        autocast=autocast,
+        check=check,
+        epoch=epoch,
+    )
+    return results["model"]
 
-    Processes that share a run take batches in turn, so the result does not depend on their number.
-    All of them get the metrics; only rank 0, which writes files, gets the samples.
+
+@torch.no_grad()
+def evaluate_models(
+    task: Task,
+    models: Mapping[str, nn.Module],
+    split: Split,
+    *,
+    batch_size: int,
+    autocast: Autocast,
+    check: Callable[[], None],
+    epoch: int = 0,
+) -> dict[str, Result]:
+    """Evaluate models on a split in eval mode; their weights and buffers do not change.
+
+    All of them see a batch before the next one is made. Processes that share a run take batches in
+    turn, so results do not depend on their number. All processes get the metrics; only rank 0,
+    which writes files, gets the samples.
 
     Args:
-        task: provides loss, prediction and metric.
-        model: any module with the signature of `task.evaluated`.
+        task: provides loss, prediction and metric, which each model gets a copy of.
+        models: by name, modules with the signature of `task.evaluated`.
         split: the samples.
         batch_size: samples per forward pass.
         autocast: makes the context of a forward pass.
@@ -62,28 +87,36 @@ def evaluate(
         epoch: selects the augmentation of an augmented split.
     """
     task.metric.reset()
-    parts = []
+    metrics = {name: copy.deepcopy(task.metric) for name in models}
     evaluated = functools.partial(
         _evaluate_batches,
         task,
-        model,
+        models,
         batch_size=batch_size,
         autocast=autocast,
         check=check,
         epoch=epoch,
     )
     bank: Split | None = getattr(split, "bank", None)
-    for part in gather_objects(evaluated(bank)) if bank else ():
-        task.metric.remember(part.predictions, part.targets)  # type: ignore[attr-defined]
-    for part in gather_objects(evaluated(split)):
-        task.metric.update(part.predictions, part.targets)
-        parts.append(part._replace(predictions=None, targets=None))
-    metrics = broadcast_object(lambda: _compute_metrics(task, parts))
+    for parts in gather_objects(evaluated(bank)) if bank else ():
+        for name, part in parts.items():
+            metrics[name].remember(part.predictions, part.targets)  # type: ignore[attr-defined]
+    kept: dict[str, list[_BatchResult]] = {name: [] for name in models}
+    for parts in gather_objects(evaluated(split)):
+        for name, part in parts.items():
+            metrics[name].update(part.predictions, part.targets)
+            kept[name].append(part._replace(predictions=None, targets=None))
+    return {name: _result(metrics[name], kept[name]) for name in models}
+
+
+def _result(metric: Metric, parts: Sequence["_BatchResult"]) -> Result:
+    """Return the result of one model; all processes call this at the same point."""
+    metrics = broadcast_object(lambda: _compute_metrics(metric, parts))
     if rank() > 0:
         return Result(metrics=metrics, samples={})
     keys = torch.cat([part.keys for part in parts])
     samples = {"keys": keys, **_concatenate_losses([part.sample_losses for part in parts])}
-    samples |= task.metric.samples()
+    samples |= metric.samples()
     return Result(metrics=metrics, samples={name: values.cpu() for name, values in samples.items()})
 
 
@@ -99,17 +132,18 @@ class _BatchResult(NamedTuple):
 
 def _evaluate_batches(
     task: Task,
-    model: nn.Module,
+    models: Mapping[str, nn.Module],
     split: Split,
     *,
     batch_size: int,
     autocast: Autocast,
     check: Callable[[], None],
     epoch: int,
-) -> Iterator[_BatchResult]:
-    """Yield the result of each batch of this rank, with the model in eval mode."""
-    was_training = model.training
-    model.eval()
+) -> Iterator[dict[str, _BatchResult]]:
+    """Yield the results of each batch of this rank by model, with the models in eval mode."""
+    were_training = [model for model in models.values() if model.training]
+    for model in models.values():
+        model.eval()
     started = logged = time.monotonic()
     num_done = 0
     num_rounds = math.ceil(split.num_batches(batch_size) / num_processes())
@@ -121,25 +155,32 @@ def _evaluate_batches(
             logged, speed = now, describe_speed(num_done, now - started)
             _log.info("evaluating: %d of %d images  %s", num_done, len(split), speed)
         num_done += len(batch.keys) * num_processes()
-        with autocast():
-            outputs = task.forward(model, batch)
-        named = task.loss(outputs, batch.targets)
-        yield _BatchResult(
-            keys=batch.keys,
-            losses=reduce_losses(named) if named else {},
-            sample_losses=loss_per_sample(named),
-            predictions=task.predict(outputs, batch),
-            targets=batch.targets,
-        )
+        yield {
+            name: _evaluate_batch(task, model, batch, autocast) for name, model in models.items()
+        }
     for _ in range(num_rounds):
         check()  # a collective, also for ranks without a batch in the last round
-    model.train(was_training)
+    for model in were_training:
+        model.train()
 
 
-def _compute_metrics(task: Task, parts: Sequence[_BatchResult]) -> dict[str, float]:
+def _evaluate_batch(task: Task, model: nn.Module, batch: Batch, autocast: Autocast) -> _BatchResult:
+    with autocast():
+        outputs = task.forward(model, batch)
+    named = task.loss(outputs, batch.targets)
+    return _BatchResult(
+        keys=batch.keys,
+        losses=reduce_losses(named) if named else {},
+        sample_losses=loss_per_sample(named),
+        predictions=task.predict(outputs, batch),
+        targets=batch.targets,
+    )
+
+
+def _compute_metrics(metric: Metric, parts: Sequence[_BatchResult]) -> dict[str, float]:
     rows = [torch.stack(list(part.losses.values())) for part in parts if part.losses]
     means = _weighted_means(rows, [len(part.keys) for part in parts])
-    values = task.metric.compute()
+    values = metric.compute()
     if all(map(math.isnan, values.values())):  # the samples have no labels
         means = [math.nan] * len(means)
     return {**dict(zip(parts[0].losses, means, strict=True)), **values}
@@ -157,8 +198,9 @@ def evaluate_saved(
 ) -> dict[str, Result]:
     """Evaluate saved weights on a split; `task.evaluated` holds the last of them afterwards.
 
-    Equal weights are evaluated once, since the last epoch is often the best. `models` holds weights
-    by model name; see `evaluate` for the other arguments.
+    Equal weights are evaluated once, since the last epoch is often the best. One after another, so
+    that one model at a time takes memory. `models` holds weights by model name; see `evaluate` for
+    the other arguments.
     """
     results: dict[str, Result] = {}
     same_as = equal_models(models)

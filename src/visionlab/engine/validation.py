@@ -11,7 +11,7 @@ from visionlab.core.interrupt import Signals
 from visionlab.core.processes import shard_rows
 from visionlab.engine.checkpoints import best_name
 from visionlab.engine.distributed.data_parallel import broadcast_buffers
-from visionlab.engine.evaluation import Result, evaluate
+from visionlab.engine.evaluation import Result, evaluate_models
 from visionlab.engine.hparams import Evaluation, Hparams
 from visionlab.engine.shared_runs import CheckpointWriter
 from visionlab.engine.state import Best, TrainState
@@ -52,17 +52,14 @@ def validate(
             broadcast_buffers(average.module)
     if "val" not in task.splits:
         return {}
-    return {
-        name: evaluate(
-            task,
-            model,
-            task.splits["val"],
-            batch_size=evaluation.batch_size,
-            autocast=autocast,
-            check=signals.check,
-        )
-        for name, model in named_models(task.evaluated, averages).items()
-    }
+    return evaluate_models(
+        task,
+        named_models(task.evaluated, averages),
+        task.splits["val"],
+        batch_size=evaluation.batch_size,
+        autocast=autocast,
+        check=signals.check,
+    )
 
 
 def _inputs(model: nn.Module, batches: Iterator[Batch], signals: Signals) -> Iterator[tuple[Any]]:

@@ -94,7 +94,7 @@ class Average:
         else:
             decay = self._decay_at(self.num_updates)
             _mix(*self._floats, decay=decay)
-            _mix(*self._integers, decay=decay)
+            _mix_integers(*self._integers, decay=decay)
             self.num_updates += 1
         _copy(*self._copied)
 
@@ -228,16 +228,20 @@ def _copy(shadow: list[Tensor], source: list[Tensor]) -> None:
 
 def _mix(shadow: list[Tensor], source: list[Tensor], *, decay: float) -> None:
     """Set shadow to decay * shadow + (1 - decay) * source, rounded as in timm's `ModelEmaV2`."""
-    if not shadow:
-        return
-    increment = torch._foreach_mul(source, 1.0 - decay)
-    if shadow[0].is_floating_point():
+    if shadow:
+        increment = torch._foreach_mul(source, 1.0 - decay)
         torch._foreach_mul_(shadow, decay)
         torch._foreach_add_(shadow, increment)
-    else:
-        torch._foreach_copy_(
-            shadow, torch._foreach_add(torch._foreach_mul(shadow, decay), increment)
-        )
+
+
+def _mix_integers(shadow: list[Tensor], source: list[Tensor], *, decay: float) -> None:
+    """Do as `_mix`, and truncate; in one tensor, since foreach operations of integers are slow."""
+    if shadow:
+        increment = torch.cat([tensor.flatten() for tensor in source]) * (1.0 - decay)
+        mixed = torch.cat([tensor.flatten() for tensor in shadow]) * decay + increment
+        parts = mixed.split([tensor.numel() for tensor in shadow])
+        shaped = [part.view(tensor.shape) for part, tensor in zip(parts, shadow, strict=True)]
+        torch._foreach_copy_(shadow, shaped)
 
 
 _Pair = tuple[Tensor, Tensor]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from visionlab.core import seeding
-from visionlab.images.digits import NUM_TEST, TEST_SEED
+from visionlab.images.digits import CLASS_NAMES, NUM_TEST, TEST_SEED, read_digits
 from visionlab.task import Data
 from visionlab.tasks.classification.augment import Augment
 from visionlab.tasks.classification.records import LabelledImages
@@ -21,17 +21,14 @@ class Digits(ClassificationDataset):
 
     def __call__(self, *, augmentation: Augment, seed: int, device: torch.device) -> Data:
         """Return the splits; keys of the test part are its row numbers."""
-        from sklearn.datasets import load_digits
-
-        digits = load_digits()
-        images = digit_images(torch.from_numpy(digits.images))
-        labels = torch.from_numpy(digits.target).long()
+        digits, labels = read_digits()
+        images = digit_images(digits)
         order = seeding.permutation(len(labels), seed=TEST_SEED)
         test, train = order[:NUM_TEST], order[NUM_TEST:]
         return in_memory(
             LabelledImages(images[train], labels[train]),
             LabelledImages(images[test], labels[test]),
-            class_names=[str(name) for name in digits.target_names],
+            class_names=CLASS_NAMES,
             dataset=self,
             augmentation=augmentation,
             seed=seed,

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from visionlab.core import seeding
 from visionlab.core.checks import check_at_least, check_seed
-from visionlab.images.digits import NUM_TEST, TEST_SEED
+from visionlab.images.digits import CLASS_NAMES, NUM_TEST, TEST_SEED, read_digits
 from visionlab.images.photometric import LUMA
 from visionlab.task import Data
 from visionlab.tasks.detection.augment import BoxAugment
@@ -66,21 +66,19 @@ def scene_splits(
     device: torch.device,
 ) -> Data:
     """Return the splits of scenes, which `make` makes as `make_scenes` does."""
-    from sklearn.datasets import load_digits
-
-    digits, labels = map(torch.from_numpy, load_digits(return_X_y=True))
+    digits, labels = read_digits()
     parts = {}
     for number, (split, rows) in enumerate(source_rows().items()):
         parts[split] = make(
             getattr(dataset, f"num_{split}"),
             first_key=number * KEYS_APART,
-            digits=digits[rows].view(-1, 8, 8),
+            digits=digits[rows],
             labels=labels[rows],
             seed=dataset.seed,
         )
     return from_annotations(
         parts,
-        class_names=list("0123456789"),
+        class_names=CLASS_NAMES,
         class_ids=list(range(10)),
         num_workers=0,
         read_counts={},

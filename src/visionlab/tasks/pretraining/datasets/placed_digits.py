@@ -7,7 +7,7 @@ from torch import Tensor
 
 from visionlab.core import geometry, seeding
 from visionlab.core.checks import check_at_least, check_seed
-from visionlab.images.digits import NUM_TEST, TEST_SEED
+from visionlab.images.digits import CLASS_NAMES, NUM_TEST, TEST_SEED, read_digits
 from visionlab.task import Data
 from visionlab.tasks.pretraining.augment import ViewAugment
 from visionlab.tasks.pretraining.records import StoredImages
@@ -41,11 +41,8 @@ class PlacedDigits(PretrainingDataset):
 
     def __call__(self, *, augmentation: ViewAugment, seed: int, device: torch.device) -> Data:
         """Return the splits; `val` is a share of the training images."""
-        from sklearn.datasets import load_digits
-
-        source = load_digits()
-        digits = torch.from_numpy(source.images).float() / 16.0
-        labels = torch.from_numpy(source.target).long()
+        grey, labels = read_digits()
+        digits = grey.float() / 16.0
         test, train = seeding.permutation(len(labels), seed=TEST_SEED).tensor_split([NUM_TEST])
         keys = torch.arange(self.num_train + self.num_test).tensor_split([self.num_train])
         parts = [
@@ -55,7 +52,7 @@ class PlacedDigits(PretrainingDataset):
         ]
         return in_memory(
             *parts,
-            class_names=[str(name) for name in source.target_names],
+            class_names=CLASS_NAMES,
             dataset=self,
             augmentation=augmentation,
             seed=seed,
