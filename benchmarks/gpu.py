@@ -26,7 +26,7 @@ from torchvision_retinanet import RATIOS, SCALES, SIZES_PX, compare_steps
 
 from visionlab.backbones.features import Backbone
 from visionlab.core.interrupt import Signals
-from visionlab.engine.device import make_autocast, make_deterministic
+from visionlab.engine.device import make_autocast, set_determinism
 from visionlab.engine.evaluation import evaluate
 from visionlab.engine.hparams import Evaluation, Hparams, Stop
 from visionlab.engine.loop import fit
@@ -222,8 +222,7 @@ def prepare_loop(
     state = TrainState()
 
     def run() -> None:
-        if not deterministic:
-            torch.use_deterministic_algorithms(False)
+        set_determinism(device, deterministic=deterministic)
         state.stopped = None
         fit(
             task,
@@ -239,7 +238,7 @@ def prepare_loop(
             seed=0,
             averages=averages,
         )
-        make_deterministic(device)
+        set_determinism(device, deterministic=True)
 
     return run
 
@@ -449,7 +448,7 @@ def main() -> None:
         rounds, steps, batch_size, device = 1, 1, 2, torch.device("cpu")
         num_images, stacks, num_scenes, size = 20, (1, 2), 1, (64, 64)
     print(describe_gpu(device))
-    make_deterministic(device)
+    set_determinism(device, deterministic=True)
     data = make_data(device, num_images)
     sections = {
         "input": measure_input(data, batch_size=batch_size, rounds=rounds),

@@ -230,7 +230,7 @@ def test_a_run_goes_on_where_its_images_were_moved_to(tmp_path: Path) -> None:
     [
         "precision=bf16",
         "channels_last=false",
-        pytest.param("compile=true", marks=pytest.mark.slow),
+        pytest.param("compile=default", marks=pytest.mark.slow),
     ],
 )
 def test_a_run_in_another_precision_or_layout_ends(setting: str, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from siblings import SEED, classification
 
-from visionlab.engine.device import choose_device, make_deterministic
+from visionlab.engine.device import choose_device, set_determinism
 from visionlab.images.holdout import Holdout
 from visionlab.task import Task
 from visionlab.tasks.classification.augment import Augment
@@ -23,7 +23,7 @@ pytestmark = [
 
 def on_gpu() -> Task:
     device = choose_device("cuda")
-    make_deterministic(device)
+    set_determinism(device, deterministic=True)
     images = torch.randint(0, 256, (64, 3, 32, 32), generator=torch.Generator().manual_seed(1))
     labelled = LabelledImages(images.to(torch.uint8), torch.arange(64) % 2)
     data = in_memory(

@@ -25,7 +25,7 @@ _AVERAGED = "averaged"
 # how and where a run was made, which does not change its numbers
 _IGNORED = (
     *("resume", "device", "num_processes", "threads", "tensorboard", "save_predictions"),
-    *("compile", "parts", "observers"),
+    *("deterministic", "compile", "parts", "observers"),
     *("checkpoint.", "dataset.root", "dataset.num_workers", "dataset.verify", "dataset.download"),
     *("evaluation.", "stop.", "task.monitor", "task.mode", "task.draw", "task.export"),
 )

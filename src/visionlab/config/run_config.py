@@ -44,7 +44,7 @@ FREE_ON_RESUME = (
     "dataset.num_workers",
     "tensorboard",
 )
-_OPEN_IF_NULL = ("global_seed", "threads")  # null stands for the run's own
+_OPEN = {"global_seed": None, "threads": None, "precision": "auto"}  # stand for the run's own
 # paths that start from the folder in which one works; all others of a data set start from its root
 _FROM_HERE = ("dataset.root", "dataset.val.list", "start.run")
 _NOT_OF_RUN = ("sweep", "chain")
@@ -264,7 +264,7 @@ def _changes(requested: Mapping[str, Any], saved: Mapping[str, Any]) -> list[str
         for key in new | old
         if new.get(key) != old.get(key)
         and not key.startswith((*FREE_ON_RESUME, *_NOT_OF_RUN))
-        and not (key in _OPEN_IF_NULL and new.get(key) is None)
+        and not (key in _OPEN and new.get(key) == _OPEN[key])
     ]
 
 

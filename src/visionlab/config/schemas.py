@@ -104,8 +104,10 @@ class Train:
         device: auto, cpu, cuda or cuda:N.
         num_processes: processes that share the run, each with its own GPU or its share of the cores
             of this machine; torchrun overrides it with the number that it started.
-        precision: fp32, or bf16 for forward passes in bfloat16.
-        compile: compile the model with torch.compile.
+        precision: fp32, bf16 for forward passes in bfloat16, or auto: bf16 where it is fast.
+        deterministic: choose algorithms on a GPU whose results are the same each time.
+        compile: compile the model with a mode of torch.compile: default, reduce-overhead,
+            max-autotune or max-autotune-no-cudagraphs; null does not.
         sync_batch_norm: compute batch-norm statistics in training over the batches of all
             processes; without effect on a single one.
         channels_last: keep weights, and with them activations, in channels-last memory order.
@@ -136,7 +138,8 @@ class Train:
     device: str = MISSING
     num_processes: int = MISSING
     precision: str = MISSING
-    compile: bool = MISSING
+    deterministic: bool = MISSING
+    compile: str | None = MISSING
     sync_batch_norm: bool = MISSING
     channels_last: bool = MISSING
     threads: int | None = MISSING
@@ -197,7 +200,7 @@ class Eval:
         boxes: only write boxes of objects in the images of a pretraining data set; null for none.
         batch_size: samples of one forward pass; null takes the run's own.
         device: auto, cpu, cuda or cuda:N.
-        precision: fp32 or bf16; null takes the run's own.
+        precision: fp32, bf16 or auto; null takes the run's own.
         threads: of torch on the CPU; null takes the run's own.
         parts: packages of your own whose parts the run may name as `_target_`.
     """

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -34,7 +34,7 @@ def image_grid(
     num_rows = max(1, -(-num_images // num_columns))
     size = (width_in * num_columns, height_in * num_rows)
     figure = Figure(figsize=size, layout="constrained")
-    no_ticks = {"xticks": [], "yticks": []}  # invisible ones would take most of the time
+    no_ticks: Any = {"xticks": [], "yticks": []}  # invisible ones would take most of the time
     axes = list(figure.subplots(num_rows, num_columns, squeeze=False, subplot_kw=no_ticks).ravel())
     for axis in axes:
         axis.axis("off")

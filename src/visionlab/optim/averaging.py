@@ -239,7 +239,7 @@ def _mix_integers(shadow: list[Tensor], source: list[Tensor], *, decay: float) -
     if shadow:
         increment = torch.cat([tensor.flatten() for tensor in source]) * (1.0 - decay)
         mixed = torch.cat([tensor.flatten() for tensor in shadow]) * decay + increment
-        parts = mixed.split([tensor.numel() for tensor in shadow])
+        parts = torch.split(mixed, [tensor.numel() for tensor in shadow])
         shaped = [part.view(tensor.shape) for part, tensor in zip(parts, shadow, strict=True)]
         torch._foreach_copy_(shadow, shaped)
 

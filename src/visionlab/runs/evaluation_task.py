@@ -9,7 +9,13 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from visionlab.backbones.weights import check_weights
-from visionlab.engine.device import choose_device, make_autocast, make_deterministic, set_threads
+from visionlab.engine.device import (
+    choose_device,
+    choose_precision,
+    make_autocast,
+    set_determinism,
+    set_threads,
+)
 from visionlab.engine.evaluation import split_label
 from visionlab.ensembles.prediction import Inference, Member
 from visionlab.runs.build import (
@@ -81,7 +87,7 @@ def prepare(options: EvaluationOptions, saved: SavedRun) -> EvaluationTask:
     set_dataset_root(saved.config, options.dataset_root)
     config = without_initial_weights(saved.config)
     device = choose_device(options.device)
-    make_deterministic(device)
+    set_determinism(device, deterministic=config["deterministic"])
     set_threads(config["threads"] if options.threads is None else options.threads)
     experiment = build_experiment(config)
     data = build_data(experiment, device)
@@ -105,7 +111,7 @@ def prepare(options: EvaluationOptions, saved: SavedRun) -> EvaluationTask:
         check_task(f"{made.__module__}.{made.__name__}", task.name, key=key)
     if options.views is not None and getattr(data.splits[options.split], "show", None) is None:
         raise ValueError(f"views must be null for task {task.name}, got some")
-    precision = options.precision or experiment.machine.precision
+    precision = choose_precision(options.precision or experiment.machine.precision, device)
     return EvaluationTask(
         task=task,
         config=config,

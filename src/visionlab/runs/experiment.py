@@ -19,6 +19,7 @@ from visionlab.runs.initial_weights import InitialWeights
 from visionlab.task import Batch, Data, Metric
 
 _TRAINING_INVARIANT = ("tensorboard", "save_predictions", "observers")
+_COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 _NOT_OF_AVERAGES = (TRAIN_LOSS, "val/model/")
 
 
@@ -46,13 +47,17 @@ class Machine:
     num_processes: int
     precision: str
     threads: int | None
-    compile: bool
+    deterministic: bool
+    compile: str | None
     channels_last: bool
     sync_batch_norm: bool
 
     def __post_init__(self) -> None:
         if self.num_processes < 1:
             raise ValueError(f"num_processes must be >= 1, got {self.num_processes}")
+        if self.compile not in (None, *_COMPILE_MODES):
+            modes = ", ".join(_COMPILE_MODES)
+            raise ValueError(f"compile must be null or one of {modes}, got {self.compile!r}")
 
 
 @dataclass(frozen=True, kw_only=True)

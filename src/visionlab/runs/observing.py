@@ -14,6 +14,7 @@ from visionlab.config.run_config import logged_hparams, parts_override, to_yaml
 from visionlab.config.terminal import shell_command
 from visionlab.core.interrupt import Interrupted, Pruned
 from visionlab.engine.checkpoints import LAST, best_name
+from visionlab.engine.device import describe_slowness
 from visionlab.engine.epoch_files import snapshot_name
 from visionlab.engine.evaluation import MetricsTable
 from visionlab.engine.observers import (
@@ -94,8 +95,9 @@ def describe_start(training: Training) -> None:
         _log.warning("hparams.batch_size is %d, a batch has all %d images", batch_size, num_train)
     for each in training.unreached_milestones:
         _log.warning("scheduler: %s is beyond the end of the run", each)
-    machine = training.experiment.machine
-    _log.info("%s on %s, %s", training.task.name, training.device, machine.precision)
+    _log.info("%s on %s, %s", training.task.name, training.device, training.precision)
+    for line in describe_slowness(training.device, training.precision):
+        _log.warning("%s", line)
 
 
 def _describe_counts(class_names: Sequence[str], counts: Sequence[int]) -> str:

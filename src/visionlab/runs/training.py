@@ -12,7 +12,14 @@ from visionlab.backbones.weights import check_weights
 from visionlab.config.run_config import check_trained_with
 from visionlab.core.processes import rank
 from visionlab.engine.checkpoints import LAST, Checkpoints, load_last, restore
-from visionlab.engine.device import choose_device, make_autocast, make_deterministic, set_threads
+from visionlab.engine.device import (
+    Precision,
+    choose_device,
+    choose_precision,
+    make_autocast,
+    set_determinism,
+    set_threads,
+)
 from visionlab.engine.distributed.collectives import broadcast_object
 from visionlab.engine.distributed.data_parallel import prepare_model
 from visionlab.engine.loop import steps_per_epoch
@@ -67,6 +74,7 @@ class Training:
 
     runs: Sequence[Run]
     device: torch.device
+    precision: Precision
     autocast: Autocast
     data: Data
     samples: Samples
@@ -127,14 +135,14 @@ def build_training(configs: Mapping[Path, Mapping[str, Any]], *, resumes: bool) 
     is_given_weights = last[0] is not None or rank() > 0  # by the checkpoint, or by rank 0
     given = map(without_initial_weights, configs.values()) if is_given_weights else configs.values()
     experiments = [build_experiment(config) for config in given]
-    device, autocast = prepare_machine(experiments[0])
+    device, precision = prepare_machine(experiments[0].machine)
     data = build_data(experiments[0], device)
     samples = describe_samples(data)
     if last[0] is not None:
         check_classes(data, last[0]["class_names"])
         check_samples(samples, last[0].get("samples", samples))  # older checkpoints have none
     components = build_components(experiments, data, device)
-    machine = {"threads": torch.get_num_threads(), "device": str(device)}
+    machine = {"threads": torch.get_num_threads(), "device": str(device), "precision": precision}
     runs = [
         Run(
             folder=folder,
@@ -149,11 +157,12 @@ def build_training(configs: Mapping[Path, Mapping[str, Any]], *, resumes: bool) 
     if experiments[0].start.run:  # not after a resume, see `without_initial_weights`
         state = _start_from(experiments[0], runs, data, components)
     if experiments[0].machine.compile:
-        components.task.model.compile()
+        components.task.model.compile(mode=experiments[0].machine.compile)
     return Training(
         runs=runs,
         device=device,
-        autocast=autocast,
+        precision=precision,
+        autocast=make_autocast(precision, device),
         data=data,
         samples=samples,
         components=components,
@@ -172,14 +181,13 @@ def _load_last(folder: Path, config: Mapping[str, Any]) -> dict[str, Any] | None
     return content
 
 
-def prepare_machine(experiment: Experiment) -> tuple[torch.device, Autocast]:
-    """Set threads and determinism; return the device and the maker of the forward context."""
-    machine: Machine = experiment.machine
+def prepare_machine(machine: Machine) -> tuple[torch.device, Precision]:
+    """Set threads and determinism; return the device, and the precision of forward passes."""
     device = choose_device(machine.device)
-    autocast = make_autocast(machine.precision, device)
+    precision = choose_precision(machine.precision, device)
     set_threads(machine.threads)
-    make_deterministic(device)
-    return device, autocast
+    set_determinism(device, deterministic=machine.deterministic)
+    return device, precision
 
 
 def build_components(

@@ -245,7 +245,7 @@ def test_fail_fast_begins_no_more_jobs(sweep: Sweep, tmp_path: Path) -> None:
         (["scheduler.warmup_epochs=0,30"], r"scheduler.warmup_epochs must be .*, got 30 \(job "),
         (
             ["precision=fp32,fp8"],
-            r"precision must be fp32 or bf16, got 'fp8' \(job precision=fp8\)",
+            r"precision must be auto, fp32 or bf16, got 'fp8' \(job precision=fp8\)",
         ),
         (
             ["hydra.launcher.slots=0", "global_seed=1,2"],

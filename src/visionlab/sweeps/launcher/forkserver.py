@@ -22,7 +22,11 @@ from visionlab.core.processes import describe_exit
 
 CONTEXT: Any = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
 _LOCAL = ("basic", "process")  # launchers
-_PRELOADED = ["visionlab.runs.train", "visionlab.sweeps.workers.trainings", "timm"]
+_PRELOADED = [
+    *("visionlab.runs.train", "visionlab.sweeps.workers.trainings"),
+    *("torch._dynamo", "timm"),  # for the first step of an optimizer, and most models
+    *("matplotlib.figure", "matplotlib.backends.backend_agg"),  # for pictures
+]
 Value = TypeVar("Value")
 
 

@@ -123,7 +123,7 @@ def _starting(group: Sequence[_Checked], sweep: Path) -> list[Experiment]:
 def _build(experiments: Sequence[Experiment], data: dict[str, Data]) -> Components:
     """Build the parts of a training; `data` holds the last data set read, and is updated."""
     first = experiments[0]
-    device, _ = prepare_machine(first)
+    device, _ = prepare_machine(first.machine)
     key = json.dumps([first.config[name] for name in ("dataset", "augment")])
     if key not in data:
         data.clear()
