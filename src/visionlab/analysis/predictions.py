@@ -56,7 +56,7 @@ def load_last_predictions(
     None if there is no such file, or if it lacks one of the arrays.
     """
     for path in reversed(prediction_files(run, name).values()):
-        found = _read(path, path.stat().st_mtime_ns, tuple(arrays), len(run.labels))
+        found = _read(path, path.stat().st_mtime_ns, arrays, len(run.labels))
         if found is not None:
             return found if len(found) == len(arrays) else None
     return None
@@ -74,25 +74,37 @@ def load_correctness(
         ValueError: epochs have different samples.
     """
     first, last = epochs or (0, np.inf)
+    files = prediction_files(run, name)
+    paths = tuple((epoch, path) for epoch, path in files.items() if first <= epoch <= last)
+    changed = tuple(path.stat().st_mtime_ns for _, path in paths)
+    return _read_correctness(paths, changed, len(run.labels))
+
+
+@functools.cache  # several figures read the same files
+def _read_correctness(
+    paths: tuple[tuple[int, Path], ...], changed: tuple[int, ...], num_classes: int
+) -> Correctness | None:
+    """Return what files, with their epochs, say; `changed` are their modification times."""
     arrays = ("keys", "correct", "label")
-    found: dict[int, Mapping[str, Array]] = {}
-    for epoch, path in prediction_files(run, name).items():
-        if not first <= epoch <= last:
+    correct: dict[int, Array] = {}
+    keys = labels = np.zeros(0, np.int64)
+    for (epoch, path), time in zip(paths, changed, strict=True):
+        content = _read(path, time, arrays, num_classes)
+        if content is None or len(content) < len(arrays):
             continue
-        content = _read(path, path.stat().st_mtime_ns, arrays, len(run.labels))
-        if content is not None and len(content) == len(arrays):
-            order = np.argsort(content["keys"])
-            found[epoch] = {key: array[order] for key, array in content.items()}
-            if not np.array_equal(found[epoch]["keys"], found[min(found)]["keys"]):
-                raise ValueError(f"predictions must have the same samples, got others in {path}")
-    if not found:
+        order = np.argsort(content["keys"])
+        if not correct:
+            keys, labels = content["keys"][order], content["label"][order].astype(np.int64)
+        elif not np.array_equal(content["keys"][order], keys):
+            raise ValueError(f"predictions must have the same samples, got others in {path}")
+        correct[epoch] = content["correct"][order]
+    if not correct:
         return None
-    start = found[min(found)]
     return Correctness(
-        epochs=np.array(list(found)),
-        keys=start["keys"],
-        correct=np.stack([content["correct"] for content in found.values()]),
-        labels=start["label"].astype(np.int64),
+        epochs=np.array(list(correct)),
+        keys=keys,
+        correct=np.stack(list(correct.values())),
+        labels=labels,
     )
 
 
@@ -106,13 +118,12 @@ def at_common_epochs(one: Correctness, other: Correctness) -> tuple[Correctness,
     return first, second
 
 
-@functools.cache  # several figures read the same files
 def _read(
-    path: Path, changed: int, names: tuple[str, ...], num_classes: int
+    path: Path, changed: int, names: Sequence[str], num_classes: int
 ) -> Mapping[str, Array] | None:
     """Return those of some arrays that a file has, or None if it is unreadable.
 
-    `changed` is its modification time, by which the cache notices a new file.
+    `changed` is its modification time: the same file is warned of once.
     """
     try:
         with path.open("rb") as file, np.load(file) as arrays:

@@ -4,6 +4,8 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+_ENCODER = json.JSONEncoder(sort_keys=True, default=str)  # `json.dumps` would make one each time
+
 
 def is_number(value: Any) -> bool:
     """Return whether a value is a number; a bool is not."""
@@ -12,7 +14,7 @@ def is_number(value: Any) -> bool:
 
 def to_json(value: Any) -> str:
     """Return a value as JSON text, which is equal for equal values."""
-    return json.dumps(value, sort_keys=True, default=str)
+    return _ENCODER.encode(value)
 
 
 def sort_key(value: Any) -> tuple[bool, float, str]:
