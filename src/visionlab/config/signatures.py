@@ -62,6 +62,7 @@ class _Module(NamedTuple):
     names: Mapping[str, ast.AST | str]
 
 
+@functools.cache  # as its module is
 def read_signature(path: str) -> Signature:
     """Return the signature of a class or function by its dotted path.
 

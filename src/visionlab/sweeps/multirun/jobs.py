@@ -5,6 +5,7 @@ are therefore composed once; each then sets its values as Hydra would.
 """
 
 import copy
+import functools
 import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -59,12 +60,14 @@ def compose_jobs(loader: ConfigLoader, master: DictConfig, arguments: Sequence[s
             check_values(override)
         grid += grid_points(parsed)
     count = Counter(override for overrides in grid for override in overrides)
+    typed = functools.cache(as_typed)  # jobs share most of their overrides
+    parsed_one = functools.cache(lambda override: parser.parse_overrides([override])[0])
     jobs = []
     for number, overrides in enumerate(grid):
         swept = [override for override in overrides if count[override] < len(grid)]
         settings = [override.lstrip("+").partition("=") for override in swept]
         try:
-            config, hydra = compose(parser.parse_overrides(overrides), number, swept)
+            config, hydra = compose([*map(parsed_one, overrides)], number, swept)
         except ValueError as error:
             where = f" (job {','.join(swept)})" if swept else ""
             raise ValueError(f"{error}{where}") from error
@@ -76,7 +79,7 @@ def compose_jobs(loader: ConfigLoader, master: DictConfig, arguments: Sequence[s
                 config=config,
                 composition={
                     **invocation(hydra, Path()).composition,
-                    "overrides": [*map(as_typed, overrides)],
+                    "overrides": [*map(typed, overrides)],
                 },
             )
         )
