@@ -114,7 +114,7 @@ def test_settings_of_the_launcher_are_those_of_one_stage_and_lead_to_nothing() -
 @pytest.mark.parametrize("given", ["hydra.run.dir=x", "hydra/launcher=basic", "~hydra.launcher.x"])
 def test_no_other_setting_of_hydra_is_that_of_a_stage(given: str) -> None:
     own = f"~first.{given[1:]}" if given.startswith("~") else f"first.{given}"
-    with pytest.raises(ValueError, match=rf"setting of first\.hydra\.launcher, got {own}"):
+    with pytest.raises(ValueError, match=rf"setting of first\.hydra\.launcher, got {given}"):
         composed_of(TWO, own)
     files = {"first": {"like": None, "overrides": [given]}}
     with pytest.raises(ValueError, match=rf"first\.overrides must have no .* Hydra's, got {given}"):

@@ -99,8 +99,9 @@ def compose_stages(
     allowed = [each for each in options if each.startswith("parts=")]
     stages: dict[str, ComposedStage] = {}
     for name in files:
-        of_hydra = _of_hydra(name, given)
-        own = _own_overrides(name, files, [each for each in given if each not in of_hydra])
+        own = _own_overrides(name, files, given)
+        launcher = [own.pop(each) for each in given if _is_of_hydra(own.get(each, ""))]
+        _check_launcher(launcher, stage=name)
         overrides = [*_overrides_in_file(name, files), *own.values(), *allowed]
         try:
             settings, composition = _compose(overrides, allowed=allowed)
@@ -114,7 +115,7 @@ def compose_stages(
             composition=composition,
             starts_from=starts_from,
             leading=[each for each in given if each in leading],
-            launcher=list(of_hydra.values()),
+            launcher=launcher,
         )
     return stages
 
@@ -158,18 +159,13 @@ def _own_overrides(name: str, files: Mapping[str, Any], given: Sequence[str]) ->
     }
 
 
-def _of_hydra(name: str, given: Sequence[str]) -> dict[str, str]:
-    """Return the overrides of a stage's launcher, each with what it is without the stage's name.
-
-    Raises:
-        ValueError: another setting of Hydra's is given for the stage.
-    """
-    found = {each: each.replace(f"{name}.", "", 1) for each in given if _begins_with(each, [name])}
-    found = {each: text for each, text in found.items() if _is_of_hydra(text)}
-    for each, text in found.items():
-        if not text.lstrip("+").startswith("hydra.launcher."):
-            raise ValueError(f"{name}.hydra must be a setting of {name}.hydra.launcher, got {each}")
-    return found
+def _check_launcher(overrides: Sequence[str], *, stage: str) -> None:
+    """Refuse settings of Hydra's for one stage, besides those of its launcher."""
+    for each in overrides:
+        if not each.lstrip("+").startswith("hydra.launcher."):
+            raise ValueError(
+                f"{stage}.hydra must be a setting of {stage}.hydra.launcher, got {each}"
+            )
 
 
 def _is_of_hydra(override: str) -> bool:
