@@ -224,6 +224,8 @@ def test_jobs_of_a_chain_that_are_killed_and_cancelled_go_on(
     wait_for((there / "r2" / "run.json").exists, process)
     command("scancel", *jobs_of(slurm), slurm=slurm)
     assert process.wait() == 1
-    assert states(there) == ["finished", "finished", "interrupted", "failed"]
+    first, second, cancelled, last = states(there)
+    assert (first, second, last) == ("finished", "finished", "failed")
+    assert cancelled in ("interrupted", "killed")  # if a step takes longer than Slurm's KillWait
     assert mocov2(mocov2_here, slurm=slurm).wait() == 0
     assert_same_stages(mocov2_here)
