@@ -14,7 +14,7 @@ test: .venv/installed-dev       ## set up, then run the quick tests on two proce
 test-integration: .venv/installed-dev   ## scripts, sweeps, several processes, a browser
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "integration and not slow and not gpu"
 
-test-all: .venv/installed-dev   ## everything, the slow ones too
+test-all: .venv/installed-all   ## everything, the slow ones too
 	$(BIN)/python -m pytest -m ""
 
 test-next: .venv/installed-next ## the tests that touch Hydra, with its next line and Optuna 5; before a release
@@ -37,6 +37,10 @@ format: .venv/installed-dev
 
 .venv/installed-dev: .venv/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	touch $@
+
+.venv/installed-all: .venv/installed-dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev,slurm,postgresql]"
 	touch $@
 
 .venv/installed-next: .venv/installed-dev

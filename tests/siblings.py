@@ -75,6 +75,7 @@ from visionlab.tasks.pretraining.splits import PretrainingDataset
 from visionlab.tasks.pretraining.splits import in_memory as of_stored_images
 
 SEED = 7
+_CPU = torch.device("cpu")
 
 
 def classification() -> Task:
@@ -112,7 +113,8 @@ def classification() -> Task:
 
 
 @functools.cache  # painting takes longer than training on them
-def _scenes() -> Data:
+def scenes(device: torch.device = _CPU) -> Data:
+    """40 small scenes of digits."""
     return DigitScenes(
         num_train=40,
         num_val=8,
@@ -131,13 +133,13 @@ def _scenes() -> Data:
             colours=None,
         ),
         seed=SEED,
-        device=torch.device("cpu"),
+        device=device,
     )
 
 
 def detection() -> Task:
     """Real parts on 40 small digit scenes."""
-    data = _scenes()
+    data = scenes()
     seeding.seed_everything(SEED)
     model = RetinaNet(
         backbone=Backbone(name="test_resnet", pretrained=False, norm="trained"),
@@ -218,7 +220,7 @@ def fasterrcnn() -> Task:
             channels=32,
             box_std=[0.1, 0.1, 0.2, 0.2],
         ),
-    )(**_scenes().sizes)
+    )(**scenes().sizes)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):  # timm starts some at 0, without a gradient below
             nn.init.ones_(module.weight)

@@ -5,7 +5,7 @@ What imports torch is imported in the functions, so that a wrong command line ne
 
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import hydra  # noqa: E402
 
 from visionlab.config import command_line  # noqa: E402
 from visionlab.config.chains import (  # noqa: E402
+    ComposedStage,
     compose_stages,
     is_chain,
     place_stages,
@@ -56,6 +57,7 @@ def _train_stages(config: dict[str, Any], invocation: Invocation) -> float | Non
     if config.get("chain"):
         stages, given = config["chain"]["stages"], config["chain"]["overrides"]
         composed = compose_stages(stages, given, options=invocation.overrides)
+        _check_no_launcher(composed)
         stages = place_stages(composed, {name: folder / name for name in composed})
         write_stages(stages, folder)
     else:
@@ -66,6 +68,13 @@ def _train_stages(config: dict[str, Any], invocation: Invocation) -> float | Non
     from visionlab.runs.chain import train_chain
 
     return train_chain(stages, folder)
+
+
+def _check_no_launcher(stages: Mapping[str, ComposedStage]) -> None:
+    """Refuse settings of the launcher of a stage where nothing is launched."""
+    for name, stage in stages.items():
+        if stage.launcher:
+            raise ValueError(f"{name}.{stage.launcher[0]} must be given with --multirun")
 
 
 @hydra.main(version_base="1.3", config_path=command_line.CONF, config_name="eval")

@@ -101,3 +101,21 @@ def test_what_leads_to_a_stage_are_its_settings_and_those_of_the_stages_it_start
     assert (first.starts_from, second.starts_from, third_.starts_from) == ([], ["first"], [])
     assert (first.leading, second.leading) == (given[:2], given[:3])
     assert third_.leading == [given[1], given[3]]
+
+
+def test_settings_of_the_launcher_are_those_of_one_stage_and_lead_to_nothing() -> None:
+    own = ["first.hydra.launcher.slots=2", "+first.hydra.launcher.more.a=b"]
+    first, second = composed_of(TWO, *own, "global_seed=1").values()
+    assert first.launcher == ["hydra.launcher.slots=2", "+hydra.launcher.more.a=b"]
+    assert (second.launcher, second.leading, first.leading) == ([], *[["global_seed=1"]] * 2)
+    assert first.composition == composed_of(TWO, "global_seed=1")["first"].composition
+
+
+@pytest.mark.parametrize("given", ["hydra.run.dir=x", "hydra/launcher=basic", "~hydra.launcher.x"])
+def test_no_other_setting_of_hydra_is_that_of_a_stage(given: str) -> None:
+    own = f"~first.{given[1:]}" if given.startswith("~") else f"first.{given}"
+    with pytest.raises(ValueError, match=rf"setting of first\.hydra\.launcher, got {given}"):
+        composed_of(TWO, own)
+    files = {"first": {"like": None, "overrides": [given]}}
+    with pytest.raises(ValueError, match=rf"first\.overrides must have no .* Hydra's, got {given}"):
+        composed_of(files)

@@ -1,12 +1,14 @@
 """The loop on a GPU; skips itself without one."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from siblings import SEED, classification
+from siblings import SEED, classification, fasterrcnn, scenes
 
+from visionlab.config.errors import explain
 from visionlab.engine.device import choose_device, set_determinism
 from visionlab.images.holdout import Holdout
 from visionlab.task import Task
@@ -45,3 +47,32 @@ def test_a_run_on_a_gpu_resumes_exactly(tmp_path: Path) -> None:
     whole = train(on_gpu, tmp_path / "whole")
     train(on_gpu, tmp_path / "broken", stop=replace(NO_STOP, max_steps=4))
     assert_same(whole, train(on_gpu, tmp_path / "broken", resume=True))
+
+
+@pytest.fixture
+def _only_deterministic() -> Iterator[None]:
+    """Make an operation without a deterministic implementation an error, not a warning."""
+    set_determinism(choose_device("cuda"), deterministic=True)
+    torch.use_deterministic_algorithms(True)
+    yield
+    set_determinism(choose_device("cuda"), deterministic=True)  # which warns only
+
+
+@pytest.mark.usefixtures("_only_deterministic")
+def test_two_steps_of_faster_rcnn_repeat_or_name_the_operation_that_does_not(
+    tmp_path: Path,
+) -> None:
+    def make() -> Task:
+        device = choose_device("cuda")
+        task = fasterrcnn()
+        return replace(task, splits=scenes(device).splits, model=task.model.to(device))
+
+    stop = replace(NO_STOP, max_steps=2)
+    try:
+        first = train(make, tmp_path / "first", stop=stop)
+    except RuntimeError as error:
+        message = explain(error)
+        assert "deterministic" in message
+        assert "\n" not in message
+    else:
+        assert_same(first, train(make, tmp_path / "second", stop=stop))

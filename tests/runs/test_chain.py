@@ -6,10 +6,9 @@ import time
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-import numpy as np
 import pytest
-import yaml
-from PIL import Image
+from mocov2_chain import STAGES as MOCOV2_STAGES
+from mocov2_chain import small, write_objects
 from processes import differences, left_behind, script, start
 
 from visionlab.files.run_folder import read_config, read_record, read_rows
@@ -112,6 +111,8 @@ def test_stages_follow_each_other_and_a_killed_chain_goes_on(work: Path) -> None
         ("a: {overrides: []}", ["a.hparams.epochs=1,-1", "--multirun"], "got -1 (job a,"),
         ("a: {overrides: []}", ["hydra.sweep.subdir=x", "--multirun"], "hydra.sweep.subdir must"),
         ("a: {overrides: []}", ["global_seed=null"], "global_seed must be a number in a chain"),
+        ("a: {overrides: []}", ["a.hydra.launcher.slots=2"], "a.hydra.launcher.slots=2 must"),
+        ("a: {overrides: []}", ["a.hydra.launcher.slot=2", "--multirun"], "launcher.slots?"),
     ],
 )
 def test_a_chain_that_cannot_run_is_refused_in_one_line(
@@ -169,6 +170,19 @@ def test_a_stage_does_not_start_after_one_that_failed(work: Path) -> None:
     assert reasons["weights,first.optimizer.lr=0.1"]["reason"] == "not started"
 
 
+def test_a_stage_has_settings_of_the_launcher_of_its_own(work: Path) -> None:
+    stages = "stages: {a: {overrides: []}, b: {overrides: [optimizer=adamw]}}\n"
+    (work / "conf" / "chain" / "two.yaml").write_text(f"# side by side\n{stages}")
+    given = ["model.depth=8", "stop.max_steps=1", "hydra.sweep.dir=sweep", "--multirun"]
+    code, said = chain(work, *given, "b.hydra.launcher.timeout_minutes=1e-4", name="two")
+    assert code == 1
+    rows = {row["job"]: row for row in read_csv(work / "sweep" / "sweep.csv")}
+    assert rows["a"]["state"] == "finished", said
+    assert "timeout" in rows["b"]["reason"]
+    code, said = chain(work, *given, name="two")
+    assert code == 0, said
+
+
 def test_the_chain_in_a_folder_from_a_stranger_builds_nothing_else(work: Path) -> None:
     code, said = chain(work, "hydra.run.dir=mine", "hparams.epochs=1", name="short")
     assert code != 0  # there is no such chain
@@ -186,48 +200,9 @@ def test_the_chain_in_a_folder_from_a_stranger_builds_nothing_else(work: Path) -
     assert "Traceback" not in done.stdout + done.stderr
 
 
-def write_objects(root: Path) -> None:
-    """Write images with boxes of three classes as `dataset=numbered_yaml` has them, and others."""
-    noise = np.random.default_rng(0)
-    for folder, numbers in (("training", range(1, 9)), ("validation", range(9, 13))):
-        (root / folder / "images").mkdir(parents=True)
-        (root / folder / "labels").mkdir()
-        for number in numbers:
-            pixels = noise.integers(0, 80, (64, 80, 3), dtype=np.uint8)
-            x, y = (number * 7) % 40, (number * 5) % 30
-            pixels[y : y + 24, x : x + 30, number % 3] = 250
-            Image.fromarray(pixels).save(root / folder / "images" / f"{number}.JPEG")
-            boxes = {"bboxes": [[x, y, x + 30, y + 24]], "labels": ["abc"[number % 3]]}
-            (root / folder / "labels" / f"{number}.yml").write_text(yaml.safe_dump(boxes))
-    (root / "unlabeled").mkdir()
-    for number in range(16):
-        pixels = noise.integers(0, 256, (48, 48, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(root / "unlabeled" / f"{number}.PNG")
-
-
 def test_pretraining_flows_into_a_detector(tmp_path: Path) -> None:
     write_objects(tmp_path / "data")
-    sizes = [f"{stage}.dataset.resize.short_px=64" for stage in ("r1", "r2", "r3")]
-    sizes += [
-        f"{stage}.hparams.epochs={total}" for total, stage in enumerate(("r1", "r2", "r3"), 1)
-    ]
-    given = [
-        *(
-            "chain=mocov2_fasterrcnn",
-            f"dataset.root={tmp_path / 'data'}",
-            "device=cpu",
-            "threads=1",
-        ),
-        *("model.backbone.name=test_resnet", "dataset.num_workers=0", "tensorboard=false"),
-        *(
-            "pretrain.model.queue_length=10",
-            "pretrain.dataset.size_px=64",
-            "pretrain.model.bn_splits=2",
-        ),
-        *("pretrain.hparams.epochs=2", "pretrain.hparams.batch_size=8"),
-        *("pretrain.checkpoint.every_epochs=1", "r1.model.backbone.weights=@pretrain"),
-        *sizes,
-    ]
+    given = small(tmp_path / "data")
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     done = script("train.py", *given, f"hydra.run.dir={whole}", folder=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -235,13 +210,12 @@ def test_pretraining_flows_into_a_detector(tmp_path: Path) -> None:
     assert record["file"].startswith(str(whole / "pretrain"))
     assert all(name.startswith("backbone.") for name in record["taken"])
     assert len(record["taken"]) > 10
-    stages = ("pretrain", "r1", "r2", "r3")
-    for number, stage in enumerate(stages):
+    for number, stage in enumerate(MOCOV2_STAGES):
         more = [f"resume={broken}"] if number else [*given, f"hydra.run.dir={broken}"]
         process = start("train.py", *more, folder=tmp_path)
         wait_for_rows(broken / stage, process)
         process.kill()
         process.join()
     assert script("train.py", f"resume={broken}", folder=tmp_path).returncode == 0
-    for stage in stages:
+    for stage in MOCOV2_STAGES:
         assert not differences(*(left_behind(each / stage) for each in (whole, broken)))

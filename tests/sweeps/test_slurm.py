@@ -1,20 +1,32 @@
 """Multiruns on a real Slurm: preempted, killed and queued again, they end as jobs do here."""
 
 import csv
+import importlib.util
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import pytest
+from mocov2_chain import STAGES, small, write_objects
 from processes import ENVIRONMENT, ROOT, differences, left_behind
 from slurm_cluster import job_pids, variables
 
-pytestmark = [pytest.mark.slow, pytest.mark.integration]
+from visionlab.files.run_folder import read_record, read_rows
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.integration,
+    pytest.mark.skipif(
+        importlib.util.find_spec("submitit") is None, reason="submitit is not installed"
+    ),
+]
 SMALL = ["model.depth=8", "hparams.epochs=6", "device=cpu", "threads=1", "tensorboard=false"]
 SMALL += ["checkpoint.every_minutes=null", "scheduler=cosine,linear", "averaged.decay=0.5,0.9"]
 SLURM = ["hydra/launcher=submitit_slurm", "hydra.launcher.partition=main"]
@@ -59,8 +71,8 @@ def trainings_of(slurm: Path) -> list[int]:
     ]
 
 
-def states(folder: Path) -> list[str]:
-    with (folder / "grid" / "sweep.csv").open() as file:
+def states(sweep: Path) -> list[str]:
+    with (sweep / "sweep.csv").open() as file:
         return [row["state"] for row in csv.DictReader(file)]
 
 
@@ -88,7 +100,7 @@ def test_a_preempted_job_is_queued_again_and_goes_on(
     preempted = jobs_of(slurm)[0]
     command("scancel", "--signal=USR2", preempted, slurm=slurm)
     assert process.wait(600) == 0
-    assert states(tmp_path) == ["finished"] * 4
+    assert states(tmp_path / "grid") == ["finished"] * 4
     assert_same(tmp_path, here)
     records = [json.loads(path.read_text()) for path in tmp_path.glob("grid/*/run.json")]
     assert sorted(record["num_starts"] for record in records) == [1, 1, 2, 2]
@@ -101,7 +113,7 @@ def test_a_job_that_is_killed_hard_is_told_and_the_others_end(
     wait_for(lambda: len(list(tmp_path.glob("grid/*/checkpoints/last.pt"))) >= 2, process)
     os.kill(trainings_of(slurm)[0], signal.SIGKILL)
     assert process.wait(600) == 1
-    assert sorted(states(tmp_path)) == ["finished", "finished", "killed", "killed"]
+    assert sorted(states(tmp_path / "grid")) == ["finished", "finished", "killed", "killed"]
     again = start(*SLURM, folder=tmp_path, slurm=slurm)
     assert again.wait(600) == 0
     said = (tmp_path / "said").read_text()
@@ -147,3 +159,73 @@ def test_stages_of_a_chain_are_jobs_one_after_another(slurm: Path, tmp_path: Pat
     assert record["hardware"]["processes"] == 2
     scripts = list((tmp_path / "there" / ".submitit").glob("*/*_submission.sh"))
     assert len(scripts) == 3
+
+
+def mocov2(folder: Path, *more: str, slurm: Path | None = None) -> subprocess.Popen[str]:
+    """Start the chain mocov2_fasterrcnn, its first detector trained by two processes."""
+    given = [*small(folder / "data"), "r1.num_processes=2", *more]
+    if slurm:
+        named = ["hydra.launcher.name=mocov2", "r1.hydra.launcher.cpus_per_task=2"]
+        given = ["--multirun", *given, *SLURM, *named, "hydra.sweep.dir=there"]
+    environment = {**ENVIRONMENT, **(variables(slurm) if slurm else {})}
+    words = [sys.executable, str(ROOT / "train.py"), *given]
+    with (folder / "said").open("a") as said:
+        return subprocess.Popen(words, cwd=folder, env=environment, stdout=said, text=True)
+
+
+def jobs_called(name: str, *, slurm: Path) -> list[tuple[float, int]]:
+    """Return when the jobs of a name started, in that order, and how many CPUs each had."""
+    options = ["--allocations", "--noheader", "--parsable2", "--format=Start,AllocCPUS"]
+    text = command("sacct", *options, f"--name={name}", "--starttime=now-1hour", slurm=slurm)
+    rows = [line.split("|") for line in text.splitlines()]
+    return sorted((datetime.fromisoformat(start).timestamp(), int(cpus)) for start, cpus in rows)
+
+
+@pytest.fixture(scope="module")
+def mocov2_here(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("mocov2")
+    write_objects(folder / "data")
+    assert mocov2(folder, "hydra.run.dir=here").wait() == 0
+    return folder
+
+
+def assert_same_stages(folder: Path) -> None:
+    for stage in STAGES:
+        runs = [folder / each / stage for each in ("here", "there")]
+        assert differences(*map(left_behind, runs)) == [], stage
+        processes = [read_record(each)["hardware"]["processes"] for each in runs]
+        assert processes == [2 if stage == "r1" else 1] * 2
+
+
+@pytest.mark.timeout(1800)
+def test_pretraining_and_detectors_are_jobs_one_after_another(
+    mocov2_here: Path, slurm: Path
+) -> None:
+    assert mocov2(mocov2_here, slurm=slurm).wait() == 0
+    assert_same_stages(mocov2_here)
+    jobs = jobs_called("mocov2", slurm=slurm)
+    assert [cpus for _, cpus in jobs] == [1, 2, 1, 1]
+    for stage, (started, _) in zip(STAGES, jobs[1:], strict=False):  # each after the one before it
+        assert int((mocov2_here / "there" / stage / "run.json").stat().st_mtime) <= started
+
+
+@pytest.mark.timeout(1800)
+def test_jobs_of_a_chain_that_are_killed_and_cancelled_go_on(
+    mocov2_here: Path, slurm: Path
+) -> None:
+    there = mocov2_here / "there"
+    shutil.rmtree(there, ignore_errors=True)  # of the test before
+    process = mocov2(mocov2_here, slurm=slurm)
+    wait_for(lambda: bool(read_rows(there / "r1" / "metrics.jsonl")), process)
+    os.kill(trainings_of(slurm)[0], signal.SIGKILL)
+    assert process.wait() == 1
+    assert states(there) == ["finished", "killed", "failed", "failed"]
+    process = mocov2(mocov2_here, slurm=slurm)
+    wait_for((there / "r2" / "run.json").exists, process)
+    command("scancel", *jobs_of(slurm), slurm=slurm)
+    assert process.wait() == 1
+    first, second, cancelled, last = states(there)
+    assert (first, second, last) == ("finished", "finished", "failed")
+    assert cancelled in ("interrupted", "killed")  # if a step takes longer than Slurm's KillWait
+    assert mocov2(mocov2_here, slurm=slurm).wait() == 0
+    assert_same_stages(mocov2_here)

@@ -1,6 +1,6 @@
 """`hydra/sweeper=sharing`: the grid sweeper of `--multirun`, whose jobs share trainings."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -22,11 +22,11 @@ class SharingSweeper(Sweeper):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        """Store the arguments for `sweep` and create the launcher."""
+        """Store the arguments for `sweep`."""
         self._loader = hydra_context.config_loader
         self._config = config
-        self._launcher: Launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=hydra_context, task_function=task_function, config=config
+        self._launcher: Callable[[DictConfig], Launcher] = partial(
+            Plugins.instance().instantiate_launcher, hydra_context, task_function
         )
 
     def sweep(self, arguments: list[str]) -> Any:
@@ -37,8 +37,12 @@ class SharingSweeper(Sweeper):
             arguments,
             config=self._config,
             loader=self._loader,
-            launch=partial(self._launcher.launch, initial_job_idx=0),
+            make_launch=self._launch,
         )
+
+    def _launch(self, config: DictConfig) -> Callable[[Sequence[Sequence[str]]], Any]:
+        """Return what launches jobs, with the launcher of a configuration."""
+        return partial(self._launcher(config).launch, initial_job_idx=0)
 
 
 @dataclass

@@ -42,12 +42,14 @@ class ComposedStage:
         starts_from: names of the stages that it refers to.
         leading: overrides of the command line that lead to it: its own and those of the stages that
             it starts from.
+        launcher: overrides of `hydra.launcher` for it alone.
     """
 
     settings: Mapping[str, Any]
     composition: Mapping[str, Any]
     starts_from: Sequence[str]
     leading: Sequence[str]
+    launcher: Sequence[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +100,8 @@ def compose_stages(
     stages: dict[str, ComposedStage] = {}
     for name in files:
         own = _own_overrides(name, files, given)
+        launcher = [own.pop(each) for each in given if _is_of_hydra(own.get(each, ""))]
+        _check_launcher(launcher, stage=name)
         overrides = [*_overrides_in_file(name, files), *own.values(), *allowed]
         try:
             settings, composition = _compose(overrides, allowed=allowed)
@@ -111,6 +115,7 @@ def compose_stages(
             composition=composition,
             starts_from=starts_from,
             leading=[each for each in given if each in leading],
+            launcher=launcher,
         )
     return stages
 
@@ -154,6 +159,19 @@ def _own_overrides(name: str, files: Mapping[str, Any], given: Sequence[str]) ->
     }
 
 
+def _check_launcher(overrides: Sequence[str], *, stage: str) -> None:
+    """Refuse settings of Hydra's for one stage, besides those of its launcher."""
+    for each in overrides:
+        if not each.lstrip("+").startswith("hydra.launcher."):
+            raise ValueError(
+                f"{stage}.hydra must be a setting of {stage}.hydra.launcher, got {each}"
+            )
+
+
+def _is_of_hydra(override: str) -> bool:
+    return re.match(r"[+~]*hydra[./]", override) is not None
+
+
 def _begins_with(override: str, stages: Collection[str]) -> bool:
     return override.lstrip("+~").startswith(tuple(f"{stage}." for stage in stages))
 
@@ -164,6 +182,10 @@ def _overrides_in_file(name: str, files: Mapping[str, Any]) -> list[str]:
     if stage["like"] is not None and stage["like"] not in earlier:
         raise ValueError(
             f"chain.stages.{name}.like must be an earlier stage or null, got {stage['like']!r}"
+        )
+    if of_hydra := [each for each in stage["overrides"] if _is_of_hydra(each)]:
+        raise ValueError(
+            f"chain.stages.{name}.overrides must have no setting of Hydra's, got {of_hydra[0]}"
         )
     before = _overrides_in_file(stage["like"], files) if stage["like"] else []
     return [*before, *stage["overrides"]]

@@ -30,7 +30,6 @@ from visionlab.engine.shared_runs import to_run_names
 from visionlab.files.atomic import write_text
 from visionlab.files.run_folder import read_record
 from visionlab.optim.schedules import RangeTest
-from visionlab.runs.build import snapshot_epochs
 from visionlab.runs.record import Record
 from visionlab.runs.results import chosen
 from visionlab.runs.training import Run, Training
@@ -55,9 +54,8 @@ def start_record(run: Run, training: Training, composition: Mapping[str, Any]) -
     record.update(read=training.data.read_counts, samples=training.samples)
     if training.task.initial_weights:  # none when it resumes: what the first start wrote stays
         record.update(initial_weights=training.task.initial_weights)
-    snapshots = snapshot_epochs(run.experiment, training.task)
-    if snapshots:
-        names = {snapshot_name("model", n): epoch for n, epoch in enumerate(snapshots, start=1)}
+    if run.snapshot_epochs:
+        names = {snapshot_name("model", n): each for n, each in enumerate(run.snapshot_epochs, 1)}
         record.update(snapshots=names)
     others = [str(other.folder) for other in training.runs if other is not run]
     if others:

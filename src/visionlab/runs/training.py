@@ -51,6 +51,7 @@ class Run:
     folder: Path
     experiment: Experiment  # trains as those of the other runs
     averages: Mapping[str, Average]  # by the names that the run has for them
+    snapshot_epochs: Sequence[int]  # after which it keeps snapshots
 
     @property
     def names(self) -> Names:
@@ -148,6 +149,7 @@ def build_training(configs: Mapping[Path, Mapping[str, Any]], *, resumes: bool) 
             folder=folder,
             experiment=replace(experiment, config={**config, **machine}),
             averages=averages,
+            snapshot_epochs=snapshot_epochs(experiment, components.task),
         )
         for (folder, config), experiment, averages in zip(
             configs.items(), experiments, unique_names(components.averages), strict=True
@@ -167,7 +169,7 @@ def build_training(configs: Mapping[Path, Mapping[str, Any]], *, resumes: bool) 
         samples=samples,
         components=components,
         checkpoints=SharedCheckpoints(
-            [(run.names, _checkpoints(run, data, samples, components)) for run in runs]
+            [(run.names, _checkpoints(run, data, samples)) for run in runs]
         ),
         state=state,
     )
@@ -270,7 +272,7 @@ def _start_from(
     )
 
 
-def _checkpoints(run: Run, data: Data, samples: Samples, components: Components) -> Checkpoints:
+def _checkpoints(run: Run, data: Data, samples: Samples) -> Checkpoints:
     experiment = run.experiment
     return Checkpoints(
         run.folder / "checkpoints",
@@ -280,5 +282,5 @@ def _checkpoints(run: Run, data: Data, samples: Samples, components: Components)
             "samples": dict(samples),
         },
         settings=experiment.checkpoint,
-        snapshot_epochs=snapshot_epochs(experiment, components.task),
+        snapshot_epochs=run.snapshot_epochs,
     )

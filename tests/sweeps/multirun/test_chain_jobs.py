@@ -51,3 +51,17 @@ def test_several_chains_have_folders_of_their_own(loader: ConfigLoader) -> None:
 def test_a_value_that_is_listed_twice_is_named(loader: ConfigLoader) -> None:
     with pytest.raises(ValueError, match="global_seed must list each value once, got 1,1"):
         jobs_of(loader, "chain=landmarks", "dataset.root=/data", "global_seed=1,1")
+
+
+def test_a_job_has_the_settings_of_its_stages_launcher(loader: ConfigLoader) -> None:
+    given = ["chain=landmarks", "dataset.root=/data", "global_seed=0,1"]
+    jobs = jobs_of(loader, *given, "decay.hydra.launcher.slots=2")
+    assert [job.name for job in jobs] == [job.name for job in jobs_of(loader, *given)]
+    settings = {job.swept["stage"]: job.launcher for job in jobs}
+    assert settings == dict.fromkeys(("frozen", "unfrozen", "enme"), ()) | {
+        "decay": ("hydra.launcher.slots=2",)
+    }
+    with pytest.raises(
+        ValueError, match=r"decay\.hydra\.launcher\.slots must be one value, got .*2,3"
+    ):
+        jobs_of(loader, *given, "decay.hydra.launcher.slots=2,3")

@@ -40,6 +40,7 @@ def compose_chain_jobs(loader: ConfigLoader, arguments: Sequence[str], *, sweep:
     parsed = parser.parse_overrides([each.text for each in overrides])
     for override in (given[_CHAIN], *parsed):
         check_values(override)
+        _check_launcher(override)
     chains = [f"{_CHAIN}={name}" for name in _values(given[_CHAIN])]
     points = [[chain, *point] for chain in chains for point in grid_points(parsed)]
     count = Counter(override for point in points for override in point)
@@ -57,10 +58,23 @@ def compose_chain_jobs(loader: ConfigLoader, arguments: Sequence[str], *, sweep:
         }
         folders = {name: sweep / _folder_name(name, leading[name]) for name in composed}
         for name, stage in place_stages(composed, folders).items():
-            needs = [folders[each].name for each in composed[name].starts_from]
-            job = _job(len(jobs), name, stage, swept=leading[name], needs=needs)
+            job = _job(
+                len(jobs),
+                name,
+                stage,
+                swept=leading[name],
+                needs=[folders[each].name for each in composed[name].starts_from],
+                launcher=composed[name].launcher,
+            )
             jobs.setdefault(job.name, job)
     return list(jobs.values())
+
+
+def _check_launcher(override: Override) -> None:
+    """Refuse a list of values for the launcher of a stage: it makes no job."""
+    key = override.key_or_group
+    if ".hydra." in key and override.is_sweep_override():
+        raise ValueError(f"{key} must be one value, got {override.input_line}")
 
 
 def _values(override: Override) -> list[str]:
@@ -74,7 +88,13 @@ def _folder_name(stage: str, leading: Sequence[str]) -> str:
 
 
 def _job(
-    number: int, name: str, stage: Stage, *, swept: Sequence[str], needs: Sequence[str]
+    number: int,
+    name: str,
+    stage: Stage,
+    *,
+    swept: Sequence[str],
+    needs: Sequence[str],
+    launcher: Sequence[str],
 ) -> Job:
     settings = [each.lstrip("+").partition("=") for each in swept]
     return Job(
@@ -84,4 +104,5 @@ def _job(
         config=stage.config,
         composition=stage.composition,
         needs=needs,
+        launcher=tuple(launcher),
     )

@@ -39,6 +39,7 @@ class Job:
     config: Mapping[str, Any]  # resolved, as plain containers
     composition: Mapping[str, Any]  # see `Invocation.composition`
     needs: Sequence[str] = ()  # names of jobs that must have finished
+    launcher: tuple[str, ...] = ()  # overrides of `hydra.launcher` for it alone
 
 
 def compose_jobs(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) -> list[Job]:

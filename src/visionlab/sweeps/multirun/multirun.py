@@ -27,6 +27,7 @@ from visionlab.files.locks import locked
 from visionlab.files.run_folder import count_states, read_record
 from visionlab.sweeps.launcher.forkserver import call_in_process, is_local, start_forkserver
 from visionlab.sweeps.launcher.lost_jobs import lost_jobs_as_failures
+from visionlab.sweeps.launcher.overrides import with_launcher
 from visionlab.sweeps.launcher.processes import NOT_STARTED
 from visionlab.sweeps.multirun.chain_jobs import compose_chain_jobs, is_of_chains
 from visionlab.sweeps.multirun.jobs import Job, compose_jobs
@@ -41,12 +42,19 @@ from visionlab.sweeps.multirun.table import (
 _FOLDER = ".sweep"
 _log = logging.getLogger(__name__)
 Launch = Callable[[Sequence[Sequence[str]]], Sequence[JobReturn]]  # from each job's overrides
+Launches = Mapping[tuple[str, ...], Launch]  # by the settings of a job's launcher
 
 
 def run_jobs(
-    arguments: Sequence[str], *, config: DictConfig, loader: ConfigLoader, launch: Launch
+    arguments: Sequence[str],
+    *,
+    config: DictConfig,
+    loader: ConfigLoader,
+    make_launch: Callable[[DictConfig], Launch],
 ) -> None:
     """Run the unfinished jobs of a multirun; each value of a list in `arguments` makes a job.
+
+    `make_launch` returns what launches jobs, given a configuration of the multirun.
 
     Raises:
         ValueError: a setting of a job is wrong, or its folder holds another run; no job started.
@@ -64,6 +72,10 @@ def run_jobs(
         jobs = compose_chain_jobs(loader, settings, sweep=sweep)
     else:
         jobs = compose_jobs(loader, config, settings)
+    launches = {
+        launcher: make_launch(with_launcher(config, launcher))
+        for launcher in dict.fromkeys(job.launcher for job in jobs)
+    }
     pending = [job for job in jobs if not _is_finished(job, sweep)]
     trainings: list[list[Job]] = []
     if pending:
@@ -79,7 +91,7 @@ def run_jobs(
         write_table(sweep, folder)
         reasons: dict[str, str] = {}
         try:
-            reasons = _launch_rounds(trainings, config, folder, launch)
+            reasons = _launch_rounds(trainings, config, folder, launches)
         finally:
             missing = [job.name for job in pending if not _is_finished(job, sweep)]
             unfinished = {name: reasons.get(name, NOT_STARTED) for name in missing}
@@ -137,19 +149,24 @@ def _announcement(num_jobs: int, num_pending: int, num_trainings: int) -> str:
 
 
 def _launch_rounds(
-    trainings: Sequence[Sequence[Job]], config: DictConfig, folder: Path, launch: Launch
+    trainings: Sequence[Sequence[Job]], config: DictConfig, folder: Path, launches: Launches
 ) -> dict[str, str]:
-    """Launch trainings, those that need others after them; return reasons as `_launch` does."""
+    """Launch trainings, those that need others after them; return reasons as `_launch` does.
+
+    A round has one launcher; trainings with other settings of it are for the next.
+    """
     reasons: dict[str, str] = {}
     waiting, sweep = list(trainings), folder.parent
     while waiting:
         pending = {job.name for jobs in waiting for job in jobs}
         ready = [jobs for jobs in waiting if not pending & _needs(jobs)]
-        waiting = [jobs for jobs in waiting if pending & _needs(jobs)]
+        launcher = ready[0][0].launcher
+        ready = [jobs for jobs in ready if jobs[0].launcher == launcher]
+        waiting = [jobs for jobs in waiting if jobs not in ready]
         lacking = {job.name: _unfinished_need(job, sweep) for jobs in ready for job in jobs}
         reasons |= {name: f"{need} did not finish" for name, need in lacking.items() if need}
         ready = [jobs for jobs in ready if not any(lacking[job.name] for job in jobs)]
-        reasons |= _launch(ready, config, folder, launch) if ready else {}
+        reasons |= _launch(ready, config, folder, launches[launcher]) if ready else {}
         is_failed = any(not _is_finished(job, sweep) for jobs in ready for job in jobs)
         if config.sweep.fail_fast and is_failed:
             break
