@@ -4,7 +4,18 @@ import pytest
 import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
-from oriented import ANGLES, BOXES, NEAR_BOXES, Box, area_of, clipped, corners_of, tensor, turned
+from oriented import (
+    ANGLES,
+    BOXES,
+    NEAR_BOXES,
+    Box,
+    area_of,
+    clipped,
+    corners_of,
+    iou_of,
+    tensor,
+    turned,
+)
 
 from visionlab.core import boxes, geometry, oriented_boxes, polygons
 
@@ -199,3 +210,44 @@ def test_a_box_inside_is_not_changed_by_a_bit() -> None:
     found, left = oriented_boxes.cut(box, tensor((20, 20))[0])
     assert torch.equal(found, box)
     assert left.item() == pytest.approx(24)
+
+
+def ious(ones: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+    rows = torch.arange(len(ones))
+    return oriented_boxes.iou(ones, others, rows, rows)
+
+
+@given(st.one_of(NEAR_BOXES, BOXES), NEAR_BOXES)
+def test_iou_is_that_of_lists_of_corners(one: Box, other: Box) -> None:
+    found = ious(tensor(one), tensor(other)).item()
+    assert found == pytest.approx(iou_of(one, other), abs=1e-9)
+    assert found == pytest.approx(ious(tensor(other), tensor(one)).item(), abs=1e-9)
+
+
+@given(
+    NEAR_BOXES, NEAR_BOXES, st.integers(0, 3), st.sampled_from([0.0, 1e-17, -1e-15, 1e-12, 1e-7])
+)
+def test_iou_of_sides_that_are_parallel_or_almost(
+    one: Box, other: Box, turn: int, noise: float
+) -> None:
+    other = (*other[:4], one[4] + turn * math.pi / 2 + noise)
+    found = ious(tensor(one), tensor(other)).item()
+    assert found == pytest.approx(iou_of(one, other), abs=1e-9)
+
+
+@given(NEAR_BOXES)
+def test_a_box_has_an_iou_of_one_with_itself_and_of_zero_with_its_neighbour(box: Box) -> None:
+    x, y, width, height, angle = box
+    assert ious(tensor(box), tensor(box)).item() == 1.0
+    shift = (x + width * math.cos(angle), y + width * math.sin(angle))
+    assert ious(tensor(box), tensor((*shift, *box[2:]))).item() < 1e-12
+    far = (x + 60 + width + height, *box[1:])
+    assert ious(tensor(box), tensor(far)).item() == 0.0
+
+
+def test_more_pairs_than_fit_into_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    boxes = torch.rand(7, 5, generator=torch.Generator().manual_seed(0)).double() * 3 + 1
+    whole = ious(boxes, boxes.flip(0))
+    monkeypatch.setattr(oriented_boxes, "_CHUNK", 3)
+    assert torch.equal(ious(boxes, boxes.flip(0)), whole)
+    assert ious(boxes[:0], boxes[:0]).shape == (0,)

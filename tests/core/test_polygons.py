@@ -50,11 +50,13 @@ def test_clockwise_polygons_keep_their_first_corner() -> None:
     ],
 )
 def test_iou_by_hand(one: Box, other: Box, wanted: float) -> None:
-    pair = [oriented_boxes.corners(turned(*box)) for box in (one, other)]
-    assert polygons.iou(*pair).item() == pytest.approx(wanted, abs=1e-6)
+    boxes = [turned(*box) for box in (one, other)]
+    pair = [oriented_boxes.corners(box) for box in boxes]
     assert polygons.pairwise_iou(*pair).item() == pytest.approx(wanted, abs=1e-6)
-    mirrored = polygons.iou(pair[0].flip(-2), pair[1])  # counter-clockwise
+    mirrored = polygons.pairwise_iou(pair[0].flip(-2), pair[1])  # counter-clockwise
     assert mirrored.item() == pytest.approx(wanted, abs=1e-6)
+    row = torch.zeros(1, dtype=torch.int64)
+    assert oriented_boxes.iou(*boxes, row, row).item() == pytest.approx(wanted, abs=1e-6)
 
 
 @given(
@@ -76,7 +78,7 @@ def test_a_box_has_an_iou_of_one_with_itself_whatever_rounding_does(
 ) -> None:
     corners = oriented_boxes.corners(tensor(box))
     other = corners.roll(shift, dims=1) + noise
-    assert polygons.iou(corners, other).item() == pytest.approx(1, abs=1e-6)
+    assert polygons.pairwise_iou(corners, other).item() == pytest.approx(1, abs=1e-6)
 
 
 def test_more_pairs_than_are_clipped_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,7 +92,7 @@ def test_more_pairs_than_are_clipped_at_a_time(monkeypatch: pytest.MonkeyPatch) 
 def test_no_polygons_have_no_pairs() -> None:
     some, none = torch.zeros(3, 4, 2), torch.zeros(0, 4, 2)
     assert polygons.pairwise_iou(some, none).shape == (3, 0)
-    assert polygons.iou(none, none).shape == (0,)
+    assert polygons.intersections(none, none).shape == (0,)
 
 
 @given(NEAR_BOXES, NEAR_BOXES, NEAR_BOXES)

@@ -16,6 +16,8 @@ from visionlab.core.geometry import transform_points
 from visionlab.core.polygons import bounds, clip, clockwise
 
 _HALF, _QUARTER = math.pi / 2, math.pi / 4
+_TINY = 1e-13  # of the areas of two boxes
+_CHUNK = 2**13  # pairs at a time, which stay in a core's cache
 _SIGNS = ((-1.0, -1.0), (1.0, -1.0), (1.0, 1.0), (-1.0, 1.0))
 
 
@@ -86,6 +88,48 @@ def enclosing(boxes: Tensor) -> Tensor:
 def areas(boxes: Tensor) -> Tensor:
     """Return areas (...) in square pixels."""
     return boxes[..., 2] * boxes[..., 3]
+
+
+def iou(boxes: Tensor, others: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Return the IoU of pairs of rows of boxes (N, 5) and (M, 5), (P,) float64; 0 without area.
+
+    It is that of their corners as polygons up to rounding, but several times as fast.
+    """
+    boxes, others = boxes.double(), others.double()
+    chunks = zip(torch.split(rows, _CHUNK), torch.split(columns, _CHUNK), strict=True)
+    return torch.cat([_iou(boxes[row], others[column]) for row, column in chunks])
+
+
+def _iou(boxes: Tensor, others: Tensor) -> Tensor:
+    """Return the IoU of pairs of boxes (P, 5), (P,)."""
+    common, total = _common_areas(boxes, others), areas(boxes) + areas(others)
+    # rounding leaves a little of boxes that do not meet
+    common = torch.where(common > _TINY * total, common, 0.0)
+    return torch.where(total > 0, common / (total - common), 0.0)
+
+
+def _common_areas(boxes: Tensor, others: Tensor) -> Tensor:
+    """Return the areas common to pairs of boxes, (P,).
+
+    Seen from the other box, which is then an upright window, an area is the integral of y along
+    its edges. Cutting it at the window clamps x and y, so no corners of the cut are needed.
+    """
+    centres = _turn(boxes[:, :2] - others[:, :2], -others[:, 4])
+    seen = torch.cat([centres, boxes[:, 2:4], (boxes[:, 4:] - others[:, 4:])], dim=1)
+    starts = corners(seen).permute(2, 1, 0).contiguous()  # pairs last: 3 times as fast
+    limit_x, limit_y = others[:, 2] / 2, others[:, 3] / 2
+    (x, y), (end_x, end_y) = starts, starts.roll(-1, dims=1)
+    inside_x, inside_end_x = (torch.clamp(each, -limit_x, limit_x) for each in (x, end_x))
+    slope = torch.where(x == end_x, 0.0, (end_y - y) / (end_x - x))
+    heights = [y + slope * (each - x) for each in (inside_x, inside_end_x)]
+    low, high = torch.minimum(*heights), torch.maximum(*heights)
+    length = high - low
+    below = torch.minimum((-limit_y - low).clamp(min=0), length)
+    above = torch.minimum((high - limit_y).clamp(min=0), length)
+    middle = (torch.clamp(low, -limit_y, limit_y) + torch.clamp(high, -limit_y, limit_y)) / 2
+    sums = limit_y * (above - below) + middle * (length - below - above)
+    means = torch.where(length > 0, sums / length, middle)
+    return (means * (inside_end_x - inside_x)).sum(dim=0).abs()
 
 
 def transform(boxes: Tensor, matrices: Tensor) -> Tensor:

@@ -126,15 +126,10 @@ def intersections(polygons: Tensor, others: Tensor) -> Tensor:
     return _common(clockwise(polygons), clockwise(others), rows, rows)
 
 
-def iou(polygons: Tensor, others: Tensor) -> Tensor:
-    """Return the IoU of pairs of convex polygons (P, N, 2) and (P, M, 2), (P,); 0 without area."""
-    return _ratio(intersections(polygons, others), areas(polygons) + areas(others))
-
-
 def pairwise_iou(polygons: Tensor, others: Tensor) -> Tensor:
     """Return the IoU of all pairs of convex polygons (N, C, 2) and (M, D, 2), (N, M).
 
-    Only pairs with overlapping axis-aligned bounds are clipped.
+    It is 0 without area. Only pairs with overlapping axis-aligned bounds are clipped.
     """
     left, top, right, bottom = bounds(polygons)[:, None].unbind(-1)
     x1, y1, x2, y2 = bounds(others).unbind(-1)
@@ -142,7 +137,8 @@ def pairwise_iou(polygons: Tensor, others: Tensor) -> Tensor:
     rows, columns = is_near.nonzero(as_tuple=True)
     common = _common(clockwise(polygons), clockwise(others), rows, columns)
     found = torch.zeros(len(polygons), len(others), dtype=torch.float64, device=polygons.device)
-    found[rows, columns] = _ratio(common, areas(polygons)[rows] + areas(others)[columns])
+    union = areas(polygons)[rows] + areas(others)[columns] - common
+    found[rows, columns] = torch.where(union > 0, common / union, 0.0)
     return found
 
 
@@ -153,12 +149,6 @@ def _common(polygons: Tensor, others: Tensor, rows: Tensor, columns: Tensor) -> 
         one, other = polygons[row].double(), others[column].double()
         found.append(clip(one - one[:, :1], other - one[:, :1]).areas())
     return torch.cat(found)
-
-
-def _ratio(common: Tensor, total: Tensor) -> Tensor:
-    """Return the IoU of polygons with a common area and a sum of areas; 0 without area."""
-    union = total - common
-    return torch.where(union > 0, common / union, 0.0)
 
 
 def _is_split(line: tuple[Tensor, Tensor], edge: tuple[Tensor, Tensor]) -> Tensor:

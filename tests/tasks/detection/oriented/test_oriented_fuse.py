@@ -1,15 +1,17 @@
 import math
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oriented import NEAR_BOXES, Box, tensor, turned
+from oriented import NEAR_BOXES, Box, iou_of, tensor, turned
 from torch import Tensor
 
-from visionlab.core import oriented_boxes, polygons
-from visionlab.tasks.detection.oriented.clusters import align
+from visionlab.core import oriented_boxes
+from visionlab.tasks.detection.fuse import candidates
+from visionlab.tasks.detection.fuse.wbf import Confidence
+from visionlab.tasks.detection.oriented import clusters
 from visionlab.tasks.detection.oriented.fuse import OrientedBoxFusion
 from visionlab.tasks.detection.records import Detections
 
@@ -145,71 +147,150 @@ def test_scores_of_zero_have_a_plain_mean() -> None:
     assert found.scores.tolist() == [0.0]
 
 
-@settings(max_examples=25)
-@given(st.integers(0, 10**6))
-def test_boxes_fuse_as_they_do_one_after_another(seed: int) -> None:
-    """A naive loop over boxes; groups that are fused together do not mix."""
+def test_sides_keep_their_places_if_the_mean_box_becomes_higher_than_wide() -> None:
+    sides = [(10.0, 9.9), (9.0, 10.2), (9.0, 10.4), (9.2, 10.4)]
+    boxes = [turned(10, 20, width, height, 20) for width, height in sides]
+    found = fused(*(found_of(box, [0.5], [0]) for box in boxes))
+    assert_same(found.boxes, turned(10, 20, 9.3, 10.225, 20))
+
+
+def random_members(seed: int) -> list[list[Detections]]:
+    """Return three members with three images of some boxes, many of which have equal scores."""
     generator = torch.Generator().manual_seed(seed)
 
-    def member() -> list[Detections]:
-        counts = torch.randint(0, 8, (3,), generator=generator).tolist()
-        return [
-            found_of(
-                torch.rand(count, 5, generator=generator) * tensor((9, 9, 6, 6, 3)) + 1,
-                torch.rand(count, generator=generator).tolist(),
-                torch.randint(0, 2, (count,), generator=generator).tolist(),
-            )
-            for count in counts
-        ]
+    def draw(count: int) -> Detections:
+        boxes = torch.rand(count, 5, generator=generator) * tensor((9, 9, 6, 6, 3)) + 1
+        scores = torch.randint(0, 5, (count,), generator=generator) / 4
+        labels = torch.randint(0, 2, (count,), generator=generator)
+        return Detections(boxes.float(), scores, labels)
 
-    members = [member(), member(), member()]
+    counts = torch.randint(0, 14, (3, 3), generator=generator).tolist()
+    return [[draw(count) for count in row] for row in counts]
+
+
+@settings(max_examples=50)
+@given(st.integers(0, 10**6), st.sampled_from([0.0, 0.3, 0.55]))
+def test_boxes_fuse_as_they_do_one_after_another(seed: int, iou_threshold: float) -> None:
+    """A naive loop over boxes; groups that are fused together do not mix."""
+    members = random_members(seed)
     fuse = OrientedBoxFusion(
-        iou_threshold=0.3, score_threshold=0.0, confidence="avg", max_detections=100
+        iou_threshold=iou_threshold, score_threshold=0.0, confidence="avg", max_detections=100
     )
     for number, found in enumerate(fuse(members, [1.0, 1.0, 1.0])):
+        rows = list(zip(found.labels.tolist(), found.scores.tolist(), found.boxes, strict=True))
+        assert [row[1] for row in rows] == sorted((row[1] for row in rows), reverse=True)
         for label in (0, 1):
-            wanted = naive([each[number] for each in members], label)
-            own = found.labels == label
-            assert int(own.sum()) == len(wanted)
-            for box, score, (other, other_score) in zip(
-                found.boxes[own], found.scores[own].tolist(), wanted, strict=True
-            ):
-                assert score == pytest.approx(other_score, abs=1e-5)
-                torch.testing.assert_close(box, other.float(), atol=1e-3, rtol=1e-3)
+            for box, score in naive([each[number] for each in members], label, iou_threshold):
+                match = [
+                    place
+                    for place, (own, own_score, own_box) in enumerate(rows)
+                    if own == label
+                    and own_score == pytest.approx(score, abs=1e-5)
+                    and torch.allclose(own_box, box.float(), atol=1e-3, rtol=1e-3)
+                ]
+                del rows[match[0]]
+        assert not rows
 
 
-def naive(members: list[Detections], label: int) -> list[tuple[Tensor, float]]:
-    """Return the fused boxes of a class in an image and their scores, highest first."""
+def naive(
+    members: list[Detections], label: int, iou_threshold: float
+) -> list[tuple[Tensor, float]]:
+    """Return the fused boxes of a class in an image and their scores."""
     boxes = [
-        (float(score), box.double())
+        (float(score), oriented_boxes.canonical(box.double()))
         for each in members
         for box, score, own in zip(*(each.boxes, each.scores, each.labels), strict=True)
         if int(own) == label
     ]
-    clusters: list[tuple[list[Tensor], list[float], Tensor]] = []
-    for score, box in sorted(boxes, key=lambda pair: -pair[0]):
+    open_clusters: list[tuple[list[Tensor], list[float], Tensor]] = []
+    for score, box in sorted(boxes, key=lambda pair: (-pair[0], pair[1].tolist())):
         overlaps = [
-            float(polygons.iou(*(oriented_boxes.corners(each)[None] for each in (box, mean))))
-            for _, _, mean in clusters
+            iou_of(tuple(box.tolist()), tuple(mean.tolist())) for _, _, mean in open_clusters
         ]
         best = max(range(len(overlaps)), key=overlaps.__getitem__, default=None)
-        if best is None or overlaps[best] <= 0.3:
-            clusters.append(
-                ([oriented_boxes.canonical(box)], [score], oriented_boxes.canonical(box))
-            )
+        if best is None or overlaps[best] <= iou_threshold:
+            open_clusters.append(([box], [score], box))
             continue
-        aligned, scores, mean = clusters[best]
-        aligned.append(align(box[None], mean[None])[0])
+        aligned, scores, mean = open_clusters[best]
+        aligned.append(nearest(box, mean))
         scores.append(score)
-        shares = torch.tensor(scores).double() / sum(scores)
-        mean = (torch.stack(aligned) * shares[:, None]).sum(dim=0)
+        shares = torch.tensor(scores if any(scores) else [1.0] * len(scores)).double()
+        mean = (torch.stack(aligned) * shares[:, None]).sum(dim=0) / shares.sum()
         twice = 2 * torch.stack(aligned)[:, 4]
         mean[4] = torch.atan2((shares * twice.sin()).sum(), (shares * twice.cos()).sum()) / 2
-        clusters[best] = (aligned, scores, oriented_boxes.canonical(mean))
-    fused = [
-        (mean, sum(scores) / len(scores) * min(3, len(scores)) / 3) for _, scores, mean in clusters
+        open_clusters[best] = (aligned, scores, mean)
+    return [
+        (oriented_boxes.canonical(mean), sum(scores) / len(scores) * min(3, len(scores)) / 3)
+        for _, scores, mean in open_clusters
     ]
-    return sorted(fused, key=lambda pair: -pair[1])
+
+
+def nearest(box: Tensor, reference: Tensor) -> Tensor:
+    """Return the numbers of a box whose corners are nearest to those of a reference."""
+    x, y, width, height, angle = box.tolist()
+    options = tensor(
+        *(
+            (x, y, *((height, width) if turn % 2 else (width, height)), angle + turn * math.pi / 2)
+            for turn in range(4)
+        )
+    )
+    distances = (oriented_boxes.corners(options) - oriented_boxes.corners(reference)).square()
+    return options[distances.sum(dim=(1, 2)).argmin()]
+
+
+@settings(max_examples=50)
+@given(st.integers(0, 10**6), st.permutations(range(3)), st.sampled_from(get_args(Confidence)))
+def test_neither_the_order_of_members_nor_that_of_boxes_counts(
+    seed: int, order: list[int], confidence: Confidence
+) -> None:
+    members, weights = random_members(seed), [1.0, 2.0, 1.0]
+    members[2] = [Detections(*(part.clone() for part in each)) for each in members[0]]  # all tied
+    fuse = OrientedBoxFusion(
+        iou_threshold=0.3, score_threshold=0.0, confidence=confidence, max_detections=5
+    )
+    wanted = fuse(members, weights)
+    generator = torch.Generator().manual_seed(seed)
+    shuffled = [
+        [shuffle(each, generator=generator) for each in members[number]] for number in order
+    ]
+    found = fuse(shuffled, [weights[number] for number in order])
+    assert all(
+        torch.equal(one, other)
+        for pair in zip(found, wanted, strict=True)
+        for one, other in zip(*pair, strict=True)
+    )
+
+
+def shuffle(found: Detections, *, generator: torch.Generator) -> Detections:
+    order = torch.randperm(len(found.scores), generator=generator)
+    return Detections(*(part[order] for part in found))
+
+
+def test_equal_scores_have_the_order_of_their_labels_and_numbers() -> None:
+    boxes = torch.cat([turned(x, 5, 4, 2, 30) for x in (30, 10, 20, 40)])
+    found = fused(found_of(boxes, [0.5] * 4, [1, 1, 0, 0]))
+    assert found.labels.tolist() == [0, 0, 1, 1]
+    assert found.boxes[:, 0].tolist() == pytest.approx([20, 40, 10, 30])
+
+
+@settings(max_examples=25)
+@given(st.integers(0, 10**6))
+def test_images_and_blocks_of_pairs_do_not_see_each_other(seed: int) -> None:
+    members = random_members(seed)
+    together = FUSE(members, [1.0, 2.0, 3.0])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(candidates, "_BOXES_AT_ONCE", 1)
+        patch.setattr(clusters, "_PAIRS_AT_ONCE", 7)
+        alone = FUSE(members, [1.0, 2.0, 3.0])
+    for one, other in zip(together, alone, strict=True):
+        assert all(map(torch.equal, one, other))
+
+
+def test_boxes_without_area_are_dropped() -> None:
+    found = fused(
+        found_of(torch.cat([turned(5, 5, 4, 0, 30), turned(5, 5, 4, 2, 30)]), [0.9, 0.5], [0, 0])
+    )
+    assert found.scores.tolist() == [0.5]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Detections of several members as arrays, and fused arrays as detections.
 
-Boxes are the columns of (4, N) arrays, x1, y1, x2, y2 in pixels of the original image.
+Boxes are the columns of (4, N) arrays, x1, y1, x2, y2 in pixels of the original image, or of (5, N)
+arrays, cx, cy, w, h and an angle, see `core.oriented_boxes`.
 """
 
 import itertools
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from visionlab.core.fusing import relative_weights
 from visionlab.tasks.detection.records import Detections
@@ -27,7 +29,7 @@ class Candidates(NamedTuple):
     still equal may be exchanged.
 
     Attributes:
-        boxes: (4, N).
+        boxes: (4, N), or (5, N) of oriented boxes.
         scores: (N,), multiplied by the relative weight of the member.
         weights: (N,), the relative weight of the member.
         members: (N,), its number.
@@ -49,7 +51,7 @@ class Fused(NamedTuple):
     """Fused boxes, in any order.
 
     Attributes:
-        boxes: (4, K).
+        boxes: (4, K), or (5, K) of oriented boxes.
         scores: (K,).
         rows: (K,), a candidate with the image and label of each.
     """
@@ -59,6 +61,12 @@ class Fused(NamedTuple):
     rows: Ints
 
 
+def upright_columns(boxes: Tensor) -> tuple[Floats, Bools]:
+    """Return boxes (N, 4) as columns, and which of them have an area, (N,)."""
+    columns = np.ascontiguousarray(boxes.numpy().T, dtype=np.float64)
+    return columns, (columns[2:] > columns[:2]).all(axis=0)
+
+
 def fuse_images(
     fuse: Callable[[Candidates, list[float]], Fused],
     members: Sequence[Sequence[Detections]],
@@ -66,6 +74,7 @@ def fuse_images(
     *,
     score_threshold: float,
     max_detections: int,
+    to_columns: Callable[[Tensor], tuple[Floats, Bools]] = upright_columns,
 ) -> list[Detections]:
     """Return the fused detections of each image, highest scores first.
 
@@ -77,6 +86,7 @@ def fuse_images(
         weights: one for each member; a member of weight 0 is left out.
         score_threshold: members' boxes with lower scores are dropped, as are boxes without area.
         max_detections: maximum number of fused detections of an image.
+        to_columns: returns members' boxes as columns, and which of them have an area.
 
     Raises:
         ValueError: the members differ in the number of images, or the weights are refused.
@@ -95,7 +105,9 @@ def fuse_images(
     fused: list[Detections] = []
     for start, end in _chunks(counts.sum(axis=0).tolist()):
         part = [member[start:end] for member in kept]
-        candidates = _candidates(part, relative, score_threshold=score_threshold)
+        candidates = _candidates(
+            part, relative, score_threshold=score_threshold, to_columns=to_columns
+        )
         found = fuse(candidates, relative)
         fused += _detections(found, candidates, end - start, max_detections)
     return fused
@@ -136,18 +148,20 @@ def _chunks(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
 
 
 def _candidates(
-    members: Sequence[Sequence[Detections]], weights: Sequence[float], *, score_threshold: float
+    members: Sequence[Sequence[Detections]],
+    weights: Sequence[float],
+    *,
+    score_threshold: float,
+    to_columns: Callable[[Tensor], tuple[Floats, Bools]],
 ) -> Candidates:
     all_found = list(itertools.chain.from_iterable(members))
     counts = np.array([len(found.scores) for found in all_found])
     number = np.repeat(np.arange(len(all_found)), counts)
     member, image = np.divmod(number, len(members[0]))
-    boxes, scores, labels = (
-        torch.cat(parts).cpu().numpy() for parts in zip(*all_found, strict=True)
-    )
-    columns = np.ascontiguousarray(boxes.T, dtype=np.float64)
-    is_used = (scores >= score_threshold) & (columns[2:] > columns[:2]).all(axis=0)
-    rows = np.flatnonzero(is_used)
+    boxes, *rest = (torch.cat(parts).cpu() for parts in zip(*all_found, strict=True))
+    scores, labels = (part.numpy() for part in rest)
+    columns, has_area = to_columns(boxes)
+    rows = np.flatnonzero((scores >= score_threshold) & has_area)
     member, image, labels = member[rows], image[rows], labels[rows]
     weight = np.array(weights)[member]
     group = _numbered(image, labels)

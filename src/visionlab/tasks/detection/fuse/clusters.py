@@ -81,6 +81,19 @@ def _join(
     iou = ious(means, better, boxes, worse)
     pairs = np.flatnonzero(iou > iou_threshold)
     better, worse, iou = better[pairs], worse[pairs], iou[pairs]
+    return best_clusters(seeds, better, worse, iou)
+
+
+def best_clusters(seeds: Ints, better: Ints, worse: Ints, iou: Floats) -> Ints:
+    """Return the row of the first box of the cluster that each box joins, (N,).
+
+    Args:
+        seeds: (N,), the first row of the cluster of each box, as far as it is known.
+        better: (P,), rows after which a cluster is such that
+        worse: (P,) may join it, a row below.
+        iou: (P,), above the threshold; a box joins the cluster of the highest, of several, the
+            oldest.
+    """
     best = np.zeros(len(seeds))
     np.maximum.at(best, worse, iou)
     is_best = iou == best[worse]
@@ -92,10 +105,17 @@ def _join(
 
 
 def _running_means(boxes: Floats, scores: Floats, seeds: Ints) -> tuple[Floats, Ints]:
-    """Return the mean box of a cluster once each box has joined it, and who joins next.
+    """Return the mean box of a cluster once each box has joined it, (4, N), and who joins next."""
+    shares = safe_shares(scores, seeds)
+    sums, followers = running_sums(np.concatenate([boxes * shares, shares[None]]), seeds)
+    return sums[:4] / sums[4], followers
 
-    The means are (4, N); the row of the box that joins next is (N,), N if there is none. Sums are
-    taken within each cluster by doubling, so that they do not depend on other clusters.
+
+def running_sums(terms: Floats, seeds: Ints) -> tuple[Floats, Ints]:
+    """Return sums over each box and the better ones of its cluster, and who joins next.
+
+    Terms and sums are (T, N); the row of the box that joins next is (N,), N if there is none. Sums
+    are taken within each cluster by doubling, so that they do not depend on other clusters.
     """
     count = len(seeds)
     order = np.argsort(seeds * count + np.arange(count))  # stable, and faster than a stable sort
@@ -104,13 +124,12 @@ def _running_means(boxes: Floats, scores: Floats, seeds: Ints) -> tuple[Floats, 
     later = np.flatnonzero(places)
     followers = np.full(count, count)
     followers[order[later - 1]] = order[later]
-    shares = safe_shares(scores, seeds)[order]
-    sums = np.concatenate([boxes[:, order] * shares, shares[None]])
+    sorted_sums = terms[:, order]
     step = 1
     while len(later):
-        sums[:, later] += sums[:, later - step]
+        sorted_sums[:, later] += sorted_sums[:, later - step]
         step *= 2
         later = later[places[later] >= step]
-    means = np.empty((4, count))
-    means[:, order] = sums[:4] / sums[4]
-    return means, followers
+    sums = np.empty_like(sorted_sums)
+    sums[:, order] = sorted_sums
+    return sums, followers

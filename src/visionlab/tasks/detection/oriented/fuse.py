@@ -1,22 +1,24 @@
 """Weighted boxes fusion of oriented boxes, whose numbers cannot be averaged as they are."""
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, get_args
+from typing import get_args
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from visionlab.core.checks import check_at_least, check_choice, check_range
-from visionlab.core.fusing import relative_weights
 from visionlab.core.oriented_boxes import canonical
+from visionlab.tasks.detection.fuse.candidates import (
+    Bools,
+    Candidates,
+    Floats,
+    Fused,
+    fuse_images,
+)
 from visionlab.tasks.detection.fuse.wbf import Confidence, cluster_scores
-from visionlab.tasks.detection.oriented.clusters import cluster
+from visionlab.tasks.detection.oriented.clusters import find_clusters, mean_boxes
 from visionlab.tasks.detection.records import Detections
-
-_SMALLEST = 1e-12  # share in a mean, so that boxes with scores of 0 have a plain one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,57 +59,31 @@ class OrientedBoxFusion:
             weights: of the members; a member of weight 0 is left out.
 
         Raises:
-            ValueError: the weights are refused.
+            ValueError: the members differ in the number of images, or the weights are refused.
         """
-        relative = relative_weights(weights, num_members=len(members))
-        kept = [member for member, weight in zip(members, relative, strict=True) if weight]
-        used = [weight for weight in relative if weight]
-        found = _candidates(kept, used, score_threshold=self.score_threshold)
-        groups = torch.stack([found.images, found.labels], dim=1)
-        groups = (
-            torch.unique(groups, dim=0, return_inverse=True)[1] if len(groups) else found.images
+        return fuse_images(
+            self._fuse,
+            members,
+            weights,
+            score_threshold=self.score_threshold,
+            max_detections=self.max_detections,
+            to_columns=_columns,
         )
-        clusters, boxes = cluster(
-            found.boxes, found.scores.clamp(min=_SMALLEST), groups, iou_threshold=self.iou_threshold
-        )
+
+    def _fuse(self, candidates: Candidates, weights: Sequence[float]) -> Fused:
+        clusters = find_clusters(candidates, iou_threshold=self.iou_threshold)
+        boxes, rows = mean_boxes(candidates, clusters)
         scores = cluster_scores(
-            clusters.numpy(),
+            np.searchsorted(rows, clusters.seeds),
             confidence=self.confidence,
-            scores=found.scores.numpy(),
-            members=found.members.numpy(),
-            weights=used,
+            scores=candidates.scores,
+            members=candidates.members,
+            weights=weights,
         )
-        rows = torch.from_numpy(np.unique(clusters.numpy(), return_index=True)[1])
-        images, labels = found.images[rows], found.labels[rows]
-        order = torch.from_numpy(np.lexsort((labels.numpy(), -scores)))
-        fused = (boxes.float(), torch.from_numpy(scores).clamp(max=1.0).float(), labels)
-        return [
-            Detections(*(part[own[: self.max_detections]] for part in fused))
-            for own in (order[images[order] == number] for number in range(len(kept[0])))
-        ]
+        return Fused(boxes, scores, rows)
 
 
-class _Candidates(NamedTuple):
-    """Boxes (N, 5) of all members, ordered by image, label, falling weighted score and numbers."""
-
-    boxes: Tensor
-    scores: Tensor
-    images: Tensor
-    labels: Tensor
-    members: Tensor
-
-
-def _candidates(
-    members: Sequence[Sequence[Detections]], weights: Sequence[float], *, score_threshold: float
-) -> _Candidates:
-    found = list(itertools.chain.from_iterable(members))
-    boxes, scores, labels = (torch.cat(parts).cpu() for parts in zip(*found, strict=True))
-    counts = torch.tensor([len(each.scores) for each in found])
-    number = torch.arange(len(found)).repeat_interleave(counts)
-    member, image = number // len(members[0]), number % len(members[0])
-    weighted = scores.double() * torch.tensor(weights, dtype=torch.float64)[member]
-    boxes = canonical(boxes.double())
-    keys = (*boxes.T.flip(0), -weighted, labels, image)
-    order = torch.from_numpy(np.lexsort([key.numpy() for key in keys]))
-    order = order[scores[order] >= score_threshold]
-    return _Candidates(*(part[order] for part in (boxes, weighted, image, labels, member)))
+def _columns(boxes: Tensor) -> tuple[Floats, Bools]:
+    """Return boxes (N, 5) as canonical columns, and which of them have an area, (N,)."""
+    columns = np.ascontiguousarray(canonical(boxes.double()).numpy().T)
+    return columns, (columns[2:4] > 0).all(axis=0)

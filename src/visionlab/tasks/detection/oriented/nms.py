@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from visionlab.core.oriented_boxes import corners
-from visionlab.core.polygons import bounds, iou
+from visionlab.core.oriented_boxes import enclosing, iou
+from visionlab.tasks.detection.oriented.pairs import near_pairs
 
 
 def oriented_nms(boxes: Tensor, scores: Tensor, groups: Tensor, *, iou_threshold: float) -> Tensor:
@@ -20,9 +20,9 @@ def oriented_nms(boxes: Tensor, scores: Tensor, groups: Tensor, *, iou_threshold
         iou_threshold: see above.
     """
     order = scores.argsort(descending=True, stable=True)
-    polygons, groups = corners(boxes[order].double()), groups[order]
-    first, second = _near_pairs(bounds(polygons), groups)
-    overlaps = iou(polygons[first], polygons[second]) > iou_threshold
+    boxes, groups = boxes[order].double(), groups[order]
+    first, second = near_pairs(enclosing(boxes), groups)
+    overlaps = iou(boxes, boxes, first, second) > iou_threshold
     first, second = first[overlaps], second[overlaps]
     # rows whose better rows have all been decided are final, at least one more each time
     is_kept = torch.ones(len(order), dtype=torch.bool, device=boxes.device)
@@ -32,25 +32,3 @@ def oriented_nms(boxes: Tensor, scores: Tensor, groups: Tensor, *, iou_threshold
         if torch.equal(is_kept, ~suppressed):
             return order[is_kept].sort().values
         is_kept = ~suppressed
-
-
-def _near_pairs(limits: Tensor, groups: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the pairs of a group, (P,) each, the lower row first, whose upright boxes overlap.
-
-    Groups lie side by side, so that sorting the left sides finds the pairs of all of them at once.
-    """
-    if not len(groups):
-        return groups.long(), groups.long()
-    left, right = limits[:, 0], limits[:, 2]
-    apart = (right.max() - left.min() + 1.0) * groups.double()
-    order = (left + apart).argsort()
-    # those that start before this one ends; each pair is found from the one that starts first
-    ends = torch.searchsorted((left + apart)[order], (right + apart)[order])
-    starts = torch.arange(1, len(order) + 1, device=limits.device)
-    counts = (ends - starts).clamp(min=0)
-    one = torch.arange(len(order), device=limits.device).repeat_interleave(counts)
-    within = torch.arange(len(one), device=limits.device) - (counts.cumsum(0) - counts)[one]
-    one, other = order[one], order[starts[one] + within]
-    is_near = (limits[one, 1] < limits[other, 3]) & (limits[other, 1] < limits[one, 3])
-    one, other = one[is_near], other[is_near]
-    return torch.minimum(one, other), torch.maximum(one, other)
