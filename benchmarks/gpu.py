@@ -408,6 +408,7 @@ def measure_retinanet(
         anchors=Anchors(sizes_px=SIZES_PX, ratios=RATIOS, scales=SCALES),
         prior=0.01,
         box_std=[1.0, 1.0, 1.0, 1.0],
+        inputs_per_pass=None,
     )
     loss = RetinaNetLoss(
         alpha=0.25,

@@ -52,11 +52,8 @@ from visionlab.tasks.detection.model.proposals import RegionProposals
 from visionlab.tasks.detection.model.regions import RegionHead
 from visionlab.tasks.detection.model.retinanet import Head, Pyramid, RetinaNet
 from visionlab.tasks.detection.model.sampling import Sampling
-from visionlab.tasks.detection.oriented.decode import OrientedDetect
 from visionlab.tasks.detection.oriented.fuse import OrientedBoxFusion
-from visionlab.tasks.detection.oriented.loss import OrientedRetinaNetLoss
 from visionlab.tasks.detection.oriented.metric import OrientedAveragePrecision
-from visionlab.tasks.detection.oriented.model import OrientedRetinaNet
 from visionlab.tasks.keypoints.augment import PointAugment
 from visionlab.tasks.keypoints.comparison import compare_points
 from visionlab.tasks.keypoints.fuse import MeanPoints
@@ -148,6 +145,7 @@ def detection() -> Task:
         anchors=Anchors(sizes_px=[4, 8, 16, 32, 64], ratios=[1.0], scales=[1.0, 1.4]),
         prior=0.01,
         box_std=[1.0, 1.0, 1.0, 1.0],
+        inputs_per_pass=None,
     )(**data.sizes)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):  # timm starts some at 0, without a gradient below
@@ -244,7 +242,7 @@ def oriented() -> Task:
     """Oriented boxes of turned digits, in crops of their scenes."""
     task, data = detection(), _turned_scenes()
     seeding.seed_everything(SEED)
-    model = OrientedRetinaNet(
+    model = RetinaNet(
         backbone=Backbone(name="test_resnet", pretrained=False, norm="trained"),
         pyramid=Pyramid(channels=32, p6_from="c5"),
         head=Head(channels=64, depth=1, norm="group"),
@@ -261,7 +259,7 @@ def oriented() -> Task:
         name="oriented",
         splits=data.splits,
         model=model,
-        loss=OrientedRetinaNetLoss(
+        loss=RetinaNetLoss(
             alpha=0.25,
             gamma=2.0,
             positive_iou=0.5,
@@ -272,7 +270,7 @@ def oriented() -> Task:
             box_weight=1.0,
         ),
         backbone=backbone_of(model),
-        predict=OrientedDetect(
+        predict=Detect(
             score_threshold=0.01, candidates_per_level=50, nms_iou=0.3, max_detections=20
         ),
         fuse=OrientedBoxFusion(

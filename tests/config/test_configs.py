@@ -26,6 +26,7 @@ from visionlab.ensembles.views import check_views
 from visionlab.runs.build import build_experiment, build_task
 from visionlab.runs.evaluation_options import evaluation_options
 from visionlab.task import Batch, Data
+from visionlab.tasks.detection.loss.retinanet import RetinaNetLoss
 from visionlab.tasks.detection.records import TwoStageOutput
 
 CONF = Path(command_line.CONF)
@@ -273,23 +274,29 @@ def test_a_detector_selects_its_loss_and_its_detections() -> None:
     assert composed("task=detection")["model"]["backbone"]["name"] == "resnet18"  # of the data set
 
 
-def test_a_detector_of_oriented_boxes_selects_its_loss_its_detections_and_its_metrics() -> None:
+def test_a_detector_of_oriented_boxes_selects_its_detections_and_its_metrics() -> None:
     for overrides in (
         ["task=detection", "dataset=rotated_digit_scenes"],
         ["task=detection", "dataset=dota", "dataset.root=x"],
         ["task=detection", "dataset=coco", "dataset.root=x", "model=retinanet_oriented"],
     ):
         config = composed(*overrides)
-        targets = [config["model"], config["loss"], config["task"]["predict"]]
-        assert [each["_target_"].rpartition(".")[2] for each in targets] == [
-            "OrientedRetinaNet",
-            "OrientedRetinaNetLoss",
-            "OrientedDetect",
-        ]
+        assert len(config["model"]["box_std"]) == 5
+        assert config["task"]["predict"]["nms_iou"] == 0.1
         metric = config["task"]["metric"]["_target_"]
         assert metric == "visionlab.tasks.detection.OrientedAveragePrecision"
     upright = composed("task=detection", "dataset=dota", "dataset.root=x", "model=retinanet")
-    assert upright["loss"]["_target_"] == "visionlab.tasks.detection.RetinaNetLoss"
+    assert upright["task"]["predict"]["nms_iou"] == 0.5
+    assert upright["task"]["metric"]["_target_"] == "visionlab.tasks.detection.AveragePrecision"
+
+
+def test_names_of_parts_in_runs_from_before_one_class_had_both_kinds_of_boxes() -> None:
+    config = of_new_run("task=detection", "dataset=rotated_digit_scenes")
+    config["model"]["_target_"] = "visionlab.tasks.detection.OrientedRetinaNet"
+    config["loss"]["_target_"] = "visionlab.tasks.detection.OrientedRetinaNetLoss"
+    config["task"]["predict"]["_target_"] = "visionlab.tasks.detection.OrientedDetect"
+    experiment = build_experiment(config)
+    assert isinstance(experiment.loss, RetinaNetLoss)
 
 
 @pytest.mark.parametrize(
@@ -297,7 +304,6 @@ def test_a_detector_of_oriented_boxes_selects_its_loss_its_detections_and_its_me
     [
         (["model=fasterrcnn", "loss=retinanet"], "^loss must .* TwoStageOutput, got RetinaNetLoss"),
         (["loss=fasterrcnn"], "^loss must .* DenseOutput, got FasterRcnnLoss"),
-        (["loss=retinanet_oriented"], "^loss must .* DenseOutput, got OrientedRetinaNetLoss"),
         (
             ["model=fasterrcnn", "predict@task.predict=retinanet"],
             "^task.predict must .* TwoStageOutput, got Detect for DenseOutput",

@@ -36,7 +36,12 @@ def settings(
     head_norm: Any = "none",
     **rest: Any,
 ) -> RetinaNet:
-    defaults: dict[str, Any] = {"anchors": ANCHORS, "prior": 0.01, "box_std": BOX_STD}
+    defaults: dict[str, Any] = {
+        "anchors": ANCHORS,
+        "prior": 0.01,
+        "box_std": BOX_STD,
+        "inputs_per_pass": None,
+    }
     return RetinaNet(
         backbone=Backbone(name=name, pretrained=False, norm=norm),
         pyramid=Pyramid(channels=channels, p6_from=p6_from),

@@ -25,13 +25,13 @@ from visionlab.tasks.detection.model.proposals import RegionProposals
 from visionlab.tasks.detection.model.regions import RegionHead
 from visionlab.tasks.detection.model.retinanet import Head, Pyramid, RetinaNet
 from visionlab.tasks.detection.model.sampling import Sampling
-from visionlab.tasks.detection.oriented.decode import OrientedDetect
 from visionlab.tasks.detection.oriented.fuse import OrientedBoxFusion
-from visionlab.tasks.detection.oriented.loss import OrientedRetinaNetLoss
 from visionlab.tasks.detection.oriented.metric import OrientedAveragePrecision
-from visionlab.tasks.detection.oriented.model import OrientedRetinaNet
 from visionlab.tasks.detection.pictures import draw_detections
 from visionlab.tasks.detection.submission import write_results
+
+# names in the configurations of older runs
+OrientedDetect, OrientedRetinaNet, OrientedRetinaNetLoss = Detect, RetinaNet, RetinaNetLoss
 
 __all__ = [
     "Anchors",

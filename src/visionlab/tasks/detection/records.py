@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+NUM_OFFSETS, NUM_ORIENTED_OFFSETS = 4, 5  # of a box from its anchor; the last one is the angle's
+
 
 @dataclass(frozen=True, kw_only=True)
 class Annotated:
@@ -71,11 +73,12 @@ class DenseOutput(NamedTuple):
     Attributes:
         logits: (B, A, C).
         deltas: (B, A, 4), offsets of boxes from anchors as `boxes.encode` gives them, divided by
-            `box_std`.
+            `box_std`; (B, A, 5) of oriented boxes, from anchors with an angle of 0 as
+            `oriented_boxes.encode` gives them.
         anchors: (A, 4) float32 as x1, y1, x2, y2 in input pixels, ordered by level, row, column and
             number in its cell; the cells of a level differ only by shifts.
         level_shapes: rows and columns of each level.
-        box_std: (4,) float32.
+        box_std: (4,) float32; (5,) of oriented boxes.
     """
 
     logits: Tensor
@@ -85,29 +88,15 @@ class DenseOutput(NamedTuple):
     box_std: Tensor
 
     @property
+    def is_oriented(self) -> bool:
+        """Whether the offsets are those of oriented boxes."""
+        return len(self.box_std) == NUM_ORIENTED_OFFSETS
+
+    @property
     def level_sizes(self) -> list[int]:
         """Number of anchors of each level; they add up to A."""
         cells = [rows * columns for rows, columns in self.level_shapes]
         return [count * len(self.anchors) // sum(cells) for count in cells]
-
-
-class OrientedOutput(NamedTuple):
-    """Outputs of a one-stage detector of oriented boxes at every anchor.
-
-    Attributes:
-        logits: (B, A, C).
-        deltas: (B, A, 5), offsets of boxes from anchors with an angle of 0 as
-            `oriented_boxes.encode` gives them, divided by `box_std`.
-        anchors: as in `DenseOutput`.
-        level_shapes: likewise.
-        box_std: (5,) float32.
-    """
-
-    logits: Tensor
-    deltas: Tensor
-    anchors: Tensor
-    level_shapes: Sequence[tuple[int, int]]
-    box_std: Tensor
 
 
 class Sampled(NamedTuple):

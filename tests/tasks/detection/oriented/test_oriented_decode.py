@@ -10,18 +10,9 @@ from torch import Tensor
 from visionlab.core import geometry, oriented_boxes
 from visionlab.task import Batch
 from visionlab.tasks.detection.model.decode import Detect
-from visionlab.tasks.detection.oriented.decode import OrientedDetect
-from visionlab.tasks.detection.records import (
-    Annotated,
-    BoxTargets,
-    DenseOutput,
-    Detections,
-    OrientedOutput,
-)
+from visionlab.tasks.detection.records import Annotated, BoxTargets, DenseOutput, Detections
 
-DETECT = OrientedDetect(
-    score_threshold=0.05, candidates_per_level=100, nms_iou=0.1, max_detections=100
-)
+DETECT = Detect(score_threshold=0.05, candidates_per_level=100, nms_iou=0.1, max_detections=100)
 STD = torch.tensor([0.1, 0.1, 0.2, 0.2, 0.2])
 IMAGE = Annotated(
     key=0,
@@ -36,14 +27,14 @@ IMAGE = Annotated(
 )
 
 
-def outputs_of(boxes: list[Tensor], scores: list[list[float]]) -> OrientedOutput:
+def outputs_of(boxes: list[Tensor], scores: list[list[float]]) -> DenseOutput:
     """Return outputs that are boxes (K, 5) of class 0 of each input, each from an anchor."""
     anchors = torch.tensor([[0.0, 0, 20, 20]]).expand(len(boxes[0]), 4)
     deltas = torch.stack(
         [oriented_boxes.encode(each.float(), oriented_boxes.from_boxes(anchors)) for each in boxes]
     )
     logits = torch.tensor(scores).logit()[..., None]
-    return OrientedOutput(logits, deltas / STD, anchors, [(1, len(anchors))], STD)
+    return DenseOutput(logits, deltas / STD, anchors, [(1, len(anchors))], STD)
 
 
 def batch_of(matrices: Tensor, *, pages: list[int] | None = None, num_images: int) -> Batch:
@@ -125,7 +116,7 @@ def test_at_angle_zero_detections_are_those_of_upright_boxes() -> None:
         "nms_iou": 0.3,
         "max_detections": 8,
     }
-    ours, theirs = OrientedDetect(**settings)(outputs, batch), Detect(**settings)(dense, batch)
+    ours, theirs = (Detect(**settings)(each, batch) for each in (outputs, dense))
     for one, other in zip(ours, theirs, strict=True):
         assert len(one.scores) == 8
         assert torch.equal(one.scores, other.scores)

@@ -8,8 +8,7 @@ from torch import Tensor
 
 from visionlab.core import oriented_boxes
 from visionlab.tasks.detection.loss.retinanet import RetinaNetLoss
-from visionlab.tasks.detection.oriented.loss import OrientedRetinaNetLoss
-from visionlab.tasks.detection.records import BoxTargets, DenseOutput, OrientedOutput
+from visionlab.tasks.detection.records import BoxTargets, DenseOutput
 
 SHAPE = (4, 5)
 STD = torch.tensor([0.1, 0.1, 0.2, 0.2, 0.2])
@@ -31,10 +30,10 @@ def anchors() -> Tensor:
     return torch.stack([x - 8, y - 8, x + 8, y + 8], dim=-1).view(-1, 4)
 
 
-def outputs(deltas: Tensor) -> OrientedOutput:
+def outputs(deltas: Tensor) -> DenseOutput:
     generator = torch.Generator().manual_seed(1)
     logits = torch.randn(*deltas.shape[:2], 3, generator=generator)
-    return OrientedOutput(logits, deltas, anchors(), [SHAPE], STD)
+    return DenseOutput(logits, deltas, anchors(), [SHAPE], STD)
 
 
 def targets(oriented: Tensor) -> BoxTargets:
@@ -45,7 +44,7 @@ def targets(oriented: Tensor) -> BoxTargets:
     return BoxTargets(boxes, labels, [], sizes, oriented)
 
 
-def box_loss(loss: OrientedRetinaNetLoss, deltas: Tensor, box: Tensor) -> float:
+def box_loss(loss: RetinaNetLoss, deltas: Tensor, box: Tensor) -> float:
     return loss(outputs(deltas), targets(box[None].float()))["box"].item()
 
 
@@ -57,7 +56,7 @@ def test_at_angle_zero_the_losses_are_those_of_upright_boxes(box: Any) -> None:
     deltas = torch.randn(2, 20, 5, generator=generator)
     deltas[..., 4] = 0.0
     settings = {**SETTINGS, "box": box}
-    found = OrientedRetinaNetLoss(**settings)(outputs(deltas), targets(oriented))
+    found = RetinaNetLoss(**settings)(outputs(deltas), targets(oriented))
     logits = outputs(deltas).logits
     dense = DenseOutput(logits, deltas[..., :4], anchors(), [SHAPE], STD[:4])
     wanted = RetinaNetLoss(**settings)(dense, targets(oriented)._replace(boxes=upright))
@@ -74,7 +73,7 @@ def test_no_prediction_of_the_right_corners_is_punished(degrees: float) -> None:
     for turn in (-math.pi / 2, math.pi / 2):
         flipped[:, 4] = base[:, 4] + turn
         for deltas in (base, flipped):
-            loss = box_loss(OrientedRetinaNetLoss(**SETTINGS), deltas[None] / STD, box)
+            loss = box_loss(RetinaNetLoss(**SETTINGS), deltas[None] / STD, box)
             assert loss == pytest.approx(0, abs=1e-5)
 
 
@@ -85,8 +84,8 @@ def test_the_sides_of_a_long_anchor_change_places_too() -> None:
     deltas = torch.cat([(other[:, 2:4] / anchor[:, 2:4]).log(), other[:, 4:]], dim=1)
     deltas = torch.cat([torch.zeros(1, 2), deltas], dim=1)
     settings = {**SETTINGS, "positive_iou": 0.01, "negative_iou": 0.01}
-    dense = OrientedOutput(torch.zeros(1, 1, 1), deltas[None] / STD, long, [(1, 1)], STD)
-    loss = OrientedRetinaNetLoss(**settings)(dense, targets(box[None]))
+    dense = DenseOutput(torch.zeros(1, 1, 1), deltas[None] / STD, long, [(1, 1)], STD)
+    loss = RetinaNetLoss(**settings)(dense, targets(box[None]))
     assert loss["box"].item() == pytest.approx(0, abs=1e-5)
 
 
@@ -94,13 +93,13 @@ def test_an_angle_that_is_off_by_hand() -> None:
     box = turned(12, 12, 16, 12, 20).float()
     deltas = oriented_boxes.encode(box, oriented_boxes.from_boxes(anchors())) / STD
     deltas[:, 4] += 3.0
-    loss = OrientedRetinaNetLoss(**{**SETTINGS, "box": "l1", "box_weight": 2.0})
+    loss = RetinaNetLoss(**{**SETTINGS, "box": "l1", "box_weight": 2.0})
     assert box_loss(loss, deltas[None], box) == pytest.approx(2 * 3.0 / 5, rel=1e-5)
 
 
 def test_images_without_boxes_have_no_loss_of_boxes() -> None:
     deltas = torch.ones(1, 20, 5, requires_grad=True)
-    losses = OrientedRetinaNetLoss(**SETTINGS)(outputs(deltas), targets(torch.zeros(1, 0, 5)))
+    losses = RetinaNetLoss(**SETTINGS)(outputs(deltas), targets(torch.zeros(1, 0, 5)))
     assert losses["box"].item() == 0
     assert losses["classification"].item() > 0
     losses["box"].backward()
@@ -108,18 +107,23 @@ def test_images_without_boxes_have_no_loss_of_boxes() -> None:
     assert not deltas.grad.any()
 
 
+def test_giou_is_refused() -> None:
+    loss, box = RetinaNetLoss(**{**SETTINGS, "box": "giou"}), turned(12, 12, 8, 8, 0)[None].float()
+    with pytest.raises(ValueError, match=r"^loss\.box must be smooth_l1 or l1 .*, got 'giou'$"):
+        loss(outputs(torch.zeros(1, 20, 5)), targets(box))
+
+
 def test_upright_targets_are_refused() -> None:
     upright = targets(turned(12, 12, 8, 8, 0)[None].float())._replace(oriented=None)
     with pytest.raises(
         ValueError, match=r"^dataset must have oriented boxes .*, got upright ones$"
     ):
-        OrientedRetinaNetLoss(**SETTINGS)(outputs(torch.zeros(1, 20, 5)), upright)
+        RetinaNetLoss(**SETTINGS)(outputs(torch.zeros(1, 20, 5)), upright)
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"box": "giou"}, "^box must be one of smooth_l1, l1, got 'giou'$"),
         ({"alpha": 2.0}, r"^alpha must be in \[0, 1\], got 2\.0$"),
         ({"beta": 0.0}, r"^beta must be > 0, got 0\.0$"),
         ({"gamma": -1.0}, r"^gamma must be >= 0, got -1\.0$"),
@@ -128,4 +132,4 @@ def test_upright_targets_are_refused() -> None:
 )
 def test_settings_out_of_range(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        OrientedRetinaNetLoss(**{**SETTINGS, **settings})
+        RetinaNetLoss(**{**SETTINGS, **settings})

@@ -6,7 +6,6 @@ import torch
 from visionlab.backbones.features import Backbone
 from visionlab.tasks.detection.model.anchors import Anchors
 from visionlab.tasks.detection.model.retinanet import Head, Pyramid, RetinaNet
-from visionlab.tasks.detection.oriented.model import OrientedRetinaNet
 
 SETTINGS: dict[str, Any] = {
     "backbone": Backbone(name="test_resnet", pretrained=False, norm="trained"),
@@ -19,8 +18,8 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-def settings(**changes: Any) -> OrientedRetinaNet:
-    return OrientedRetinaNet(**{**SETTINGS, **changes})
+def settings(**changes: Any) -> RetinaNet:
+    return RetinaNet(**{**SETTINGS, **changes})
 
 
 def test_there_are_five_offsets_at_every_anchor() -> None:
@@ -34,8 +33,7 @@ def test_there_are_five_offsets_at_every_anchor() -> None:
 
 
 def test_the_rest_is_that_of_a_retinanet() -> None:
-    upright = {name: each for name, each in SETTINGS.items() if name != "inputs_per_pass"}
-    peer = RetinaNet(**{**upright, "box_std": [0.1, 0.1, 0.2, 0.2]})(num_classes=3).state_dict()
+    peer = settings(box_std=[0.1, 0.1, 0.2, 0.2])(num_classes=3).state_dict()
     ours = settings()(num_classes=3).state_dict()
     assert ours.keys() == peer.keys()
     others = {name for name in ours if ours[name].shape != peer[name].shape}
@@ -44,7 +42,7 @@ def test_the_rest_is_that_of_a_retinanet() -> None:
 
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_groups_of_inputs_give_what_all_of_them_give(count: int) -> None:
-    model, whole = (settings(inputs_per_pass=each)(num_classes=2) for each in (2, 100))
+    model, whole = (settings(inputs_per_pass=each)(num_classes=2) for each in (2, None))
     whole.load_state_dict(model.state_dict())
     images = torch.randn(count, 3, 32, 64)
     seen: list[int] = []
@@ -62,8 +60,8 @@ def test_groups_of_inputs_give_what_all_of_them_give(count: int) -> None:
     ("changes", "message"),
     [
         (
-            {"box_std": [1.0] * 4},
-            r"^box_std must be 5 numbers > 0, got \[1\.0, 1\.0, 1\.0, 1\.0\]$",
+            {"box_std": [1.0, 1.0, 1.0, 1.0, 0.0]},
+            r"^box_std must be 5 numbers > 0, got \[1\.0, 1\.0, 1\.0, 1\.0, 0\.0\]$",
         ),
         ({"inputs_per_pass": 0}, "^inputs_per_pass must be >= 1, got 0$"),
         ({"prior": 0.0}, r"^prior must be in \(0, 1\), got 0\.0$"),

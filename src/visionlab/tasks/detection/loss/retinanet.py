@@ -12,6 +12,7 @@ from visionlab.core.boxes import decode, encode
 from visionlab.core.checks import check_at_least, check_choice, check_positive, check_range
 from visionlab.tasks.detection.loss.focal import focal_loss
 from visionlab.tasks.detection.loss.matching import match
+from visionlab.tasks.detection.oriented.loss import oriented_box_loss
 from visionlab.tasks.detection.records import BoxTargets, DenseOutput
 
 BoxLoss = Literal["smooth_l1", "l1", "giou"]
@@ -24,6 +25,9 @@ class RetinaNetLoss:
     RetinaNet, arXiv 1708.02002, sections 3 and 4. The batch is that of one forward pass. The
     divisor is at least 1. Computed in float32, whatever the type of the outputs.
 
+    If the model has five offsets, boxes are oriented. Anchors are upright and matched with the
+    upright boxes around them, as in RetinaNet-H (R3Det, arXiv 1908.05612, section 4.1).
+
     Attributes:
         alpha: weight of the positive class in the focal loss; that of the negative one is
             1 - alpha.
@@ -33,8 +37,8 @@ class RetinaNetLoss:
             ignored.
         force_best_anchor: also match each box with its anchor of the highest IoU, however low it
             is; the first box wins if boxes share an anchor.
-        box: `smooth_l1`, `l1` (the mean over a box's four offsets, divided by the model's
-            `box_std`), or `giou` (arXiv 1902.09630, of boxes).
+        box: `smooth_l1`, `l1` (the mean over a box's offsets, divided by the model's `box_std`), or
+            `giou` (arXiv 1902.09630, of upright boxes).
         beta: difference at which `smooth_l1` changes from quadratic to linear.
         box_weight: weight of the loss of boxes.
     """
@@ -57,7 +61,12 @@ class RetinaNetLoss:
         check_positive(self, "beta")
 
     def __call__(self, outputs: DenseOutput, targets: BoxTargets) -> dict[str, Tensor]:
-        """Return `classification` and `box`, scalars."""
+        """Return `classification` and `box`, scalars.
+
+        Raises:
+            ValueError: the outputs are those of oriented boxes, but the targets or `box` are not
+                for them.
+        """
         classification, positives = match_and_classify(
             outputs,
             targets,
@@ -67,21 +76,36 @@ class RetinaNetLoss:
             negative_iou=self.negative_iou,
             force_best_anchor=self.force_best_anchor,
         )
-        image, anchor, number = positives
-        box = self._box_loss(
-            outputs.deltas[image, anchor].float(),
-            targets.boxes[image, number],
-            outputs.anchors[anchor],
-            outputs.box_std,
-        )
-        num_positives = max(1, len(image))
+        num_positives = max(1, len(positives[0]))
+        box = self._box_loss(outputs, targets, positives)
         return {
             "classification": classification / num_positives,
             "box": self.box_weight * box / num_positives,
         }
 
-    def _box_loss(self, deltas: Tensor, boxes: Tensor, anchors: Tensor, box_std: Tensor) -> Tensor:
-        """Return the sum of the losses of the positive boxes, (P, 4)."""
+    def _box_loss(
+        self, outputs: DenseOutput, targets: BoxTargets, positives: tuple[Tensor, Tensor, Tensor]
+    ) -> Tensor:
+        """Return the sum of the losses of the boxes of positive anchors."""
+        image, anchor, number = positives
+        deltas, anchors = outputs.deltas[image, anchor].float(), outputs.anchors[anchor]
+        if not outputs.is_oriented:
+            return self._upright_loss(
+                deltas, targets.boxes[image, number], anchors, outputs.box_std
+            )
+        if targets.oriented is None:
+            raise ValueError("dataset must have oriented boxes for this model, got upright ones")
+        if self.box == "giou":
+            raise ValueError("loss.box must be smooth_l1 or l1 for oriented boxes, got 'giou'")
+        boxes = targets.oriented[image, number]
+        return oriented_box_loss(
+            deltas, boxes, anchors, outputs.box_std, kind=self.box, beta=self.beta
+        )
+
+    def _upright_loss(
+        self, deltas: Tensor, boxes: Tensor, anchors: Tensor, box_std: Tensor
+    ) -> Tensor:
+        """Return the sum of the losses of upright boxes (P, 4)."""
         if self.box == "giou":
             found = decode(deltas * box_std, anchors)
             loss: Tensor = generalized_box_iou_loss(found, boxes, reduction="sum")

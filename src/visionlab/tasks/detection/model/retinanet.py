@@ -6,7 +6,7 @@ Focal Loss for Dense Object Detection, arXiv 1708.02002; the pyramid is that of 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastL
 from visionlab.backbones.features import Backbone
 from visionlab.core.checks import check_at_least, check_choice, check_range
 from visionlab.tasks.detection.model.anchors import Anchors, check_box_std, spread
-from visionlab.tasks.detection.records import DenseOutput
+from visionlab.tasks.detection.records import NUM_OFFSETS, NUM_ORIENTED_OFFSETS, DenseOutput
 
 P6From = Literal["c5", "p5"]
 HeadNorm = Literal["none", "group"]
@@ -100,20 +100,29 @@ class RetinaNet:
         head: settings of the classification and the regression head.
         anchors: five sizes, one per level.
         prior: initial score of every class at every anchor (pi in section 3.3 of the paper).
-        box_std: divisors of the box offsets, which bring them to the order of 1.
+        box_std: divisors of the box offsets, which bring them to the order of 1: four, or five of
+            oriented boxes, the last one for the angle from an upright anchor.
+        inputs_per_pass: in evaluation, more inputs of a batch, such as the crops of a page, go
+            through the network one group after another, which bounds its memory; None takes all of
+            them at once.
     """
 
-    num_offsets: ClassVar[int] = 4
     backbone: Backbone
     pyramid: Pyramid
     head: Head
     anchors: Anchors
     prior: float
     box_std: Sequence[float]
+    inputs_per_pass: int | None
 
     def __post_init__(self) -> None:
         check_range(self, "(0, 1)", "prior")
-        check_box_std(self.box_std, num_offsets=self.num_offsets)
+        is_oriented = len(self.box_std) == NUM_ORIENTED_OFFSETS
+        check_box_std(
+            self.box_std, num_offsets=NUM_ORIENTED_OFFSETS if is_oriented else NUM_OFFSETS
+        )
+        if self.inputs_per_pass is not None:
+            check_at_least(self, 1, "inputs_per_pass")
         if len(self.anchors.sizes_px) != len(LEVEL_STRIDES):
             raise ValueError(
                 f"anchors.sizes_px must have {len(LEVEL_STRIDES)} numbers, one for each of P3 to "
@@ -142,15 +151,25 @@ class RetinaNetModel(nn.Module):
             bias=-math.log((1.0 - settings.prior) / settings.prior),
         )
         self.regression = settings.head(
-            pyramid.channels, num_outputs=anchors.num_per_cell * settings.num_offsets, bias=0.0
+            pyramid.channels, num_outputs=anchors.num_per_cell * len(settings.box_std), bias=0.0
         )
         self.register_buffer("box_std", torch.tensor(list(settings.box_std), dtype=torch.float32))
         cells = [anchors.cell(level) for level in range(len(LEVEL_STRIDES))]
         self.register_buffer("cells", torch.stack(cells), persistent=False)
-        self._num_classes, self._num_offsets = num_classes, settings.num_offsets
+        self._num_classes, self._num_offsets = num_classes, len(settings.box_std)
+        self._inputs_per_pass = settings.inputs_per_pass
 
     def forward(self, images: Tensor) -> DenseOutput:
         """Return the raw outputs at every anchor."""
+        if self.training or self._inputs_per_pass is None:
+            return self._outputs(images)
+        outputs = [self._outputs(group) for group in images.split(self._inputs_per_pass)]
+        return outputs[0]._replace(
+            logits=torch.cat([each.logits for each in outputs]),
+            deltas=torch.cat([each.deltas for each in outputs]),
+        )
+
+    def _outputs(self, images: Tensor) -> DenseOutput:
         names = ("p3", "p4", "p5")
         maps = dict(zip(names, self.backbone(images), strict=True))
         levels = list(self.pyramid(maps).values())
