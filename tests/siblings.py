@@ -295,7 +295,9 @@ def _turned_scenes() -> Data:
         seed=1,
         mean=[0.5] * 3,
         std=[0.25] * 3,
-        resize=Crops(size_px=112, input_px=32, overlap_px=40, min_visible=0.6),
+        resize=Crops(
+            size_px=112, input_px=32, overlap_px=40, min_visible=0.6, enough_visible_px=50
+        ),
     )(
         augmentation=BoxAugment(
             flip_prob=0.0,

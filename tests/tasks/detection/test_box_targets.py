@@ -1,10 +1,11 @@
 """Targets of oriented boxes, and inputs that are crops of pages."""
 
+import math
 from dataclasses import replace
 
 import pytest
 import torch
-from oriented import turned
+from oriented import tensor, turned
 from torch import Tensor
 
 from visionlab.core import geometry, oriented_boxes, polygons
@@ -49,7 +50,15 @@ def image_of(boxes: Tensor, *, size: tuple[int, int] = (100, 80), key: int = 0) 
 
 def targets(samples: list[Annotated], matrices: Tensor, *, min_visible: float = 0.0) -> BoxTargets:
     sizes = torch.tensor([[100, 80]]).expand(len(samples), 2)
-    return box_targets(samples, matrices, sizes, pages=None, min_visible=min_visible, device=CPU)
+    return box_targets(
+        samples,
+        matrices,
+        sizes,
+        pages=None,
+        min_visible=min_visible,
+        enough_visible_px=math.inf,
+        device=CPU,
+    )
 
 
 def split(
@@ -112,7 +121,7 @@ def test_images_without_boxes_and_batches_of_both() -> None:
 
 
 def test_a_page_is_covered_by_crops_in_one_batch() -> None:
-    crops = Crops(size_px=64, input_px=64, overlap_px=16, min_visible=0.6)
+    crops = Crops(size_px=64, input_px=64, overlap_px=16, min_visible=0.6, enough_visible_px=None)
     long = turned(56, 20, 40, 4, 0)  # from x 36 to 76: 28 px in the first crop, all in the other
     samples = [image_of(long, key=5), image_of(long[:0], size=(50, 40), key=6)]
     (batch,) = split(samples, crops).batches(batch_size=2, epoch=0, first_batch=0)
@@ -128,8 +137,27 @@ def test_a_page_is_covered_by_crops_in_one_batch() -> None:
     assert batch.targets.labels.tolist() == [[0], [0], [0], [0], [-1]]
 
 
+@pytest.mark.parametrize("is_oriented", [True, False])
+@pytest.mark.parametrize(("enough", "labels"), [(None, [2]), (200, [0, 2]), (201, [2])])
+def test_a_large_part_of_a_cut_box_stays_whatever_its_share(
+    is_oriented: bool, enough: float | None, labels: list[int]
+) -> None:
+    """A long box, cut to 50 of 150 px, and a short one, cut to half; 4 px high on the page."""
+    boxes = oriented_boxes.from_boxes(
+        tensor((50, 10, 200, 14), (90, 30, 110, 34), (10, 50, 60, 54))
+    )
+    page = image_of(boxes, size=(250, 100))
+    if not is_oriented:
+        page = replace(page, polygons=None)
+    # half resolution: 200 square pixels of the page are 50 of the input
+    crops = Crops(size_px=100, input_px=50, overlap_px=0, min_visible=0.6, enough_visible_px=enough)
+    (batch,) = split([page], crops).batches(batch_size=1, epoch=0, first_batch=0)
+    found = batch.targets.labels[0]
+    assert found[found >= 0].tolist() == labels
+
+
 def test_training_takes_a_random_crop_of_each_page_each_epoch() -> None:
-    crops = Crops(size_px=40, input_px=20, overlap_px=0, min_visible=0.6)
+    crops = Crops(size_px=40, input_px=20, overlap_px=0, min_visible=0.6, enough_visible_px=None)
     pages = split([image_of(turned(50, 40, 8, 4, 30), key=key) for key in range(6)], crops, PLAIN)
     places = []
     for epoch in range(2):

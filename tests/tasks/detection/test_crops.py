@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from visionlab.tasks.detection.crops import Crops
 
-CROPS = Crops(size_px=1000, input_px=500, overlap_px=200, min_visible=0.6)
+CROPS = Crops(size_px=1000, input_px=500, overlap_px=200, min_visible=0.6, enough_visible_px=None)
 
 
 def grid(width: int, height: int, crops: Crops = CROPS) -> list[list[float]]:
@@ -28,7 +28,9 @@ def test_grids_by_hand() -> None:
 
 
 def test_a_page_of_sheet_music_needs_several_crops() -> None:
-    crops = Crops(size_px=2000, input_px=1000, overlap_px=400, min_visible=0.6)
+    crops = Crops(
+        size_px=2000, input_px=1000, overlap_px=400, min_visible=0.6, enough_visible_px=None
+    )
     assert grid(2707, 3828, crops) == [[x, y] for y in (0, 914, 1828) for x in (0, 707)]
     assert crops.size(width_px=2707, height_px=3828) == (1000, 1000)
 
@@ -76,6 +78,7 @@ def test_sizes_of_inputs() -> None:
         ({"overlap_px": 1000}, r"^overlap_px must be in \[0, 1000\), got 1000$"),
         ({"overlap_px": -1}, r"^overlap_px must be in \[0, 1000\), got -1$"),
         ({"min_visible": 1.5}, r"^min_visible must be in \[0, 1\], got 1\.5$"),
+        ({"enough_visible_px": 0}, "^enough_visible_px must be > 0, got 0$"),
     ],
 )
 def test_settings_out_of_range(settings: dict[str, Any], message: str) -> None:

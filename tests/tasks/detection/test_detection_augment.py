@@ -1,3 +1,4 @@
+import math
 from typing import Any
 
 import pytest
@@ -188,30 +189,43 @@ def test_boxes_worth_keeping_by_hand() -> None:
             [3.0, 3.0, 3.0, 9.0],  # has no area
         ]
     )
-    inside, is_kept = keep_visible(boxes[None], torch.tensor([[10, 10]]), min_visible=0.7)
+    inside, is_kept = keep_visible(
+        boxes[None], torch.tensor([[10, 10]]), enough_visible_px=math.inf, min_visible=0.7
+    )
     assert is_kept.tolist() == [[True, True, False, False, False, False]]
     assert inside[0, :3].tolist() == [[2, 2, 8, 6], [0, 0, 7, 10], [0, 0, 7, 10]]
-    _, is_kept = keep_visible(boxes[None], torch.tensor([[10, 10]]), min_visible=0.0)
+    _, is_kept = keep_visible(
+        boxes[None], torch.tensor([[10, 10]]), enough_visible_px=math.inf, min_visible=0.0
+    )
     assert is_kept.tolist() == [[True, True, True, False, False, False]]
-    _, is_kept = keep_visible(boxes[None], torch.tensor([[10, 10]]), min_visible=1.0)
+    _, is_kept = keep_visible(
+        boxes[None], torch.tensor([[10, 10]]), enough_visible_px=math.inf, min_visible=1.0
+    )
     assert is_kept.tolist() == [[True, False, False, False, False, False]]
 
 
-@given(seed=st.integers(0, 9999), min_visible=st.sampled_from([0.0, 0.25, 0.5, 1.0]))
-def test_what_is_visible_equals_a_loop_over_boxes(seed: int, min_visible: float) -> None:
+@given(
+    seed=st.integers(0, 9999),
+    min_visible=st.sampled_from([0.0, 0.25, 0.5, 1.0]),
+    enough=st.sampled_from([1.0, 60.0, math.inf]),
+)
+def test_what_is_visible_equals_a_loop_over_boxes(
+    seed: int, min_visible: float, enough: float
+) -> None:
     generator = torch.Generator().manual_seed(seed)
     # whole numbers: whether a share is reached is then no matter of rounding
     low = torch.randint(-20, 20, (2, 6, 2), generator=generator).double()
     high = low + torch.randint(0, 30, (2, 6, 2), generator=generator)
     boxes, sizes = torch.cat([low, high], dim=-1), torch.tensor([[16.0, 12.0], [7.0, 25.0]])
-    inside, is_kept = keep_visible(boxes, sizes, min_visible=min_visible)
+    inside, is_kept = keep_visible(boxes, sizes, min_visible=min_visible, enough_visible_px=enough)
     for image, (width, height) in enumerate(sizes.tolist()):
         for number, (x1, y1, x2, y2) in enumerate(boxes[image].tolist()):
             left, right = (min(max(x, 0), width) for x in (x1, x2))
             top, bottom = (min(max(y, 0), height) for y in (y1, y2))
             assert inside[image, number].tolist() == [left, top, right, bottom]
             seen, whole = (right - left) * (bottom - top), (x2 - x1) * (y2 - y1)
-            assert bool(is_kept[image, number]) == (seen > 0 and seen / whole >= min_visible)
+            is_enough = seen >= enough or (seen > 0 and seen / whole >= min_visible)
+            assert bool(is_kept[image, number]) == is_enough
 
 
 @pytest.mark.parametrize(

@@ -64,12 +64,14 @@ class BoxAugment:
         return place @ geometry.scalings(factors) @ turn @ flip
 
 
-def keep_visible(boxes: Tensor, sizes: Tensor, *, min_visible: float) -> tuple[Tensor, Tensor]:
+def keep_visible(
+    boxes: Tensor, sizes: Tensor, *, min_visible: float, enough_visible_px: float
+) -> tuple[Tensor, Tensor]:
     """Return boxes (B, K, 4) clipped to their images, and which of them are kept, (B, K) bool.
 
-    A box is kept if the share of its area inside its image, of sizes (B, 2) as width and height, is
-    above 0 and at least `min_visible`.
+    A box is kept if its area inside its image, of sizes (B, 2) as width and height, is above 0, and
+    at least the share `min_visible` of the box or `enough_visible_px` square pixels.
     """
     inside = box_arithmetic.clip(boxes, sizes)
     left, whole = box_arithmetic.areas(inside), box_arithmetic.areas(boxes)
-    return inside, (left > 0) & (left >= min_visible * whole)
+    return inside, (left > 0) & ((left >= min_visible * whole) | (left >= enough_visible_px))

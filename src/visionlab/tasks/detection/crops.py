@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from visionlab.core import seeding
-from visionlab.core.checks import check_px, check_range
+from visionlab.core.checks import check_positive, check_px, check_range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,16 +23,21 @@ class Crops:
         input_px: its side as the model's input.
         overlap_px: minimum overlap of neighbours, in pixels of the page.
         min_visible: a cut object is left out of a crop that has less than this share of its area.
+        enough_visible_px: but with at least this area in the crop, in square pixels of the page, it
+            stays, whatever its share, as a long slur; None for the share alone.
     """
 
     size_px: int
     input_px: int
     overlap_px: int
     min_visible: float
+    enough_visible_px: float | None
 
     def __post_init__(self) -> None:
         check_px(self, 1, "size_px", "input_px")
         check_range(self, "[0, 1]", "min_visible")
+        if self.enough_visible_px is not None:
+            check_positive(self, "enough_visible_px")
         if not 0 <= self.overlap_px < self.size_px:
             raise ValueError(f"overlap_px must be in [0, {self.size_px}), got {self.overlap_px}")
 

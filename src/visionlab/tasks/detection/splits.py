@@ -152,9 +152,10 @@ def box_split(
         _check_sizes(stack, of_batch)
         batch_keys, batch_sizes = keys[stack.rows], sizes[stack.rows]
         matrices = geometry.scalings(scales[stack.rows, None].expand(-1, 2))
-        min_visible, drawn, pages = 0.0, None, None
+        min_visible, enough_visible_px, drawn, pages = 0.0, math.inf, None, None
         if isinstance(resize, Crops):
             min_visible = resize.min_visible
+            enough_visible_px = resize.enough_visible_px or math.inf
             if training:
                 offsets = resize.draw(batch_keys, stack.sizes, seed=training.seed, epoch=epoch)
             else:
@@ -182,6 +183,7 @@ def box_split(
                 batch_sizes,
                 pages=pages,
                 min_visible=min_visible,
+                enough_visible_px=enough_visible_px,
                 device=device,
             ),
             batch_keys.to(device),
@@ -204,7 +206,13 @@ def box_split(
                 stack, matrices, view_sizes, changes, pages=pages, normalisation=normalisation
             ),
             targets=box_targets(
-                targets.annotated, moved, view_sizes, pages=pages, min_visible=0.0, device=device
+                targets.annotated,
+                moved,
+                view_sizes,
+                pages=pages,
+                min_visible=0.0,
+                enough_visible_px=math.inf,
+                device=device,
             ),
             matrices=moved.float().to(device),
         )

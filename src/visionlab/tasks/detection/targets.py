@@ -18,6 +18,7 @@ def box_targets(
     *,
     pages: Tensor | None,
     min_visible: float,
+    enough_visible_px: float,
     device: torch.device,
 ) -> BoxTargets:
     """Return the boxes in inputs, without crowds and without those that are hardly visible.
@@ -28,14 +29,19 @@ def box_targets(
         sizes: (B, 2) int64, width and height of each input.
         pages: see `BoxTargets`.
         min_visible: minimum share of a box's area inside its input.
+        enough_visible_px: area in square pixels of the original image with which a box stays,
+            whatever its share; infinity for the share alone.
         device: that of the result.
     """
     inputs = samples if pages is None else [samples[page] for page in pages.tolist()]
     is_oriented = all(each.polygons is not None or not len(each.boxes) for each in samples)
     move = _oriented if is_oriented else _upright
+    areas = enough_visible_px * torch.linalg.det(matrices[:, :2, :2]).abs()
     rows = [
-        move(sample, matrix, size, min_visible=min_visible)
-        for sample, matrix, size in zip(inputs, matrices, sizes.double(), strict=True)
+        move(sample, matrix, size, min_visible=min_visible, enough_visible_px=area)
+        for sample, matrix, size, area in zip(
+            inputs, matrices, sizes.double(), areas.tolist(), strict=True
+        )
     ]
     labels, boxes, *oriented = (
         torch.nn.utils.rnn.pad_sequence(list(column), batch_first=True, padding_value=value)
@@ -52,18 +58,30 @@ def box_targets(
 
 
 def _upright(
-    sample: Annotated, matrix: Tensor, size: Tensor, *, min_visible: float
+    sample: Annotated,
+    matrix: Tensor,
+    size: Tensor,
+    *,
+    min_visible: float,
+    enough_visible_px: float,
 ) -> tuple[Tensor, ...]:
     """Return labels (K,) and boxes (K, 4)."""
     single = ~sample.crowd
     # float32 before the areas are compared: a box that has an area then has one in the loss
     moved = geometry.transform_boxes(sample.boxes[single][None], matrix[None]).float()
-    inside, is_kept = keep_visible(moved, size[None], min_visible=min_visible)
+    inside, is_kept = keep_visible(
+        moved, size[None], min_visible=min_visible, enough_visible_px=enough_visible_px
+    )
     return sample.labels[single][is_kept[0]], inside[is_kept]
 
 
 def _oriented(
-    sample: Annotated, matrix: Tensor, size: Tensor, *, min_visible: float
+    sample: Annotated,
+    matrix: Tensor,
+    size: Tensor,
+    *,
+    min_visible: float,
+    enough_visible_px: float,
 ) -> tuple[Tensor, ...]:
     """Return labels (K,), upright boxes (K, 4) and the oriented boxes in them, (K, 5).
 
@@ -77,6 +95,6 @@ def _oriented(
     inside, areas = oriented_boxes.cut(whole, size)
     inside = inside.float()
     upright = box_arithmetic.clip(oriented_boxes.enclosing(inside), size)
-    is_kept = areas >= min_visible * oriented_boxes.areas(whole)
+    is_kept = (areas >= min_visible * oriented_boxes.areas(whole)) | (areas >= enough_visible_px)
     is_kept &= (box_arithmetic.areas(upright) > 0) & (inside[:, 2:4] > 0).all(dim=1)
     return sample.labels[single][is_kept], upright[is_kept], inside[is_kept]
