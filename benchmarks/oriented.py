@@ -18,7 +18,9 @@ from torch import Tensor
 
 from visionlab.core.oriented_boxes import corners
 from visionlab.core.polygons import pairwise_iou
+from visionlab.tasks.detection.oriented.fuse import OrientedBoxFusion
 from visionlab.tasks.detection.oriented.nms import oriented_nms
+from visionlab.tasks.detection.records import Detections
 
 PAGE_PX = (2707.0, 3828.0)
 
@@ -83,6 +85,30 @@ def measure_nms(count: int, *, num_classes: int, rounds: int) -> None:
     report(title, seconds, num_images=1)
 
 
+def measure_fusion(num_images: int, *, num_boxes: int, num_classes: int, rounds: int) -> None:
+    """Measure the fusion of five members that find the same objects on pages."""
+    fuse = OrientedBoxFusion(
+        iou_threshold=0.3, score_threshold=0.0, confidence="avg", max_detections=num_boxes
+    )
+    generator = torch.Generator().manual_seed(7)
+    objects = [draw_boxes(num_boxes, side_px=60.0, seed=seed) for seed in range(num_images)]
+    labels = torch.randint(num_classes, (num_boxes,), generator=generator)
+
+    def detect(boxes: Tensor) -> Detections:
+        noise = torch.randn(boxes.shape, generator=generator) * torch.tensor([1, 1, 1, 1, 0.05])
+        return Detections(
+            (boxes + noise).float(), torch.rand(num_boxes, generator=generator), labels
+        )
+
+    members = [[detect(boxes) for boxes in objects] for _ in range(5)]
+    seconds = alternate({"visionlab": lambda: fuse(members, [1.0] * 5)}, rounds=rounds)
+    report(
+        f"fusion of 5 members, {num_boxes} boxes of {num_classes} classes an image",
+        seconds,
+        num_images=num_images,
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shapely", type=Path)
@@ -101,6 +127,7 @@ def main() -> None:
         )
     for num_classes in (1, 136):
         measure_nms(5 * count, num_classes=num_classes, rounds=rounds)
+        measure_fusion(20, num_boxes=count // 10, num_classes=num_classes, rounds=rounds)
 
 
 if __name__ == "__main__":

@@ -261,6 +261,15 @@ def test_the_default_augmentation_follows_the_data_set() -> None:
     assert composed("experiment=bccd", "dataset.root=x")["augment"]["vertical_flip_prob"] == 0.5
 
 
+def test_turned_digits_train_longer_from_a_warm_up() -> None:
+    config = composed("task=detection", "dataset=rotated_digit_scenes")
+    assert (config["hparams"]["epochs"], config["scheduler"]["warmup_steps"]) == (12, 100)
+    config = composed(
+        "task=detection", "dataset=rotated_digit_scenes", "hparams.epochs=2", "scheduler=constant"
+    )
+    assert (config["hparams"]["epochs"], config["scheduler"]["warmup_steps"]) == (2, 0)
+
+
 def test_a_detector_selects_its_loss_and_its_detections() -> None:
     for overrides in (
         ["task=detection", "model=fasterrcnn"],

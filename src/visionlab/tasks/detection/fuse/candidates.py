@@ -64,7 +64,8 @@ class Fused(NamedTuple):
 def upright_columns(boxes: Tensor) -> tuple[Floats, Bools]:
     """Return boxes (N, 4) as columns, and which of them have an area, (N,)."""
     columns = np.ascontiguousarray(boxes.numpy().T, dtype=np.float64)
-    return columns, (columns[2:] > columns[:2]).all(axis=0)
+    has_area: Bools = np.all(columns[2:] > columns[:2], axis=0)
+    return columns, has_area
 
 
 def fuse_images(

@@ -163,7 +163,7 @@ class RetinaNetModel(nn.Module):
         """Return the raw outputs at every anchor."""
         if self.training or self._inputs_per_pass is None:
             return self._outputs(images)
-        outputs = [self._outputs(group) for group in images.split(self._inputs_per_pass)]
+        outputs = [self._outputs(group) for group in torch.split(images, self._inputs_per_pass)]
         return outputs[0]._replace(
             logits=torch.cat([each.logits for each in outputs]),
             deltas=torch.cat([each.deltas for each in outputs]),

@@ -46,7 +46,7 @@ def find_clusters(candidates: Candidates, *, iou_threshold: float) -> Clusters:
     rows = np.arange(len(scores))
     clusters = Clusters(rows, np.zeros(len(rows), dtype=bool))
     is_open = np.ones(len(rows), dtype=bool)
-    pairs = _first_pairs(boxes, groups)
+    pairs: tuple[Ints, Ints] | None = _first_pairs(boxes, groups)
     while is_open.any():
         sums, followers = running_sums(_terms(boxes, scores, clusters), clusters.seeds)
         if pairs is None:
@@ -62,7 +62,7 @@ def mean_boxes(candidates: Candidates, clusters: Clusters) -> tuple[Floats, Ints
     """Return the canonical mean boxes of clusters, (5, K), and their seeds, (K,), ascending."""
     rows, numbers = np.unique(clusters.seeds, return_inverse=True)
     terms = _terms(candidates.boxes, candidates.scores, clusters)
-    sums = np.stack([np.bincount(numbers, term, minlength=len(rows)) for term in terms])
+    sums: Floats = np.stack([np.bincount(numbers, term, minlength=len(rows)) for term in terms])
     means = canonical(torch.from_numpy(_means(sums).T)).numpy()
     return np.ascontiguousarray(means.T), rows
 

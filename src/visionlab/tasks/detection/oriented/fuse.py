@@ -86,4 +86,5 @@ class OrientedBoxFusion:
 def _columns(boxes: Tensor) -> tuple[Floats, Bools]:
     """Return boxes (N, 5) as canonical columns, and which of them have an area, (N,)."""
     columns = np.ascontiguousarray(canonical(boxes.double()).numpy().T)
-    return columns, (columns[2:4] > 0).all(axis=0)
+    has_area: Bools = np.all(columns[2:4] > 0, axis=0)
+    return columns, has_area
