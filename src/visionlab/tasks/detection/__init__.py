@@ -1,4 +1,8 @@
-"""Object detection: boxes with classes and scores."""
+"""Object detection: boxes with classes and scores.
+
+Older runs name parts for oriented boxes that are now those for upright ones: `OrientedDetect`,
+`OrientedRetinaNet` and `OrientedRetinaNetLoss`.
+"""
 
 from visionlab.tasks.detection.augment import BoxAugment
 from visionlab.tasks.detection.comparison import DetectionComparison
@@ -17,21 +21,21 @@ from visionlab.tasks.detection.fuse.soft_nms import GaussianSoftNms, LinearSoftN
 from visionlab.tasks.detection.fuse.wbf import WeightedBoxFusion
 from visionlab.tasks.detection.loss.fasterrcnn import FasterRcnnLoss
 from visionlab.tasks.detection.loss.retinanet import RetinaNetLoss, boxes_per_image
+from visionlab.tasks.detection.loss.retinanet import RetinaNetLoss as OrientedRetinaNetLoss
 from visionlab.tasks.detection.metric import AveragePrecision
 from visionlab.tasks.detection.model.anchors import Anchors
 from visionlab.tasks.detection.model.decode import Detect, DetectRegions
+from visionlab.tasks.detection.model.decode import Detect as OrientedDetect
 from visionlab.tasks.detection.model.fasterrcnn import FasterRcnn, RegionPyramid
 from visionlab.tasks.detection.model.proposals import RegionProposals
 from visionlab.tasks.detection.model.regions import RegionHead
 from visionlab.tasks.detection.model.retinanet import Head, Pyramid, RetinaNet
+from visionlab.tasks.detection.model.retinanet import RetinaNet as OrientedRetinaNet
 from visionlab.tasks.detection.model.sampling import Sampling
 from visionlab.tasks.detection.oriented.fuse import OrientedBoxFusion
 from visionlab.tasks.detection.oriented.metric import OrientedAveragePrecision
 from visionlab.tasks.detection.pictures import draw_detections
 from visionlab.tasks.detection.submission import write_results
-
-# names in the configurations of older runs
-OrientedDetect, OrientedRetinaNet, OrientedRetinaNetLoss = Detect, RetinaNet, RetinaNetLoss
 
 __all__ = [
     "Anchors",
