@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from visionlab.ensembles.diversity import (
+from visionlab.ensembles.measures.diversity import (
     mean_over_pairs,
     nll_ambiguity,
     oracle_error,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from member_qualities import BY_HAND, Counted, mixture_nll
 
-from visionlab.ensembles.selection import bagged_selection, greedy_selection
+from visionlab.ensembles.selection.greedy import bagged_selection, greedy_selection
 
 Array = np.ndarray[Any, Any]
 

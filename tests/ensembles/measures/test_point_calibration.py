@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import spearmanr
 
-from visionlab.ensembles.point_calibration import (
+from visionlab.ensembles.measures.point_calibration import (
     expected_normalised_calibration_error,
     rank_correlation,
     sparsification,

@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from visionlab.ensembles.box_calibration import (
+from visionlab.ensembles.inputs import Array, Floats
+from visionlab.ensembles.measures.box_calibration import (
     MatchedDetections,
     detection_calibration_error,
     localisation_aware_adaptive_errors,
     localisation_aware_calibration_errors,
     mean_over_classes,
 )
-from visionlab.ensembles.calibration import (
+from visionlab.ensembles.measures.calibration import (
     classwise_calibration_errors,
     debiased_squared_calibration_error,
     equal_mass_bins,
@@ -27,22 +28,20 @@ from visionlab.ensembles.calibration import (
     reliability_table,
     signed_root,
 )
-from visionlab.ensembles.diversity import (
+from visionlab.ensembles.measures.diversity import (
     mean_over_pairs,
     nll_ambiguity,
     oracle_error,
     pairwise_diversity,
 )
-from visionlab.ensembles.inputs import Array, Floats
-from visionlab.ensembles.operating_points import operating_points
-from visionlab.ensembles.point_calibration import (
+from visionlab.ensembles.measures.operating_points import operating_points
+from visionlab.ensembles.measures.point_calibration import (
     expected_normalised_calibration_error,
     rank_correlation,
     sparsification,
     variance_scale,
 )
-from visionlab.ensembles.prediction import Evaluated
-from visionlab.ensembles.probabilities import (
+from visionlab.ensembles.measures.probabilities import (
     brier_score,
     confidence_and_correct,
     decompose_brier,
@@ -50,6 +49,7 @@ from visionlab.ensembles.probabilities import (
     nll,
     scaled_probabilities,
 )
+from visionlab.ensembles.prediction import Evaluated
 
 NUM_BINS = 15  # Guo et al. 2017, arXiv 1706.04599
 NUM_BOX_BINS = 25  # Oksuz et al. 2023, arXiv 2307.00934

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import rankdata
 
-from visionlab.ensembles.calibration import equal_mass_bins
 from visionlab.ensembles.inputs import (
     Array,
     Floats,
@@ -18,6 +17,7 @@ from visionlab.ensembles.inputs import (
     finite,
     finite_vectors,
 )
+from visionlab.ensembles.measures.calibration import equal_mass_bins
 
 
 def spread_and_error(*, points: Array, truth: Array) -> tuple[Floats, Floats]:

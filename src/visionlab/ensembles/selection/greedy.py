@@ -12,7 +12,7 @@ import numpy as np
 from visionlab.core.checks import is_in
 from visionlab.core.seeding import derive
 from visionlab.ensembles.inputs import Floats, check_count
-from visionlab.ensembles.quality import Quality, remembered
+from visionlab.ensembles.selection.quality import Quality, remembered
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,20 +6,20 @@ from typing import Any
 
 import numpy as np
 
-from visionlab.ensembles.assessment import arrays_of, is_of_classes
 from visionlab.ensembles.ensemble import Ensemble, EnsemblePredictions
-from visionlab.ensembles.ensemble_size import (
+from visionlab.ensembles.inputs import Floats
+from visionlab.ensembles.measures.probabilities import nll
+from visionlab.ensembles.prediction import Evaluated
+from visionlab.ensembles.results.assessment import arrays_of, is_of_classes
+from visionlab.ensembles.selection.ensemble_size import (
     equal_weights,
     every_nth_member,
     last_members,
     quality_by_size,
 )
-from visionlab.ensembles.inputs import Floats
-from visionlab.ensembles.member_weights import fit_mixture, search_weights
-from visionlab.ensembles.prediction import Evaluated
-from visionlab.ensembles.probabilities import nll
-from visionlab.ensembles.quality import Quality
-from visionlab.ensembles.selection import greedy_selection
+from visionlab.ensembles.selection.greedy import greedy_selection
+from visionlab.ensembles.selection.member_weights import fit_mixture, search_weights
+from visionlab.ensembles.selection.quality import Quality
 
 _NUM_INITIAL = 3  # members from which greedy selection starts, M6.5
 _FIRST_STEP, _LAST_STEP = 0.25, 0.02  # of a member's weight
