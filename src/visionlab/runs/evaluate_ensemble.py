@@ -86,7 +86,8 @@ def evaluate_ensemble(options: EvaluationOptions, ensemble: Ensemble, signals: S
     predicted = evaluation.predicted(members)
     alone = {name: predicted.member(name) for name in names}
     ensembles = {_ENSEMBLE: predicted.candidate(weights)}
-    content: dict[str, Any] = {"weights": weights}
+    samples = members[0].ready.samples.get(options.split)
+    content: dict[str, Any] = {"task": task.name, "samples": samples, "weights": weights}
     metric = monitored(task)
     if math.isfinite(ensembles[_ENSEMBLE].found.metrics[metric]):  # or there are no labels
         chosen = _chosen(evaluation, predicted)
