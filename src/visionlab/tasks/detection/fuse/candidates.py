@@ -5,12 +5,14 @@ Boxes are the columns of (4, N) arrays, x1, y1, x2, y2 in pixels of the original
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from visionlab.core.checks import check_at_least, check_range
 from visionlab.core.fusing import relative_weights
 from visionlab.tasks.detection.records import Detections
 
@@ -59,24 +61,39 @@ class Fused(NamedTuple):
     rows: Ints
 
 
+@dataclass(frozen=True, kw_only=True)
+class FusionSettings:
+    """Settings of every fusion of boxes.
+
+    Attributes:
+        score_threshold: boxes with lower scores, before weighting or once decayed, are dropped.
+        max_detections: maximum number of fused detections of an image.
+    """
+
+    score_threshold: float
+    max_detections: int
+
+    def __post_init__(self) -> None:
+        check_range(self, "[0, 1]", "score_threshold")
+        check_at_least(self, 1, "max_detections")
+
+
 def fuse_images(
     fuse: Callable[[Candidates, list[float]], Fused],
+    settings: FusionSettings,
     members: Sequence[Sequence[Detections]],
     weights: Sequence[float],
-    *,
-    score_threshold: float,
-    max_detections: int,
 ) -> list[Detections]:
     """Return the fused detections of each image, highest scores first.
 
-    Equal scores are ordered by label and box coordinates. Scores above 1 become 1.
+    Boxes without area are dropped. Equal scores are ordered by label and box coordinates. Scores
+    above 1 become 1.
 
     Args:
         fuse: fuses the candidates of some images, given the relative weights of all members.
+        settings: of the fusion.
         members: the detections of each member in each image.
         weights: one for each member; a member of weight 0 is left out.
-        score_threshold: members' boxes with lower scores are dropped, as are boxes without area.
-        max_detections: maximum number of fused detections of an image.
 
     Raises:
         ValueError: the members differ in the number of images, or the weights are refused.
@@ -95,9 +112,9 @@ def fuse_images(
     fused: list[Detections] = []
     for start, end in _chunks(counts.sum(axis=0).tolist()):
         part = [member[start:end] for member in kept]
-        candidates = _candidates(part, relative, score_threshold=score_threshold)
+        candidates = _candidates(part, relative, score_threshold=settings.score_threshold)
         found = fuse(candidates, relative)
-        fused += _detections(found, candidates, end - start, max_detections)
+        fused += _detections(found, candidates, end - start, settings.max_detections)
     return fused
 
 
