@@ -10,10 +10,9 @@ from visionlab.tasks.detection.fuse.candidates import (
     Bools,
     Candidates,
     Fused,
-    FusionSettings,
-    fuse_images,
     mean_boxes,
 )
+from visionlab.tasks.detection.fuse.images import FusionSettings, fuse_images
 from visionlab.tasks.detection.fuse.pairs import Overlaps, overlaps
 from visionlab.tasks.detection.records import Detections
 

@@ -16,9 +16,8 @@ from visionlab.tasks.detection.fuse.candidates import (
     Candidates,
     Floats,
     Fused,
-    FusionSettings,
-    fuse_images,
 )
+from visionlab.tasks.detection.fuse.images import FusionSettings, fuse_images
 from visionlab.tasks.detection.fuse.pairs import Overlaps, overlaps
 from visionlab.tasks.detection.records import Detections
 

@@ -12,12 +12,12 @@ from visionlab.tasks.detection.fuse.candidates import (
     Candidates,
     Floats,
     Fused,
-    FusionSettings,
     Ints,
-    fuse_images,
     mean_boxes,
+    number_clusters,
 )
 from visionlab.tasks.detection.fuse.clusters import find_clusters
+from visionlab.tasks.detection.fuse.images import FusionSettings, fuse_images
 from visionlab.tasks.detection.records import Detections
 
 Confidence = Literal["avg", "sum", "max", "box_and_model_avg", "absent_model_aware_avg"]
@@ -70,7 +70,7 @@ class WeightedBoxFusion(FusionSettings):
         seeds = find_clusters(candidates, iou_threshold=self.iou_threshold)
         boxes, rows = mean_boxes(candidates, seeds, shares=candidates.scores)
         scores = cluster_scores(
-            np.searchsorted(rows, seeds),
+            number_clusters(seeds)[1],
             confidence=self.confidence,
             scores=candidates.scores,
             members=candidates.members,
