@@ -66,7 +66,7 @@ def distinct_paths(folders: Sequence[Path]) -> list[str]:
     """Return the last names of folders, as many of them as tell all folders apart."""
     parts = [folder.absolute().parts for folder in folders]
     depths = range(1, max(map(len, parts), default=0) + 1)
-    labels = [["/".join(each[-depth:]) for each in parts] for depth in depths]
+    labels = [[str(Path(*each[-depth:])) for each in parts] for depth in depths]
     return next((each for each in labels if len(set(each)) == len(each)), [*map(str, folders)])
 
 
