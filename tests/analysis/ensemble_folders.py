@@ -19,6 +19,8 @@ def content(members: Sequence[str], *, seed: int = 1) -> dict[str, Any]:
     names = [*members, *OTHERS]
     values = [{"size": size, "value": float(draw.random())} for size in range(1, count + 1)]
     return {
+        "task": "classification",
+        "samples": [360, "1babd454"],
         "members": list(members),
         "best_member": members[-1],
         "metrics": {name: {"top1": float(draw.random()), "top5": 1.0} for name in names},
@@ -57,10 +59,19 @@ def _bins(draw: np.random.Generator) -> dict[str, list[float]]:
 def write_ensemble(
     run: Path, members: Sequence[str], *, split: str = "test", **changes: Any
 ) -> dict[str, Any]:
-    """Write the file of an ensemble into a run folder; return its content."""
+    """Write the file of an ensemble into a folder; return its content."""
+    run.mkdir(parents=True, exist_ok=True)
     written = content(members) | changes
     (run / f"ensemble_{split}.json").write_text(json.dumps(written))
     return written
+
+
+def spread(*, seed: int = 1) -> dict[str, list[float]]:
+    """Return error of landmarks against spread of members."""
+    draw = np.random.default_rng(seed)
+    rising = np.sort(draw.random(NUM_BINS))
+    error = (2.0 * rising + 0.1 * draw.random(NUM_BINS)).tolist()
+    return {"counts": [9] * NUM_BINS, "spread": rising.tolist(), "error": error}
 
 
 def write_overlap(run: Path, names: Sequence[str], values: Any, *, split: str = "test") -> Path:

@@ -11,9 +11,10 @@ import yaml
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from visionlab.analysis.figures.ensemble_panels import Panel, PanelGroup, ensemble_panels
 from visionlab.analysis.models import ModelRecord, model_records
 from visionlab.analysis.options import FigureOptions
-from visionlab.analysis.records import read_runs
+from visionlab.analysis.records import read_runs, read_runs_and_ensembles
 
 
 def inputs(*paths: Path, **changes: Any) -> tuple[list[ModelRecord], FigureOptions]:
@@ -32,6 +33,18 @@ def inputs(*paths: Path, **changes: Any) -> tuple[list[ModelRecord], FigureOptio
     }
     models = model_records(read_runs(list(paths)).runs)
     return models, FigureOptions(**{**given, **changes})
+
+
+def panels(*paths: Path, figure: str = "overlap") -> list[Panel]:
+    """Return the panels of the one group of ensembles in or below some folders."""
+    (group,) = panel_groups(*paths, figure=figure)
+    return group.panels
+
+
+def panel_groups(*paths: Path, figure: str = "overlap") -> list[PanelGroup]:
+    """Return the panels of ensembles in or below some folders, of which there may be no runs."""
+    scan = read_runs_and_ensembles(list(paths))
+    return ensemble_panels(figure, model_records(scan.runs), scan.ensembles)
 
 
 def runs(folder: Path) -> list[tuple[dict[str, Any], dict[str, Any], list[dict[str, float]]]]:

@@ -29,6 +29,7 @@ def test_each_split_is_an_ensemble(tmp_path: Path) -> None:
     (tmp_path / "evaluation_test.json").write_text("{}")
     test, val = load_ensembles(tmp_path)
     assert (test.split, val.split) == ("test", "val")
+    assert (test.task, test.samples) == ("classification", (360, "1babd454"))
     assert (test.members, test.best_member, val.best_member) == (MEMBERS, "c", None)
     assert test.metrics == written["metrics"]
     assert list(test.pairs) == ["disagreement"]
@@ -87,6 +88,8 @@ DAMAGE = [
     (changed("members", value=[1]), r"must have a list of texts as members, got \[1\]"),
     (changed("members", value=["a"]), "must have 1 x 1 numbers as diversity.pairs.disagreement"),
     (changed("best_member", value=3), "must have text as best_member, got 3"),
+    (changed("task", value=3), "must have text as task, got 3"),
+    (changed("samples", value=[360]), r"must have a count and a fingerprint as samples, got \[360"),
     (changed("metrics", value=[]), r"must have an object or null as metrics, got \[\]"),
     (
         changed("metrics", "a", "top1", value="x"),

@@ -7,7 +7,7 @@ from figure_inputs import inputs
 from run_folders import write_run
 
 from visionlab.analysis.groups import group_by
-from visionlab.analysis.labels import metric_label, value_label
+from visionlab.analysis.labels import distinct_paths, metric_label, value_label
 from visionlab.analysis.models import split_varying_settings
 
 
@@ -87,3 +87,27 @@ def test_of_many_settings_the_telling_ones_are_said(tmp_path: Path) -> None:
     models = inputs(tmp_path)[0]
     labels = [label for label, _ in group_by(models, split_varying_settings(models)[0])]
     assert labels == ["cifar10 (+5 settings)", "svhn (+5 settings)"]
+
+
+@pytest.mark.parametrize(
+    ("folders", "labels"),
+    [
+        (["/a/ensemble"], ["ensemble"]),
+        (["/a/one", "/b/two"], ["one", "two"]),
+        (["/x/a/ensemble", "/x/b/ensemble"], ["a/ensemble", "b/ensemble"]),
+        (["/a/x/ensemble", "/b/x/ensemble", "/c"], ["a/x/ensemble", "b/x/ensemble", "/c"]),
+        ([], []),
+    ],
+)
+def test_folders_are_told_apart_by_as_few_names_as_possible(
+    folders: list[str], labels: list[str]
+) -> None:
+    assert distinct_paths([Path(folder) for folder in folders]) == labels
+
+
+def test_relative_folders_have_the_names_above_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = distinct_paths([Path("ensemble"), Path("other/ensemble")])
+    assert found == [f"{tmp_path.name}/ensemble", "other/ensemble"]

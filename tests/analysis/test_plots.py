@@ -110,6 +110,29 @@ def test_a_figure_of_ensembles_comes_by_its_name_or_names_the_command(
     assert {f"{name}.png", f"{name}.svg"} <= set(run_plot(given))
 
 
+def test_of_ensembles_alone_there_are_figures_but_neither_table_nor_report(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    folders = [tmp_path / "ensembles" / name for name in ("a", "b")]
+    for folder in folders:
+        write_ensemble(folder, ["a", "b"])
+    given = options(
+        write_run(tmp_path / "run"), tmp_path / "out", runs=folders, figures=None, report=True
+    )
+    assert run_plot(given) == [
+        f"{name}.{ending}"
+        for name in ("ensemble_size", "overlap", "reliability")
+        for ending in ("png", "svg")
+    ]
+    assert caplog.messages[:2] == [
+        f"2 ensembles of several runs: {folders[0]}, {folders[1]}",
+        "neither table nor report: ensembles without their runs",
+    ]
+    with pytest.raises(ValueError, match=r"^figures must be .*, got class_ap$"):
+        run_plot(options(tmp_path / "run", tmp_path / "out", runs=folders, figures=["class_ap"]))
+
+
 @pytest.mark.parametrize(
     ("name", "num_runs", "epochs", "reason"),
     [

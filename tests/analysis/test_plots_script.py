@@ -188,7 +188,10 @@ def test_runs_that_differ_in_many_settings_are_a_row_each(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["runs=nowhere"], r"runs must be folders with runs in or below them, got nowhere"),
+        (
+            ["runs=nowhere"],
+            r"runs must be folders with runs or ensembles in .*, got nowhere",
+        ),
         ([], r"runs must be a folder with runs; none found .*: run python train.py first.*"),
         (["table.rows=schedular"], r"table.rows must be .*; did you mean scheduler\? \(.*\)"),
         (["table.value=test/top2"], r"table.value must be .*; did you mean test/top1 .*"),

@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from ensemble_folders import write_ensemble
 from run_folders import write_grid, write_run
 
-from visionlab.analysis.records import read_run, read_runs
+from visionlab.analysis.records import read_run, read_runs, read_runs_and_ensembles
 
 HOLDING = """
 import fcntl, sys
@@ -79,6 +80,20 @@ def test_what_is_no_run_is_skipped_and_what_cannot_be_read_is_named(tmp_path: Pa
     assert [path.name for path in found.unreadable] == ["broken"]
 
 
+def test_ensembles_of_several_runs_are_found_beside_and_without_runs(tmp_path: Path) -> None:
+    write_ensemble(write_run(tmp_path / "grid" / "run"), ["a", "b"])  # of the run itself
+    beside = tmp_path / "grid" / "ensemble"
+    deep = tmp_path / "other" / "deep" / "ensemble"
+    for folder in (beside, deep):
+        write_ensemble(folder, ["a", "b"])
+    found = read_runs_and_ensembles([tmp_path, deep])
+    assert (len(found.runs), found.ensembles, found.skipped) == (1, [beside, deep], [])
+    found = read_runs_and_ensembles([tmp_path / "other"])
+    assert (found.runs, found.ensembles) == ([], [deep])
+    with pytest.raises(ValueError, match=r"^runs must be folders with runs in or below them, got "):
+        read_runs([tmp_path / "other"])
+
+
 def test_a_run_reached_twice_counts_once(tmp_path: Path) -> None:
     grid = write_grid(tmp_path / "grid")
     (tmp_path / "link").symlink_to(grid)
@@ -103,3 +118,5 @@ def test_no_runs_are_one_line(name: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=rf"^runs must be folders with runs .*, got .*{name}$"):
         read_runs([tmp_path / name])
+    with pytest.raises(ValueError, match=rf"^runs must be .* runs or ensembles .*, got .*{name}$"):
+        read_runs_and_ensembles([tmp_path / name])

@@ -17,8 +17,8 @@ from viewing import view
 from visionlab.engine.evaluation import evaluate
 from visionlab.ensembles.ensemble import Ensemble, EnsemblePredictions, predict_ensemble
 from visionlab.ensembles.prediction import Inference, Member
+from visionlab.ensembles.results.worth import chosen_weights, size_curve
 from visionlab.ensembles.soup import soup
-from visionlab.ensembles.worth import chosen_weights, size_curve
 from visionlab.images.views import View
 from visionlab.task import Task
 

@@ -59,8 +59,16 @@ def test_members_of_several_runs_are_fused_into_a_folder_of_their_own(
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "ensemble" / "ensemble_test.json").read_text())
     assert found["members"] == ["run_snapshot_02", "other_best"]
+    assert found["task"] == "classification"
+    assert found["samples"] == json.loads((run / "run.json").read_text())["samples"]["test"]
     assert "soup" not in found["metrics"]
     assert not (run / "predictions" / "run_snapshot_02").exists()
+    figures = ("ensemble_size", "reliability", "overlap", "class_ap")
+    for runs in ("ensemble", f"[{run},ensemble]"):
+        listed = f"figures=[{','.join(figures)}]"
+        done = script("plots.py", f"runs={runs}", listed, folder=tmp_path)
+        assert done.returncode == 0, done.stderr
+    assert {f"{name}.png" for name in figures} <= {each.name for each in tmp_path.rglob("*.png")}
 
 
 def test_an_ensemble_of_landmarks_is_drawn_and_compared(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Ensembles of a run: the files that `eval.py ensemble=...` leaves in its folder.
+"""Ensembles: the files that `eval.py ensemble=...` leaves, in a run's folder or one of their own.
 
 These are `ensemble_<split>.json` and, in the folder `ensemble_<split>/`, tables of the overlap of
 members and of single classes. A number may be null, which is NaN here.
@@ -6,11 +6,10 @@ members and of single classes. A number may be null, which is NaN here.
 
 import functools
 import logging
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from visionlab.analysis.ensemble_tables import (
     METRICS,
@@ -21,8 +20,9 @@ from visionlab.analysis.ensemble_tables import (
 )
 from visionlab.analysis.json_objects import JsonObject, read_object
 from visionlab.analysis.predictions import Array
+from visionlab.files.run_folder import ensemble_files
 
-_FILE = re.compile(r"ensemble_(.+)\.json")
+Samples = tuple[int, str]
 _Found = TypeVar("_Found")
 _log = logging.getLogger(__name__)
 
@@ -50,26 +50,41 @@ class Reliability(NamedTuple):
     high: Array
 
 
+class Spread(NamedTuple):
+    """Error of landmarks against spread of members, in bins of spread, (B,) each, in pixels."""
+
+    counts: Array
+    spread: Array
+    error: Array
+
+
 @dataclass(frozen=True, kw_only=True)
 class EnsembleRecord:
     """The content of `ensemble_<split>.json`, as far as figures show it.
 
     Attributes:
         path: of the file.
+        task: its name; None if it was not recorded.
+        samples: count and fingerprint of the samples of the split, as in `run.json`; None if they
+            were not recorded.
         members: names, in order.
         best_member: on validation samples; None if there are none.
         metrics: of each model and ensemble, by its name.
         by_size: None without labels.
         reliability: of models and ensembles that have a confidence, by name.
+        spread: of ensembles of landmarks, by name.
         pairs: comparisons of members, (K, K), by name.
     """
 
     path: Path
+    task: str | None
+    samples: Samples | None
     members: Sequence[str]
     best_member: str | None
     metrics: Mapping[str, Mapping[str, float]]
     by_size: SizeCurve | None
     reliability: Mapping[str, Reliability]
+    spread: Mapping[str, Spread]
     pairs: Mapping[str, Array]
 
     @property
@@ -78,13 +93,8 @@ class EnsembleRecord:
         return self.path.stem.removeprefix("ensemble_")
 
 
-def ensemble_files(folder: Path) -> list[Path]:
-    """Return the files of ensembles in a run folder, one for each split, sorted."""
-    return sorted(path for path in folder.glob("*.json") if _FILE.fullmatch(path.name))
-
-
 def load_ensembles(folder: Path) -> list[EnsembleRecord]:
-    """Return the ensembles of a run; damaged files are left out with a warning."""
+    """Return the ensembles of a folder; damaged files are left out with a warning."""
     found = (_load(read_ensemble, path) for path in ensemble_files(folder))
     return [each for each in found if each is not None]
 
@@ -128,17 +138,39 @@ def read_ensemble(path: Path) -> EnsembleRecord:
     metrics, calibration = whole.object("metrics"), whole.object("calibration")
     return EnsembleRecord(
         path=path,
+        task=whole.optional_text("task"),
+        samples=_samples(whole),
         members=members,
-        best_member=None if whole.content.get("best_member") is None else whole.text("best_member"),
+        best_member=whole.optional_text("best_member"),
         metrics={name: metrics.object(name).numbers() for name in metrics.content},
         by_size=_size_curve(whole.object("by_size")),
         reliability={
             name: Reliability(*bins.columns(*Reliability._fields))
-            for name in calibration.content
-            if (bins := calibration.object(name).object("reliability")).content
+            for name, bins in _tables(calibration, "reliability").items()
+        },
+        spread={
+            name: Spread(*bins.columns(*Spread._fields))
+            for name, bins in _tables(calibration, "error_against_spread").items()
         },
         pairs=whole.object("diversity").object("pairs").matrices(len(members)),
     )
+
+
+def _samples(whole: JsonObject) -> Samples | None:
+    if whole.content.get("samples") is None:
+        return None
+    count, fingerprint = whole.take("samples", "a count and a fingerprint", _are_samples)
+    return count, fingerprint
+
+
+def _are_samples(value: Any) -> bool:
+    return isinstance(value, list) and [type(each) for each in value] == [int, str]
+
+
+def _tables(calibration: JsonObject, key: str) -> dict[str, JsonObject]:
+    """Return the tables of one kind of those models and ensembles that have one."""
+    found = {name: calibration.object(name).object(key) for name in calibration.content}
+    return {name: table for name, table in found.items() if table.content}
 
 
 def _size_curve(source: JsonObject) -> SizeCurve | None:

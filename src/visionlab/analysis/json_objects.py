@@ -45,6 +45,10 @@ class JsonObject(NamedTuple):
         found: str = self.take(key, "text", lambda value: isinstance(value, str))
         return found
 
+    def optional_text(self, key: str) -> str | None:
+        """Return a text, None if it is null or absent."""
+        return None if self.content.get(key) is None else self.text(key)
+
     def texts(self, key: str) -> list[str]:
         """Return a list of texts."""
         found: list[str] = self.take(key, "a list of texts", _are_texts)

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from visionlab.analysis.models import DECAY, NO_AVERAGE, ModelRecord
@@ -59,6 +60,14 @@ def value_label(value: Any, digits: int = _DIGITS[0]) -> str:
 def join_names(*names: str) -> str:
     """Return names of files as one, without empty ones."""
     return "_".join(filter(None, names))
+
+
+def distinct_paths(folders: Sequence[Path]) -> list[str]:
+    """Return the last names of folders, as many of them as tell all folders apart."""
+    parts = [folder.absolute().parts for folder in folders]
+    depths = range(1, max(map(len, parts), default=0) + 1)
+    labels = [[str(Path(*each[-depth:])) for each in parts] for depth in depths]
+    return next((each for each in labels if len(set(each)) == len(each)), [*map(str, folders)])
 
 
 def slug(label: str) -> str:

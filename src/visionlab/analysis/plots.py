@@ -7,21 +7,18 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from visionlab.analysis.figures.class_spread import draw_class_ap
 from visionlab.analysis.figures.confusion import draw_confusion
 from visionlab.analysis.figures.curves import draw_curves, draw_norms
 from visionlab.analysis.figures.detection import draw_class_precision, draw_precision_recall
 from visionlab.analysis.figures.ensemble_panels import ensemble_command
-from visionlab.analysis.figures.ensemble_size import draw_ensemble_size
 from visionlab.analysis.figures.histograms import draw_misclassification, draw_mismatch
 from visionlab.analysis.figures.keypoints import draw_keypoint_errors, draw_pck
 from visionlab.analysis.figures.lines import LeftOut, draw_each
 from visionlab.analysis.figures.losses import draw_losses
-from visionlab.analysis.figures.overlap import draw_overlap
+from visionlab.analysis.figures.of_ensembles import ENSEMBLE_FIGURES, ensemble_makers
 from visionlab.analysis.figures.parallel import draw_parallel
 from visionlab.analysis.figures.persistence import LoadImages, draw_persistence
 from visionlab.analysis.figures.range_test import draw_range_test
-from visionlab.analysis.figures.reliability import draw_reliability
 from visionlab.analysis.figures.schedules import (
     LoadRunSchedule,
     draw_planned_schedules,
@@ -41,7 +38,7 @@ from visionlab.analysis.models import (
     varying_settings,
 )
 from visionlab.analysis.options import FigureOptions, PlannedOptions, PlotOptions, Schedule
-from visionlab.analysis.records import RunScan, read_runs
+from visionlab.analysis.records import RunScan, read_runs_and_ensembles
 from visionlab.analysis.report import write_report
 from visionlab.analysis.table_formats import to_markdown, write_table
 from visionlab.analysis.table_layout import build_tables
@@ -51,12 +48,6 @@ from visionlab.files.atomic import make_output_folder
 from visionlab.files.run_folder import count_states, flatten_config, newest_run_or_sweep
 
 Draw = Callable[[Sequence[ModelRecord], FigureOptions], Mapping[str, Figure]]
-_OF_ENSEMBLES: Mapping[str, Draw] = {
-    "ensemble_size": draw_ensemble_size,
-    "reliability": draw_reliability,
-    "overlap": draw_overlap,
-    "class_ap": draw_class_ap,
-}
 FIGURES: Mapping[str, Draw] = {
     "curves": draw_curves,
     "schedules": draw_schedules,
@@ -74,8 +65,8 @@ FIGURES: Mapping[str, Draw] = {
     "keypoint_errors": draw_keypoint_errors,
     "pck": draw_pck,
     "range_test": draw_range_test,
-    **_OF_ENSEMBLES,
 }
+_NAMES = (*FIGURES, *ENSEMBLE_FIGURES)
 _log = logging.getLogger(__name__)
 
 
@@ -89,6 +80,8 @@ def plot(
 ) -> None:
     """Write tables, figures and a report of runs, and log what they are of.
 
+    Of ensembles without their runs there are figures alone.
+
     Args:
         options: what to write and where.
         load_schedule: returns a planned schedule by name.
@@ -97,7 +90,8 @@ def plot(
         arguments: of the command line, which the report shows.
 
     Raises:
-        ValueError: there are no runs, or they have no data for something requested.
+        ValueError: there are neither runs nor ensembles, or they have no data for something
+            requested.
         OSError: a file cannot be written.
     """
     planned = _draw_planned(options.planned, load_schedule)
@@ -105,15 +99,17 @@ def plot(
         _save(planned, make_output_folder(options.out))
         return
     folders = [_newest()] if options.runs is None else options.runs
-    scan = read_runs(folders)
+    scan = read_runs_and_ensembles(folders)
     models = _select(model_records(scan.runs), options.where)
     for name in options.figures or ():
-        if name not in FIGURES:
-            hint = nearest(name, FIGURES)
-            raise ValueError(f"figures must be some of {', '.join(FIGURES)}, got {name}{hint}")
+        if name not in _NAMES:
+            hint = nearest(name, _NAMES)
+            raise ValueError(f"figures must be some of {', '.join(_NAMES)}, got {name}{hint}")
     tables = build_tables(models, options.table, weights=options.figure.weights)
     _log_runs(scan, models)
-    if not tables:
+    if not models:
+        _log.info("neither table nor report: ensembles without their runs")
+    elif not tables:
         _log.info("no table: no run has finished")
     draw: dict[str, Draw] = {
         **FIGURES,
@@ -121,12 +117,12 @@ def plot(
     }
     if options.sample_pictures:
         draw["persistence"] = partial(draw_persistence, load_images=load_images)
-    figures = _draw(models, options, draw)
+    figures = _draw(models, scan.ensembles, options, draw)
     out = make_output_folder(options.out)
     for table in tables:
         _log_files(write_table(out, table))
     saved = _save({**figures, **planned}, out)
-    if options.report:
+    if options.report and models:
         given = [] if options.runs is not None else [f"runs={folders[0]}"]
         write_report(
             out / "report.html",
@@ -177,9 +173,12 @@ def _select(models: Sequence[ModelRecord], where: Mapping[str, object]) -> list[
 
 
 def _draw(
-    models: Sequence[ModelRecord], options: PlotOptions, draw: Mapping[str, Draw]
+    models: Sequence[ModelRecord],
+    ensembles: Sequence[Path],
+    options: PlotOptions,
+    draw: Mapping[str, Draw],
 ) -> dict[str, Figure]:
-    """Return the requested figures, or all that the runs have data for, by name.
+    """Return the requested figures, or all that there are data for, by name.
 
     There is a figure for each task and data set. Those that would be illegible or too short are
     left out, and the reason is logged.
@@ -192,22 +191,24 @@ def _draw(
     groups = by_data(models)
     figures: dict[str, Figure] = {}
     with styled():
-        for name in FIGURES if options.figures is None else options.figures:
-            makers = [
-                partial(_draw_group, ending, members, options.figure, draw[name])
-                for ending, members in with_metric(groups, metrics.get(name))
-            ]
+        for name in _NAMES if options.figures is None else options.figures:
+            if name in ENSEMBLE_FIGURES:
+                makers = ensemble_makers(name, models, ensembles)
+            else:
+                makers = [
+                    partial(_draw_group, ending, members, options.figure, draw[name])
+                    for ending, members in with_metric(groups, metrics.get(name))
+                ]
             try:
                 drawn = draw_each(makers)
             except LeftOut as reason:
                 _log.info("%s", reason)
                 continue
             if options.figures is not None and not drawn:
-                hint = f"; {ensemble_command(models[0].run.folder)} makes them"
-                raise ValueError(
-                    f"figures must be those that runs have data for, got {name}"
-                    f"{hint if name in _OF_ENSEMBLES else ''}"
-                )
+                hint = ""
+                if name in ENSEMBLE_FIGURES and models:
+                    hint = f"; {ensemble_command(models[0].run.folder)} makes them"
+                raise ValueError(f"figures must be those that runs have data for, got {name}{hint}")
             figures |= drawn
     return figures
 
@@ -231,11 +232,15 @@ def _draw_planned(
 
 def _log_runs(scan: RunScan, models: Sequence[ModelRecord]) -> None:
     runs = runs_of(models)
-    _log.info("%s: %s", count(len(runs), "run"), count_states(run.state for run in runs))
-    seeds = sorted({run.seed for run in runs})
-    what = "one seed" if len(seeds) == 1 else f"{len(seeds)} seeds"
-    varying = ", ".join(varying_settings(models)) or "none"
-    _log.info("settings that vary: %s; %s: %s", varying, what, ", ".join(map(str, seeds)))
+    if runs:
+        _log.info("%s: %s", count(len(runs), "run"), count_states(run.state for run in runs))
+        seeds = sorted({run.seed for run in runs})
+        what = "one seed" if len(seeds) == 1 else f"{len(seeds)} seeds"
+        varying = ", ".join(varying_settings(models)) or "none"
+        _log.info("settings that vary: %s; %s: %s", varying, what, ", ".join(map(str, seeds)))
+    if scan.ensembles:
+        what = count(len(scan.ensembles), "ensemble")
+        _log.info("%s of several runs: %s", what, ", ".join(map(str, scan.ensembles)))
     for run in runs:
         if run.is_truncated:
             _log.warning("%s: the last row of metrics.jsonl is incomplete, left out", run.folder)

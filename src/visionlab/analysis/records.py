@@ -9,6 +9,7 @@ from visionlab.analysis.values import to_json
 from visionlab.config.hints import describe, matches
 from visionlab.files.locks import is_abandoned
 from visionlab.files.run_folder import (
+    ensemble_folders,
     flatten_config,
     read_config,
     read_log_settings,
@@ -98,8 +99,9 @@ class RunRecord:
 class RunScan:
     """Result of a search for runs."""
 
-    runs: Sequence[RunRecord]  # at least one, in an order that does not depend on folder names
-    skipped: Sequence[Path]  # topmost folders without any run
+    runs: Sequence[RunRecord]  # in an order that does not depend on folder names
+    ensembles: Sequence[Path]  # folders of their own, of ensembles of several runs
+    skipped: Sequence[Path]  # topmost folders without any run or ensemble
     unreadable: Mapping[Path, str]  # run folders that could not be read, with the reason
 
 
@@ -109,26 +111,55 @@ def read_runs(paths: Sequence[Path]) -> RunScan:
     Raises:
         ValueError: there is no run.
     """
+    scan = _scan(paths)
+    if not scan.runs:
+        raise ValueError(_nothing_found(paths, scan, "runs"))
+    return scan
+
+
+def read_runs_and_ensembles(paths: Sequence[Path]) -> RunScan:
+    """Read likewise, but accept folders with ensembles of several runs, and no run.
+
+    Raises:
+        ValueError: there is neither.
+    """
+    scan = _scan(paths)
+    if not scan.runs and not scan.ensembles:
+        raise ValueError(_nothing_found(paths, scan, "runs or ensembles"))
+    return scan
+
+
+def _scan(paths: Sequence[Path]) -> RunScan:
+    """Return the runs and ensembles in or below some folders, which may be none."""
     runs: dict[Path, RunRecord] = {}
+    ensembles: dict[Path, Path] = {}
     skipped: list[Path] = []
     unreadable: dict[Path, str] = {}
     for folder, is_run in (found for path in paths for found in walk_runs(path.expanduser())):
         if not is_run:
-            skipped.append(folder)
+            below = ensemble_folders(folder)
+            ensembles = {each.resolve(): each for each in below} | ensembles
+            skipped += [] if below else [folder]
             continue
         try:
             runs.setdefault(folder.resolve(), read_run(folder))
         except (OSError, ValueError, RecursionError) as error:
             unreadable[folder] = " ".join(str(error).split())
-    if not runs:
-        where = ", ".join(map(str, paths)) or "nothing"
-        damaged = "; ".join(f"{folder} cannot be read: {why}" for folder, why in unreadable.items())
-        raise ValueError(
-            f"runs must be folders with runs in or below them, got {where}"
-            f"{': ' if damaged else ''}{damaged:.1000}"
-        )
     return RunScan(
-        runs=sorted(runs.values(), key=_sort_key), skipped=skipped, unreadable=unreadable
+        runs=sorted(runs.values(), key=_sort_key),
+        ensembles=sorted(ensembles.values()),
+        skipped=skipped,
+        unreadable=unreadable,
+    )
+
+
+def _nothing_found(paths: Sequence[Path], scan: RunScan, wanted: str) -> str:
+    where = ", ".join(map(str, paths)) or "nothing"
+    reasons = [f"{folder} cannot be read: {why}" for folder, why in scan.unreadable.items()]
+    damaged = "; ".join(reasons)
+    return (
+        f"runs must be folders with {wanted} in or below them, got {where}"
+        f"{': ' if damaged else ''}{damaged:.1000}"
     )
 
 

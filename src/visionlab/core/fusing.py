@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,7 +26,9 @@ def relative_weights(weights: Sequence[float], *, num_members: int) -> list[floa
             f"got {list(weights)}"
         )
     largest = max(weights)
-    relative: list[float] = torch.tensor([weight / largest for weight in weights]).tolist()
+    relative: list[float] = np.array(
+        [weight / largest for weight in weights], dtype=np.float32
+    ).tolist()
     return relative
 
 

@@ -137,6 +137,16 @@ def walk_runs(folder: Path) -> Iterator[tuple[Path, bool]]:
     yield from below if any(is_run for _, is_run in below) else [(folder, False)]
 
 
+def ensemble_files(folder: Path) -> list[Path]:
+    """Return the files `ensemble_<split>.json` in a folder, sorted."""
+    return sorted(path for path in folder.glob("ensemble_?*.json") if path.is_file())
+
+
+def ensemble_folders(folder: Path) -> list[Path]:
+    """Return those of a folder and the folders below it that hold such files, sorted."""
+    return sorted({path.parent for path in folder.rglob("ensemble_?*.json") if path.is_file()})
+
+
 def newest_run(folder: Path) -> Path | None:
     """Return the newest single run, which `train.py` left below `outputs/` of a folder, or None."""
     return max(_single_runs(folder), key=_start_time, default=None)

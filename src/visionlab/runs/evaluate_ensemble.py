@@ -10,12 +10,18 @@ from typing import Any
 from visionlab.core.interrupt import Signals
 from visionlab.engine.evaluation import split_label
 from visionlab.engine.progress import log_metrics
-from visionlab.ensembles.assessment import diversity
-from visionlab.ensembles.candidates import MEAN, Candidate, Comparison, PredictedSplits, monitored
 from visionlab.ensembles.ensemble import Ensemble, EnsemblePredictions, predict_ensemble
 from visionlab.ensembles.prediction import Evaluated, Member
+from visionlab.ensembles.results.assessment import diversity
+from visionlab.ensembles.results.candidates import (
+    MEAN,
+    Candidate,
+    Comparison,
+    PredictedSplits,
+    monitored,
+)
+from visionlab.ensembles.results.worth import chosen_weights, size_curve
 from visionlab.ensembles.soup import soup
-from visionlab.ensembles.worth import chosen_weights, size_curve
 from visionlab.files.atomic import write_json
 from visionlab.runs.evaluation_options import EvaluationOptions
 from visionlab.runs.members import PreparedMember, prepare_members
@@ -80,7 +86,8 @@ def evaluate_ensemble(options: EvaluationOptions, ensemble: Ensemble, signals: S
     predicted = evaluation.predicted(members)
     alone = {name: predicted.member(name) for name in names}
     ensembles = {_ENSEMBLE: predicted.candidate(weights)}
-    content: dict[str, Any] = {"weights": weights}
+    samples = members[0].ready.samples.get(options.split)
+    content: dict[str, Any] = {"task": task.name, "samples": samples, "weights": weights}
     metric = monitored(task)
     if math.isfinite(ensembles[_ENSEMBLE].found.metrics[metric]):  # or there are no labels
         chosen = _chosen(evaluation, predicted)

@@ -28,6 +28,7 @@ from visionlab.runs.build import (
 )
 from visionlab.runs.evaluation_options import EvaluationOptions
 from visionlab.runs.initial_weights import without_initial_weights
+from visionlab.runs.samples import Samples, describe_samples
 from visionlab.runs.saved_run import SavedRun
 from visionlab.task import Autocast, Task
 
@@ -36,7 +37,7 @@ _OF_TRAIN = ("augment", "global_seed")  # of the augmented split
 
 
 class EvaluationTask(NamedTuple):
-    """A task, and how it is evaluated."""
+    """A task, how it is evaluated, and the samples of its parts."""
 
     task: Task
     config: Mapping[str, Any]
@@ -45,6 +46,7 @@ class EvaluationTask(NamedTuple):
     autocast: Autocast
     epoch: int
     dataset: Any
+    samples: Samples
 
     def inference(
         self, options: EvaluationOptions, split: str, check: Callable[[], None]
@@ -120,4 +122,5 @@ def prepare(options: EvaluationOptions, saved: SavedRun) -> EvaluationTask:
         autocast=make_autocast(precision, device),
         epoch=experiment.hparams.epochs,
         dataset=experiment.dataset,
+        samples=describe_samples(data),
     )

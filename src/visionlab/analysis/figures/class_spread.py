@@ -10,11 +10,16 @@ from matplotlib.lines import Line2D
 
 from visionlab.analysis.ensemble_tables import ClassTable
 from visionlab.analysis.ensembles import load_class_table
-from visionlab.analysis.figures.ensemble_panels import ensemble_panels
+from visionlab.analysis.figures.ensemble_panels import Panel
 from visionlab.analysis.figures.lines import check_legible
-from visionlab.analysis.figures.style import BLUE, VERMILION, LineStyle, legend_below, panel_grid
-from visionlab.analysis.models import ModelRecord
-from visionlab.analysis.options import FigureOptions
+from visionlab.analysis.figures.style import (
+    BLUE,
+    VERMILION,
+    LineStyle,
+    legend_below,
+    panel_grid,
+    share_x,
+)
 from visionlab.files.figures import shorten
 
 NAME = "class_ap"
@@ -26,17 +31,17 @@ _MEAN: LineStyle = {"color": BLUE, "marker": "|", "markersize": 7, "markeredgewi
 _ENSEMBLE: LineStyle = {"color": VERMILION, "marker": "D", "markersize": 3.5}
 
 
-def draw_class_ap(models: Sequence[ModelRecord], options: FigureOptions) -> Mapping[str, Figure]:
+def draw_class_ap(ensembles: Sequence[Panel]) -> Mapping[str, Figure]:
     """Draw the metric of each class over the members of an ensemble, and of the ensemble.
 
     A thin line from the worst to the best member, a thick one over the middle half of them, and
     their mean. It is AP of detectors, top-1 accuracy of classifiers, and of landmarks the error of
-    each point. The most frequent class is on top, with its count in brackets. A panel per run and
-    split.
+    each point. The most frequent class is on top, with its count in brackets. Panels have the same
+    scale.
     """
     panels = [
         (title, table)
-        for title, _, ensemble in ensemble_panels(NAME, models)
+        for title, _, ensemble in ensembles
         if (table := load_class_table(ensemble)) is not None
     ]
     if not panels:
@@ -49,6 +54,7 @@ def draw_class_ap(models: Sequence[ModelRecord], options: FigureOptions) -> Mapp
         _draw(axis, table)
         axis.set(ylim=(num_rows - 0.5, -0.5), xlabel=table.metric)
         axis.set_title(textwrap.fill(title, 42))
+    share_x(figure.axes)
     handles = {
         "min to max": Line2D([], [], **_RANGE),
         "quartiles": Line2D([], [], **_QUARTILES),

@@ -15,36 +15,34 @@ from visionlab.analysis.figures.ensemble_panels import (
     LAST,
     SPREAD,
     STYLES,
+    Panel,
     best_and_others,
-    ensemble_panels,
 )
 from visionlab.analysis.figures.lines import check_legible, label_axes
 from visionlab.analysis.figures.style import LineStyle, legend_below, panel_grid
 from visionlab.analysis.labels import metric_label
-from visionlab.analysis.models import ModelRecord
-from visionlab.analysis.options import FigureOptions
 from visionlab.analysis.predictions import Array
 
 NAME = "ensemble_size"
 _MEAN, _BAND = "any subset: mean", "any subset: 5-95 %"
 _START = 0.1  # of the sizes, whose band may reach beyond the panel
 _MARGIN = 0.05  # of the height
+_REACH = 3.0  # times the height of the curves; a level further from them is beyond the panel
 _HOLLOW: LineStyle = {"markersize": 7, "markerfacecolor": "none"}
 
 
-def draw_ensemble_size(
-    models: Sequence[ModelRecord], options: FigureOptions
-) -> Mapping[str, Figure]:
+def draw_ensemble_size(ensembles: Sequence[Panel]) -> Mapping[str, Figure]:
     """Draw the metric of ensembles of equal weights against their number of members.
 
     A line is the mean over subsets of each size, with a band from 5 to 95 % of them, which may
     reach beyond the panel for the smallest sizes. Others are of the last members, and of members
     spread over all as widely as can be. Horizontal lines are the best member, the soup and the
-    ensembles with chosen weights. A panel per run and split.
+    ensembles with chosen weights, unless they are far from the curves, as the soup of separate
+    trainings is. Panels of the same metric have the same scale.
     """
     panels = [
         (title, ensemble, ensemble.by_size)
-        for title, _, ensemble in ensemble_panels(NAME, models)
+        for title, _, ensemble in ensembles
         if ensemble.by_size is not None
     ]
     if not panels:
@@ -54,10 +52,16 @@ def draw_ensemble_size(
     handles: dict[str, Line2D | Patch] = {}
     for axis, (title, ensemble, curve) in zip(figure.axes, panels, strict=True):
         handles |= _draw_curve(axis, curve) | _draw_levels(axis, ensemble, curve.metric)
-        _set_limits(axis, curve)
         axis.set_title(textwrap.fill(title, 42))
         y_label = metric_label(f"{ensemble.split}/{curve.metric}")
         label_axes(axis, x="number of members (equal weights)", y=y_label)
+    for metric in {curve.metric for _, _, curve in panels}:
+        same = [
+            (axis, curve)
+            for axis, (_, _, curve) in zip(figure.axes, panels, strict=True)
+            if curve.metric == metric
+        ]
+        _set_limits(*zip(*same, strict=True))
     legend_below(figure, handles)
     return {NAME: figure}
 
@@ -96,14 +100,31 @@ def _widest(spread: Array) -> Array:
     return widest
 
 
-def _set_limits(axis: Axes, curve: SizeCurve) -> None:
-    """Fit all lines and the band, except that of the first sizes: single members differ widely."""
-    first = int(len(curve.subsets) * _START)
-    shown = [curve.subsets[first:, 2:].ravel()]
-    shown += [np.asarray(line.get_ydata(), dtype=float) for line in axis.lines]
+def _set_limits(axes: Sequence[Axes], curves: Sequence[SizeCurve]) -> None:
+    """Fit all panels to the curves, and to the levels that are not too far from them.
+
+    The band of the first sizes may reach beyond: single members differ widely.
+    """
+    shown = [curve.subsets[int(len(curve.subsets) * _START) :, 2:].ravel() for curve in curves]
+    lines = [line for axis in axes for line in axis.lines]
+    shown += [_heights(line) for line in lines if not _is_level(line)]
     values = np.concatenate(shown)
-    values = values[np.isfinite(values)]
-    if len(values):
-        margin = _MARGIN * float(np.ptp(values)) or _MARGIN
-        axis.set_ylim(values.min() - margin, values.max() + margin)
-    axis.set_xlim(0.5, float(np.max(curve.subsets[:, 0], initial=1.0)) + 0.5)
+    if np.isfinite(values).any():
+        low, high = np.nanmin(values), np.nanmax(values)
+        reach = _REACH * (high - low) or np.inf
+        levels = np.array([_heights(line)[0] for line in lines if _is_level(line)])
+        near = levels[(levels >= low - reach) & (levels <= high + reach)]
+        low, high = np.min(near, initial=low), np.max(near, initial=high)
+        margin = _MARGIN * float(high - low) or _MARGIN
+        for axis in axes:
+            axis.set_ylim(low - margin, high + margin)
+    for axis, curve in zip(axes, curves, strict=True):
+        axis.set_xlim(0.5, float(np.max(curve.subsets[:, 0], initial=1.0)) + 0.5)
+
+
+def _is_level(line: Line2D) -> bool:
+    return line.get_marker() == ""
+
+
+def _heights(line: Line2D) -> Array:
+    return np.asarray(line.get_ydata(), dtype=float)

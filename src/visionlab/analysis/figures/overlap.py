@@ -11,11 +11,10 @@ from matplotlib.figure import Figure
 
 from visionlab.analysis.ensemble_tables import Matrix
 from visionlab.analysis.ensembles import load_overlap
-from visionlab.analysis.figures.ensemble_panels import Panel, ensemble_panels
+from visionlab.analysis.figures.ensemble_panels import Panel
 from visionlab.analysis.figures.lines import check_legible
 from visionlab.analysis.figures.style import panel_grid
-from visionlab.analysis.models import ModelRecord
-from visionlab.analysis.options import FigureOptions
+from visionlab.analysis.predictions import Array
 from visionlab.files.figures import shorten
 
 NAME = "overlap"
@@ -49,7 +48,7 @@ _OF_PAIRS = {
 }
 
 
-def draw_overlap(models: Sequence[ModelRecord], options: FigureOptions) -> Mapping[str, Figure]:
+def draw_overlap(ensembles: Sequence[Panel]) -> Mapping[str, Figure]:
     """Draw the overlap of each pair of members of an ensemble as a heat map.
 
     Of detectors, it is the average precision of one (rows) if the detections of another (columns)
@@ -58,11 +57,7 @@ def draw_overlap(models: Sequence[ModelRecord], options: FigureOptions) -> Mappi
     one of two classifiers is right, or again the distance. Colours span the values of different
     members. A panel per run and split.
     """
-    panels = [
-        (panel.title, *found)
-        for panel in ensemble_panels(NAME, models)
-        if (found := _matrix(panel)) is not None
-    ]
+    panels = [(panel.title, *found) for panel in ensembles if (found := _matrix(panel)) is not None]
     if not panels:
         return {}
     check_legible(NAME, panels=len(panels))
@@ -70,7 +65,8 @@ def draw_overlap(models: Sequence[ModelRecord], options: FigureOptions) -> Mappi
     side = float(np.clip(_CELL * size + _MARGIN, _LEAST, _MOST))
     figure = panel_grid(len(panels), width=side + 0.6, height=side)
     for axis, (title, matrix, kind) in zip(list(figure.axes), panels, strict=True):
-        _draw(figure, axis, matrix, kind)
+        pairs = [_of_pairs(each) for _, each, other in panels if other == kind]
+        _draw(figure, axis, matrix, kind, span=_span(pairs, kind.scale))
         axis.set_title(textwrap.fill(title, 42))
     return {NAME: figure}
 
@@ -86,11 +82,26 @@ def _matrix(panel: Panel) -> tuple[Matrix, _Kind] | None:
     return None
 
 
-def _draw(figure: Figure, axis: Axes, matrix: Matrix, kind: _Kind) -> None:
+def _of_pairs(matrix: Matrix) -> Array:
+    """Return the values of different members, (K, K), NaN on the diagonal."""
+    return np.where(np.eye(len(matrix.names), dtype=bool), np.nan, matrix.values)
+
+
+def _span(matrices: Sequence[Array], scale: float) -> tuple[float, float] | None:
+    """Return the least and the largest known value of some matrices, None if all are unknown."""
+    values = scale * np.concatenate([each[np.isfinite(each)] for each in matrices])
+    return (float(values.min()), float(values.max())) if len(values) else None
+
+
+def _draw(
+    figure: Figure, axis: Axes, matrix: Matrix, kind: _Kind, *, span: tuple[float, float] | None
+) -> None:
     names, values = matrix.names, kind.scale * matrix.values
     is_pair = ~np.eye(len(names), dtype=bool)
     colours = colormaps["Blues"].with_extremes(bad=_NO_PAIR)
-    image = axis.imshow(np.where(is_pair, values, np.nan), cmap=colours)
+    image = axis.imshow(kind.scale * _of_pairs(matrix), cmap=colours)
+    if span is not None:
+        image.set_clim(*span)
     figure.colorbar(image, ax=axis, shrink=0.8).set_label(kind.label)
     axis.grid(visible=False)
     axis.set(xlabel=kind.columns, ylabel=kind.rows)

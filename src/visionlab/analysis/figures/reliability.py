@@ -13,13 +13,12 @@ from visionlab.analysis.figures.ensemble_panels import (
     BEST,
     ENSEMBLE,
     STYLES,
+    Panel,
     best_and_others,
-    ensemble_panels,
 )
 from visionlab.analysis.figures.lines import check_legible
-from visionlab.analysis.figures.style import LineStyle, legend_below
-from visionlab.analysis.models import ModelRecord
-from visionlab.analysis.options import FigureOptions
+from visionlab.analysis.figures.spread import draw_spread
+from visionlab.analysis.figures.style import DIAGONAL, LineStyle, legend_below
 from visionlab.analysis.predictions import Array
 
 NAME = "reliability"
@@ -28,19 +27,19 @@ _LEAST = 1e-9  # confidence, so that all samples lie above the first edge
 _MEMBERS = "other members"
 _WITH_INTERVALS = (ENSEMBLE, BEST)  # the others differ little in width
 _THIN: LineStyle = {"color": "0.7", "linewidth": 0.7, "zorder": 1.5}
-_DIAGONAL: LineStyle = {"color": "0.4", "linestyle": ":", "linewidth": 1.0}
 _WIDTH, _HEIGHT, _RATIOS, _COLUMNS = 4.2, 4.2, (3, 1), 3  # inches
 
 
-def draw_reliability(models: Sequence[ModelRecord], options: FigureOptions) -> Mapping[str, Figure]:
+def draw_reliability(ensembles: Sequence[Panel]) -> Mapping[str, Figure]:
     """Draw accuracy against confidence above a histogram of confidence.
 
-    Of detectors it is the precision of boxes. Bands are 95 % intervals of the ensemble and of the
-    best member; other members are thin. A panel per run and split.
+    Of detectors it is the precision of boxes; of landmarks, the error against the spread of the
+    members. Bands are 95 % intervals of the ensemble and of the best member; other members are
+    thin.
     """
-    panels = [each for each in ensemble_panels(NAME, models) if each.ensemble.reliability]
+    panels = [each for each in ensembles if each.ensemble.reliability]
     if not panels:
-        return {}
+        return draw_spread(NAME, ensembles)
     check_legible(NAME, panels=len(panels))
     figure, axes = _panel_pairs(len(panels))
     handles: dict[str, Line2D] = {}
@@ -103,8 +102,9 @@ def _draw(axis: Axes, below: Axes, ensemble: EnsembleRecord) -> dict[str, Line2D
         if label in _WITH_INTERVALS:
             band = {"color": style["color"], "alpha": 0.18, "linewidth": 0}
             axis.fill_between(bins.confidence, bins.low, bins.high, **band)
-    (handles["calibrated"],) = axis.plot([0, 1], [0, 1], **_DIAGONAL)
+    (handles["calibrated"],) = axis.plot([0, 1], [0, 1], **DIAGONAL)
     axis.set(xlim=(0, 1), ylim=(0, 1.02))
     below.set_ylim(bottom=0)
     below.set_xlabel("confidence")
+    below.tick_params(labelbottom=True)  # also where there is no panel below
     return dict(reversed(handles.items()))

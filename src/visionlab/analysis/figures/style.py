@@ -4,12 +4,13 @@ Lines differ in colour, dash and marker. The colours are those of Okabe and Ito 
 design", 2008) without yellow, ordered so that neighbours differ in lightness too.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from visionlab.files.figures import write_figure
@@ -39,6 +40,7 @@ _SETTINGS: dict[Any, Any] = {
 
 # keyword arguments of Axes.plot: color, linestyle, marker
 LineStyle = dict[str, Any]
+DIAGONAL: LineStyle = {"color": "0.4", "linestyle": ":", "linewidth": 1.0}
 
 
 def line_styles(labels: Iterable[str]) -> Mapping[str, LineStyle]:
@@ -58,6 +60,20 @@ def styled() -> Iterator[None]:
     """Apply the style to figures that are made or saved within."""
     with mpl.rc_context(_SETTINGS):
         yield
+
+
+def share_x(axes: Sequence[Axes]) -> None:
+    """Give panels the same limits of x, so that they can be compared."""
+    low, high = zip(*(axis.get_xlim() for axis in axes), strict=True)
+    for axis in axes:
+        axis.set_xlim(min(low), max(high))
+
+
+def share_y(axes: Sequence[Axes]) -> None:
+    """Give panels the same limits of y, so that they can be compared."""
+    low, high = zip(*(axis.get_ylim() for axis in axes), strict=True)
+    for axis in axes:
+        axis.set_ylim(min(low), max(high))
 
 
 def panel_grid(count: int, *, width: float = 3.4, height: float = 2.6, columns: int = 3) -> Figure:

@@ -24,7 +24,7 @@ from visionlab.tasks.detection import (
     NonMaximumWeighted,
     WeightedBoxFusion,
 )
-from visionlab.tasks.detection.fuse import candidates, pairs
+from visionlab.tasks.detection.fuse import images, pairs
 from visionlab.tasks.detection.fuse.wbf import Confidence
 
 LIMIT = {"score_threshold": 0.0, "max_detections": 10**6}
@@ -103,7 +103,7 @@ def test_images_do_not_see_each_other(fusion: Fusion, monkeypatch: pytest.Monkey
     together = fusion(found, weights)
     alone = [fusion([[member[image]] for member in found], weights)[0] for image in range(3)]
     assert_equal(together, alone)
-    monkeypatch.setattr(candidates, "_BOXES_AT_ONCE", 300)  # less than two images
+    monkeypatch.setattr(images, "_BOXES_AT_ONCE", 300)  # less than two images
     monkeypatch.setattr(pairs, "_PAIRS_AT_ONCE", 7)
     assert_equal(fusion(found, weights), together)
 

@@ -9,7 +9,7 @@ from oriented import NEAR_BOXES, Box, iou_of, tensor, turned
 from torch import Tensor
 
 from visionlab.core import oriented_boxes
-from visionlab.tasks.detection.fuse import candidates
+from visionlab.tasks.detection.fuse import images
 from visionlab.tasks.detection.fuse.wbf import Confidence
 from visionlab.tasks.detection.oriented import clusters
 from visionlab.tasks.detection.oriented.fuse import OrientedBoxFusion
@@ -279,7 +279,7 @@ def test_images_and_blocks_of_pairs_do_not_see_each_other(seed: int) -> None:
     members = random_members(seed)
     together = FUSE(members, [1.0, 2.0, 3.0])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(candidates, "_BOXES_AT_ONCE", 1)
+        patch.setattr(images, "_BOXES_AT_ONCE", 1)
         patch.setattr(clusters, "_PAIRS_AT_ONCE", 7)
         alone = FUSE(members, [1.0, 2.0, 3.0])
     for one, other in zip(together, alone, strict=True):

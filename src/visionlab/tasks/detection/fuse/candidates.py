@@ -1,25 +1,24 @@
-"""Detections of several members as arrays, and fused arrays as detections.
+"""Detections of several members as arrays, and arithmetic of their clusters.
 
 Boxes are the columns of (4, N) arrays, x1, y1, x2, y2 in pixels of the original image, or of (5, N)
 arrays, cx, cy, w, h and an angle, see `core.oriented_boxes`.
 """
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from visionlab.core.fusing import relative_weights
 from visionlab.tasks.detection.records import Detections
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
-_BOXES_AT_ONCE = 8_192  # their pairs fit into a processor's cache
+ToColumns = Callable[[Tensor], tuple[Floats, Bools]]
 
 
 class Candidates(NamedTuple):
@@ -61,59 +60,6 @@ class Fused(NamedTuple):
     rows: Ints
 
 
-def upright_columns(boxes: Tensor) -> tuple[Floats, Bools]:
-    """Return boxes (N, 4) as columns, and which of them have an area, (N,)."""
-    columns = np.ascontiguousarray(boxes.numpy().T, dtype=np.float64)
-    has_area: Bools = np.all(columns[2:] > columns[:2], axis=0)
-    return columns, has_area
-
-
-def fuse_images(
-    fuse: Callable[[Candidates, list[float]], Fused],
-    members: Sequence[Sequence[Detections]],
-    weights: Sequence[float],
-    *,
-    score_threshold: float,
-    max_detections: int,
-    to_columns: Callable[[Tensor], tuple[Floats, Bools]] = upright_columns,
-) -> list[Detections]:
-    """Return the fused detections of each image, highest scores first.
-
-    Equal scores are ordered by label and box coordinates. Scores above 1 become 1.
-
-    Args:
-        fuse: fuses the candidates of some images, given the relative weights of all members.
-        members: the detections of each member in each image.
-        weights: one for each member; a member of weight 0 is left out.
-        score_threshold: members' boxes with lower scores are dropped, as are boxes without area.
-        max_detections: maximum number of fused detections of an image.
-        to_columns: returns members' boxes as columns, and which of them have an area.
-
-    Raises:
-        ValueError: the members differ in the number of images, or the weights are refused.
-    """
-    relative = relative_weights(weights, num_members=len(members))
-    num_images = len(members[0])
-    for number, member in enumerate(members):
-        if len(member) != num_images:
-            raise ValueError(
-                f"members must have detections of as many images as member 0, {num_images}, "
-                f"got {len(member)} for member {number}"
-            )
-    kept = [member for member, weight in zip(members, relative, strict=True) if weight]
-    relative = [weight for weight in relative if weight]
-    counts = np.array([[len(found.scores) for found in member] for member in kept])
-    fused: list[Detections] = []
-    for start, end in _chunks(counts.sum(axis=0).tolist()):
-        part = [member[start:end] for member in kept]
-        candidates = _candidates(
-            part, relative, score_threshold=score_threshold, to_columns=to_columns
-        )
-        found = fuse(candidates, relative)
-        fused += _detections(found, candidates, end - start, max_detections)
-    return fused
-
-
 def mean_boxes(candidates: Candidates, seeds: Ints, *, shares: Floats) -> tuple[Floats, Ints]:
     """Return the weighted mean boxes of clusters, (4, K), and their seeds, (K,), ascending.
 
@@ -122,10 +68,16 @@ def mean_boxes(candidates: Candidates, seeds: Ints, *, shares: Floats) -> tuple[
         seeds: (N,), the row of the best box of each candidate's cluster.
         shares: (N,), the weight of each candidate in its cluster.
     """
-    rows, clusters = np.unique(seeds, return_inverse=True)
+    rows, clusters = number_clusters(seeds)
     shares = safe_shares(shares, seeds)
     sums = [np.bincount(clusters, shares * sides) for sides in candidates.boxes]
     return np.stack(sums) / np.bincount(clusters, shares), rows
+
+
+def number_clusters(seeds: Ints) -> tuple[Ints, Ints]:
+    """Return the seed of each cluster, (K,), ascending, and the cluster of each box, (N,)."""
+    is_seed = seeds == np.arange(len(seeds))
+    return np.flatnonzero(is_seed), (np.cumsum(is_seed) - 1)[seeds]
 
 
 def safe_shares(shares: Floats, seeds: Ints) -> Floats:
@@ -136,25 +88,28 @@ def safe_shares(shares: Floats, seeds: Ints) -> Floats:
     return np.where(shares[seeds] > 0, shares, 1.0)
 
 
-def _chunks(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Yield the first image and the end of runs of images that have few boxes together."""
-    start, total = 0, 0
-    for image, size in enumerate(sizes):
-        if image > start and total + size > _BOXES_AT_ONCE:
-            yield start, image
-            start, total = image, 0
-        total += size
-    if sizes:
-        yield start, len(sizes)
+def upright_columns(boxes: Tensor) -> tuple[Floats, Bools]:
+    """Return boxes (N, 4) as columns, and which of them have an area, (N,)."""
+    columns = np.ascontiguousarray(boxes.numpy().T, dtype=np.float64)
+    has_area: Bools = np.all(columns[2:] > columns[:2], axis=0)
+    return columns, has_area
 
 
-def _candidates(
+def collect_candidates(
     members: Sequence[Sequence[Detections]],
     weights: Sequence[float],
     *,
     score_threshold: float,
-    to_columns: Callable[[Tensor], tuple[Floats, Bools]],
+    to_columns: ToColumns,
 ) -> Candidates:
+    """Return the boxes of all images that are fused.
+
+    Args:
+        members: the detections of each member in each image.
+        weights: of the members, relative to the largest.
+        score_threshold: boxes with lower scores are dropped, as are boxes without area.
+        to_columns: returns members' boxes as columns, and which of them have an area.
+    """
     all_found = list(itertools.chain.from_iterable(members))
     counts = np.array([len(found.scores) for found in all_found])
     number = np.repeat(np.arange(len(all_found)), counts)
@@ -164,57 +119,30 @@ def _candidates(
     columns, has_area = to_columns(boxes)
     rows = np.flatnonzero((scores >= score_threshold) & has_area)
     member, image, labels = member[rows], image[rows], labels[rows]
+    columns = columns.take(rows, axis=1)
     weight = np.array(weights)[member]
-    group = _numbered(image, labels)
     score = scores[rows].astype(np.float64) * weight
-    columns = columns[:, rows]
-    order = _order(group, score, *columns, weight)
+    lowest = labels.min(initial=0)
+    keys = image * (labels.max(initial=0) - lowest + 1) + (labels - lowest)
+    order = canonical_order(keys, score, *columns, weight)
     return Candidates(
-        columns[:, order],
+        columns.take(order, axis=1),
         score[order],
         weight[order],
         member[order],
         image[order],
         labels[order],
-        group[order],
+        np.cumsum(np.diff(keys[order], prepend=keys[order[:1]]) != 0),
     )
 
 
-def _numbered(images: Ints, labels: Ints) -> Ints:
-    """Return a number for each pair of image and label, ascending with image, then label."""
-    lowest = labels.min(initial=0)
-    keys = images * (labels.max(initial=0) - lowest + 1) + (labels - lowest)
-    numbers: Ints = np.unique(keys, return_inverse=True)[1]
-    return numbers
-
-
-def _order(groups: Ints, scores: Floats, *ties: Floats | Ints) -> Ints:
+def canonical_order(groups: Ints, scores: Floats, *ties: Floats | Ints) -> Ints:
     """Return the rows sorted by group, then falling score, then the other keys."""
     order = np.argsort(-scores)
     order = order[np.argsort(groups[order] * len(order) + np.arange(len(order)))]
-    is_tied = (np.diff(scores[order]) == 0) & (np.diff(groups[order]) == 0)
-    # few rows need all keys; to sort by all at once is slower
-    places = np.flatnonzero(np.append(is_tied, False) | np.insert(is_tied, 0, False))
+    first = np.flatnonzero((np.diff(scores[order]) == 0) & (np.diff(groups[order]) == 0))
+    places = np.union1d(first, first + 1)  # few rows need all keys; sorting by all is slower
     rows = order[places]
     keys = (groups, -scores, *ties)
     order[places] = rows[np.lexsort([key[rows] for key in reversed(keys)])]
     return order
-
-
-def _detections(
-    fused: Fused, candidates: Candidates, num_images: int, max_detections: int
-) -> list[Detections]:
-    images, labels = candidates.images[fused.rows], candidates.labels[fused.rows]
-    order = _order(images, fused.scores, labels, *fused.boxes)
-    images = images[order]
-    sizes = np.bincount(images, minlength=num_images)
-    places = np.arange(len(images)) - (np.cumsum(sizes) - sizes)[images]
-    order = order[places < max_detections]
-    counts = np.minimum(sizes, max_detections).tolist()
-    parts: tuple[NDArray[Any], ...] = (
-        np.ascontiguousarray(fused.boxes.T[order], dtype=np.float32),
-        np.minimum(fused.scores[order], 1.0).astype(np.float32),
-        labels[order],
-    )
-    columns = (torch.split(torch.from_numpy(part), counts) for part in parts)
-    return [Detections(*column) for column in zip(*columns, strict=True)]

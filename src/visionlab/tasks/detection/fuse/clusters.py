@@ -24,8 +24,12 @@ def find_clusters(candidates: Candidates, *, iou_threshold: float) -> Ints:
     better, worse = _near_pairs(boxes, groups, iou_threshold=iou_threshold)
     rows = np.arange(len(scores))
     seeds, result = rows, rows.copy()
+    means, followers = boxes, np.full(len(rows), len(rows))  # each box alone
     while len(rows):
-        joined = _join(boxes, scores, seeds, better, worse, iou_threshold=iou_threshold)
+        pairs = np.flatnonzero(followers.take(better) >= worse)  # no other box joined in between
+        joined = _join(
+            means, boxes, seeds, better.take(pairs), worse.take(pairs), iou_threshold=iou_threshold
+        )
         result[rows] = rows[joined]
         changes = np.zeros(int(groups[-1]) + 1, dtype=bool)
         changes[groups[joined != seeds]] = True
@@ -35,6 +39,7 @@ def find_clusters(candidates: Candidates, *, iou_threshold: float) -> Ints:
         better, worse = renumbered[better[pairs]], renumbered[worse[pairs]]
         seeds = renumbered[joined[kept]]
         boxes, scores, groups, rows = boxes[:, kept], scores[kept], groups[kept], rows[kept]
+        means, followers = _running_means(boxes, scores, seeds)
     return result
 
 
@@ -63,25 +68,21 @@ def _near_pairs(boxes: Floats, groups: Ints, *, iou_threshold: float) -> tuple[I
 
 
 def _join(
-    boxes: Floats, scores: Floats, seeds: Ints, better: Ints, worse: Ints, *, iou_threshold: float
+    means: Floats, boxes: Floats, seeds: Ints, better: Ints, worse: Ints, *, iou_threshold: float
 ) -> Ints:
     """Return the row of the first box of the cluster that each box joins, (N,).
 
     Args:
+        means: (4, N), the mean box of each box's cluster once it has joined.
         boxes: (4, N), in canonical order.
-        scores: (N,).
         seeds: (N,), the first row of the cluster of each box, as far as it is known.
-        better: (P,), rows of near pairs.
+        better: (P,), rows of near pairs, between which no box joins the better one's cluster.
         worse: (P,), likewise.
         iou_threshold: as in `find_clusters`.
     """
-    means, followers = _running_means(boxes, scores, seeds)
-    pairs = np.flatnonzero(followers[better] >= worse)  # no other box joined in between
-    better, worse = better[pairs], worse[pairs]
     iou = ious(means, better, boxes, worse)
     pairs = np.flatnonzero(iou > iou_threshold)
-    better, worse, iou = better[pairs], worse[pairs], iou[pairs]
-    return best_clusters(seeds, better, worse, iou)
+    return best_clusters(seeds, better.take(pairs), worse.take(pairs), iou.take(pairs))
 
 
 def best_clusters(seeds: Ints, better: Ints, worse: Ints, iou: Floats) -> Ints:
@@ -96,9 +97,9 @@ def best_clusters(seeds: Ints, better: Ints, worse: Ints, iou: Floats) -> Ints:
     """
     best = np.zeros(len(seeds))
     np.maximum.at(best, worse, iou)
-    is_best = iou == best[worse]
+    is_best = iou == best.take(worse)
     joined = np.where(best > 0, len(seeds), np.arange(len(seeds)))
-    np.minimum.at(joined, worse[is_best], seeds[better[is_best]])
+    np.minimum.at(joined, worse[is_best], seeds.take(better[is_best]))
     while (joined[joined] != joined).any():  # a seed may itself have joined a cluster
         joined = joined[joined]
     return joined
@@ -124,12 +125,12 @@ def running_sums(terms: Floats, seeds: Ints) -> tuple[Floats, Ints]:
     later = np.flatnonzero(places)
     followers = np.full(count, count)
     followers[order[later - 1]] = order[later]
-    sorted_sums = terms[:, order]
+    ordered = terms.take(order, axis=1)
     step = 1
-    while len(later):
-        sorted_sums[:, later] += sorted_sums[:, later - step]
+    while step <= places.max(initial=0):
+        ahead, behind = ordered[:, step:], ordered[:, :-step]
+        np.add(ahead, behind, out=ahead, where=places[step:] >= step)
         step *= 2
-        later = later[places[later] >= step]
-    sums = np.empty_like(sorted_sums)
-    sums[:, order] = sorted_sums
+    sums = np.empty_like(ordered)
+    sums[:, order] = ordered
     return sums, followers

@@ -5,53 +5,39 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from visionlab.core.checks import check_at_least, check_range
+from visionlab.core.checks import check_range
 from visionlab.tasks.detection.fuse.candidates import (
     Bools,
     Candidates,
     Fused,
-    fuse_images,
     mean_boxes,
 )
+from visionlab.tasks.detection.fuse.images import FusionSettings, fuse_images
 from visionlab.tasks.detection.fuse.pairs import Overlaps, overlaps
 from visionlab.tasks.detection.records import Detections
 
 
 @dataclass(frozen=True, kw_only=True)
-class NonMaximumSuppression:
+class NonMaximumSuppression(FusionSettings):
     """Non-maximum suppression of all members' boxes together, for each image and class.
 
     Scores are multiplied by the weight of the member, relative to the largest.
 
     Attributes:
         iou_threshold: boxes with a higher IoU with a better box that is kept are suppressed.
-        score_threshold: boxes with lower scores, before weighting, are dropped.
-        max_detections: maximum number of fused detections of an image.
     """
 
     iou_threshold: float
-    score_threshold: float
-    max_detections: int
 
     def __post_init__(self) -> None:
-        check_range(self, "[0, 1]", "iou_threshold", "score_threshold")
-        check_at_least(self, 1, "max_detections")
+        super().__post_init__()
+        check_range(self, "[0, 1]", "iou_threshold")
 
     def __call__(
         self, members: Sequence[Sequence[Detections]], weights: Sequence[float]
     ) -> list[Detections]:
-        """Return the detections of each image, given those of each member in each image.
-
-        Raises:
-            ValueError: the members differ in the number of images, or the weights are refused.
-        """
-        return fuse_images(
-            self._fuse,
-            members,
-            weights,
-            score_threshold=self.score_threshold,
-            max_detections=self.max_detections,
-        )
+        """Return the fused detections of each image; see `fuse_images`."""
+        return fuse_images(self._fuse, self, members, weights)
 
     def _fuse(self, candidates: Candidates, weights: Sequence[float]) -> Fused:
         pairs = overlaps(candidates, iou_threshold=self.iou_threshold)
@@ -60,7 +46,7 @@ class NonMaximumSuppression:
 
 
 @dataclass(frozen=True, kw_only=True)
-class NonMaximumWeighted:
+class NonMaximumWeighted(FusionSettings):
     """Non-maximum weighted (CAD, ICCV 2017 workshops, Zhou et al.), for each image and class.
 
     Non-maximum suppression, but each box that is kept becomes the mean of itself and of the boxes
@@ -70,33 +56,19 @@ class NonMaximumWeighted:
 
     Attributes:
         iou_threshold: boxes with a higher IoU with a better box that is kept are suppressed.
-        score_threshold: boxes with lower scores, before weighting, are dropped.
-        max_detections: maximum number of fused detections of an image.
     """
 
     iou_threshold: float
-    score_threshold: float
-    max_detections: int
 
     def __post_init__(self) -> None:
-        check_range(self, "[0, 1]", "iou_threshold", "score_threshold")
-        check_at_least(self, 1, "max_detections")
+        super().__post_init__()
+        check_range(self, "[0, 1]", "iou_threshold")
 
     def __call__(
         self, members: Sequence[Sequence[Detections]], weights: Sequence[float]
     ) -> list[Detections]:
-        """Return the detections of each image, given those of each member in each image.
-
-        Raises:
-            ValueError: the members differ in the number of images, or the weights are refused.
-        """
-        return fuse_images(
-            self._fuse,
-            members,
-            weights,
-            score_threshold=self.score_threshold,
-            max_detections=self.max_detections,
-        )
+        """Return the fused detections of each image; see `fuse_images`."""
+        return fuse_images(self._fuse, self, members, weights)
 
     def _fuse(self, candidates: Candidates, weights: Sequence[float]) -> Fused:
         count = len(candidates.scores)

@@ -11,45 +11,36 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from visionlab.core.checks import check_at_least, check_positive, check_range
-from visionlab.tasks.detection.fuse.candidates import Candidates, Floats, Fused, fuse_images
+from visionlab.core.checks import check_positive, check_range
+from visionlab.tasks.detection.fuse.candidates import (
+    Candidates,
+    Floats,
+    Fused,
+)
+from visionlab.tasks.detection.fuse.images import FusionSettings, fuse_images
 from visionlab.tasks.detection.fuse.pairs import Overlaps, overlaps
 from visionlab.tasks.detection.records import Detections
 
 
 @dataclass(frozen=True, kw_only=True)
-class LinearSoftNms:
+class LinearSoftNms(FusionSettings):
     """Soft-NMS that multiplies scores by 1 - IoU if the IoU is above a threshold.
 
     Attributes:
         iou_threshold: scores decay if the IoU is higher.
-        score_threshold: boxes whose score is or becomes lower are dropped.
-        max_detections: maximum number of fused detections of an image.
     """
 
     iou_threshold: float
-    score_threshold: float
-    max_detections: int
 
     def __post_init__(self) -> None:
-        check_range(self, "[0, 1]", "iou_threshold", "score_threshold")
-        check_at_least(self, 1, "max_detections")
+        super().__post_init__()
+        check_range(self, "[0, 1]", "iou_threshold")
 
     def __call__(
         self, members: Sequence[Sequence[Detections]], weights: Sequence[float]
     ) -> list[Detections]:
-        """Return the detections of each image, given those of each member in each image.
-
-        Raises:
-            ValueError: the members differ in the number of images, or the weights are refused.
-        """
-        return fuse_images(
-            self._fuse,
-            members,
-            weights,
-            score_threshold=self.score_threshold,
-            max_detections=self.max_detections,
-        )
+        """Return the fused detections of each image; see `fuse_images`."""
+        return fuse_images(self._fuse, self, members, weights)
 
     def _fuse(self, candidates: Candidates, weights: Sequence[float]) -> Fused:
         pairs = overlaps(candidates, iou_threshold=self.iou_threshold)
@@ -57,39 +48,24 @@ class LinearSoftNms:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GaussianSoftNms:
+class GaussianSoftNms(FusionSettings):
     """Soft-NMS that multiplies scores by exp(-IoU^2 / sigma).
 
     Attributes:
         sigma: the larger, the less scores decay; 0.5 in the paper.
-        score_threshold: boxes whose score is or becomes lower are dropped.
-        max_detections: maximum number of fused detections of an image.
     """
 
     sigma: float
-    score_threshold: float
-    max_detections: int
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_positive(self, "sigma")
-        check_range(self, "[0, 1]", "score_threshold")
-        check_at_least(self, 1, "max_detections")
 
     def __call__(
         self, members: Sequence[Sequence[Detections]], weights: Sequence[float]
     ) -> list[Detections]:
-        """Return the detections of each image, given those of each member in each image.
-
-        Raises:
-            ValueError: the members differ in the number of images, or the weights are refused.
-        """
-        return fuse_images(
-            self._fuse,
-            members,
-            weights,
-            score_threshold=self.score_threshold,
-            max_detections=self.max_detections,
-        )
+        """Return the fused detections of each image; see `fuse_images`."""
+        return fuse_images(self._fuse, self, members, weights)
 
     def _fuse(self, candidates: Candidates, weights: Sequence[float]) -> Fused:
         pairs = overlaps(candidates, iou_threshold=0.0)

@@ -7,23 +7,24 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from visionlab.core.checks import check_at_least, check_choice, check_range
+from visionlab.core.checks import check_choice, check_range
 from visionlab.tasks.detection.fuse.candidates import (
     Candidates,
     Floats,
     Fused,
     Ints,
-    fuse_images,
     mean_boxes,
+    number_clusters,
 )
 from visionlab.tasks.detection.fuse.clusters import find_clusters
+from visionlab.tasks.detection.fuse.images import FusionSettings, fuse_images
 from visionlab.tasks.detection.records import Detections
 
 Confidence = Literal["avg", "sum", "max", "box_and_model_avg", "absent_model_aware_avg"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class WeightedBoxFusion:
+class WeightedBoxFusion(FusionSettings):
     """Weighted boxes fusion (arXiv 1910.13302), for each image and class.
 
     From the highest score on, multiplied by the weight of the member, each box joins the cluster
@@ -48,42 +49,28 @@ class WeightedBoxFusion:
 
     Attributes:
         iou_threshold: a box joins a cluster if its IoU is higher.
-        score_threshold: boxes with lower scores, before weighting, are dropped.
         confidence: how the score of a cluster is computed.
-        max_detections: maximum number of fused detections of an image.
     """
 
     iou_threshold: float
-    score_threshold: float
     confidence: Confidence
-    max_detections: int
 
     def __post_init__(self) -> None:
-        check_range(self, "[0, 1]", "iou_threshold", "score_threshold")
+        super().__post_init__()
+        check_range(self, "[0, 1]", "iou_threshold")
         check_choice(self, get_args(Confidence), "confidence")
-        check_at_least(self, 1, "max_detections")
 
     def __call__(
         self, members: Sequence[Sequence[Detections]], weights: Sequence[float]
     ) -> list[Detections]:
-        """Return the detections of each image, given those of each member in each image.
-
-        Raises:
-            ValueError: the members differ in the number of images, or the weights are refused.
-        """
-        return fuse_images(
-            self._fuse,
-            members,
-            weights,
-            score_threshold=self.score_threshold,
-            max_detections=self.max_detections,
-        )
+        """Return the fused detections of each image; see `fuse_images`."""
+        return fuse_images(self._fuse, self, members, weights)
 
     def _fuse(self, candidates: Candidates, weights: Sequence[float]) -> Fused:
         seeds = find_clusters(candidates, iou_threshold=self.iou_threshold)
         boxes, rows = mean_boxes(candidates, seeds, shares=candidates.scores)
         scores = cluster_scores(
-            np.searchsorted(rows, seeds),
+            number_clusters(seeds)[1],
             confidence=self.confidence,
             scores=candidates.scores,
             members=candidates.members,

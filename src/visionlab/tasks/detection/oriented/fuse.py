@@ -7,22 +7,23 @@ from typing import get_args
 import numpy as np
 from torch import Tensor
 
-from visionlab.core.checks import check_at_least, check_choice, check_range
+from visionlab.core.checks import check_choice, check_range
 from visionlab.core.oriented_boxes import canonical
 from visionlab.tasks.detection.fuse.candidates import (
     Bools,
     Candidates,
     Floats,
     Fused,
-    fuse_images,
+    number_clusters,
 )
+from visionlab.tasks.detection.fuse.images import FusionSettings, fuse_images
 from visionlab.tasks.detection.fuse.wbf import Confidence, cluster_scores
 from visionlab.tasks.detection.oriented.clusters import find_clusters, mean_boxes
 from visionlab.tasks.detection.records import Detections
 
 
 @dataclass(frozen=True, kw_only=True)
-class OrientedBoxFusion:
+class OrientedBoxFusion(FusionSettings):
     """Weighted boxes fusion (arXiv 1910.13302) of oriented boxes, for each image and class.
 
     As `WeightedBoxFusion`, which also explains `confidence`. But the mean of corners is that of
@@ -33,48 +34,28 @@ class OrientedBoxFusion:
 
     Attributes:
         iou_threshold: a box joins a cluster above this IoU with its fused box.
-        score_threshold: boxes with lower scores, before weighting, are dropped.
         confidence: how the score of a cluster is computed.
-        max_detections: maximum number of fused detections of an image.
     """
 
     iou_threshold: float
-    score_threshold: float
     confidence: Confidence
-    max_detections: int
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_range(self, "[0, 1)", "iou_threshold")
-        check_range(self, "[0, 1]", "score_threshold")
         check_choice(self, get_args(Confidence), "confidence")
-        check_at_least(self, 1, "max_detections")
 
     def __call__(
         self, members: Sequence[Sequence[Detections]], weights: Sequence[float]
     ) -> list[Detections]:
-        """Return the detections of each image, highest scores first.
-
-        Args:
-            members: the detections (D, 5) of every member, one for each image.
-            weights: of the members; a member of weight 0 is left out.
-
-        Raises:
-            ValueError: the members differ in the number of images, or the weights are refused.
-        """
-        return fuse_images(
-            self._fuse,
-            members,
-            weights,
-            score_threshold=self.score_threshold,
-            max_detections=self.max_detections,
-            to_columns=_columns,
-        )
+        """Return the fused detections (D, 5) of each image; see `fuse_images`."""
+        return fuse_images(self._fuse, self, members, weights, to_columns=_columns)
 
     def _fuse(self, candidates: Candidates, weights: Sequence[float]) -> Fused:
         clusters = find_clusters(candidates, iou_threshold=self.iou_threshold)
         boxes, rows = mean_boxes(candidates, clusters)
         scores = cluster_scores(
-            np.searchsorted(rows, clusters.seeds),
+            number_clusters(clusters.seeds)[1],
             confidence=self.confidence,
             scores=candidates.scores,
             members=candidates.members,

@@ -3,16 +3,12 @@
 "Ensemble selection from libraries of models", ICML 2004.
 """
 
-import math
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
-from visionlab.core.checks import is_in
-from visionlab.core.seeding import derive
 from visionlab.ensembles.inputs import Floats, check_count
-from visionlab.ensembles.quality import Quality, remembered
+from visionlab.ensembles.selection.quality import Quality, remembered
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,58 +75,6 @@ def greedy_selection(
     best, weights = max(rounds, key=lambda each: sign * each[0])
     qualities = [value for value, _ in rounds[-num_rounds:]]
     return Selection(weights=weights, quality=best, picks=picks, qualities=qualities)
-
-
-def bagged_selection(
-    quality: Quality,
-    *,
-    num_members: int,
-    num_initial: int,
-    num_rounds: int,
-    num_bags: int,
-    bag_share: float,
-    seed: int,
-    larger_is_better: bool,
-) -> Floats:
-    """Return the mean weights, (K,), of greedy selections from random parts of the members.
-
-    Args:
-        quality: from weights (K,) to a number; called once for the same weights.
-        num_members: K.
-        num_initial: members to start from; all of a bag if it has fewer.
-        num_rounds: members to add.
-        num_bags: selections (20 in the paper).
-        bag_share: share of the members in a bag, in (0, 1], rounded up (0.5 in the paper).
-        seed: of the bags.
-        larger_is_better: whether a larger quality is better.
-
-    Raises:
-        ValueError: a count or share is out of range, or a quality is nan.
-    """
-    _check_counts(num_members, num_initial, num_rounds)
-    check_count("num_bags", num_bags, least=1)
-    if not is_in("(0, 1]", bag_share):
-        raise ValueError(f"bag_share must be in (0, 1], got {bag_share}")
-    measure = remembered(quality)
-    size = math.ceil(bag_share * num_members)
-    units, total = np.eye(num_members), np.zeros(num_members)
-    for number in range(num_bags):
-        generator = np.random.default_rng(derive(seed, "bag", number))
-        bag = units[np.sort(generator.choice(num_members, size, replace=False))]
-        selection = greedy_selection(
-            partial(_quality_in_bag, measure=measure, bag=bag),
-            num_members=size,
-            num_initial=min(num_initial, size),
-            num_rounds=num_rounds,
-            larger_is_better=larger_is_better,
-        )
-        total += selection.weights @ bag
-    return total / num_bags
-
-
-def _quality_in_bag(weights: Floats, *, measure: Quality, bag: Floats) -> float:
-    """Return the quality of weights of a bag's members; its rows are those of the unit matrix."""
-    return measure(weights @ bag)
 
 
 def _check_counts(num_members: int, num_initial: int, num_rounds: int) -> None:

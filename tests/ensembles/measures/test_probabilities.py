@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from visionlab.ensembles.calibration import equal_mass_bins
-from visionlab.ensembles.probabilities import (
+from visionlab.ensembles.measures.calibration import equal_mass_bins
+from visionlab.ensembles.measures.probabilities import (
     brier_score,
     confidence_and_correct,
     decompose_brier,

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from visionlab.ensembles.box_calibration import MatchedDetections
+from visionlab.ensembles.measures.box_calibration import MatchedDetections
 
 NUM_CLASSES = 3
 SCORES = np.array([0.9, 0.8, 0.75, 0.6, 0.55, 0.3, 0.2])

@@ -9,44 +9,48 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import rankdata
 
-from visionlab.ensembles.calibration import equal_mass_bins
 from visionlab.ensembles.inputs import (
     Array,
     Floats,
-    check_shape,
+    Ints,
     check_within,
-    finite,
     finite_vectors,
 )
+from visionlab.ensembles.measures.calibration import equal_mass_bins
 
 
-def spread_and_error(*, points: Array, truth: Array) -> tuple[Floats, Floats]:
-    """Return the variance of members and the squared error of their mean, each (...).
-
-    The variance is sum_k |p_k - mean|^2 / (K - 1), summed over coordinates.
+def member_variances(points: Array) -> Floats:
+    """Return the variance of members, (...): sum_k |p_k - mean|^2 / (K - 1), over all coordinates.
 
     Args:
-        points: of K >= 2 members, (K, ..., D), in the unit and frame of the truth.
-        truth: (..., D).
+        points: of K >= 2 members, (K, ..., D); unknown ones, which are not finite, give nan.
 
     Raises:
-        ValueError: there is one member, a coordinate is not finite, or shapes differ.
+        ValueError: there is one member.
     """
-    members, target = finite("points", points), finite("truth", truth)
-    if members.ndim < 2 or len(members) < 2:
-        raise ValueError(f"points must be (members >= 2, ..., D), got shape {members.shape}")
-    check_shape("truth", target, members.shape[1:])
-    errors: Floats = ((members.mean(axis=0) - target) ** 2).sum(axis=-1)
-    return members.var(axis=0, ddof=1).sum(axis=-1), errors
+    if points.ndim < 2 or len(points) < 2:
+        raise ValueError(f"points must be (members >= 2, ..., D), got shape {points.shape}")
+    variances: Floats = points.astype(np.float64).var(axis=0, ddof=1).sum(axis=-1)
+    return variances
 
 
-def expected_normalised_calibration_error(
-    *, variances: Array, squared_errors: Array, num_bins: int
-) -> float:
-    """Return ENCE: the mean over bins of |RMV - RMSE| / RMV (Levi et al. 2022, arXiv 1905.11659).
+@dataclass(frozen=True, kw_only=True)
+class SpreadTable:
+    """One row per non-empty bin of variances, by rising variance; all columns are (B,).
 
-    RMV and RMSE are the roots of a bin's mean variance and mean squared error; bins hold equally
-    many variances, and empty ones do not count. nan if all variances of a bin are 0.
+    Attributes:
+        counts: landmarks in the bin.
+        spread: RMV, root of their mean variance.
+        error: RMSE, root of their mean squared error.
+    """
+
+    counts: Ints
+    spread: Floats
+    error: Floats
+
+
+def spread_table(*, variances: Array, squared_errors: Array, num_bins: int) -> SpreadTable:
+    """Compare the spread of members and the error in bins of equally many variances.
 
     Raises:
         ValueError: `num_bins` is below 1, or an array is empty, negative or of another length.
@@ -56,7 +60,17 @@ def expected_normalised_calibration_error(
         equal_mass_bins(spreads, num_bins=num_bins), return_inverse=True, return_counts=True
     )
     rmv, rmse = (np.sqrt(np.bincount(places, each) / counts) for each in (spreads, errors))
-    return float((np.abs(rmv - rmse) / rmv).mean()) if rmv.all() else float("nan")
+    return SpreadTable(counts=counts, spread=rmv, error=rmse)
+
+
+def expected_normalised_calibration_error(table: SpreadTable) -> float:
+    """Return ENCE: the mean over bins of |RMV - RMSE| / RMV (Levi et al. 2022, arXiv 1905.11659).
+
+    nan if all variances of a bin are 0.
+    """
+    if not table.spread.all():
+        return float("nan")
+    return float((np.abs(table.spread - table.error) / table.spread).mean())
 
 
 def variance_scale(*, variances: Array, squared_errors: Array) -> float:

@@ -6,7 +6,7 @@ import numpy as np
 
 from visionlab.core.checks import is_in
 from visionlab.ensembles.inputs import Array, Floats, check_count, check_within, finite
-from visionlab.ensembles.quality import Quality, remembered
+from visionlab.ensembles.selection.quality import Quality, remembered
 
 
 @dataclass(frozen=True, kw_only=True)

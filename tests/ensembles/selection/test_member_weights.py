@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from member_qualities import BY_HAND, Counted, mixture_nll
 from scipy.optimize import minimize
 
-from visionlab.ensembles.member_weights import fit_mixture, search_weights
+from visionlab.ensembles.selection.member_weights import fit_mixture, search_weights
 
 Array = np.ndarray[Any, Any]
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from visionlab.ensembles.box_calibration import MatchedDetections
 from visionlab.ensembles.inputs import Array, Floats, check_within, finite_vectors
+from visionlab.ensembles.measures.box_calibration import MatchedDetections
 
 
 @dataclass(frozen=True, kw_only=True)

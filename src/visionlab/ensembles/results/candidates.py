@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from visionlab.ensembles.assessment import calibration
 from visionlab.ensembles.ensemble import EnsemblePredictions
 from visionlab.ensembles.prediction import Evaluated
+from visionlab.ensembles.results.assessment import calibration
 from visionlab.task import Task
 
 MEAN = "mean of members"

@@ -9,8 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matched_boxes import IOUS, NUM_CLASSES, SCORES, by_hand, matched_detections
 
-from visionlab.ensembles.box_calibration import MatchedDetections
-from visionlab.ensembles.operating_points import fit_isotonic, operating_points, threshold_curves
+from visionlab.ensembles.measures.box_calibration import MatchedDetections
+from visionlab.ensembles.measures.operating_points import (
+    fit_isotonic,
+    operating_points,
+    threshold_curves,
+)
 
 Array = np.ndarray[Any, Any]
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from visionlab.core.seeding import derive
 from visionlab.ensembles.inputs import Floats, check_count
-from visionlab.ensembles.quality import Quality, remembered
+from visionlab.ensembles.selection.quality import Quality, remembered
 
 
 def equal_weights(members: Sequence[int], *, num_members: int) -> Floats:

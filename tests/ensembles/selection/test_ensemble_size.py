@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from member_qualities import BY_HAND, Counted, mixture_nll
 
-from visionlab.ensembles.ensemble_size import (
+from visionlab.ensembles.selection.ensemble_size import (
     equal_weights,
     every_nth_member,
     last_members,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import binomtest
 
-from visionlab.ensembles.calibration import (
+from visionlab.ensembles.measures.calibration import (
     classwise_calibration_errors,
     debiased_squared_calibration_error,
     equal_mass_bins,

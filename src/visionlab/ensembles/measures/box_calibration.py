@@ -8,7 +8,6 @@ from typing import Self
 
 import numpy as np
 
-from visionlab.ensembles.calibration import equal_width_bins, expected_calibration_error
 from visionlab.ensembles.inputs import (
     Array,
     Bools,
@@ -19,6 +18,7 @@ from visionlab.ensembles.inputs import (
     class_labels,
     finite_vectors,
 )
+from visionlab.ensembles.measures.calibration import equal_width_bins, expected_calibration_error
 
 _IOU_TOLERANCE = 1e-6  # of an IoU in float32
 

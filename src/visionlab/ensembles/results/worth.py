@@ -6,20 +6,20 @@ from typing import Any
 
 import numpy as np
 
-from visionlab.ensembles.assessment import arrays_of, is_of_classes
 from visionlab.ensembles.ensemble import Ensemble, EnsemblePredictions
-from visionlab.ensembles.ensemble_size import (
+from visionlab.ensembles.inputs import Floats, of_labels
+from visionlab.ensembles.measures.probabilities import nll
+from visionlab.ensembles.prediction import Evaluated
+from visionlab.ensembles.results.classes import is_of_classes, labels_of, probabilities_of
+from visionlab.ensembles.selection.ensemble_size import (
     equal_weights,
     every_nth_member,
     last_members,
     quality_by_size,
 )
-from visionlab.ensembles.inputs import Floats
-from visionlab.ensembles.member_weights import fit_mixture, search_weights
-from visionlab.ensembles.prediction import Evaluated
-from visionlab.ensembles.probabilities import nll
-from visionlab.ensembles.quality import Quality
-from visionlab.ensembles.selection import greedy_selection
+from visionlab.ensembles.selection.greedy import greedy_selection
+from visionlab.ensembles.selection.member_weights import fit_mixture, search_weights
+from visionlab.ensembles.selection.quality import Quality
 
 _NUM_INITIAL = 3  # members from which greedy selection starts, M6.5
 _FIRST_STEP, _LAST_STEP = 0.25, 0.02  # of a member's weight
@@ -76,7 +76,7 @@ def chosen_weights(
     """
     names = list(predictions.predicted)
     members = [predictions.member(name) for name in names]
-    is_classes = is_of_classes(members[0].samples)
+    is_classes = is_of_classes(members[0])
     quality = _nll_of(predictions) if is_classes else _metric_of(predictions, metric)
     larger_is_better = mode == "max" and not is_classes
     greedy = greedy_selection(
@@ -112,10 +112,7 @@ def _nll_of(predictions: EnsemblePredictions) -> Quality:
 
     def quality(weights: Floats) -> float:
         fused = predictions.fused(_by_name(predictions, weights))
-        assert fused.predictions is not None
-        return nll(
-            probabilities=fused.predictions.numpy(), labels=fused.samples["label"].long().numpy()
-        )
+        return nll(probabilities=probabilities_of(fused), labels=labels_of(fused))
 
     return quality
 
@@ -126,11 +123,7 @@ def _by_name(predictions: EnsemblePredictions, weights: Floats) -> Mapping[str, 
 
 def _mixture(members: Sequence[Evaluated]) -> Floats:
     """Return the weights of a mean of probabilities that minimise the NLL."""
-    rows = []
-    for member in members:
-        assert member.predictions is not None
-        labels = arrays_of(member.samples)["label"].astype(np.int64)
-        rows.append(np.take_along_axis(member.predictions.numpy(), labels[:, None], axis=1)[:, 0])
-    likelihoods = np.maximum(np.stack(rows).astype(np.float64), np.finfo(np.float32).tiny)
+    rows = [of_labels(probabilities_of(member), labels_of(member)) for member in members]
+    likelihoods = np.maximum(np.stack(rows), np.finfo(np.float32).tiny)
     fit = fit_mixture(likelihoods, tolerance=_TOLERANCE, max_iterations=_MAX_ITERATIONS)
     return fit.weights

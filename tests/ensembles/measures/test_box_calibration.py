@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matched_boxes import IOUS, NUM_CLASSES, SCORES, by_hand, matched_detections
 
-from visionlab.ensembles.box_calibration import (
+from visionlab.ensembles.measures.box_calibration import (
     MatchedDetections,
     detection_calibration_error,
     localisation_aware_adaptive_errors,

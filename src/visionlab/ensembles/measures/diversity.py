@@ -8,7 +8,6 @@ from scipy.special import log_softmax, logsumexp
 from visionlab.ensembles.inputs import (
     Array,
     Floats,
-    check_shape,
     check_within,
     class_scores,
     finite,
@@ -95,24 +94,19 @@ class Ambiguity:
     ambiguity: float
 
 
-def squared_loss_ambiguity(*, predictions: Array, truth: Array) -> Ambiguity:
-    """Split the mean squared error of the mean prediction (Krogh & Vedelsby 1995).
+def squared_loss_ambiguity(points: Array) -> float:
+    """Return the mean squared distance of members from their mean (Krogh & Vedelsby 1995).
+
+    Whatever the truth, this is the mean squared error of the members minus that of their mean.
 
     Args:
-        predictions: (K, ...).
-        truth: (...).
+        points: (K, ..., D); squares are summed over the last axis.
 
     Raises:
-        ValueError: an array is empty or not finite, or shapes differ.
+        ValueError: there are no values, or one is not finite.
     """
-    members, target = finite("predictions", predictions), finite("truth", truth)
-    check_shape("truth", target, members.shape[1:])
-    mean = members.mean(axis=0)
-    return Ambiguity(
-        ensemble=float(((mean - target) ** 2).mean()),
-        members=float(((members - target) ** 2).mean()),
-        ambiguity=float(((members - mean) ** 2).mean()),
-    )
+    members = finite("points", points)
+    return float(((members - members.mean(axis=0)) ** 2).sum(axis=-1).mean())
 
 
 def nll_ambiguity(*, logits: Array, labels: Array) -> Ambiguity:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from visionlab.ensembles.diversity import (
+from visionlab.ensembles.measures.diversity import (
     mean_over_pairs,
     nll_ambiguity,
     oracle_error,
@@ -90,11 +90,9 @@ def test_undefined_measures_are_nan() -> None:
 
 
 def test_ambiguity_of_squared_loss_checked_by_hand() -> None:
-    members = np.array([(1, 2), (1.4, 2.6), (0.9, 1.7)])
-    found = squared_loss_ambiguity(predictions=members, truth=np.array([1.2, 2]))
-    assert found.ensemble == pytest.approx(0.01)
-    assert found.members == pytest.approx(0.103333, abs=5e-7)
-    assert found.ambiguity == pytest.approx(0.093333, abs=5e-7)
+    points = np.array([(1, 2), (1.4, 2.6), (0.9, 1.7)])[:, :, None]  # two points on a line
+    assert squared_loss_ambiguity(points) == pytest.approx(0.093333, abs=5e-7)
+    assert squared_loss_ambiguity(points[..., 0]) == pytest.approx(0.186667, abs=5e-7)  # in a plane
 
 
 def test_ambiguity_of_nll_checked_by_hand() -> None:
@@ -109,9 +107,11 @@ def test_ambiguity_of_nll_checked_by_hand() -> None:
 def test_losses_and_ambiguities_add_up(seed: int, num_members: int) -> None:
     generator = np.random.default_rng(seed)
     predictions, truth = generator.normal(size=(num_members, 6, 2)), generator.normal(size=(6, 2))
-    squared = squared_loss_ambiguity(predictions=predictions, truth=truth)
-    expected = np.mean([((each - truth) ** 2).mean() for each in predictions])
-    assert squared.members == pytest.approx(expected)
+    of_members = np.mean([((each - truth) ** 2).sum(axis=-1).mean() for each in predictions])
+    of_mean = ((predictions.mean(axis=0) - truth) ** 2).sum(axis=-1).mean()
+    gain = squared_loss_ambiguity(predictions)
+    assert of_mean == pytest.approx(of_members - gain, abs=1e-12)
+    assert gain >= 0
 
     logits, labels = generator.normal(size=(num_members, 6, 3)), generator.integers(0, 3, 6)
     nll = nll_ambiguity(logits=logits, labels=labels)
@@ -119,15 +119,13 @@ def test_losses_and_ambiguities_add_up(seed: int, num_members: int) -> None:
     expected = -np.log(mean[np.arange(6), labels] / mean.sum(axis=1)).mean()
     assert nll.ensemble == pytest.approx(expected)  # averaging logits averages log probabilities
 
-    for found in (squared, nll):
-        assert found.ensemble == pytest.approx(found.members - found.ambiguity, abs=1e-12)
-        assert found.ambiguity >= -1e-12
+    assert nll.ensemble == pytest.approx(nll.members - nll.ambiguity, abs=1e-12)
+    assert nll.ambiguity >= -1e-12
 
 
 def test_equal_members_have_no_ambiguity() -> None:
     same = np.tile(np.array([[0.5, 1, -1], [2, 0, 0]]), (3, 1, 1))
-    found = squared_loss_ambiguity(predictions=same, truth=np.zeros((2, 3)))
-    assert found.ambiguity == pytest.approx(0.0, abs=1e-15)
+    assert squared_loss_ambiguity(same) == pytest.approx(0.0, abs=1e-15)
     found = nll_ambiguity(logits=same, labels=np.array([0, 1]))
     assert found.ambiguity == pytest.approx(0.0, abs=1e-15)
 
@@ -149,10 +147,8 @@ def test_bad_outcomes_are_refused(correct: Array, message: str) -> None:
 
 
 def test_bad_predictions_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"^truth must have shape \(4,\), got \(3,\)$"):
-        squared_loss_ambiguity(predictions=np.ones((2, 4)), truth=np.ones(3))
-    with pytest.raises(ValueError, match=r"^predictions must .* one value, got none$"):
-        squared_loss_ambiguity(predictions=np.ones((0, 4)), truth=np.ones(4))
+    with pytest.raises(ValueError, match=r"^points must .* one value, got none$"):
+        squared_loss_ambiguity(np.ones((0, 4)))
     labels = np.array([0, 1])
     for logits, message in {
         (2, 3): r"logits must be \(members, samples, classes >= 2\), got shape \(2, 3\)",

@@ -1,4 +1,4 @@
-"""Greedy selection of members with replacement, and from bags."""
+"""Greedy selection of members with replacement."""
 
 import math
 from typing import Any
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from member_qualities import BY_HAND, Counted, mixture_nll
 
-from visionlab.ensembles.selection import bagged_selection, greedy_selection
+from visionlab.ensembles.selection.greedy import greedy_selection
 
 Array = np.ndarray[Any, Any]
 
@@ -41,19 +41,6 @@ def naive_greedy(
 def select(quality: Any, **changes: Any) -> Any:
     arguments = {"num_members": 3, "num_initial": 0, "num_rounds": 5, "larger_is_better": False}
     return greedy_selection(quality, **arguments | changes)
-
-
-def bag(quality: Any, **changes: Any) -> Any:
-    arguments: dict[str, Any] = {
-        "num_members": 3,
-        "num_initial": 1,
-        "num_rounds": 5,
-        "num_bags": 20,
-        "bag_share": 0.5,
-        "seed": 0,
-        "larger_is_better": False,
-    }
-    return bagged_selection(quality, **arguments | changes)
 
 
 def test_numbers_checked_by_hand() -> None:
@@ -134,37 +121,6 @@ def test_a_member_that_is_sometimes_impossible_is_no_error() -> None:
     assert select(quality, num_members=2).quality < quality(np.array([0.0, 1]))
 
 
-@given(seed=st.integers(0, 999), num_bags=st.integers(1, 4), share=st.floats(0.01, 1))
-def test_bags_choose_among_their_members(seed: int, num_bags: int, share: float) -> None:
-    probabilities = np.random.default_rng(seed).uniform(0.05, 0.95, (5, 6))
-    quality = Counted(mixture_nll(probabilities))
-    weights = bag(quality, num_members=5, num_bags=num_bags, bag_share=share, seed=seed)
-    assert weights.sum() == pytest.approx(1.0)
-    assert np.count_nonzero(weights) <= num_bags * math.ceil(share * 5)
-    assert max(np.count_nonzero(each) for each in quality.seen) <= math.ceil(share * 5)
-    assert len({each.tobytes() for each in quality.seen}) == len(quality.seen)
-
-
-def test_a_bag_of_all_members_is_the_plain_selection() -> None:
-    quality = mixture_nll(BY_HAND)
-    weights = bag(quality, num_initial=2, num_bags=3, bag_share=1.0)
-    assert weights == pytest.approx(select(quality, num_initial=2).weights)
-
-
-def test_a_bag_starts_from_all_its_members_at_most() -> None:
-    weights = bag(lambda weights: 1.0, num_initial=3, num_bags=1)
-    assert sorted(weights) == [0, 0.5, 0.5]
-
-
-def test_bags_depend_on_the_seed_and_reach_all_members() -> None:
-    quality = mixture_nll(np.random.default_rng(0).uniform(0.05, 0.95, (8, 6)))
-    first = bag(quality, num_members=8, num_bags=3, bag_share=0.3, seed=1)
-    assert first.tolist() == bag(quality, num_members=8, num_bags=3, bag_share=0.3, seed=1).tolist()
-    assert first.tolist() != bag(quality, num_members=8, num_bags=3, bag_share=0.3, seed=2).tolist()
-    constant = bag(lambda weights: 0.0, num_members=8, num_bags=50, bag_share=0.1)
-    assert (constant > 0).all()  # bags of one member each
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -175,17 +131,10 @@ def test_bags_depend_on_the_seed_and_reach_all_members() -> None:
     ],
 )
 def test_bad_counts_are_refused(changes: dict[str, int], message: str) -> None:
-    for function in (select, bag):
-        with pytest.raises(ValueError, match=f"^{message}$"):
-            function(mixture_nll(BY_HAND), **changes)
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        select(mixture_nll(BY_HAND), **changes)
 
 
-def test_bad_bags_and_qualities_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"^num_bags must be >= 1, got 0$"):
-        bag(mixture_nll(BY_HAND), num_bags=0)
-    for share in (0.0, 1.5, math.nan):
-        with pytest.raises(ValueError, match=rf"^bag_share must be in \(0, 1\], got {share}$"):
-            bag(mixture_nll(BY_HAND), bag_share=share)
-    for function in (select, bag):
-        with pytest.raises(ValueError, match=r"^quality must be a number, got nan for weights "):
-            function(lambda weights: math.nan)
+def test_a_quality_that_is_no_number_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^quality must be a number, got nan for weights "):
+        select(lambda weights: math.nan)

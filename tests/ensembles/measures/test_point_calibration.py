@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import spearmanr
 
-from visionlab.ensembles.point_calibration import (
+from visionlab.ensembles.measures.point_calibration import (
     expected_normalised_calibration_error,
+    member_variances,
     rank_correlation,
     sparsification,
-    spread_and_error,
+    spread_table,
     variance_scale,
 )
 
@@ -22,10 +23,14 @@ Array = np.ndarray[Any, Any]
 
 ERRORS = np.array([1.0, 4, 2, 9, 16, 6])
 VARIANCES = np.array([1.0, 2, 2, 4, 8, 3])
-BOTH = {"variances": VARIANCES, "squared_errors": ERRORS}
+BOTH: dict[str, Array] = {"variances": VARIANCES, "squared_errors": ERRORS}
 SQUARES = st.integers(1, 20).flatmap(
     lambda count: st.tuples(*[arrays(float, count, elements=st.integers(0, 6).map(float))] * 2)
 )
+
+
+def ence(*, num_bins: int, **squares: Array) -> float:
+    return expected_normalised_calibration_error(spread_table(**squares, num_bins=num_bins))
 
 
 def naive_curve(order_by: Array, errors: Array) -> list[float]:
@@ -40,33 +45,45 @@ def naive_curve(order_by: Array, errors: Array) -> list[float]:
 
 
 def test_numbers_checked_by_hand() -> None:
-    assert expected_normalised_calibration_error(**BOTH, num_bins=2) == pytest.approx(
-        0.310403, abs=5e-7
-    )
+    assert ence(**BOTH, num_bins=2) == pytest.approx(0.310403, abs=5e-7)
     assert variance_scale(**BOTH) == pytest.approx(1.708333, abs=5e-7)
     assert rank_correlation(**BOTH) == pytest.approx(spearmanr(VARIANCES, ERRORS).statistic)
 
 
-def test_spread_and_error_checked_by_eye() -> None:
+def test_a_table_checked_by_hand() -> None:
+    table = spread_table(**BOTH, num_bins=2)
+    assert table.counts.tolist() == [3, 3]
+    assert table.spread == pytest.approx([1.2910, 2.2361], abs=5e-5)
+    assert table.error == pytest.approx([1.5275, 3.2146], abs=5e-5)
+
+
+@given(squares=SQUARES, num_bins=st.integers(1, 6))
+def test_a_table_holds_every_landmark(squares: tuple[Array, Array], num_bins: int) -> None:
+    variances, errors = squares
+    table = spread_table(variances=variances, squared_errors=errors, num_bins=num_bins)
+    assert table.counts.sum() == len(variances)
+    assert (table.counts * table.spread**2).sum() == pytest.approx(variances.sum())
+    assert (table.counts * table.error**2).sum() == pytest.approx(errors.sum())
+    assert (np.diff(table.spread) > 0).all()
+
+
+def test_variances_of_members_checked_by_eye() -> None:
     points = np.array([[[0.0, 0.0], [1, 1]], [[2, 0], [1, 1]], [[4, 3], [1, 1]]])  # 3 members
-    variances, errors = spread_and_error(points=points, truth=np.array([[2.0, 0], [1, 3]]))
-    assert variances.tolist() == [(4 + 0 + 4 + 1 + 1 + 4) / 2, 0.0]
-    assert errors.tolist() == [1.0, 4.0]
+    assert member_variances(points).tolist() == [(4 + 0 + 4 + 1 + 1 + 4) / 2, 0.0]
+    points[1, 1, 0] = np.nan
+    assert np.isnan(member_variances(points)).tolist() == [False, True]
 
 
 @given(seed=st.integers(0, 999), num_members=st.integers(2, 5))
-def test_spread_and_error_equal_a_loop(seed: int, num_members: int) -> None:
+def test_variances_of_members_equal_a_loop(seed: int, num_members: int) -> None:
     generator = np.random.default_rng(seed)
-    points, truth = generator.normal(size=(num_members, 4, 3, 2)), generator.normal(size=(4, 3, 2))
-    variances, errors = spread_and_error(points=points, truth=truth)
+    points = generator.normal(size=(num_members, 4, 3, 2))
+    variances = member_variances(points)
     for i, j in np.ndindex(4, 3):
         mean = sum(points[k, i, j] for k in range(num_members)) / num_members
         spread = sum(((points[k, i, j] - mean) ** 2).sum() for k in range(num_members))
         assert variances[i, j] == pytest.approx(spread / (num_members - 1))
-        assert errors[i, j] == pytest.approx(((mean - truth[i, j]) ** 2).sum())
-    shuffled = spread_and_error(points=generator.permutation(points), truth=truth)
-    assert shuffled[0] == pytest.approx(variances)
-    assert shuffled[1] == pytest.approx(errors)
+    assert member_variances(generator.permutation(points)) == pytest.approx(variances)
 
 
 def test_calibrated_gaussians_need_no_factor() -> None:
@@ -77,7 +94,7 @@ def test_calibrated_gaussians_need_no_factor() -> None:
         "squared_errors": generator.normal(scale=np.sqrt(variances)) ** 2,
     }
     assert variance_scale(**samples) == pytest.approx(1.0, abs=0.05)
-    assert expected_normalised_calibration_error(**samples, num_bins=15) < 0.05
+    assert ence(**samples, num_bins=15) < 0.05
     assert 0 < rank_correlation(**samples) < 0.5
     assert variance_scale(variances=variances / 4, squared_errors=samples["squared_errors"]) > 3.8
 
@@ -85,9 +102,7 @@ def test_calibrated_gaussians_need_no_factor() -> None:
 @given(variances=arrays(float, st.integers(1, 20), elements=st.floats(0.1, 9)))
 def test_errors_equal_to_variances_are_perfect(variances: Array) -> None:
     perfect = {"variances": variances, "squared_errors": variances}
-    assert expected_normalised_calibration_error(**perfect, num_bins=4) == pytest.approx(
-        0.0, abs=1e-12
-    )
+    assert ence(**perfect, num_bins=4) == pytest.approx(0.0, abs=1e-12)
     assert variance_scale(**perfect) == pytest.approx(1.0)
     curves = sparsification(variances=variances, errors=np.sqrt(variances))
     assert curves.area == pytest.approx(0.0, abs=1e-12)
@@ -98,9 +113,7 @@ def test_order_of_samples_does_not_matter(squares: tuple[Array, Array], seed: in
     order = np.random.default_rng(seed).permutation(len(squares[0]))
     measures = [
         (
-            expected_normalised_calibration_error(
-                variances=variances, squared_errors=errors, num_bins=3
-            ),
+            ence(variances=variances, squared_errors=errors, num_bins=3),
             variance_scale(variances=variances, squared_errors=errors),
             rank_correlation(variances=variances, squared_errors=errors),
             sparsification(variances=variances, errors=errors).area,
@@ -136,10 +149,8 @@ def test_ties_are_removed_in_random_order() -> None:
 def test_undefined_measures_are_nan() -> None:
     zeros = {"variances": np.array([0.0, 0, 1]), "squared_errors": np.array([1.0, 2, 3])}
     assert math.isnan(variance_scale(**zeros))
-    assert math.isnan(expected_normalised_calibration_error(**zeros, num_bins=2))
-    assert expected_normalised_calibration_error(**zeros, num_bins=1) == pytest.approx(
-        math.sqrt(6) - 1
-    )
+    assert math.isnan(ence(**zeros, num_bins=2))
+    assert ence(**zeros, num_bins=1) == pytest.approx(math.sqrt(6) - 1)
     constant = {"variances": np.ones(3), "squared_errors": np.array([1.0, 2, 3])}
     assert math.isnan(rank_correlation(**constant))
     assert math.isnan(rank_correlation(variances=np.array([1.0]), squared_errors=np.array([1.0])))
@@ -159,15 +170,13 @@ def test_bad_arrays_are_refused(changes: dict[str, Array], message: str) -> None
         with pytest.raises(ValueError, match=f"^{message}$"):
             measure(**BOTH | changes)
     with pytest.raises(ValueError, match=f"^{message}$"):
-        expected_normalised_calibration_error(**BOTH | changes, num_bins=2)
+        ence(**BOTH | changes, num_bins=2)
 
 
 def test_bad_points_bins_and_errors_are_refused() -> None:
     with pytest.raises(ValueError, match=r"^points must be .*>= 2.*, got shape \(1, 3, 2\)$"):
-        spread_and_error(points=np.zeros((1, 3, 2)), truth=np.zeros((3, 2)))
-    with pytest.raises(ValueError, match=r"^truth must have shape \(3, 2\), got \(4, 2\)$"):
-        spread_and_error(points=np.zeros((2, 3, 2)), truth=np.zeros((4, 2)))
+        member_variances(np.zeros((1, 3, 2)))
     with pytest.raises(ValueError, match=r"^num_bins must be >= 1, got 0$"):
-        expected_normalised_calibration_error(**BOTH, num_bins=0)
+        ence(**BOTH, num_bins=0)
     with pytest.raises(ValueError, match=r"^errors must be in \[0, inf\), got -16$"):
         sparsification(variances=VARIANCES, errors=-ERRORS)

@@ -1,0 +1,1 @@
+"""Content of `ensemble_<split>.json`: what members and ensembles are worth, and their measures."""
