@@ -1,4 +1,4 @@
-"""The command line: `visionlab train|eval|tune|plots`, and the scripts of the same names.
+"""The command line: `visionlab train|eval|predict|tune|plots`, and the scripts of the same names.
 
 What imports torch is imported in the functions, so that a wrong command line need not wait for it.
 """
@@ -87,6 +87,15 @@ def _eval(config: dict[str, Any], invocation: Invocation) -> None:
     evaluate(config)
 
 
+@hydra.main(version_base="1.3", config_path=command_line.CONF, config_name="predict")
+@command_line.job
+def _predict(config: dict[str, Any], invocation: Invocation) -> None:
+    check_address_space("visionlab.runs.predict")
+    from visionlab.runs.predict import predict
+
+    predict(config)
+
+
 @hydra.main(version_base="1.3", config_path=command_line.CONF, config_name="tune")
 @command_line.job
 def _tune(config: dict[str, Any], invocation: Invocation) -> float | None:
@@ -107,6 +116,7 @@ def _plots(config: dict[str, Any], invocation: Invocation) -> None:
 COMMANDS: dict[str, Callable[[], Any]] = {
     "train": _train,
     "eval": _eval,
+    "predict": _predict,
     "tune": _tune,
     "plots": _plots,
 }

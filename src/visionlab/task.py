@@ -131,6 +131,56 @@ class Data:
     read_counts: Mapping[str, Mapping[str, int]]
 
 
+Record = Mapping[str, Any]  # what was predicted for an image, in plain containers
+
+
+class Picture(Protocol):
+    """A picture of an image that is drawn on, in pixels of the original image."""
+
+    def title(self, text: str) -> None:
+        """Set the text above the image."""
+
+    def outline(self, corners: Sequence[Sequence[float]], text: str, *, colour: int) -> None:
+        """Draw a closed polygon with a text above it; colours are numbered."""
+
+    def dots(self, points: Sequence[Sequence[float]]) -> None:
+        """Draw points as dots."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CocoResults:
+    """Predictions as entries of COCO's results.
+
+    Attributes:
+        categories: names by id.
+        entries: returns the entries of a record, without the image's id.
+    """
+
+    categories: Mapping[int, str]
+    entries: Callable[[Record], list[dict[str, Any]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """Predictions of a task in plain containers, for files and pictures.
+
+    Attributes:
+        about: what a reader of the records needs besides, for example the names of the points.
+        records: returns a record for each image of what `Task.predict` or `Task.fuse` returned.
+        columns: returns the names of the columns of a table, which are alike for all records.
+        rows: returns the rows of a record in that table, one at least.
+        coco: in COCO's format of results; None if it has none for the task.
+        draw: draws a record into a picture of its image; None if there is nothing to be seen.
+    """
+
+    about: Mapping[str, Any]
+    records: Callable[[Any], list[Record]]
+    columns: Callable[[Record], list[str]]
+    rows: Callable[[Record], list[list[Any]]]
+    coco: CocoResults | None
+    draw: Callable[[Picture, Record], None] | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Task:
     """The parts of one task.

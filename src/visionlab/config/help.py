@@ -35,6 +35,7 @@ _OPTIONS = ("visionlab.analysis.options.PlotOptions", "visionlab.analysis.option
 _ABOUT = {
     "train": "Train a vision model.",
     "eval": "Evaluate the models that a run saved; without run=, those of the newest run.",
+    "predict": "Predict images by a model that a run saved; without run=, of the newest run.",
     "tune": "Tune settings of train.py; search a setting by giving it a space:\n"
     '"optimizer.lr=tag(log, interval(0.01, 1))" or scheduler=cosine,linear.',
     "plots": "Draw tables, figures and a report; without runs=, of the newest run or multirun.",
@@ -87,7 +88,7 @@ def known_settings(script: str, choices: Sequence[str], *, folders: Sequence[Pat
     One that a part has, but its YAML file does not, begins with a +.
 
     Args:
-        script: train, eval, tune or plots.
+        script: train, eval, predict, tune or plots.
         choices: files, as `dataset=coco`; one may be wrong.
         folders: of configurations: visionlab's `conf` and the user's own.
     """

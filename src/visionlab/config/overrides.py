@@ -10,7 +10,7 @@ from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException
 
 # the last names of settings that are paths, and those of parts of a data set
-_PATHS = ("root", "run", "runs", "resume", "out", "dir", "checkpoint", "study", "members")
+_PATHS = ("root", "run", "runs", "resume", "out", "dir", "checkpoint", "study", "members", "source")
 _OF_DATASET = (
     "train",
     "val",

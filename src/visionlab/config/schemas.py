@@ -225,6 +225,51 @@ class Eval:
 
 
 @dataclass
+class Predict:
+    """A prediction of images by what a run left.
+
+    Attributes:
+        source: image files, folders, uncompressed tars and .npy or .npz files; * stands for any
+            characters.
+        run: a run folder, or null.
+        model: the name of one of the run's models, as `best` and `ema_0.99`; null is the one that
+            was best on validation.
+        checkpoint: the file of one model, or null.
+        out: a new file that ends in .json, .csv, or .coco.json for COCO's results; null is a new
+            one below `predictions`.
+        overwrite: replace a file that exists.
+        draw: write pictures with boxes, points or classes, into a folder beside the file.
+        views: how each image is seen, by name; their predictions are fused. Null shows images as
+            they are.
+        ensemble: whose predictions are fused, or null.
+        fuse: how predictions of views and members are fused; null takes the task's own way.
+        num_workers: processes that decode images; 0 decodes in the main one.
+        batch_size: images of one forward pass; null takes the run's own.
+        device: auto, cpu, cuda or cuda:N.
+        precision: fp32 or bf16; null takes the run's own.
+        threads: of torch on the CPU; null takes the run's own.
+        parts: packages of your own whose parts the run may name as `_target_`.
+    """
+
+    source: Any = MISSING
+    run: str | None = MISSING
+    model: str | None = MISSING
+    checkpoint: str | None = MISSING
+    out: str | None = MISSING
+    overwrite: bool = MISSING
+    draw: bool = MISSING
+    views: dict[str, Any] | None = MISSING
+    ensemble: Any = MISSING
+    fuse: Any = MISSING
+    num_workers: int = MISSING
+    batch_size: int | None = MISSING
+    device: str = MISSING
+    precision: str | None = MISSING
+    threads: int | None = MISSING
+    parts: list[str] = MISSING
+
+
+@dataclass
 class Plots:
     """Tables, figures and a report of runs; `analysis.options` explains and checks the settings."""
 
@@ -250,4 +295,10 @@ class Plots:
     planned: Any = MISSING
 
 
-SCHEMAS: dict[str, type] = {"train": Train, "eval": Eval, "tune": Tune, "plots": Plots}
+SCHEMAS: dict[str, type] = {
+    "train": Train,
+    "eval": Eval,
+    "predict": Predict,
+    "tune": Tune,
+    "plots": Plots,
+}

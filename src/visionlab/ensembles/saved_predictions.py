@@ -5,7 +5,7 @@ import hashlib
 import json
 from collections import namedtuple
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -81,14 +81,11 @@ def prediction_digest(
     return digest.hexdigest()
 
 
-def save_predictions(
-    path: Path, parts: Sequence[Any], *, keys: Tensor, digest: str, seconds: float
-) -> None:
-    """Save the predictions of all batches of a split.
+def join_predictions(parts: Sequence[Any], *, keys: Tensor, seconds: float) -> SavedPredictions:
+    """Return the predictions of several batches together; keys are those of all their samples.
 
     Raises:
         ValueError: they are neither tensors nor lists of named tuples of tensors.
-        OSError: the file cannot be written; an old one is untouched.
     """
     if isinstance(parts[0], Tensor):
         columns, counts = {_VALUES: torch.cat(list(parts)).cpu()}, None
@@ -102,8 +99,21 @@ def save_predictions(
             for field in records[0]._fields
         }
         counts = torch.tensor([len(record[0]) for record in records])
+    return SavedPredictions(keys=keys.cpu(), columns=columns, counts=counts, seconds=seconds)
+
+
+def save_predictions(
+    path: Path, parts: Sequence[Any], *, keys: Tensor, digest: str, seconds: float
+) -> None:
+    """Save the predictions of all batches of a split.
+
+    Raises:
+        ValueError: they are neither tensors nor lists of named tuples of tensors.
+        OSError: the file cannot be written; an old one is untouched.
+    """
+    joined = join_predictions(parts, keys=keys, seconds=seconds)
     path.parent.mkdir(parents=True, exist_ok=True)
-    content = {"keys": keys.cpu(), "columns": columns, "counts": counts, "seconds": seconds}
+    content = {field.name: getattr(joined, field.name) for field in fields(joined)}
     write_tensors(path, {"digest": digest, **content})
 
 

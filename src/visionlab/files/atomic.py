@@ -62,6 +62,44 @@ def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
         staged.replace(path)
 
 
+@contextmanager
+def growing_file(path: Path) -> Iterator[Callable[[str], None]]:
+    """Write a text file piece by piece: aside, then renamed to `path` if nothing is raised.
+
+    The context is the function that writes; its folder must exist.
+
+    Raises:
+        OSError: the file cannot be written; an old one is untouched.
+    """
+    staged = _staging_path(path)
+    try:
+        with _as_error_of(path):
+            file = staged.open("w", encoding="utf-8", newline="")
+        with file:
+
+            def write(text: str) -> None:
+                with _as_error_of(path):
+                    file.write(text)
+
+            yield write
+            with _as_error_of(path):
+                file.flush()
+                os.fsync(file.fileno())
+        with _as_error_of(path):
+            staged.replace(path)
+    finally:
+        staged.unlink(missing_ok=True)
+
+
+@contextmanager
+def _as_error_of(path: Path) -> Iterator[None]:
+    """Let an error in writing name the file."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(f"{path} cannot be written, {_reason(error)}") from error
+
+
 def append_text(path: Path, text: str) -> None:
     """Append to a text file.
 

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from torchvision.datasets import CIFAR10
 
 
+SIDE_PX = 32
+
+
 class Labelled(NamedTuple):
     """Images (N, 3, 32, 32) uint8 and their labels, (N,) int64."""
 

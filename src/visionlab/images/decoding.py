@@ -3,7 +3,7 @@
 import functools
 import io
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import NamedTuple
 
@@ -13,11 +13,12 @@ from PIL import Image, ImageFile
 from torch import Tensor
 
 from visionlab.core import geometry
+from visionlab.images.arrays import ArrayImage
 from visionlab.images.pixels import UnsupportedImageError, decode_rgb, is_damage, open_image
 from visionlab.images.sources import StoredImage, read_bytes
 from visionlab.images.workers import Workers
 
-Source = StoredImage | Tensor  # in a file or a tar, or (3, H, W) uint8
+Source = StoredImage | ArrayImage | Tensor  # in a file, a tar or an array, or (3, H, W) uint8
 Factor = Callable[[int, int], int]  # maps width and height to an integer reduction factor
 _MAX_WORKERS = 1024
 _log = logging.getLogger(__name__)
@@ -59,6 +60,11 @@ class Stack(NamedTuple):
         """Return the matrices from reduced to original pixels, (B, 3, 3) float64."""
         return geometry.scalings(self.factors[:, None].expand(-1, 2))
 
+    def take(self, places: Tensor) -> "Stack":
+        """Return the images at some places, (M,) int64, numbered by them."""
+        pixels = [self.pixels[place] for place in places.tolist()]
+        return Stack(places, pixels, self.factors[places], self.sizes[places])
+
 
 class Images:
     """Decoder of images by row; results do not depend on the number of workers.
@@ -89,7 +95,17 @@ class Images:
             if problems:
                 hint = self._hint if problems[0].may_skip else ""
                 raise ValueError(problems[0].message + hint)
-            yield Stack(numbers[:, 0], _unflatten(flat, shapes), numbers[:, 1], numbers[:, 2:])
+            yield _stack(numbers, flat, shapes)
+
+    def readable_batches(self, rows: Iterable[Tensor]) -> Iterator[tuple[Stack, Mapping[int, str]]]:
+        """Yield the images of each batch of rows that can be decoded, and why others cannot, by row."""
+        for numbers, flat, shapes, problems in self._workers.batches(rows):
+            stack = _stack(numbers, flat, shapes)
+            is_readable = stack.sizes[:, 0] > 0
+            messages = [problem.message for problem in problems]
+            unreadable = dict(zip(stack.rows[~is_readable].tolist(), messages, strict=True))
+            kept = stack.take(is_readable.nonzero()[:, 0])
+            yield kept._replace(rows=stack.rows[is_readable]), unreadable
 
 
 class KeptImages:
@@ -132,6 +148,10 @@ def find_readable(sources: Sequence[Source], *, num_workers: int) -> tuple[list[
     return readable, [str(sources[row]) for row in sorted({*range(len(sources))} - {*readable})]
 
 
+def _stack(numbers: Tensor, flat: Tensor, shapes: Sequence[torch.Size]) -> Stack:
+    return Stack(numbers[:, 0], _unflatten(flat, shapes), numbers[:, 1], numbers[:, 2:])
+
+
 def _workers(sources: Sequence[Source], factor: Factor, num_workers: int) -> Workers[_Packed]:
     if not 0 <= num_workers <= _MAX_WORKERS:
         rule = ">= 0" if num_workers < 0 else f"<= {_MAX_WORKERS}"
@@ -162,12 +182,14 @@ def _decode(source: Source, factor: Factor, row: int) -> _Decoded:
     return (row, times, *decoded.size), _reduced(decoded, times), None
 
 
-def _read_rgb(source: StoredImage) -> Image.Image:
+def _read_rgb(source: StoredImage | ArrayImage) -> Image.Image:
+    if isinstance(source, ArrayImage):
+        return source.rgb()
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     return decode_rgb(open_image(io.BytesIO(read_bytes(source))))
 
 
-def _problem(source: StoredImage, error: Exception) -> _Problem:
+def _problem(source: StoredImage | ArrayImage, error: Exception) -> _Problem:
     """Tell a file that is missing or damaged from one that is whole, but cannot be used now."""
     if isinstance(error, UnsupportedImageError):
         message = f"{source} {error}"

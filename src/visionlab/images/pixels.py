@@ -1,7 +1,7 @@
 """Pixels of image files as a viewer shows them, or a refusal that names the reason."""
 
 import os
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
@@ -134,6 +134,14 @@ def decode_rgb(image: ImageFile.ImageFile) -> Image.Image:
             f"(Pillow's mode {image.mode}); convert it"
         )
     return _opaque(upright) if image.has_transparency_data else _rgb(upright)
+
+
+def array_rgb(values: np.ndarray[Any, Any]) -> Image.Image:
+    """Return an array (H, W) or (H, W, 1, 3 or 4) of 8 or 16 bits as `decode_rgb` does a file."""
+    levels = (values >> 8).astype(np.uint8) if values.dtype == np.uint16 else values
+    squeezed = levels[:, :, 0] if levels.ndim == 3 and levels.shape[2] == 1 else levels
+    image = Image.fromarray(np.ascontiguousarray(squeezed))
+    return _opaque(image) if image.mode == "RGBA" else _rgb(image)
 
 
 def _rgb(image: Image.Image) -> Image.Image:

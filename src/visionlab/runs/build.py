@@ -23,7 +23,7 @@ from visionlab.optim.plateau import PlateauTracker, make_plateau_tracker
 from visionlab.runs.experiment import Experiment, Machine, TaskParts
 from visionlab.runs.initial_weights import load_initial_weights, split_model
 from visionlab.runs.roles import check_outputs, check_role
-from visionlab.task import Data, Task
+from visionlab.task import Data, Task, evaluated_module
 
 _MAX_NAMED = 10
 _TASKS = "visionlab.tasks."
@@ -190,9 +190,7 @@ def build_task(experiment: Experiment, data: Data, device: torch.device) -> Task
     model = _call_model(experiment.model, data.sizes)
     loaded = load_initial_weights(model, experiment.initial_weights)
     frozen_norms = freeze(model, experiment.initial_weights.freeze)
-    model = model.to(device)
-    if experiment.machine.channels_last:
-        model = model.to(memory_format=torch.channels_last)
+    model = _placed(model, experiment, device)
     return Task(
         name=parts.name,
         splits=data.splits,
@@ -211,6 +209,21 @@ def build_task(experiment: Experiment, data: Data, device: torch.device) -> Task
         frozen_norms=frozen_norms,
         initial_weights=loaded,
     )
+
+
+def build_evaluated(
+    experiment: Experiment, sizes: Mapping[str, Any], device: torch.device
+) -> nn.Module:
+    """Build the module of a model that is evaluated, for data of some sizes."""
+    return _placed(evaluated_module(_call_model(experiment.model, sizes)), experiment, device)
+
+
+def _placed(model: nn.Module, experiment: Experiment, device: torch.device) -> nn.Module:
+    """Return a model on a device, in the memory order of a run."""
+    model = model.to(device)
+    if experiment.machine.channels_last:
+        model = model.to(memory_format=torch.channels_last)
+    return model
 
 
 def _exporter(part: functools.partial[Any], data: Data) -> Callable[..., Path]:

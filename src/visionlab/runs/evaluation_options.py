@@ -89,27 +89,43 @@ def evaluation_options(config: Mapping[str, Any]) -> EvaluationOptions:
     if run is None and ensemble is not None and not ensemble.patterns:
         out = out or Path(ENSEMBLE_FOLDER)
     elif run is None and checkpoint is None:
-        run = newest_run(Path())
-        if run is None:
-            raise ValueError(
-                "run must be a run folder, got none below outputs/; start with: "
-                f"{shell_command('train')}, or give run=FOLDER with a job of multirun/ or tune/"
-            )
-        _log.info("run=%s, the newest", run)
-    views = config["views"] and {
-        name: _view(name, settings) for name, settings in config["views"].items()
-    }
+        run = find_newest_run()
     keys = ["models", "split", "submission", "device", "batch_size", "precision"]
     keys += ["threads", "parts"]
     return EvaluationOptions(
         run=run,
         checkpoint=checkpoint,
         out=out,
-        views=views,
+        views=build_views(config["views"]),
         **built,
         dataset_root=config["dataset"]["root"],
         **{key: config[key] for key in keys},
     )
+
+
+def find_newest_run() -> Path:
+    """Return the newest run of the current folder, and log which one it is.
+
+    Raises:
+        ValueError: there is none.
+    """
+    run = newest_run(Path())
+    if run is None:
+        raise ValueError(
+            "run must be a run folder, got none below outputs/; start with: "
+            f"{shell_command('train')}, or give run=FOLDER with a job of multirun/ or tune/"
+        )
+    _log.info("run=%s, the newest", run)
+    return run
+
+
+def build_views(settings: Mapping[str, Any] | None) -> dict[str, View] | None:
+    """Return the views that a configuration has, None for none.
+
+    Raises:
+        ValueError: a name or setting is refused.
+    """
+    return settings and {name: _view(name, each) for name, each in settings.items()}
 
 
 def _view(name: str, settings: Mapping[str, Any]) -> View:

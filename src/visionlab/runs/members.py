@@ -30,8 +30,7 @@ def prepare_members(options: EvaluationOptions, ensemble: Ensemble) -> list[Prep
         FileNotFoundError: there is no such run or file.
         ValueError: a member is damaged, or one for other classes or another task.
     """
-    members = _with_unique_names(_read(options, ensemble))
-    _check_alike(members)
+    members = read_members(ensemble, run=options.run, parts=options.parts)
     groups: dict[str, SavedRun] = {}
     keys = {}
     for name, saved in members.items():
@@ -45,14 +44,31 @@ def prepare_members(options: EvaluationOptions, ensemble: Ensemble) -> list[Prep
     ]
 
 
-def _read(options: EvaluationOptions, ensemble: Ensemble) -> Iterator[tuple[str, SavedRun]]:
-    """Yield the members with their names, each as a run that has one model."""
+def read_members(
+    ensemble: Ensemble, *, run: Path | None, parts: Sequence[str]
+) -> dict[str, SavedRun]:
+    """Return the members of an ensemble by unique names, each as a run that has one model.
+
+    `run` is that of members that are names; `parts` are the packages that they may use.
+
+    Raises:
+        FileNotFoundError: there is no such run or file.
+        ValueError: a member is damaged, or one for other classes or another task.
+    """
+    members = _with_unique_names(_read(ensemble, run=run, parts=parts))
+    _check_alike(members)
+    return members
+
+
+def _read(
+    ensemble: Ensemble, *, run: Path | None, parts: Sequence[str]
+) -> Iterator[tuple[str, SavedRun]]:
     for member in ensemble.members:
         if is_path(member):
-            yield from _read_path(Path(member).expanduser(), parts=options.parts)
+            yield from _read_path(Path(member).expanduser(), parts=parts)
         else:
-            assert options.run is not None
-            saved = read_run(options.run, models=[member], parts=options.parts)
+            assert run is not None
+            saved = read_run(run, models=[member], parts=parts)
             for name, weights in saved.models.items():
                 yield name, saved._replace(models={name: weights})
 

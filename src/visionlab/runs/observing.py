@@ -47,6 +47,7 @@ def start_record(run: Run, training: Training, composition: Mapping[str, Any]) -
         step=training.state.step,
         seed=run.experiment.seed,
         class_names=training.data.class_names,
+        class_ids=training.data.class_ids,
         device=training.device,
         composition=composition,
         parts=run.experiment.config["parts"],

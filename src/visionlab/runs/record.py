@@ -35,6 +35,7 @@ class Record:
         step: int,
         seed: int,
         class_names: Sequence[str],
+        class_ids: Sequence[int],
         device: torch.device,
         composition: Mapping[str, Any],
         parts: Sequence[str],
@@ -61,6 +62,7 @@ class Record:
             error=None,
             seed=seed,
             labels=list(class_names),
+            class_ids=list(class_ids),
             starts=starts,
             **made_by,
         )

@@ -13,10 +13,14 @@ from visionlab.files.tensors import read_tensors
 
 
 class SavedRun(NamedTuple):
-    """What a run left: its settings, its classes, and weights by model name."""
+    """What a run left: its settings, its classes, and weights by model name.
+
+    The ids of the classes in the files of its data set count from 0 if it does not know them.
+    """
 
     config: dict[str, Any]
     class_names: Sequence[str]
+    class_ids: Sequence[int]
     models: Mapping[str, Mapping[str, Tensor]]
 
 
@@ -33,8 +37,10 @@ def read_run(folder: Path, *, models: Sequence[str] | None, parts: Sequence[str]
         raise FileNotFoundError(f"run must be the folder of a run, got {folder}")
     config = read_config(folder)
     check_saved(config, origin=folder / "config.yaml", parts=parts)
-    class_names = _names(read_record(folder).get("labels"), origin=folder / "run.json: labels")
-    return SavedRun(config, class_names, saved_models(folder / "checkpoints", models))
+    record, origin = read_record(folder), folder / "run.json"
+    class_names = _names(record.get("labels"), origin=Path(f"{origin}: labels"))
+    class_ids = _ids(record.get("class_ids"), class_names, origin=origin)
+    return SavedRun(config, class_names, class_ids, saved_models(folder / "checkpoints", models))
 
 
 def read_model(path: Path, *, parts: Sequence[str]) -> SavedRun:
@@ -51,10 +57,24 @@ def read_model(path: Path, *, parts: Sequence[str]) -> SavedRun:
     class_names = _names(content.get("class_names"), origin=path)
     name = str(content.get("name", "model"))
     check_model_name(name, origin=path)
-    return SavedRun(content["config"], class_names, {name: evaluated_weights(content)})
+    class_ids = _ids(content.get("class_ids"), class_names, origin=path)
+    weights = {name: evaluated_weights(content)}
+    return SavedRun(content["config"], class_names, class_ids, weights)
 
 
 def _names(content: Any, *, origin: Path) -> list[str]:
     if not isinstance(content, list) or not all(isinstance(name, str) for name in content):
         raise ValueError(f"{origin} must be a list of class names, got a {type(content).__name__}")
     return content
+
+
+def _ids(content: Any, class_names: Sequence[str], *, origin: Path) -> list[int]:
+    if content is None:  # of a run before they were recorded
+        return list(range(len(class_names)))
+    is_list = isinstance(content, list) and all(type(number) is int for number in content)
+    if not is_list or len({*content}) != len(class_names):
+        raise ValueError(
+            f"{origin} must hold class_ids, {len(class_names)} different whole numbers, "
+            f"got {content!r:.60}"
+        )
+    return content  # type: ignore[no-any-return]

@@ -279,6 +279,7 @@ def _checkpoints(run: Run, data: Data, samples: Samples) -> Checkpoints:
         metadata={
             "config": dict(experiment.config),
             "class_names": list(data.class_names),
+            "class_ids": list(data.class_ids),
             "samples": dict(samples),
         },
         settings=experiment.checkpoint,

@@ -14,6 +14,7 @@ from visionlab.images.batching import aspect_batches, group_batches
 from visionlab.images.decoding import Images, Stack
 from visionlab.images.holdout import Holdout
 from visionlab.images.normalise import ImageDataset, normalisation_tensor, to_pixels
+from visionlab.images.plain import PlainImages
 from visionlab.images.resize import Resize
 from visionlab.images.splits import ImageSplit, Training
 from visionlab.images.views import View
@@ -37,6 +38,15 @@ class DetectionDataset(ImageDataset):
     """
 
     resize: Resize | Crops
+
+    def plain_images(
+        self, *, class_names: Sequence[str], class_ids: Sequence[int], device: torch.device
+    ) -> PlainImages:
+        """Return how any images are shown to a model that was trained on this data set."""
+        from visionlab.tasks.detection.plain import plain_images  # which imports this module
+
+        categories = dict(zip(class_ids, class_names, strict=True))
+        return plain_images(self, categories=categories, device=device)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -69,7 +69,7 @@ def coco_annotations(samples: Sequence[Annotated], categories: Mapping[int, str]
     """Return images, their boxes and the categories, names by id, in COCO's format."""
     ids, annotations = list(categories), list[dict[str, Any]]()
     for sample in samples:
-        shapes = _shapes(sample.boxes, sample.polygons)
+        shapes = coco_shapes(sample.boxes, sample.polygons)
         columns = (sample.labels.tolist(), shapes, sample.areas.tolist(), sample.crowd.tolist())
         for label, shape, area, is_crowd in zip(*columns, strict=True):
             annotations.append(
@@ -104,9 +104,9 @@ def coco_results(
     """
     if boxes.shape[1:] == (5,):
         polygons = oriented_boxes.corners(boxes.double())
-        shapes = _shapes(bounds(polygons), polygons)
+        shapes = coco_shapes(bounds(polygons), polygons)
     else:
-        shapes = _shapes(boxes.double().view(-1, 4), None)
+        shapes = coco_shapes(boxes.double().view(-1, 4), None)
     rows = zip(images, categories, shapes, scores.tolist(), strict=True)
     return [
         {"image_id": image, "category_id": category, **shape, "score": score}
@@ -114,8 +114,11 @@ def coco_results(
     ]
 
 
-def _shapes(boxes: Tensor, polygons: Tensor | None) -> list[dict[str, Any]]:
-    """Return the `bbox` of upright boxes (K, 4), and the `segmentation` of corners (K, 4, 2)."""
+def coco_shapes(boxes: Tensor, polygons: Tensor | None) -> list[dict[str, Any]]:
+    """Return the `bbox` of upright boxes (K, 4), and the `segmentation` of corners (K, 4, 2).
+
+    Both are in COCO's format: x, y, width, height, and a polygon.
+    """
     shapes = [{"bbox": bbox} for bbox in box_convert(boxes, "xyxy", "xywh").tolist()]
     if polygons is None:
         return shapes

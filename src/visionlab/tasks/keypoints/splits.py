@@ -14,6 +14,7 @@ from visionlab.core.checks import LARGEST_PX
 from visionlab.images.batching import plain_batches
 from visionlab.images.decoding import Images, KeptImages, Stack, find_readable
 from visionlab.images.normalise import ImageDataset, normalisation_tensor, to_pixels
+from visionlab.images.plain import PlainImages
 from visionlab.images.rendering import Change, render_square, square_fit, square_images, unchanged
 from visionlab.images.splits import ImageSplit, Training
 from visionlab.images.views import View
@@ -41,6 +42,14 @@ class KeypointDataset(ImageDataset):
     size_px: int
     mirror: Sequence[int] | None
     eyes: Sequence[Sequence[int]] | None
+
+    def plain_images(
+        self, *, class_names: Sequence[str], class_ids: Sequence[int], device: torch.device
+    ) -> PlainImages:
+        """Return how any images are shown to a model that was trained on this data set."""
+        from visionlab.tasks.keypoints.plain import plain_images  # which imports this module
+
+        return plain_images(self, point_names=class_names, device=device)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +106,7 @@ def from_points(
         ValueError: a number is out of range, `mirror` is not its own inverse or is missing though
             images are mirrored, or a part is empty.
     """
-    mirror = _mirror_order(dataset.mirror, num_points=len(point_names))
+    mirror = mirror_order(dataset.mirror, num_points=len(point_names))
     if mirror is None and augmentation.mirror_prob:
         raise ValueError(
             f"augment.mirror_prob must be 0 without dataset.mirror, got {augmentation.mirror_prob}"
@@ -223,7 +232,8 @@ def _check_blur(augmentation: PointAugment, *, size_px: int) -> None:
         )
 
 
-def _mirror_order(mirror: Sequence[int] | None, *, num_points: int) -> Tensor | None:
+def mirror_order(mirror: Sequence[int] | None, *, num_points: int) -> Tensor | None:
+    """Return `KeypointDataset.mirror` as (K,) int64, checked."""
     if mirror is None:
         return None
     order = torch.tensor(list(mirror))

@@ -1,15 +1,20 @@
 """scikit-learn's handwritten digits: real images that come with every installation."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from visionlab.core import seeding
 from visionlab.images.digits import CLASS_NAMES, NUM_TEST, TEST_SEED, read_digits
+from visionlab.images.plain import PlainImages
 from visionlab.task import Data
 from visionlab.tasks.classification.augment import Augment
+from visionlab.tasks.classification.plain import plain_images
 from visionlab.tasks.classification.records import LabelledImages
 from visionlab.tasks.classification.splits import ClassificationDataset, in_memory
+
+SIDE_PX = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +39,12 @@ class Digits(ClassificationDataset):
             seed=seed,
             device=device,
         )
+
+    def plain_images(
+        self, *, class_names: Sequence[str], class_ids: Sequence[int], device: torch.device
+    ) -> PlainImages:
+        """Return how any images are shown to a model that was trained on this data set."""
+        return plain_images(self, size_px=SIDE_PX, class_names=class_names, device=device)
 
 
 def digit_images(grey: torch.Tensor) -> torch.Tensor:

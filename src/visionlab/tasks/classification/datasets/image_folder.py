@@ -1,6 +1,7 @@
 """Folders of images, one folder per class."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from visionlab.core.checks import check_px
 from visionlab.files.data_paths import root_folder
 from visionlab.images.decoding import find_readable
 from visionlab.images.holdout import Holdout
+from visionlab.images.plain import PlainImages
 from visionlab.task import Data
 from visionlab.tasks.classification.augment import Augment
 from visionlab.tasks.classification.datasets.class_folders import (
@@ -18,6 +20,7 @@ from visionlab.tasks.classification.datasets.class_folders import (
     find_samples,
     readable_names,
 )
+from visionlab.tasks.classification.plain import plain_images
 from visionlab.tasks.classification.records import LabelledFiles
 from visionlab.tasks.classification.splits import ClassificationDataset, in_files
 
@@ -88,6 +91,12 @@ class ImageFolder(ClassificationDataset):
             seed=seed,
             device=device,
         )
+
+    def plain_images(
+        self, *, class_names: Sequence[str], class_ids: Sequence[int], device: torch.device
+    ) -> PlainImages:
+        """Return how any images are shown to a model that was trained on this data set."""
+        return plain_images(self, size_px=self.size_px, class_names=class_names, device=device)
 
     def _with_shares(self, found: dict[str, LabelledFiles]) -> dict[str, LabelledFiles]:
         """Return the parts, with shares of `train` for those that have no folder."""

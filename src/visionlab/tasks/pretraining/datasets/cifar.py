@@ -1,12 +1,15 @@
 """CIFAR-10 and CIFAR-100 for pretraining; labels serve evaluation alone."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
-from visionlab.images.cifar_files import CifarSettings, read_cifar
+from visionlab.images.cifar_files import SIDE_PX, CifarSettings, read_cifar
+from visionlab.images.plain import PlainImages
 from visionlab.task import Data
 from visionlab.tasks.pretraining.augment import ViewAugment
+from visionlab.tasks.pretraining.plain import plain_images
 from visionlab.tasks.pretraining.records import StoredImages
 from visionlab.tasks.pretraining.splits import PretrainingDataset, in_memory
 
@@ -32,3 +35,9 @@ class Cifar(PretrainingDataset, CifarSettings):
             seed=seed,
             device=device,
         )
+
+    def plain_images(
+        self, *, class_names: Sequence[str], class_ids: Sequence[int], device: torch.device
+    ) -> PlainImages:
+        """Return how any images are shown to a model that was trained on this data set."""
+        return plain_images(self, size_px=SIDE_PX, device=device)

@@ -13,10 +13,12 @@ from visionlab.files.documents import parse_json, read_text
 from visionlab.images.decoding import find_readable
 from visionlab.images.parts import named_parts
 from visionlab.images.paths import forward_slashes, path_key
+from visionlab.images.plain import PlainImages
 from visionlab.images.sources import StoredImage, list_images
 from visionlab.task import Data
 from visionlab.tasks.pretraining.augment import ViewAugment
 from visionlab.tasks.pretraining.object_boxes import read_boxes, rows_by_name, whole_images
+from visionlab.tasks.pretraining.plain import plain_images
 from visionlab.tasks.pretraining.records import NO_LABEL, ImageFiles
 from visionlab.tasks.pretraining.splits import PretrainingDataset, in_files
 
@@ -147,6 +149,12 @@ class Images(PretrainingDataset):
             seed=seed,
             device=device,
         )
+
+    def plain_images(
+        self, *, class_names: Sequence[str], class_ids: Sequence[int], device: torch.device
+    ) -> PlainImages:
+        """Return how any images are shown to a model that was trained on this data set."""
+        return plain_images(self, size_px=self.size_px, device=device)
 
 
 def keep_listed(images: Sequence[Image], path: Path) -> list[Image]:

@@ -1,5 +1,6 @@
 """scikit-learn's handwritten digits in any size, place and tilt."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -8,8 +9,10 @@ from torch import Tensor
 from visionlab.core import geometry, seeding
 from visionlab.core.checks import check_at_least, check_seed
 from visionlab.images.digits import CLASS_NAMES, NUM_TEST, TEST_SEED, read_digits
+from visionlab.images.plain import PlainImages
 from visionlab.task import Data
 from visionlab.tasks.pretraining.augment import ViewAugment
+from visionlab.tasks.pretraining.plain import plain_images
 from visionlab.tasks.pretraining.records import StoredImages
 from visionlab.tasks.pretraining.splits import PretrainingDataset, in_memory
 
@@ -58,6 +61,12 @@ class PlacedDigits(PretrainingDataset):
             seed=seed,
             device=device,
         )
+
+    def plain_images(
+        self, *, class_names: Sequence[str], class_ids: Sequence[int], device: torch.device
+    ) -> PlainImages:
+        """Return how any images are shown to a model that was trained on this data set."""
+        return plain_images(self, size_px=SIDE_PX, device=device)
 
 
 def place(digits: Tensor, keys: Tensor, *, seed: int) -> Tensor:
