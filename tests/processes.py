@@ -36,6 +36,7 @@ FORKS.set_forkserver_preload(
     [
         "visionlab.runs.train",
         "visionlab.runs.evaluate",
+        "visionlab.runs.predict",
         "visionlab.sweeps.workers.trial",
         "torch.utils.tensorboard",
         "sklearn.datasets",

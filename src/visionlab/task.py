@@ -170,7 +170,8 @@ class Results:
         columns: returns the names of the columns of a table, which are alike for all records.
         rows: returns the rows of a record in that table, one at least.
         coco: in COCO's format of results; None if it has none for the task.
-        draw: draws a record into a picture of its image; None if there is nothing to be seen.
+        draw: draws a record into a picture of its image, of detections those with a minimum score;
+            None if there is nothing to be seen.
     """
 
     about: Mapping[str, Any]
@@ -178,7 +179,7 @@ class Results:
     columns: Callable[[Record], list[str]]
     rows: Callable[[Record], list[list[Any]]]
     coco: CocoResults | None
-    draw: Callable[[Picture, Record], None] | None
+    draw: Callable[[Picture, Record, float], None] | None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -148,7 +148,8 @@ def refusal(config: Mapping[str, Any]) -> str:
 
 def test_the_number_of_files() -> None:
     found = [path for path in CONF.rglob("*.yaml") if "hydra" not in path.parts]
-    others = ["train.yaml", "eval.yaml", "tune.yaml", "plots.yaml", "points/ibug68.yaml"]
+    others = [f"{name}.yaml" for name in ("train", "eval", "predict", "tune", "plots")]
+    others.append("points/ibug68.yaml")
     folders = ("views", "boxes", "ensemble", "pruner", "search", "table", "chain")
     others += [path for name in folders for path in (CONF / name).iterdir()]
     assert len(found) == len(FILES) + len(others) > 90

@@ -26,6 +26,7 @@ def test_visionlab_may_run_from_its_folder_without_being_installed(
         step=0,
         seed=0,
         class_names=["a"],
+        class_ids=[0],
         device=torch.device("cpu"),
         composition={},
         parts=[],

@@ -232,13 +232,14 @@ class Predict:
         source: image files, folders, uncompressed tars and .npy or .npz files; * stands for any
             characters.
         run: a run folder, or null.
-        model: the name of one of the run's models, as `best` and `ema_0.99`; null is the one that
-            was best on validation.
+        models: the name of one of the run's models, as `best` and `ema_0.99`; null is the one that
+            was best on validation. On the command line also `model`.
         checkpoint: the file of one model, or null.
         out: a new file that ends in .json, .csv, or .coco.json for COCO's results; null is a new
             one below `predictions`.
         overwrite: replace a file that exists.
         draw: write pictures with boxes, points or classes, into a folder beside the file.
+        min_score: minimum score of the boxes in pictures; the file has all.
         views: how each image is seen, by name; their predictions are fused. Null shows images as
             they are.
         ensemble: whose predictions are fused, or null.
@@ -253,11 +254,12 @@ class Predict:
 
     source: Any = MISSING
     run: str | None = MISSING
-    model: str | None = MISSING
+    models: str | None = MISSING
     checkpoint: str | None = MISSING
     out: str | None = MISSING
     overwrite: bool = MISSING
     draw: bool = MISSING
+    min_score: float = MISSING
     views: dict[str, Any] | None = MISSING
     ensemble: Any = MISSING
     fuse: Any = MISSING

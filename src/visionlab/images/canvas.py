@@ -62,7 +62,7 @@ class Canvas:
 
     def dots(self, points: Sequence[Point]) -> None:
         """Draw points as dots."""
-        radius = max(2.0, max(self._image.size) / 300)
+        radius = max(3.0, max(self._image.size) / 200)
         for x, y in points:
             x, y = x * self._scale, y * self._scale
             box = (x - radius, y - radius, x + radius, y + radius)

@@ -98,7 +98,7 @@ class Images:
             yield _stack(numbers, flat, shapes)
 
     def readable_batches(self, rows: Iterable[Tensor]) -> Iterator[tuple[Stack, Mapping[int, str]]]:
-        """Yield the images of each batch of rows that can be decoded, and why others cannot, by row."""
+        """Yield the images of each batch of rows, and for unreadable ones the reason by row."""
         for numbers, flat, shapes, problems in self._workers.batches(rows):
             stack = _stack(numbers, flat, shapes)
             is_readable = stack.sizes[:, 0] > 0

@@ -125,7 +125,9 @@ def build_views(settings: Mapping[str, Any] | None) -> dict[str, View] | None:
     Raises:
         ValueError: a name or setting is refused.
     """
-    return settings and {name: _view(name, each) for name, each in settings.items()}
+    if settings is None:
+        return None
+    return {name: _view(name, each) for name, each in settings.items()}
 
 
 def _view(name: str, settings: Mapping[str, Any]) -> View:

@@ -1,9 +1,10 @@
 """Prediction of any images by what a run saved, for `predict.py`."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from visionlab.core.processes import num_processes
 from visionlab.engine.image_progress import ImageProgress
 from visionlab.files.atomic import output_folder
 from visionlab.images.canvas import Canvas
-from visionlab.images.decoding import Images, Stack
+from visionlab.images.decoding import Images, Source, Stack
 from visionlab.images.image_sources import ImageSources, find_sources
 from visionlab.runs.prediction_files import Predicted, check_format, prediction_file
 from visionlab.runs.prediction_options import PredictionOptions, prediction_options
@@ -62,13 +63,13 @@ def _write(
 ) -> dict[str, str]:
     """Write predictions and pictures; return the names of unreadable images with the reasons."""
     unreadable: dict[str, str] = {}
-    count = len(images.names)
+    count, shared = len(images.names), _shared_folder(images.names)
     with ExitStack() as opened:
         progress = opened.enter_context(ImageProgress(count))
         write = opened.enter_context(
             prediction_file(options.out, predictor.results, about=predictor.about)
         )
-        for stacks, failed in _stacks(images, predictor, num_workers=options.num_workers):
+        for stacks, failed in stacks_of(images.sources, predictor, num_workers=options.num_workers):
             check()
             for row, message in failed.items():
                 _log.warning("skipped an image: %s", message)
@@ -76,22 +77,23 @@ def _write(
             for place, predicted in enumerate(_predicted(images, predictor, stacks)):
                 write(predicted)
                 if options.draw:
-                    _draw(predictor, stacks[0], place, predicted, folder=options.pictures)
+                    canvas = Canvas(stacks[0].pixels[place], factor=int(stacks[0].factors[place]))
+                    _draw(canvas, predictor, predicted, options, shared)
             progress.advance(len(stacks[0].rows) + len(failed))
         if len(unreadable) == count:
             raise ValueError(_describe(unreadable, count, "nothing is written"))
     return unreadable
 
 
-def _stacks(
-    images: ImageSources, predictor: Predictor, *, num_workers: int
+def stacks_of(
+    sources: Sequence[Source], predictor: Predictor, *, num_workers: int
 ) -> Iterator[tuple[list[Stack], Mapping[int, str]]]:
     """Yield batches of images, decoded for each way to show them, and why others cannot be read."""
-    count, size = len(images.names), predictor.batch_size
+    count, size = len(sources), predictor.batch_size
     rows = torch.split(torch.arange(count), size)
     readers = [
         Images(
-            images.sources,
+            sources,
             factor=plain.factor,
             num_workers=min(num_workers, len(rows) - 1),
         ).readable_batches(rows)
@@ -110,15 +112,23 @@ def _predicted(
         yield Predicted(images.names[row], width, height, record)
 
 
+def _shared_folder(names: Sequence[str]) -> str:
+    """Return the folder that all images have in common, which names of pictures leave out."""
+    return os.path.commonpath([os.path.dirname(name) for name in names])  # noqa: PTH120
+
+
 def _draw(
-    predictor: Predictor, stack: Stack, place: int, predicted: Predicted, *, folder: Path
+    canvas: Canvas,
+    predictor: Predictor,
+    predicted: Predicted,
+    options: PredictionOptions,
+    shared: str,
 ) -> None:
-    """Write the picture of an image under its name."""
-    canvas = Canvas(stack.pixels[place], factor=int(stack.factors[place]))
+    """Write the picture of an image under its name below a folder that all have in common."""
     assert predictor.results.draw is not None
-    predictor.results.draw(canvas, predicted.record)
-    parts = [part for part in PurePosixPath(predicted.name).parts if part not in ("/", "..")]
-    path = folder.joinpath(*parts)
+    predictor.results.draw(canvas, predicted.record, options.min_score)
+    name = PurePosixPath(predicted.name).relative_to(shared)
+    path = options.pictures.joinpath(*(part for part in name.parts if part not in ("/", "..")))
     is_jpeg = path.suffix.lower() in (".jpg", ".jpeg")
     canvas.save(path if is_jpeg else path.with_name(f"{path.name}.jpg"))
 

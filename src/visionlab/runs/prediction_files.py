@@ -129,6 +129,6 @@ class _CocoEntries:
         return [{"image_id": number, **entry} for entry in entries]
 
     def annotations(self) -> dict[str, Any]:
-        """Return images and categories in the format of COCO's annotations, which pycocotools needs."""
+        """Return images and categories in the form of COCO's annotations, for pycocotools."""
         named = [{"id": number, "name": name} for number, name in self._coco.categories.items()]
         return {"info": {}, "images": self._images, "annotations": [], "categories": named}

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from visionlab.config.instantiate import instantiate_part
+from visionlab.core.checks import check_range
 from visionlab.ensembles.ensemble import Ensemble
 from visionlab.ensembles.views import check_views
 from visionlab.images.views import View
@@ -31,6 +32,7 @@ class PredictionOptions:
     out: Path
     overwrite: bool
     draw: bool
+    min_score: float
     num_workers: int
     device: str
     batch_size: int | None
@@ -54,6 +56,7 @@ class PredictionOptions:
             check_views(self.views)
         if self.batch_size is not None and self.batch_size < 1:
             raise ValueError(f"batch_size must be >= 1 or null, got {self.batch_size}")
+        check_range(self, "[0, 1]", "min_score")
         if not 0 <= self.num_workers <= _MAX_WORKERS:
             raise ValueError(f"num_workers must be in [0, {_MAX_WORKERS}], got {self.num_workers}")
         if not self.source:
@@ -94,10 +97,11 @@ def prediction_options(config: Mapping[str, Any]) -> PredictionOptions:
     source = config["source"] if isinstance(config["source"], list) else [config["source"]]
     if run is None and checkpoint is None and (ensemble is None or ensemble.patterns):
         run = find_newest_run()
-    keys = ["model", "overwrite", "draw", "num_workers", "device", "batch_size"]
+    keys = ["overwrite", "draw", "min_score", "num_workers", "device", "batch_size"]
     return PredictionOptions(
         source=list(map(str, source)),
         run=run,
+        model=config["models"],
         checkpoint=checkpoint,
         out=out or _new_file(str(source[0])),
         views=build_views(config["views"]),

@@ -24,7 +24,7 @@ from visionlab.runs.experiment import Experiment
 from visionlab.runs.initial_weights import without_initial_weights
 from visionlab.runs.members import read_members
 from visionlab.runs.prediction_options import PredictionOptions
-from visionlab.runs.saved_run import SavedRun, read_model, read_run
+from visionlab.runs.saved_run import SavedRun, check_is_run, read_model, read_run
 from visionlab.task import Autocast, Batch, Record, Results, model_input
 
 _log = logging.getLogger(__name__)
@@ -105,7 +105,7 @@ class Predictor:
         return [found[place] for place in range(len(stack.rows))]
 
     def _members(self, way: int, stack: Stack) -> Iterator[tuple[Any, float]]:
-        """Yield the predictions that are fused with their weights, each in the order of the stack."""
+        """Yield predictions to fuse, each in the order of the stack, and their weights."""
         views = [1.0] if self.views is None else [view.weight for view in self.views.values()]
         asked = [
             (model, number, model.weight * weight)
@@ -183,6 +183,7 @@ def _read(options: PredictionOptions) -> tuple[dict[str, SavedRun], list[float]]
 
 def best_model(run: Path) -> str:
     """Return the model of a run that was best on validation, `model` if there was none."""
+    check_is_run(run)
     best, mode = read_record(run).get("best") or {}, read_config(run)["task"]["mode"]
     pick = max if mode == "max" else min
     name = best_name(pick(best, key=lambda each: best[each]["value"])) if best else "model"

@@ -33,14 +33,23 @@ def read_run(folder: Path, *, models: Sequence[str] | None, parts: Sequence[str]
         FileNotFoundError: the folder is none of a run, or has no checkpoint.
         ValueError: a file is damaged, or asks for other parts.
     """
-    if not (folder / "config.yaml").is_file():
-        raise FileNotFoundError(f"run must be the folder of a run, got {folder}")
+    check_is_run(folder)
     config = read_config(folder)
     check_saved(config, origin=folder / "config.yaml", parts=parts)
     record, origin = read_record(folder), folder / "run.json"
     class_names = _names(record.get("labels"), origin=Path(f"{origin}: labels"))
     class_ids = _ids(record.get("class_ids"), class_names, origin=origin)
     return SavedRun(config, class_names, class_ids, saved_models(folder / "checkpoints", models))
+
+
+def check_is_run(folder: Path) -> None:
+    """Refuse what is not the folder of a run.
+
+    Raises:
+        FileNotFoundError: it has no settings of one.
+    """
+    if not (folder / "config.yaml").is_file():
+        raise FileNotFoundError(f"run must be the folder of a run, got {folder}")
 
 
 def read_model(path: Path, *, parts: Sequence[str]) -> SavedRun:

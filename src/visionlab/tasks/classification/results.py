@@ -41,5 +41,5 @@ def _rows(record: Record) -> list[list[Any]]:
     return [[record["class"], record["score"]]]
 
 
-def _draw(picture: Picture, record: Record) -> None:
+def _draw(picture: Picture, record: Record, min_score: float) -> None:
     picture.title(f"{record['class']:.{_MAX_TITLE}} {record['score']:.2f}")

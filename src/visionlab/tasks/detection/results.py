@@ -80,8 +80,9 @@ def _coco_entries(record: Record, *, ids: Sequence[int]) -> list[dict[str, Any]]
     ]
 
 
-def _draw(picture: Picture, record: Record) -> None:
-    for each in reversed(record["detections"]):  # the best on top
+def _draw(picture: Picture, record: Record, min_score: float) -> None:
+    shown = [each for each in record["detections"] if each["score"] >= min_score]
+    for each in reversed(shown):  # the best on top
         corners = [each["box"][start : start + 2] for start in range(0, len(each["box"]), 2)]
         if record["box_format"] == "xyxy":
             (x1, y1), (x2, y2) = corners

@@ -47,5 +47,5 @@ def _coco_entries(record: Record, *, category: int) -> list[dict[str, Any]]:
     return [{"category_id": category, "keypoints": numbers, "score": 1.0}]
 
 
-def _draw(picture: Picture, record: Record) -> None:
+def _draw(picture: Picture, record: Record, min_score: float) -> None:
     picture.dots(record["points"])
