@@ -25,6 +25,7 @@ from visionlab.config.chains import (  # noqa: E402
     write_stages,
 )
 from visionlab.config.limits import check_address_space  # noqa: E402
+from visionlab.config.overrides import without_model_group  # noqa: E402
 from visionlab.config.run_config import Invocation  # noqa: E402
 from visionlab.files.data_paths import check_data_paths  # noqa: E402
 
@@ -124,6 +125,8 @@ COMMANDS: dict[str, Callable[[], Any]] = {
 
 def run(command: str) -> None:
     """Run a command with the arguments in `sys.argv`."""
+    if command == "predict":
+        sys.argv[1:] = without_model_group(sys.argv[1:])
     command_line.run(COMMANDS[command], script=command)
 
 

@@ -218,7 +218,7 @@ def run(main: Callable[[], Any], *, script: str) -> None:
     open_mappings()
     logging.raiseExceptions = False  # a full disk is reported once, not at every line of a log
     try:
-        sys.argv[1:] = _for_hydra(_without_group(sys.argv[1:], script))
+        sys.argv[1:] = _for_hydra(sys.argv[1:])
         if {"--help", "-h"} & set(sys.argv):
             _print_help(script)
             return
@@ -263,13 +263,6 @@ def _option_values(*names: str) -> list[str]:
     following = zip(sys.argv, sys.argv[1:], strict=False)
     joined = [each.partition("=")[2] for each in sys.argv if each.partition("=")[0] in names]
     return joined + [value for name, value in following if name in names]
-
-
-def _without_group(arguments: Sequence[str], script: str) -> list[str]:
-    """Return arguments in which `model=` of predict.py, a saved model, chooses no file of conf."""
-    if script != "predict":
-        return list(arguments)
-    return [re.sub(r"^model=", "models=", each) for each in arguments]
 
 
 def _for_hydra(arguments: Sequence[str]) -> list[str]:

@@ -63,6 +63,11 @@ def _is_misread(argument: str) -> bool:
     return not override.is_sweep_override() and isinstance(override.value(), int | float)
 
 
+def without_model_group(arguments: Sequence[str]) -> list[str]:
+    """Return arguments in which `model=`, the name of a saved model, chooses no file of conf."""
+    return [re.sub(r"^model=", "models=", each) for each in arguments]
+
+
 def as_choice(argument: str) -> str:
     """Return an override of a part's setting with a single value as a choice of one."""
     key, _, value = argument.partition("=")

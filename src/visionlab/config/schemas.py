@@ -180,24 +180,16 @@ def is_tune_only(override: str) -> bool:
 
 
 @dataclass
-class Eval:
-    """An evaluation of what a run left.
+class SavedModels:
+    """What a run left, and how it predicts.
 
     Attributes:
         run: a run folder, or null.
-        models: names of the run's models that are evaluated, as `best` and `epoch_0010`; null is
-            all but those of single epochs.
         checkpoint: the file of one model, or null.
-        out: folder of results, pictures and predictions; null is the run's own, or for a checkpoint
-            none but the current one for a submission.
-        split: train_plain, train (augmented), val or test.
-        submission: only write predictions in the field's own format: no metrics.
         views: how each image is seen, by name; their predictions are fused. Null shows images as
             they are.
         ensemble: whose predictions are fused, or null.
         fuse: how predictions of views and members are fused; null takes the task's own way.
-        compare: how members of an ensemble are compared in tables; null takes the task's own way.
-        boxes: only write boxes of objects in the images of a pretraining data set; null for none.
         batch_size: samples of one forward pass; null takes the run's own.
         device: auto, cpu, cuda or cuda:N.
         precision: fp32, bf16 or auto; null takes the run's own.
@@ -206,17 +198,10 @@ class Eval:
     """
 
     run: str | None = MISSING
-    models: list[str] | None = MISSING
     checkpoint: str | None = MISSING
-    out: str | None = MISSING
-    split: str = MISSING
-    submission: bool = MISSING
     views: dict[str, Any] | None = MISSING
     ensemble: Any = MISSING
     fuse: Any = MISSING
-    compare: Any = MISSING
-    boxes: Any = MISSING
-    dataset: DatasetOfRuns = MISSING
     batch_size: int | None = MISSING
     device: str = MISSING
     precision: str | None = MISSING
@@ -225,50 +210,53 @@ class Eval:
 
 
 @dataclass
-class Predict:
+class Eval(SavedModels):
+    """An evaluation of what a run left.
+
+    Attributes:
+        models: names of the run's models that are evaluated, as `best` and `epoch_0010`; null is
+            all but those of single epochs.
+        out: folder of results, pictures and predictions; null is the run's own, or for a checkpoint
+            none but the current one for a submission.
+        split: train_plain, train (augmented), val or test.
+        submission: only write predictions in the field's own format: no metrics.
+        compare: how members of an ensemble are compared in tables; null takes the task's own way.
+        boxes: only write boxes of objects in the images of a pretraining data set; null for none.
+    """
+
+    models: list[str] | None = MISSING
+    out: str | None = MISSING
+    split: str = MISSING
+    submission: bool = MISSING
+    compare: Any = MISSING
+    boxes: Any = MISSING
+    dataset: DatasetOfRuns = MISSING
+
+
+@dataclass
+class Predict(SavedModels):
     """A prediction of images by what a run left.
 
     Attributes:
         source: image files, folders, uncompressed tars and .npy or .npz files; * stands for any
             characters.
-        run: a run folder, or null.
         models: the name of one of the run's models, as `best` and `ema_0.99`; null is the one that
             was best on validation. On the command line also `model`.
-        checkpoint: the file of one model, or null.
         out: a new file that ends in .json, .csv, or .coco.json for COCO's results; null is a new
             one below `predictions`.
         overwrite: replace a file that exists.
         draw: write pictures with boxes, points or classes, into a folder beside the file.
         min_score: minimum score of the boxes in pictures; the file has all.
-        views: how each image is seen, by name; their predictions are fused. Null shows images as
-            they are.
-        ensemble: whose predictions are fused, or null.
-        fuse: how predictions of views and members are fused; null takes the task's own way.
         num_workers: processes that decode images; 0 decodes in the main one.
-        batch_size: images of one forward pass; null takes the run's own.
-        device: auto, cpu, cuda or cuda:N.
-        precision: fp32 or bf16; null takes the run's own.
-        threads: of torch on the CPU; null takes the run's own.
-        parts: packages of your own whose parts the run may name as `_target_`.
     """
 
     source: Any = MISSING
-    run: str | None = MISSING
     models: str | None = MISSING
-    checkpoint: str | None = MISSING
     out: str | None = MISSING
     overwrite: bool = MISSING
     draw: bool = MISSING
     min_score: float = MISSING
-    views: dict[str, Any] | None = MISSING
-    ensemble: Any = MISSING
-    fuse: Any = MISSING
     num_workers: int = MISSING
-    batch_size: int | None = MISSING
-    device: str = MISSING
-    precision: str | None = MISSING
-    threads: int | None = MISSING
-    parts: list[str] = MISSING
 
 
 @dataclass
