@@ -48,6 +48,7 @@ def test_run_json_traces_the_run(finished: Path) -> None:
     assert record["status"] == "finished"
     assert record["seed"] == 0
     assert record["labels"] == [str(digit) for digit in range(10)]
+    assert record["class_ids"] == list(range(10))
     assert record["choices"]["scheduler"] == "cosine"
     assert not [group for group in record["choices"] if "hydra" in group]
     assert record["overrides"] == [*SMALL, "evaluation.train=augmented"]

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from visionlab.runs.build import build_data, build_evaluated, build_experiment, 
 from visionlab.runs.evaluation_options import build_views
 from visionlab.runs.experiment import Experiment
 from visionlab.runs.predict import stacks_of
-from visionlab.runs.predictor import PredictingModel, Predictor
+from visionlab.runs.predictor import PredictingModel, Predictor, plain_images_of
+from visionlab.runs.saved_run import SavedRun
 from visionlab.task import Data, Record, Task
 
 CPU = torch.device("cpu")
@@ -41,8 +43,13 @@ TASKS: Mapping[str, tuple[str, ...]] = {
         "model.queue_length=16",
     ),
 }
-every_task = pytest.mark.parametrize("name", TASKS)
-fused_task = pytest.mark.parametrize("name", [name for name in TASKS if name != "pretraining"])
+_SLOW = ("detection", "fasterrcnn", "oriented")  # seconds each
+_MARKS = dict.fromkeys(_SLOW, pytest.mark.integration)
+
+
+def each_task(*names: str) -> pytest.MarkDecorator:
+    chosen = [pytest.param(name, id=name, marks=_MARKS.get(name, ())) for name in names]
+    return pytest.mark.parametrize("evaluated", chosen, indirect=True)
 
 
 class Evaluated:
@@ -175,7 +182,7 @@ def evaluated(
     return Evaluated(request.param, tmp_path_factory.mktemp("images"))
 
 
-@pytest.mark.parametrize("evaluated", TASKS, indirect=True)
+@each_task(*TASKS)
 @pytest.mark.parametrize("batch_size", [3, 500])
 def test_files_have_the_predictions_of_the_data_set(evaluated: Evaluated, batch_size: int) -> None:
     predictor = predictor_of(evaluated, evaluated.task.evaluated, batch_size=batch_size)
@@ -186,9 +193,7 @@ def test_files_have_the_predictions_of_the_data_set(evaluated: Evaluated, batch_
     assert found[0] != found[1]
 
 
-@pytest.mark.parametrize(
-    "evaluated", [name for name in TASKS if name != "pretraining"], indirect=True
-)
+@each_task("keypoints", *_SLOW)  # digits in test_predict_script
 def test_views_and_ensembles_have_the_fused_predictions_of_an_evaluation(
     evaluated: Evaluated, tmp_path: Path
 ) -> None:
@@ -221,8 +226,8 @@ def test_views_and_ensembles_have_the_fused_predictions_of_an_evaluation(
     assert found != predicted(predictor_of(evaluated, task.evaluated, other), evaluated.paths)
 
 
-def test_a_model_of_few_images_keeps_their_order(tmp_path: Path) -> None:
-    # the canvases of these scenes differ, so a batch is split in several
+@pytest.mark.integration
+def test_a_batch_of_several_canvases_keeps_its_order(tmp_path: Path) -> None:
     evaluated = Evaluated("detection", tmp_path)
     predictor = predictor_of(evaluated, evaluated.task.evaluated, batch_size=7)
     forwards = predicted(predictor, evaluated.paths)
@@ -239,3 +244,33 @@ def test_arrays_and_files_have_equal_predictions(tmp_path: Path) -> None:
     predictor = predictor_of(evaluated, evaluated.task.evaluated)
     arrays: list[Any] = list(array_images(tmp_path / "a.npy"))
     assert predicted(predictor, arrays) == predicted(predictor, paths)
+
+
+@each_task("keypoints")
+def test_members_with_inputs_of_other_sizes_see_their_own(evaluated: Evaluated) -> None:
+    dataset: Any = evaluated.experiment.dataset
+    names = {"class_names": evaluated.data.class_names, "class_ids": evaluated.data.class_ids}
+    large = replace(dataset, size_px=96).plain_images(**names, device=CPU)
+    small = predictor_of(evaluated, evaluated.task.evaluated)
+    (model,) = small.models
+    models = [model, replace(model, images=1, weight=3.0)]
+    both = replace(small, models=models, images=[small.images[0], large], fuse=evaluated.task.fuse)
+    alone = [
+        torch.tensor([record["points"] for record in predicted(each, evaluated.paths)])
+        for each in (small, replace(small, images=[large]))
+    ]
+    assert (alone[0] - alone[1]).abs().max() > 0.1
+    expected = (alone[0] + 3 * alone[1]) / 4
+    found = torch.tensor([record["points"] for record in predicted(both, evaluated.paths)])
+    assert torch.allclose(found, expected, atol=1e-3)
+
+
+def test_a_data_set_that_cannot_show_other_images_is_refused() -> None:
+    experiment = build_experiment(of_new_run())
+    config = {"dataset": {"_target_": "mine.Stripes"}}
+    saved = SavedRun(config, ["a"], [0], {})
+    bare = replace(experiment, dataset=lambda **_: evaluated)  # type: ignore[arg-type]
+    with pytest.raises(
+        ValueError, match=r"dataset must have a method plain_images .* mine\.Stripes"
+    ):
+        plain_images_of(bare, saved, CPU)

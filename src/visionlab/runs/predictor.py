@@ -144,7 +144,7 @@ def build_predictor(options: PredictionOptions) -> Predictor:
         experiments.append(experiment)
         key = json.dumps(saved.config["dataset"], sort_keys=True, default=str)
         if key not in images:
-            images[key] = _plain_images(experiment, saved, device)
+            images[key] = plain_images_of(experiment, saved, device)
         models.append(
             PredictingModel(
                 model=_model(experiment, images[key], saved, name=name, device=device),
@@ -191,7 +191,12 @@ def best_model(run: Path) -> str:
     return name
 
 
-def _plain_images(experiment: Experiment, saved: SavedRun, device: torch.device) -> PlainImages:
+def plain_images_of(experiment: Experiment, saved: SavedRun, device: torch.device) -> PlainImages:
+    """Return how the data set of a run shows any images.
+
+    Raises:
+        ValueError: it does not say, or its settings do not fit.
+    """
     make = getattr(experiment.dataset, "plain_images", None)
     if make is None:
         target = saved.config["dataset"]["_target_"]
