@@ -13,7 +13,13 @@ from torch import nn
 
 from visionlab.backbones.weights import check_weights
 from visionlab.engine.checkpoints import best_name
-from visionlab.engine.device import choose_device, make_autocast, make_deterministic, set_threads
+from visionlab.engine.device import (
+    choose_device,
+    choose_precision,
+    make_autocast,
+    set_determinism,
+    set_threads,
+)
 from visionlab.ensembles.saved_predictions import join_predictions
 from visionlab.files.run_folder import read_config, read_record
 from visionlab.images.decoding import Stack
@@ -135,8 +141,8 @@ def build_predictor(options: PredictionOptions) -> Predictor:
     """
     members, weights = _read(options)
     device = choose_device(options.device)
-    make_deterministic(device)
     first = next(iter(members.values()))
+    set_determinism(device, deterministic=first.config["deterministic"])
     set_threads(first.config["threads"] if options.threads is None else options.threads)
     models, images, experiments = [], dict[str, PlainImages](), []
     for (name, saved), weight in zip(members.items(), weights, strict=True):
@@ -145,11 +151,12 @@ def build_predictor(options: PredictionOptions) -> Predictor:
         key = json.dumps(saved.config["dataset"], sort_keys=True, default=str)
         if key not in images:
             images[key] = plain_images_of(experiment, saved, device)
+        precision = options.precision or experiment.machine.precision
         models.append(
             PredictingModel(
                 model=_model(experiment, images[key], saved, name=name, device=device),
                 predict=experiment.task.predict,
-                autocast=make_autocast(options.precision or experiment.machine.precision, device),
+                autocast=make_autocast(choose_precision(precision, device), device),
                 weight=weight,
                 images=list(images).index(key),
             )
