@@ -29,15 +29,16 @@ SCENES = ("dataset.num_train=2", "dataset.num_val=2", "dataset.num_test=7")
 LOW = ("task.predict.score_threshold=0.001",)  # or models with random weights find nothing
 TINY = ("model.backbone.name=test_resnet", "model.backbone.norm=trained")
 TINY += ("task.predict.max_detections=20",)
+FEW = ("task.predict.candidates_per_level=100",)
 TASKS: Mapping[str, tuple[str, ...]] = {
     "classification": ("model.depth=8",),
     "keypoints": (
         *("task=keypoints", "model.backbone.name=test_resnet", "model.stride=32", "model.grid=2"),
         *("dataset.size_px=64", *SCENES),
     ),
-    "detection": ("task=detection", *TINY, *SCENES, *LOW),
+    "detection": ("task=detection", *TINY, *SCENES, *LOW, *FEW),
     "fasterrcnn": ("task=detection", "model=fasterrcnn_small", *TINY, *SCENES, *LOW),
-    "oriented": ("task=detection", "dataset=rotated_digit_scenes", *TINY, *SCENES, *LOW),
+    "oriented": ("task=detection", "dataset=rotated_digit_scenes", *TINY, *SCENES, *LOW, *FEW),
     "pretraining": (
         *("task=pretraining", "dataset.num_train=40", "dataset.num_test=7"),
         "model.queue_length=16",
