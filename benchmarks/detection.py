@@ -7,14 +7,15 @@ makes them. Run it on a quiet machine. `--smoke` only shows that everything runs
 ones, one round.
 """
 
-import argparse
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import torch
 from composing import make_experiment
-from sides import alternate, describe, report
+from results import options, publish
+from sides import Result, Table, compare, speedup
 from torch import Tensor
 from torchvision_retinanet import (
     CPU,
@@ -45,7 +46,7 @@ SETTINGS = (
 )
 
 
-def measure_steps(batch_size: int, size: tuple[int, int], rounds: int) -> None:
+def measure_steps(batch_size: int, size: tuple[int, int], rounds: int) -> Iterator[Result]:
     """Compare whole training steps and inference at random weights, on the same images."""
     experiment = make_experiment(*SETTINGS)
     comparisons = compare_steps(
@@ -56,13 +57,22 @@ def measure_steps(batch_size: int, size: tuple[int, int], rounds: int) -> None:
         size=size,
         device=CPU,
     )
-    for title, sides in comparisons:
-        report(title, alternate(sides, rounds=rounds), num_images=batch_size)
+    for (title, sides), name in zip(comparisons, ("training", "inference"), strict=True):
+        found = compare(title, sides, rounds=rounds, count=batch_size)
+        yield found
+        for kind, theirs, at_least in (
+            ("float32", "float32", 0.97),
+            ("float32 channels-last", "float32 channels-last", 0.97),
+            ("bf16 channels-last", "float32", 1.9),
+        ):
+            text = f"RetinaNet {name}, {kind}, against torchvision in {theirs}"
+            side, other = f"visionlab {kind}", f"torchvision {theirs}"
+            yield speedup(found, side, other, text, at_least=at_least)
 
 
 def measure_losses(
     batch_size: int, size: tuple[int, int], *, num_boxes: int, num_classes: int, rounds: int
-) -> None:
+) -> Iterator[Result]:
     """Compare matching and losses, forward and backward to the outputs."""
     loss = make_experiment(*SETTINGS).loss
     shapes = [(-(-size[0] // stride), -(-size[1] // stride)) for stride in LEVEL_STRIDES]
@@ -83,11 +93,20 @@ def measure_losses(
         heads = {"cls_logits": leaves[0], "bbox_regression": leaves[1]}
         sum(peer.compute_loss(theirs, heads, [anchors] * batch_size).values()).backward()
 
-    report(
+    found = compare(
         f"Matching and losses, {size[0]}x{size[1]}, {batch_size} images with {num_boxes} boxes, "
         f"{num_classes} classes, {len(anchors):,} anchors",
-        alternate({"torchvision, image by image": per_image, "visionlab": ours}, rounds=rounds),
-        num_images=batch_size,
+        {"torchvision, image by image": per_image, "visionlab": ours},
+        rounds=rounds,
+        count=batch_size,
+    )
+    yield found
+    yield speedup(
+        found,
+        "visionlab",
+        "torchvision, image by image",
+        f"matching and losses, {num_boxes} boxes, {num_classes} classes, against torchvision",
+        at_least=3,
     )
 
 
@@ -97,7 +116,7 @@ def untrained() -> Experiment:
     return make_experiment("task=detection", "model=retinanet_small", "model.prior=0.06", *sizes)
 
 
-def measure_post_processing(run: Path | None, rounds: int) -> None:
+def measure_post_processing(run: Path | None, rounds: int) -> Iterator[Result]:
     """Compare post-processing of the outputs of a model on its validation images."""
     config = run and without_initial_weights(read_config(run))
     experiment, device = build_experiment(config) if config else untrained(), CPU
@@ -129,15 +148,20 @@ def measure_post_processing(run: Path | None, rounds: int) -> None:
         return [found for output, batch in pairs for found in task.predict(output, batch)]
 
     counts = [len(each["scores"]) for each in theirs()], [len(each.scores) for each in ours()]
-    print(f"\ndetections kept: torchvision {sum(counts[0])}, visionlab {sum(counts[1])}")
-    report(
-        f"Post-processing of {'trained' if run else 'untrained'} outputs, {len(counts[0])} images",
-        alternate({"torchvision": theirs, "visionlab": ours}, rounds=rounds),
-        num_images=len(counts[0]),
+    kind = "trained" if run else "untrained"
+    found = compare(
+        f"Post-processing of {kind} outputs, {len(counts[0])} images; torchvision keeps "
+        f"{sum(counts[0])} detections, visionlab {sum(counts[1])}",
+        {"torchvision": theirs, "visionlab": ours},
+        rounds=rounds,
+        count=len(counts[0]),
     )
+    yield found
+    text = f"post-processing of {kind} outputs against torchvision"
+    yield speedup(found, "visionlab", "torchvision", text, at_least=2)
 
 
-def measure_evaluation(num_images: int, num_classes: int, num_found: int) -> None:
+def measure_evaluation(num_images: int, num_classes: int, num_found: int) -> Iterator[Result]:
     """Compare the backends of the COCO metric, once."""
     num_boxes = 7
     targets = draw_targets(num_images, (480, 640), num_boxes=num_boxes, num_classes=num_classes)
@@ -150,11 +174,9 @@ def measure_evaluation(num_images: int, num_classes: int, num_found: int) -> Non
     labels = torch.gather(targets.labels, 1, source)
     labels = torch.where(draws[..., 0] < 0.7, labels, (draws[..., 1] * num_classes).long())
     found = [Detections(*rows) for rows in zip(boxes, draws[..., 4], labels, strict=True)]
-    print(
-        f"\nEvaluation of {num_images} images, {num_classes} classes, {num_found} detections each"
-        "\n\n| backend | seconds | largest difference to the first |\n|---|---|---|"
-    )
+    title = f"Evaluation of {num_images} images, {num_classes} classes, {num_found} detections each"
     first: dict[str, float] = {}
+    rows = []
     for backend in ("pycocotools", "faster_coco_eval"):
         metric = AveragePrecision(class_names=[str(n) for n in range(num_classes)], backend=backend)
         started = time.perf_counter()
@@ -163,35 +185,36 @@ def measure_evaluation(num_images: int, num_classes: int, num_found: int) -> Non
         seconds = time.perf_counter() - started
         first = first or metrics
         difference = max(abs(metrics[name] - first[name]) for name in first)
-        print(f"| {backend} | {seconds:.2f} | {difference:.1e} |")
+        rows.append((backend, f"{seconds:.2f}", f"{difference:.1e}"))
+    columns = ["backend", "seconds", "largest difference to the first"]
+    yield Table(title=title, columns=columns, rows=rows)
+
+
+def measure_smallest(run: Path | None) -> Iterator[Result]:
+    yield from measure_losses(1, (64, 96), num_boxes=2, num_classes=3, rounds=1)
+    yield from measure_post_processing(run, rounds=1)
+    yield from measure_evaluation(4, num_classes=3, num_found=5)
+    yield from measure_steps(1, (64, 64), rounds=1)
+
+
+def measure(run: Path | None, rounds: int) -> Iterator[Result]:
+    for num_classes, num_boxes in ((80, 8), (5, 8), (3, 30)):
+        yield from measure_losses(
+            4, (640, 1056), num_boxes=num_boxes, num_classes=num_classes, rounds=rounds
+        )
+    yield from measure_post_processing(run, rounds)
+    yield from measure_evaluation(1000, num_classes=80, num_found=50)
+    yield from measure_steps(4, (256, 320), rounds)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = options(__doc__)
     parser.add_argument("--run", type=Path)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--smoke", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    print(describe(arguments.threads))
-    if arguments.smoke:
-        measure_losses(1, (64, 96), num_boxes=2, num_classes=3, rounds=1)
-        measure_post_processing(arguments.run, rounds=1)
-        measure_evaluation(4, num_classes=3, num_found=5)
-        measure_steps(1, (64, 64), rounds=1)
-        return
-    for num_classes, num_boxes in ((80, 8), (5, 8), (3, 30)):
-        measure_losses(
-            16,
-            (640, 1056),
-            num_boxes=num_boxes,
-            num_classes=num_classes,
-            rounds=arguments.rounds,
-        )
-    measure_post_processing(arguments.run, arguments.rounds)
-    measure_evaluation(5000, num_classes=80, num_found=50)
-    measure_steps(4, (256, 320), arguments.rounds)
+    run, rounds = arguments.run, arguments.rounds
+    results = measure_smallest(run) if arguments.smoke else measure(run, rounds)
+    publish(results, threads=arguments.threads, json_file=arguments.json)
 
 
 if __name__ == "__main__":

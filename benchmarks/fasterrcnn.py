@@ -7,13 +7,13 @@ already resized and normalised. Run it on a quiet machine. `--smoke` only shows 
 runs.
 """
 
-import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
 from composing import make_experiment
-from sides import alternate, describe, report
+from results import options, publish
+from sides import Result, compare, speedup
 from torch import Tensor
 from torchvision.models import resnet18
 from torchvision.models.detection import FasterRCNN
@@ -83,22 +83,28 @@ def inference_sides(
     }
 
 
+def measure(
+    experiment: Experiment, batch_size: int, size: tuple[int, int], rounds: int
+) -> Iterator[Result]:
+    title = f"Faster R-CNN, ResNet-18, batch {batch_size}, {size[0]}x{size[1]}"
+    for name, make_sides in (("training", training_sides), ("inference", inference_sides)):
+        sides = make_sides(experiment, batch_size, size)
+        found = compare(f"{title}: {name}", sides, rounds=rounds, count=batch_size)
+        yield found
+        yield speedup(
+            found, "visionlab", "torchvision", f"{name} against torchvision's", at_least=0.97
+        )
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--smoke", action="store_true")
-    arguments = parser.parse_args()
+    arguments = options(__doc__).parse_args()
     torch.set_num_threads(arguments.threads)
     batch_size, size, rounds = 4, (256, 320), arguments.rounds
     if arguments.smoke:
         batch_size, size, rounds = 1, (64, 64), 1
     experiment = make_experiment(*SETTINGS, "model.backbone.name=resnet18")
-    print(describe(arguments.threads))
-    title = f"Faster R-CNN, ResNet-18, batch {batch_size}, {size[0]}x{size[1]}"
-    for name, sides in (("training", training_sides), ("inference", inference_sides)):
-        seconds = alternate(sides(experiment, batch_size, size), rounds=rounds)
-        report(f"{title}: {name}", seconds, num_images=batch_size)
+    results = measure(experiment, batch_size, size, rounds)
+    publish(results, threads=arguments.threads, json_file=arguments.json)
 
 
 if __name__ == "__main__":

@@ -6,14 +6,16 @@ The other side is ensemble_boxes, where it is installed. Run it on a quiet machi
 shows that everything runs: few boxes, one round.
 """
 
-import argparse
+import itertools
+import sys
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 
 import torch
-from sides import alternate, describe, report
+from results import options, publish
+from sides import Result, Table, compare, speedup
 
 from visionlab.tasks.detection import (
     GaussianSoftNms,
@@ -83,7 +85,7 @@ def box_by_box(name: str, members: Members) -> Callable[[], None]:
     return run
 
 
-def compare(members: Members, title: str, *, rounds: int) -> None:
+def measure_each(members: Members, title: str, *, rounds: int) -> Iterator[Result]:
     num_images = len(members[0])
     weights = [1.0] * len(members)
     for name, fusion in FUSIONS.items():
@@ -91,17 +93,18 @@ def compare(members: Members, title: str, *, rounds: int) -> None:
         if find_spec("ensemble_boxes"):
             sides["ensemble_boxes"] = box_by_box(name, members)
         sides["visionlab"] = lambda fusion=fusion: fusion(members, weights)
-        report(f"{name}, {title}", alternate(sides, rounds=rounds), num_images=num_images)
+        found = compare(f"{name}, {title}", sides, rounds=rounds, count=num_images)
+        yield found
+        if name == "weighted_boxes_fusion" and len(sides) == 2:
+            text = f"{found.title}, against ensemble_boxes"
+            yield speedup(found, "visionlab", "ensemble_boxes", text, at_least=15)
 
 
 def measure_many(
     num_members: int, num_images: int, num_boxes: int, num_classes: Sequence[int]
-) -> None:
+) -> Iterator[Result]:
     """Time a fusion of all members of a large ensemble, once."""
-    print(
-        f"\n{num_members} members, {num_images} images, {num_boxes} boxes each"
-        "\n\n| fusion, classes, boxes | CPU seconds |\n|---|---|"
-    )
+    rows = []
     for count in num_classes:
         for is_related in (True, False):
             members = draw_members(num_members, num_images, num_boxes, count, is_related=is_related)
@@ -110,28 +113,28 @@ def measure_many(
                 fusion(members, [1.0] * num_members)
                 seconds = time.process_time() - started
                 kind = "the same objects" if is_related else "unrelated"
-                print(f"| {name}, {count}, {kind} | {seconds:.2f} |")
+                rows.append((f"{name}, {count}, {kind}", f"{seconds:.2f}"))
+    title = f"{num_members} members, {num_images} images, {num_boxes} boxes each"
+    yield Table(title=title, columns=["fusion, classes, boxes", "CPU seconds"], rows=rows)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--smoke", action="store_true")
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    print(describe(arguments.threads))
-    if not find_spec("ensemble_boxes"):
-        print("ensemble_boxes is not installed: only visionlab is measured")
-    num_boxes, rounds = (20, 1) if arguments.smoke else (1000, arguments.rounds)
+def measure_related(num_boxes: int, rounds: int) -> Iterator[Result]:
     for is_related in (True, False):
         members = draw_members(5, 1, num_boxes, 80, is_related=is_related)
         kind = "the same objects" if is_related else "unrelated boxes"
-        compare(members, f"5 members, {num_boxes} boxes, 80 classes, {kind}", rounds=rounds)
-    if arguments.smoke:
-        measure_many(3, 2, 5, [2])
-    else:
-        measure_many(30, 300, 100, [80, 5])
+        title = f"5 members, {num_boxes} boxes, 80 classes, {kind}"
+        yield from measure_each(members, title, rounds=rounds)
+
+
+def main() -> None:
+    arguments = options(__doc__, threads=1).parse_args()
+    torch.set_num_threads(arguments.threads)
+    if not find_spec("ensemble_boxes"):
+        print("ensemble_boxes is not installed: only visionlab is measured", file=sys.stderr)
+    num_boxes, rounds = (20, 1) if arguments.smoke else (1000, arguments.rounds)
+    many = measure_many(3, 2, 5, [2]) if arguments.smoke else measure_many(30, 100, 100, [80, 5])
+    results = itertools.chain(measure_related(num_boxes, rounds), many)
+    publish(results, threads=arguments.threads, json_file=arguments.json)
 
 
 if __name__ == "__main__":

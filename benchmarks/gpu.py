@@ -8,18 +8,14 @@ H100. `--smoke` shows on any machine that everything runs: few images,
 few steps, one round, nothing that only a GPU can do.
 """
 
-import argparse
 import itertools
-import json
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import torch
 from grouped import grouped_step, vmap_step
-from sides import alternate, describe, report
+from results import options, publish
+from sides import Comparison, Result, alternate, compare
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision_retinanet import RATIOS, SCALES, SIZES_PX, compare_steps
@@ -49,7 +45,7 @@ from visionlab.tasks.detection.model.retinanet import Head, Pyramid, RetinaNet
 MODELS = {"ResNet-20": ResNetCifar(depth=20), "ResNet-18": ResNetSmallImages(depth=18)}
 DECAYS = [0.9, 0.99, 0.999, 0.9995, 0.9997]
 Run = Callable[[], None]
-Results = Iterator[dict[str, Any]]  # a table each, for the JSON file
+Results = Iterator[Result]
 
 
 def synchronised(run: Run) -> Run:
@@ -63,17 +59,10 @@ def synchronised(run: Run) -> Run:
     return wait
 
 
-def measure(title: str, sides: dict[str, Run], *, rounds: int, num_images: int) -> dict[str, Any]:
-    """Measure and print a table of sides; return it for the JSON file."""
-    seconds = alternate({name: synchronised(run) for name, run in sides.items()}, rounds=rounds)
-    return tabulate(title, seconds, num_images=num_images)
-
-
-def tabulate(title: str, seconds: dict[str, list[float]], *, num_images: int) -> dict[str, Any]:
-    """Print the table of measured sides; return it for the JSON file."""
-    report(title, seconds, num_images=num_images)
-    sys.stdout.flush()
-    return {"title": title, "num_images": num_images, "seconds": seconds}
+def measure(title: str, sides: dict[str, Run], *, rounds: int, num_images: int) -> Comparison:
+    """Measure sides, each until the GPU is done."""
+    waiting = {name: synchronised(run) for name, run in sides.items()}
+    return compare(title, waiting, rounds=rounds, count=num_images)
 
 
 def make_model(name: str, device: torch.device, *, channels_last: bool = False) -> nn.Module:
@@ -325,10 +314,10 @@ def measure_stacks(
         seconds: dict[str, list[float]] = {}
         for name, make in ways.items():  # each alone: together they would not fit
             seconds |= alternate({name: synchronised(make(size))}, rounds=4 * rounds)
-        yield tabulate(
-            f"ResNet-20, {size} models at once, batch {batch_size} each",
-            seconds,
-            num_images=size * batch_size,
+        yield Comparison(
+            title=f"ResNet-20, {size} models at once, batch {batch_size} each",
+            seconds=seconds,
+            count=size * batch_size,
         )
 
 
@@ -436,19 +425,16 @@ def measure_retinanet(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser = options(__doc__, threads=torch.get_num_threads())
     parser.add_argument("--steps", type=int, default=50)
-    parser.add_argument("--json", type=Path)
     parser.add_argument("--only", nargs="+", metavar="SECTION", help="steps, input, ...")
-    parser.add_argument("--smoke", action="store_true")
     arguments = parser.parse_args()
     rounds, steps, batch_size, device = arguments.rounds, arguments.steps, 128, torch.device("cuda")
     num_images, stacks, num_scenes, size = 50_000, (1, 4, 15, 75), 8, (512, 640)
     if arguments.smoke:
         rounds, steps, batch_size, device = 1, 1, 2, torch.device("cpu")
         num_images, stacks, num_scenes, size = 20, (1, 2), 1, (64, 64)
-    print(describe_gpu(device))
+    torch.set_num_threads(arguments.threads)
     set_determinism(device, deterministic=True)
     data = make_data(device, num_images)
     sections = {
@@ -460,17 +446,9 @@ def main() -> None:
         "stacks": measure_stacks(device, stacks, batch_size=batch_size, rounds=rounds),
         "graphs": measure_graphs(device, batch_size=batch_size, steps=steps, rounds=rounds),
     }
-    results = []
-    for result in itertools.chain(*(sections[name] for name in arguments.only or sections)):
-        results.append(result)
-        if arguments.json:  # after each table, should the time be over
-            arguments.json.write_text(json.dumps(results, indent=1))
-
-
-def describe_gpu(device: torch.device) -> str:
-    """Return date, commit, machine and GPU."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "no GPU"
-    return f"{describe(torch.get_num_threads())}, {name}"
+    results = itertools.chain(*(sections[name] for name in arguments.only or sections))
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+    publish(results, threads=arguments.threads, json_file=arguments.json, gpu=name)
 
 
 if __name__ == "__main__":

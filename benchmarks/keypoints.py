@@ -1,28 +1,29 @@
 """Speed of keypoint data on a CPU, measured side by side in one process.
 
-    python benchmarks/keypoints.py [--root DIR] [--threads 2] [--rounds 5] [--smoke]
+    python benchmarks/keypoints.py [--root DIR] [--images 1000] [--threads 2] [--rounds 5] [--smoke]
 
 DIR holds training_frames_keypoints.csv and training.tar of udacity/P1_Facial_Keypoints; without it
-there are as many images of noise. Run it on a quiet machine. The table of 50,000 images with 971
+there are images of noise. Run it on a quiet machine. The table of 50,000 images with 971
 points is written to a temporary folder. `--smoke` only shows that everything runs: few images, a
 small table, one round.
 """
 
-import argparse
 import io
+import itertools
 import subprocess
 import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from composing import make_experiment
 from PIL import Image
-from sides import alternate, describe, report
+from results import options, publish
+from sides import Claim, Result, Table, compare, speedup
 from torch.utils.data import DataLoader, Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
@@ -36,7 +37,7 @@ from visionlab.tasks.keypoints.datasets.points_table import read_points
 SIZE_PX, BATCH_SIZE = 96, 64
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 TABLE, IMAGES = "training_frames_keypoints.csv", "training.tar"
-NUM_IMAGES, NUM_POINTS = 3462, 68  # of P1_Facial_Keypoints
+NUM_POINTS = 68  # of P1_Facial_Keypoints
 READ = """
 import sys, time
 from pathlib import Path
@@ -129,7 +130,7 @@ def write_table(
             file.write(delimiter.join([name, *map(str, values)]) + "\n")
 
 
-def measure_input(root: Path, rounds: int) -> None:
+def measure_input(root: Path, rounds: int) -> Iterator[Result]:
     """Compare an epoch of augmented batches."""
     images = {in_memory: PerImage(root, in_memory=in_memory) for in_memory in (True, False)}
 
@@ -165,45 +166,54 @@ def measure_input(root: Path, rounds: int) -> None:
     title = (
         f"{len(images[True])} faces to {SIZE_PX}x{SIZE_PX}: affine, brightness, contrast, points"
     )
-    report(title, alternate(sides, rounds=rounds), num_images=len(images[True]))
+    found = compare(title, sides, rounds=rounds, count=len(images[True]))
+    ours_in_memory = "visionlab, in memory"
+    yield found
+    for text, other, at_least in (
+        ("faces in memory against transforms v2", "torchvision v2, in memory", 5),
+        ("the same with two workers", "torchvision v2, in memory, 2 workers", 3),
+    ):
+        yield speedup(found, ours_in_memory, other, text, at_least=at_least)
 
 
-def measure_table(num_images: int, num_points: int) -> None:
-    """Print how long the contest's table takes at the first and at a later start."""
+def measure_table(num_images: int, num_points: int) -> Iterator[Result]:
+    """Measure how long the contest's table takes at the first and at later starts."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "landmarks.csv"
         names = [f"{row:06d}.jpg" for row in range(num_images)]
         write_table(path, names, num_points=num_points, size_px=400, delimiter="\t")
-        print(
-            f"\nTable of {num_images:,} images, {num_points} points, {path.stat().st_size:,} bytes"
-            "\n\n| start | seconds | with Python's start |\n|---|---|---|"
-        )
+        title = f"Table of {num_images:,} images, {num_points} points"
+        seconds, rows = [], []
         for start in ("first", "second", "third"):
             started = time.perf_counter()
             read = subprocess.run(
                 [sys.executable, "-c", READ, str(path)], capture_output=True, text=True, check=True
             )
             whole = time.perf_counter() - started
-            print(f"| {start} | {float(read.stdout):.2f} | {whole:.2f} |")
+            seconds.append(float(read.stdout))
+            rows.append((start, f"{seconds[-1]:.2f}", f"{whole:.2f}"))
+    yield Table(title=title, columns=["start", "seconds", "with Python's start"], rows=rows)
+    first, *later = seconds
+    yield Claim(text=f"{title}: first read", values=[first], unit="s", at_most=60)
+    yield Claim(text=f"{title}: later reads", values=later, unit="s", at_most=1)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = options(__doc__)
     parser.add_argument("--root", type=Path)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--smoke", action="store_true")
+    parser.add_argument("--images", type=int, default=1000, help="of noise")
     arguments = parser.parse_args()
-    rounds, num_images, table = arguments.rounds, NUM_IMAGES, (50_000, 971)
+    rounds, num_images, table = arguments.rounds, arguments.images, (50_000, 971)
     if arguments.smoke:
         rounds, num_images, table = 1, 6, (20, 5)
     torch.set_num_threads(arguments.threads)
-    print(describe(arguments.threads))
     with tempfile.TemporaryDirectory() as folder:
         if not arguments.root:
             write_noise(Path(folder), num_images=num_images)
-        measure_input(arguments.root or Path(folder), rounds)
-    measure_table(*table)
+        results = itertools.chain(
+            measure_input(arguments.root or Path(folder), rounds), measure_table(*table)
+        )
+        publish(results, threads=arguments.threads, json_file=arguments.json)
 
 
 if __name__ == "__main__":

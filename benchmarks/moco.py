@@ -10,20 +10,21 @@ Views are those of MoCo v2; the peer is torchvision's transforms v2, image by im
 quiet machine. `--smoke` only shows that everything runs.
 """
 
-import argparse
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
 from composing import make_experiment
-from sides import alternate, describe, report
+from results import options, publish
+from sides import Result, compare, speedup
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.transforms import v2
 
 from visionlab.core import geometry
 from visionlab.images.splits import Training
+from visionlab.runs.experiment import Experiment
 from visionlab.tasks.pretraining.augment import ViewAugment
 from visionlab.tasks.pretraining.loss import InfoNce
 from visionlab.tasks.pretraining.model.moco import Moco
@@ -149,12 +150,36 @@ def view_sides(
     return {"torchvision v2": theirs, "visionlab": ours}
 
 
+def measure(
+    experiment: Experiment, *, batch_size: int, size_px: int, queue_length: int, rounds: int
+) -> Iterator[Result]:
+    settings = experiment.model
+    sides = step_sides(settings, batch_size=batch_size, size_px=size_px, queue_length=queue_length)
+    steps = compare(
+        f"MoCo v2, {settings.backbone.name}, {size_px} px, queue of {queue_length:,}, "
+        f"{batch_size} pairs: step",
+        sides,
+        rounds=rounds,
+        count=batch_size,
+    )
+    bare, peer, ours = sides
+    yield steps
+    yield speedup(steps, ours, bare, "step against a bare one", at_least=0.9)
+    text = "step against what facebookresearch/moco's builder is described to do"
+    yield speedup(steps, ours, peer, text, at_least=1.1)
+    num_images = 4 * batch_size
+    sides = view_sides(experiment.augment, batch_size=num_images, size_px=size_px)
+    title = f"Two views of {num_images} images of {size_px} px"
+    views_found = compare(title, sides, rounds=rounds, count=num_images)
+    peer, ours = sides
+    yield views_found
+    yield speedup(
+        views_found, ours, peer, "two views against transforms v2, image by image", at_least=5
+    )
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--smoke", action="store_true")
-    arguments = parser.parse_args()
+    arguments = options(__doc__).parse_args()
     torch.set_num_threads(arguments.threads)
     batch_size, size_px, queue_length, rounds = 32, 64, 65536, arguments.rounds
     name = "resnet18"
@@ -165,14 +190,14 @@ def main() -> None:
         *(f"model.queue_length={queue_length}", f"loss.temperature={TEMPERATURE}"),
         *("augment.flip_prob=0.5", "augment.crop_area=[0.2,1.0]", "augment.colours.blur_prob=0.5"),
     )
-    settings, augmentation = experiment.model, experiment.augment
-    print(describe(arguments.threads))
-    sides = step_sides(settings, batch_size=batch_size, size_px=size_px, queue_length=queue_length)
-    title = f"MoCo v2, {name}, {size_px} px, queue of {queue_length:,}, {batch_size} pairs: step"
-    report(title, alternate(sides, rounds=rounds), num_images=batch_size)
-    views_of = view_sides(augmentation, batch_size=4 * batch_size, size_px=size_px)
-    title = f"Two views of {4 * batch_size} images of {size_px} px"
-    report(title, alternate(views_of, rounds=rounds), num_images=4 * batch_size)
+    results = measure(
+        experiment,
+        batch_size=batch_size,
+        size_px=size_px,
+        queue_length=queue_length,
+        rounds=rounds,
+    )
+    publish(results, threads=arguments.threads, json_file=arguments.json)
 
 
 if __name__ == "__main__":

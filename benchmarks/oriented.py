@@ -6,14 +6,14 @@ FOLDER has shapely, installed by `pip install --target FOLDER shapely`; without 
 left out. Run it on a quiet machine. `--smoke` only shows that everything runs: few boxes, a round.
 """
 
-import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import torch
-from sides import alternate, describe, report
+from results import options, publish
+from sides import Result, Table, compare
 from torch import Tensor
 
 from visionlab.core.oriented_boxes import corners
@@ -33,7 +33,7 @@ def draw_boxes(count: int, *, side_px: float, seed: int) -> Tensor:
     return torch.cat([draws[:, :2] * torch.tensor(PAGE_PX).double(), sides, angles], dim=1)
 
 
-def measure_iou(count: int, *, side_px: float, rounds: int, with_shapely: bool) -> None:
+def measure_iou(count: int, *, side_px: float, rounds: int, with_shapely: bool) -> Iterator[Result]:
     """Compare the IoU of all pairs of `count` x `count` boxes."""
     pair = [corners(draw_boxes(count, side_px=side_px, seed=seed)) for seed in (1, 2)]
     found = pairwise_iou(*pair)
@@ -42,14 +42,19 @@ def measure_iou(count: int, *, side_px: float, rounds: int, with_shapely: bool) 
         for name, skips in (("shapely, every pair", False), ("shapely, near pairs", True)):
             sides[name] = partial(shapely_iou, *pair, skips_distant=skips)
         difference = (found - shapely_iou(*pair, skips_distant=True)).abs().max().item()
-        print(f"\nlargest difference to shapely: {difference:.1e}")
+        title = f"IoU of boxes of up to {side_px:g} px"
+        yield Table(
+            title=title, columns=["largest difference to shapely"], rows=[[f"{difference:.1e}"]]
+        )
     sides["visionlab"] = partial(pairwise_iou, *pair)
     share = (found > 0).double().mean().item()
-    report(
+    yield compare(
         f"IoU of {count:,} x {count:,} boxes of up to {side_px:g} px on a page, {share:.1%} of the "
-        "pairs overlap; pairs instead of images",
-        alternate(sides, rounds=rounds),
-        num_images=count * count,
+        "pairs overlap",
+        sides,
+        rounds=rounds,
+        count=count * count,
+        unit="pairs",
     )
 
 
@@ -69,23 +74,24 @@ def shapely_iou(polygons: Tensor, others: Tensor, *, skips_distant: bool) -> Ten
     return found
 
 
-def measure_nms(count: int, *, num_classes: int, rounds: int) -> None:
+def measure_nms(count: int, *, num_classes: int, rounds: int) -> Iterator[Result]:
     """Measure NMS per class of the candidates of a page."""
     boxes = draw_boxes(count // 4, side_px=60.0, seed=3).repeat_interleave(4, dim=0)
     boxes = boxes + torch.randn(boxes.shape, generator=torch.Generator().manual_seed(4)).double()
     scores = torch.rand(len(boxes), generator=torch.Generator().manual_seed(5))
     groups = torch.randint(num_classes, (len(boxes),), generator=torch.Generator().manual_seed(6))
-    seconds = alternate(
+    yield compare(
+        f"NMS of {len(boxes):,} boxes of {num_classes} classes on a page",
         {"visionlab": lambda: oriented_nms(boxes, scores, groups, iou_threshold=0.1)},
         rounds=rounds,
+        count=1,
+        unit="pages",
     )
-    title = (
-        f"NMS of {len(boxes):,} boxes of {num_classes} classes on a page; pages instead of images"
-    )
-    report(title, seconds, num_images=1)
 
 
-def measure_fusion(num_images: int, *, num_boxes: int, num_classes: int, rounds: int) -> None:
+def measure_fusion(
+    num_images: int, *, num_boxes: int, num_classes: int, rounds: int
+) -> Iterator[Result]:
     """Measure the fusion of five members that find the same objects on pages."""
     fuse = OrientedBoxFusion(
         iou_threshold=0.3, score_threshold=0.0, confidence="avg", max_detections=num_boxes
@@ -101,33 +107,32 @@ def measure_fusion(num_images: int, *, num_boxes: int, num_classes: int, rounds:
         )
 
     members = [[detect(boxes) for boxes in objects] for _ in range(5)]
-    seconds = alternate({"visionlab": lambda: fuse(members, [1.0] * 5)}, rounds=rounds)
-    report(
-        f"fusion of 5 members, {num_boxes} boxes of {num_classes} classes an image",
-        seconds,
-        num_images=num_images,
+    yield compare(
+        f"Fusion of 5 members, {num_boxes} boxes of {num_classes} classes an image",
+        {"visionlab": lambda: fuse(members, [1.0] * 5)},
+        rounds=rounds,
+        count=num_images,
     )
 
 
+def measure(count: int, *, rounds: int, with_shapely: bool) -> Iterator[Result]:
+    for side_px in (60.0, 600.0):
+        yield from measure_iou(count, side_px=side_px, rounds=rounds, with_shapely=with_shapely)
+    for num_classes in (1, 136):
+        yield from measure_nms(5 * count, num_classes=num_classes, rounds=rounds)
+        yield from measure_fusion(20, num_boxes=count // 10, num_classes=num_classes, rounds=rounds)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = options(__doc__, threads=1)
     parser.add_argument("--shapely", type=Path)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--smoke", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     if arguments.shapely:
         sys.path.append(str(arguments.shapely))
-    print(describe(arguments.threads))
     count, rounds = (20, 1) if arguments.smoke else (1000, arguments.rounds)
-    for side_px in (60.0, 600.0):
-        measure_iou(
-            count, side_px=side_px, rounds=rounds, with_shapely=arguments.shapely is not None
-        )
-    for num_classes in (1, 136):
-        measure_nms(5 * count, num_classes=num_classes, rounds=rounds)
-        measure_fusion(20, num_boxes=count // 10, num_classes=num_classes, rounds=rounds)
+    results = measure(count, rounds=rounds, with_shapely=arguments.shapely is not None)
+    publish(results, threads=arguments.threads, json_file=arguments.json)
 
 
 if __name__ == "__main__":

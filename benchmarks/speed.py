@@ -1,13 +1,12 @@
 """Speed of input and loop of classification on a CPU, measured side by side in one process.
 
-    python benchmarks/speed.py [--root DIR] [--threads 2] [--rounds 5] [--steps 30] [--smoke]
+    python benchmarks/speed.py [--root DIR] [--threads 2] [--rounds 5] [--steps 10] [--smoke]
 
 Each comparison alternates its sides round by round and reports the median of the rounds' ratios.
 Run it on a quiet machine. DIR holds `cifar-10-batches-py`; without it the images are noise.
 `--smoke` only shows that everything runs: few images, few steps, one round.
 """
 
-import argparse
 import dataclasses
 import itertools
 import tempfile
@@ -20,7 +19,8 @@ import torch
 from cifar_subset import write_noise
 from composing import make_experiment
 from PIL import Image
-from sides import alternate, describe, report
+from results import options, publish
+from sides import Result, compare, slowdown, speedup
 from timm.utils import ModelEmaV2
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -44,6 +44,7 @@ from visionlab.testing.training import NO_EPOCH_FILES
 BATCH_SIZE = 128
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 CPU = torch.device("cpu")
+FIVE_AVERAGES = "averaged=ema averaged.decay=[0.9,0.99,0.999,0.9995,0.9997]"
 SETTINGS = ("dataset=cifar10", "dataset.verify=false", "model=resnet20", "scheduler=constant")
 
 
@@ -207,41 +208,47 @@ def make_batches(steps: int, *, channels_last: bool) -> list[Batch]:
     return parts
 
 
-def measure_input(data: Data, rounds: int) -> None:
+def measure_input(data: Data, rounds: int) -> Iterator[Result]:
     train = data.splits["train"]
 
     def run() -> None:
         for _ in train.batches(batch_size=BATCH_SIZE, epoch=0, first_batch=0):
             pass
 
-    report(
+    yield compare(
         f"Input alone: pad-crop, flip, normalise, batches of {BATCH_SIZE} from memory",
-        alternate({"visionlab": run}, rounds=rounds),
-        num_images=len(train),
+        {"visionlab": run},
+        rounds=rounds,
+        count=len(train),
     )
 
 
-def measure_loop(data: Data, steps: int, rounds: int) -> None:
+def measure_loop(data: Data, steps: int, rounds: int) -> Iterator[Result]:
     for channels_last in (False, True):
         parts = make_batches(steps, channels_last=channels_last)
         prepare = partial(prepare_fit, Repeated(parts), data, channels_last=channels_last)
         sides = {
             "bare forward, backward, step": prepare_bare(parts, channels_last=channels_last),
             "visionlab's loop, no average": prepare(averaged="averaged=none"),
-            "visionlab's loop, five averages": prepare(
-                averaged="averaged=ema averaged.decay=[0.9,0.99,0.999,0.9995,0.9997]"
-            ),
+            "visionlab's loop, five averages": prepare(averaged=FIVE_AVERAGES),
         }
         layout = "channels-last" if channels_last else "default"
-        report(
+        found = compare(
             f"ResNet-20, batch {BATCH_SIZE}, float32, {layout} layout, {steps} steps on the same "
             "batches",
-            alternate(sides, rounds=rounds),
-            num_images=steps * BATCH_SIZE,
+            sides,
+            rounds=rounds,
+            count=steps * BATCH_SIZE,
+        )
+        bare, loop, averages = sides
+        yield found
+        yield slowdown(found, loop, bare, f"loop against bare steps, {layout} layout", at_most=1.05)
+        yield slowdown(
+            found, averages, loop, f"five averages against none, {layout} layout", at_most=1.05
         )
 
 
-def measure_epoch(data: Data, steps: int, rounds: int) -> None:
+def measure_epoch(data: Data, steps: int, rounds: int) -> Iterator[Result]:
     train = First(data.splits["train"], steps)
     prepare = partial(prepare_fit, train, data, averaged="averaged=ema averaged.decay=0.99")
     sides = {
@@ -251,35 +258,44 @@ def measure_epoch(data: Data, steps: int, rounds: int) -> None:
         "visionlab float32": prepare(channels_last=True),
         "visionlab precision=bf16": prepare(channels_last=True, precision="bf16"),
     }
-    report(
+    found = compare(
         f"CIFAR-10 training with one EMA and accuracy, {steps} steps of {BATCH_SIZE}",
-        alternate(sides, rounds=rounds),
-        num_images=steps * BATCH_SIZE,
+        sides,
+        rounds=rounds,
+        count=steps * BATCH_SIZE,
     )
+    plain, *_, default, bf16 = sides
+    yield found
+    yield speedup(found, default, plain, "default training against a plain loop", at_least=1.25)
+    yield speedup(found, bf16, plain, "the same with precision=bf16", at_least=1.9)
+
+
+def noise_data(num_images: int, *overrides: str) -> Data:
+    """Return data in the form of CIFAR-10 with random images."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_noise(Path(folder), num_images)
+        return build_data(compose(f"dataset.root={quoted(folder)}", *overrides), CPU)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = options(__doc__)
     parser.add_argument("--root", type=Path)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=30)
-    parser.add_argument("--smoke", action="store_true")
+    parser.add_argument("--steps", type=int, default=10)
     arguments = parser.parse_args()
     steps, rounds, num_images = arguments.steps, arguments.rounds, 10_000
     if arguments.smoke:
         steps, rounds, num_images = 1, 1, 60
     torch.set_num_threads(arguments.threads)
-    print(describe(arguments.threads))
-    with tempfile.TemporaryDirectory() as folder:
-        if not arguments.root:
-            write_noise(Path(folder), num_images)
-        root = quoted(str(arguments.root or folder))
-        experiment = compose(f"dataset.root={root}")
-        data = build_data(experiment, CPU)
-    measure_input(data, rounds)
-    measure_loop(data, steps, rounds)
-    measure_epoch(data, steps, rounds)
+    if arguments.root:
+        data = build_data(compose(f"dataset.root={quoted(str(arguments.root))}"), CPU)
+    else:
+        data = noise_data(num_images)
+    results = itertools.chain(
+        measure_input(data, rounds),
+        measure_loop(data, steps, rounds),
+        measure_epoch(data, steps, rounds),
+    )
+    publish(results, threads=arguments.threads, json_file=arguments.json)
 
 
 if __name__ == "__main__":
