@@ -92,11 +92,15 @@ def _comparison(comparison: Comparison) -> str:
     first, rows = next(iter(comparison.seconds)), []
     for side, seconds in comparison.seconds.items():
         speeds = [comparison.count / each for each in seconds]
-        middle, low, high = (f"{f(speeds):,.1f}" for f in (statistics.median, min, max))
+        middle, low, high = (_speed(f(speeds)) for f in (statistics.median, min, max))
         ratio = describe_ratio(comparison.ratios(side, first)) if side != first else "1"
         rows.append((side, f"{middle} ({low}-{high})", ratio))
     columns = ["side", f"{comparison.unit}/s, median (min-max)", "time against the first"]
     return f"### {comparison.title}\n\n{_table(columns, rows)}"
+
+
+def _speed(value: float) -> str:
+    return f"{value:,.1f}" if value >= 10 else f"{value:.3g}"
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
