@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: train install test test-integration test-all test-next check format
+.PHONY: train install test test-integration test-all test-next bench check format
 
 train: .venv/installed          ## set up, then train; make train ARGS="dataset=cifar10 dataset.root=DIR"
 	$(BIN)/python train.py $(ARGS)
@@ -20,6 +20,9 @@ test-all: .venv/installed-all   ## everything, the slow ones too
 test-next: .venv/installed-next ## the tests that touch Hydra, with its next line and Optuna 5; before a release
 	.venv-next/bin/python -m pytest -n 2 --dist loadfile -W ignore -m "not slow and not gpu" \
 		tests/sweeps tests/config tests/test_scripts.py tests/test_kill.py
+
+bench: .venv/installed-dev      ## measure what is claimed about speed, in under 20 minutes on a quiet machine
+	$(BIN)/python benchmarks/run_all.py $(ARGS)
 
 check: .venv/installed-dev      ## format, lint and types
 	$(BIN)/ruff format --check .
