@@ -1,6 +1,6 @@
 """Speed of detection on a CPU, measured side by side in one process.
 
-    python benchmarks/detection.py [--run RUN] [--threads 2] [--rounds 5] [--smoke]
+    python benchmarks/detection.py [--run RUN] [--threads 2] [--rounds 3] [--smoke]
 
 RUN is the folder of a trained run, whose outputs are post-processed; without it an untrained model
 makes them. Run it on a quiet machine. `--smoke` only shows that everything runs: few images, small
@@ -208,7 +208,7 @@ def measure(run: Path | None, rounds: int) -> Iterator[Result]:
 
 
 def main() -> None:
-    parser = options(__doc__)
+    parser = options(__doc__, rounds=3)
     parser.add_argument("--run", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)

@@ -1,6 +1,6 @@
 """Evaluation of a model and five averages in one pass, beside bare forward passes of all six.
 
-    python benchmarks/evaluation.py [--threads 2] [--rounds 5] [--images 1000] [--smoke]
+    python benchmarks/evaluation.py [--threads 2] [--rounds 5] [--images 500] [--smoke]
 
 The bare side gets the batches, ready-made, and computes nothing but outputs. Run it on a quiet
 machine. `--smoke` only shows that everything runs: few images, one round.
@@ -76,7 +76,7 @@ def measure_both(num_images: int, rounds: int) -> Iterator[Result]:
 
 def main() -> None:
     parser = options(__doc__)
-    parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--images", type=int, default=500)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     num_images, rounds = (10, 1) if arguments.smoke else (arguments.images, arguments.rounds)

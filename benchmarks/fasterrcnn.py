@@ -1,6 +1,6 @@
 """Speed of Faster R-CNN beside torchvision's, measured in alternation in one process.
 
-    python benchmarks/fasterrcnn.py [--threads 2] [--rounds 5] [--smoke]
+    python benchmarks/fasterrcnn.py [--threads 2] [--rounds 3] [--smoke]
 
 Both have ResNet-18, a pyramid, random weights and the same numbers, and get the same images,
 already resized and normalised. Run it on a quiet machine. `--smoke` only shows that everything
@@ -97,7 +97,7 @@ def measure(
 
 
 def main() -> None:
-    arguments = options(__doc__).parse_args()
+    arguments = options(__doc__, rounds=3).parse_args()
     torch.set_num_threads(arguments.threads)
     batch_size, size, rounds = 4, (256, 320), arguments.rounds
     if arguments.smoke:

@@ -1,6 +1,6 @@
 """Speed of keypoint data on a CPU, measured side by side in one process.
 
-    python benchmarks/keypoints.py [--root DIR] [--images 1000] [--threads 2] [--rounds 5] [--smoke]
+    python benchmarks/keypoints.py [--root DIR] [--images 500] [--threads 2] [--rounds 5] [--smoke]
 
 DIR holds training_frames_keypoints.csv and training.tar of udacity/P1_Facial_Keypoints; without it
 there are images of noise. Run it on a quiet machine. The table of 50,000 images with 971
@@ -201,7 +201,7 @@ def measure_table(num_images: int, num_points: int) -> Iterator[Result]:
 def main() -> None:
     parser = options(__doc__)
     parser.add_argument("--root", type=Path)
-    parser.add_argument("--images", type=int, default=1000, help="of noise")
+    parser.add_argument("--images", type=int, default=500, help="of noise")
     arguments = parser.parse_args()
     rounds, num_images, table = arguments.rounds, arguments.images, (50_000, 971)
     if arguments.smoke:

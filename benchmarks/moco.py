@@ -1,6 +1,6 @@
 """Speed of a MoCo step and of its views, measured in alternation in one process.
 
-    python benchmarks/moco.py [--threads 2] [--rounds 5] [--smoke]
+    python benchmarks/moco.py [--threads 2] [--rounds 3] [--smoke]
 
 A step is one optimizer step of ResNet-18 in float32. The bare one has two forward passes, one
 backward pass and the update of the key encoder, and tells keys of its batch apart without a queue.
@@ -179,7 +179,7 @@ def measure(
 
 
 def main() -> None:
-    arguments = options(__doc__).parse_args()
+    arguments = options(__doc__, rounds=3).parse_args()
     torch.set_num_threads(arguments.threads)
     batch_size, size_px, queue_length, rounds = 32, 64, 65536, arguments.rounds
     name = "resnet18"

@@ -1,6 +1,6 @@
 """Speed of input and loop of classification on a CPU, measured side by side in one process.
 
-    python benchmarks/speed.py [--root DIR] [--threads 2] [--rounds 5] [--steps 10] [--smoke]
+    python benchmarks/speed.py [--root DIR] [--threads 2] [--rounds 5] [--steps 8] [--smoke]
 
 Each comparison alternates its sides round by round and reports the median of the rounds' ratios.
 Run it on a quiet machine. DIR holds `cifar-10-batches-py`; without it the images are noise.
@@ -280,7 +280,7 @@ def noise_data(num_images: int, *overrides: str) -> Data:
 def main() -> None:
     parser = options(__doc__)
     parser.add_argument("--root", type=Path)
-    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--steps", type=int, default=8)
     arguments = parser.parse_args()
     steps, rounds, num_images = arguments.steps, arguments.rounds, 10_000
     if arguments.smoke:

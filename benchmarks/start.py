@@ -1,6 +1,6 @@
 """Time from `python train.py` to its first step, beside what every such program has to import.
 
-    python benchmarks/start.py [--threads 2] [--rounds 3] [--smoke]
+    python benchmarks/start.py [--only digits] [--threads 2] [--rounds 3] [--smoke]
 
 Each side is a process of its own, which has the file cache to itself after the first round. The
 other sides import torch and torchvision, or torch alone and take one step of SGD, which imports
@@ -27,7 +27,11 @@ model(torch.ones(1, 2)).sum().backward()
 optimizer.step()
 """
 OBSERVER = ("parts=[first_step]", "observers.first._target_=first_step.Exit")
-TASKS = {"digits": (), "digit scenes": ("task=detection",), "drawn faces": ("task=keypoints",)}
+TASKS = {
+    "digits": (),
+    "digit_scenes": ("task=detection",),
+    "drawn_faces": ("task=keypoints",),
+}
 
 
 def measure(folder: Path, *, threads: int, rounds: int, tasks: list[str]) -> Iterator[Result]:
@@ -54,8 +58,10 @@ def _python_path() -> str:
 
 
 def main() -> None:
-    arguments = options(__doc__, rounds=3).parse_args()
-    tasks = ["digits"] if arguments.smoke else list(TASKS)
+    parser = options(__doc__, rounds=3)
+    parser.add_argument("--only", default="digits", help=f"or others of {', '.join(TASKS)}")
+    arguments = parser.parse_args()
+    tasks = arguments.only.split(",")
     rounds = 1 if arguments.smoke else arguments.rounds
     with tempfile.TemporaryDirectory() as folder:
         results = measure(Path(folder), threads=arguments.threads, rounds=rounds, tasks=tasks)

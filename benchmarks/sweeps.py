@@ -1,7 +1,7 @@
 """Speed of multiruns, measured with visionlab's own scripts.
 
-    python benchmarks/sweeps.py [--root DIR] [--images 200] [--epochs 3] [--jobs 1000]
-        [--only sharing,slots,...] [--threads 2] [--rounds 3] [--smoke]
+    python benchmarks/sweeps.py [--root DIR] [--images 150] [--epochs 3] [--jobs 1000]
+        [--only sharing,slots,...] [--threads 2] [--rounds 2] [--smoke]
 
 DIR holds `cifar-10-batches-py`, of which a subset is trained on; without it the images are noise.
 `--jobs` are planned while all but two were finished before, and then read. Run it on a quiet
@@ -71,7 +71,7 @@ class Plan:
     num_seeds: int = 2
     num_toys: int = 22
     num_digits: int = 12
-    rounds: int = 3
+    rounds: int
 
     @property
     def grid(self) -> list[str]:
@@ -221,9 +221,9 @@ PARTS: dict[str, Callable[[Plan, Path], Iterator[Result]]] = {
 
 
 def main() -> None:
-    parser = options(__doc__, rounds=3)
+    parser = options(__doc__, rounds=2)
     parser.add_argument("--root", type=Path)
-    parser.add_argument("--images", type=int, default=200, help="of each file of CIFAR-10")
+    parser.add_argument("--images", type=int, default=150, help="of each file of CIFAR-10")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=1000, help="that are planned and read")
     parser.add_argument("--only", default=",".join(PARTS))

@@ -1,9 +1,10 @@
 """Where the time of whole runs goes: forward, backward and step, and everything else.
 
-    python benchmarks/whole_runs.py [--only digits,digit_scenes,drawn_faces] [--epochs N]
+    python benchmarks/whole_runs.py [--only digits,digit_scenes,drawn_faces] [--full]
         [--threads 2] [--smoke]
 
-Each run is `train.py` in a process of its own with a clock around a few calls, which a step passes
+Runs are short, so that start, building and test weigh more than in one of the default length
+(`--full`); the epochs are given alone too. Each run is `train.py` in a process of its own with a clock around a few calls, which a step passes
 half a dozen times: no profiler. What runs inside another phase counts for the inner one. Run it on
 a quiet machine. `--smoke` only shows that everything runs.
 """
@@ -26,16 +27,24 @@ from sides import Claim, Result, Table
 LEARNING = ("forward and loss", "backward", "optimizer step")
 START = "start, imports, exit"
 ONCE = (START, "building", "test and pictures")  # however many epochs there are
+
+
+def sizes(*counts: int) -> list[str]:
+    """Return overrides of the sizes of splits; RUNS have half the default ones."""
+    splits = zip(("train", "val", "test"), counts, strict=True)
+    return [f"dataset.num_{split}={count}" for split, count in splits]
+
+
+FULL = {"digits": [], "digit_scenes": ["task=detection"], "drawn_faces": ["task=keypoints"]}
 RUNS = {
     "digits": ["hparams.epochs=5"],
-    "digit_scenes": ["task=detection", "hparams.epochs=1"],
-    "drawn_faces": ["task=keypoints", "hparams.epochs=2"],
+    "digit_scenes": ["task=detection", "hparams.epochs=1", *sizes(1000, 50, 100)],
+    "drawn_faces": ["task=keypoints", "hparams.epochs=1", *sizes(2000, 150, 150)],
 }
-FEW_SCENES = [f"dataset.num_{split}=4" for split in ("train", "val", "test")]
 SMALLEST = {
     "digits": ["model.depth=8", "hparams.epochs=1"],
-    "digit_scenes": ["task=detection", "hparams.epochs=1", *FEW_SCENES],
-    "drawn_faces": ["task=keypoints", "hparams.epochs=1", *FEW_SCENES],
+    "digit_scenes": ["task=detection", "hparams.epochs=1", *sizes(4, 4, 4)],
+    "drawn_faces": ["task=keypoints", "hparams.epochs=1", *sizes(4, 4, 4)],
 }
 
 
@@ -143,7 +152,7 @@ def measure(name: str, overrides: Sequence[str], *, threads: int) -> Iterator[Re
         (phase, f"{seconds:.1f}", f"{seconds / whole:.1%}")
         for phase, seconds in sorted(phases.items(), key=lambda each: -each[1])
     ]
-    title = f"train.py {' '.join(overrides)}"
+    title = " ".join(["train.py", *overrides])
     yield Table(
         title=f"{title}: {whole:.1f} s",
         columns=["phase", "seconds", "share of the whole"],
@@ -167,9 +176,10 @@ def main() -> None:
         return
     parser = options(__doc__)
     parser.add_argument("--only", default=",".join(RUNS))
+    parser.add_argument("--full", action="store_true", help="runs of the default length")
     arguments = parser.parse_args()
     os.environ.pop("OMP_NUM_THREADS", None)
-    runs = SMALLEST if arguments.smoke else RUNS
+    runs = SMALLEST if arguments.smoke else FULL if arguments.full else RUNS
     results = (
         each
         for name in arguments.only.split(",")

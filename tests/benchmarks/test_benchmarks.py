@@ -18,24 +18,27 @@ pytestmark = pytest.mark.integration
 
 
 def rows_of(script: str, *arguments: str) -> list[str]:
-    """Run a benchmark; return the rows of its tables that hold a number."""
+    """Run a benchmark; return the rows of its tables whose last column begins with a number."""
     command = [sys.executable, str(ROOT / "benchmarks" / script), *arguments]
     done = subprocess.run(
         command, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=600
     )
     assert done.returncode == 0, done.stderr
-    return re.findall(r"^\| [^|]+ \| -?\d.*\|$", done.stdout, flags=re.MULTILINE)
+    return re.findall(r"^\|.+\| -?\d[^|]*\|$", done.stdout, flags=re.MULTILINE)
 
 
 @pytest.mark.parametrize(
     ("script", "num_rows"),
     [
-        ("speed.py", 12),
-        ("detection.py", 18),
-        ("keypoints.py", 10),
-        ("fasterrcnn.py", 5),
-        ("moco.py", 5),
-        ("oriented.py", 4),
+        ("start.py", 5),
+        ("speed.py", 18),
+        ("evaluation.py", 6),
+        ("many_runs.py", 4),
+        ("detection.py", 26),
+        ("keypoints.py", 14),
+        ("fasterrcnn.py", 7),
+        ("moco.py", 8),
+        ("oriented.py", 6),
     ],
 )
 def test_a_smoke_run_prints_its_tables(script: str, num_rows: int) -> None:
@@ -43,18 +46,60 @@ def test_a_smoke_run_prints_its_tables(script: str, num_rows: int) -> None:
 
 
 def test_a_smoke_run_of_fusion_prints_its_tables() -> None:
-    sides = 2 if importlib.util.find_spec("ensemble_boxes") else 1
-    assert len(rows_of("fuse.py", "--smoke")) == 8 * sides + 8
+    num_rows = 26 if importlib.util.find_spec("ensemble_boxes") else 16
+    assert len(rows_of("fuse.py", "--smoke")) == num_rows
 
 
 def test_a_smoke_run_of_the_gpu_benchmark_prints_its_tables(tmp_path: Path) -> None:
     assert len(rows_of("gpu.py", "--smoke", f"--json={tmp_path / 'gpu.json'}")) == 37
-    assert len(json.loads((tmp_path / "gpu.json").read_text())) == 13
+    assert len(json.loads((tmp_path / "gpu.json").read_text())["results"]) == 13
+
+
+@pytest.mark.parametrize("name", ["digits", "digit_scenes", "drawn_faces"])
+def test_a_smoke_run_of_whole_runs_accounts_for_the_whole_time(name: str, tmp_path: Path) -> None:
+    file = tmp_path / "whole.json"
+    rows_of("whole_runs.py", "--smoke", "--threads=1", f"--only={name}", f"--json={file}")
+    table, whole, epochs = json.loads(file.read_text())["results"]
+    phases = {phase: float(seconds) for phase, seconds, _ in table["rows"]}
+    assert {"forward and loss", "backward", "optimizer step", "validation"} < phases.keys()
+    assert min(phases.values()) >= 0.0
+    total = float(table["title"].rsplit(": ")[-1].removesuffix(" s"))
+    assert sum(phases.values()) == pytest.approx(total, abs=0.05 * len(phases))
+    assert 0.0 < whole["values"][0] < epochs["values"][0] < 100.0
+
+
+def test_a_smoke_run_of_all_rewrites_the_sections_of_those_that_succeed(tmp_path: Path) -> None:
+    results = tmp_path / "RESULTS.md"
+    text = (ROOT / "benchmarks/RESULTS.md").read_text()
+    results.write_text(text)
+    command = [sys.executable, str(ROOT / "benchmarks/run_all.py"), "--smoke", "--threads=1"]
+    command += [f"--results={results}", "--only=oriented,nothing,fasterrcnn"]
+    done = subprocess.run(
+        command, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=600
+    )
+    assert done.returncode == 1
+    assert "nothing: " in done.stderr
+    parts = re.split(r"<!-- (?:end of )?(?:oriented|fasterrcnn)\.py -->", results.read_text())
+    before = re.split(r"<!-- (?:end of )?(?:oriented|fasterrcnn)\.py -->", text)
+    assert parts[::2] == before[::2]
+    for section, name in zip(parts[1::2], ("fasterrcnn", "oriented"), strict=True):
+        assert f"    python benchmarks/{name}.py --smoke" in section
+        assert re.search(
+            r"threads 1, load .* before, .* after\.\nTook \d+ s, \d+ s of CPU", section
+        )
+        assert "| visionlab |" in section
 
 
 @pytest.mark.parametrize(
     ("part", "num_rows"),
-    [("sharing", 3), ("skipping", 1), ("planning", 1), ("launching", 1), ("slots", 1)],
+    [
+        ("sharing", 4),
+        ("skipping", 1),
+        ("planning", 3),
+        ("launching", 1),
+        ("digits", 2),
+        ("slots", 1),
+    ],
 )
 def test_a_smoke_run_of_a_part_of_sweeps_prints_its_rows(part: str, num_rows: int) -> None:
     assert len(rows_of("sweeps.py", "--smoke", f"--only={part}")) == num_rows
