@@ -4,9 +4,10 @@
         [--threads 2] [--smoke]
 
 Runs are short, so that start, building and test weigh more than in one of the default length
-(`--full`); the epochs are given alone too. Each run is `train.py` in a process of its own with a clock around a few calls, which a step passes
-half a dozen times: no profiler. What runs inside another phase counts for the inner one. Run it on
-a quiet machine. `--smoke` only shows that everything runs.
+(`--full`); the epochs are given alone too. Each run is `train.py` in a process of its own with a
+clock around a few calls, which a step passes half a dozen times: no profiler. What runs inside
+another phase counts for the inner one. Run it on a quiet machine. `--smoke` only shows that
+everything runs.
 """
 
 import json
