@@ -15,12 +15,13 @@ PACKAGES = ("torch", "torchvision", "timm")
 
 def describe_machine(threads: int) -> dict[str, str]:
     """Return what the measurements that begin now depend on."""
+    flags = cpu_info("flags").split()
     return {
         "date": time.strftime("%Y-%m-%d"),
         "commit": describe_commit(),
         "command": shlex.join(["python", _short(sys.argv[0]), *sys.argv[1:]]),
         "machine": f"{os.cpu_count()} cores of {cpu_info('model name') or 'an unknown CPU'}",
-        "flags": " ".join(flag for flag in FLAGS if flag in cpu_info("flags").split()) or "none",
+        "flags": " ".join(flag for flag in FLAGS if flag in flags) or "none",
         "versions": ", ".join([f"Python {platform.python_version()}", *map(_version, PACKAGES)]),
         "threads": str(threads),
         "load": describe_load(),
