@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -125,3 +126,8 @@ def test_a_classifier_of_our_own_needs_no_slow_library_to_start() -> None:
 def test_the_engine_knows_no_task(module: str) -> None:
     text = (SOURCE / module).read_text().lower()
     assert not [word for word in ("classification", "box", "landmark", "keypoint") if word in text]
+
+
+def test_files_of_tests_have_names_of_their_own() -> None:
+    names = Counter(path.name for path in Path(__file__).parent.rglob("test_*.py"))
+    assert [name for name, count in names.items() if count > 1] == []  # pytest refuses them
