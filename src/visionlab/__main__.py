@@ -81,7 +81,8 @@ def _check_no_launcher(stages: Mapping[str, ComposedStage]) -> None:
 @hydra.main(version_base="1.3", config_path=command_line.CONF, config_name="eval")
 @command_line.job
 def _eval(config: dict[str, Any], invocation: Invocation) -> None:
-    _log.info("evaluating %s", config["run"] or config["checkpoint"] or "the newest run")
+    newest = "the newest run" if config["ensemble"] is None else "an ensemble"
+    _log.info("evaluating %s", config["run"] or config["checkpoint"] or newest)
     check_address_space("visionlab.runs.evaluate")
     from visionlab.runs.evaluate import evaluate
 
