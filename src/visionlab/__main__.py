@@ -1,5 +1,7 @@
 """The command line: `visionlab train|eval|predict|tune|plots`, and the scripts of the same names.
 
+`visionlab runs|diff` have no scripts.
+
 What imports torch is imported in the functions, so that a wrong command line need not wait for it.
 """
 
@@ -115,12 +117,30 @@ def _plots(config: dict[str, Any], invocation: Invocation) -> None:
     plot(config)
 
 
+@hydra.main(version_base="1.3", config_path=command_line.CONF, config_name="runs")
+@command_line.job
+def _runs(config: dict[str, Any], invocation: Invocation) -> None:
+    from visionlab.runs.housekeeping import list_runs
+
+    list_runs(config)
+
+
+@hydra.main(version_base="1.3", config_path=command_line.CONF, config_name="diff")
+@command_line.job
+def _diff(config: dict[str, Any], invocation: Invocation) -> None:
+    from visionlab.runs.housekeeping import show_diff
+
+    show_diff(config)
+
+
 COMMANDS: dict[str, Callable[[], Any]] = {
     "train": _train,
     "eval": _eval,
     "predict": _predict,
     "tune": _tune,
     "plots": _plots,
+    "runs": _runs,
+    "diff": _diff,
 }
 
 

@@ -20,7 +20,7 @@ from visionlab.config.checking import check_parts
 from visionlab.config.instantiate import instantiate_part
 from visionlab.config.overrides import quote_paths
 from visionlab.config.run_config import resolve_config, to_yaml
-from visionlab.config.schemas import Tune
+from visionlab.config.schemas import SCHEMAS, Tune
 from visionlab.ensembles.ensemble import Ensemble
 from visionlab.ensembles.views import check_views
 from visionlab.runs.build import build_experiment, build_task
@@ -148,7 +148,7 @@ def refusal(config: Mapping[str, Any]) -> str:
 
 def test_the_number_of_files() -> None:
     found = [path for path in CONF.rglob("*.yaml") if "hydra" not in path.parts]
-    others = [f"{name}.yaml" for name in ("train", "eval", "predict", "tune", "plots")]
+    others = [f"{name}.yaml" for name in SCHEMAS]
     others.append("points/ibug68.yaml")
     folders = ("views", "boxes", "ensemble", "pruner", "search", "table", "chain")
     others += [path for name in folders for path in (CONF / name).iterdir()]

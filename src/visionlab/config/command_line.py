@@ -35,6 +35,7 @@ from visionlab.config.errors import (
     is_users,
     refuse,
 )
+from visionlab.config.folder_arguments import name_folders
 from visionlab.config.help import help_text, known_settings
 from visionlab.config.hydra_settings import guard_hydra_settings, open_mappings
 from visionlab.config.nonzero_ranks import nonzero_rank_folder, quiet_nonzero_ranks
@@ -170,8 +171,9 @@ def checked(config: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
     """
     check_known(config)
     settings = plain(config)
-    check_allowed(settings["parts"], overrides)
-    check_parts(settings, parts=settings["parts"])
+    parts = settings.get("parts", [])  # commands that build nothing have no such setting
+    check_allowed(parts, overrides)
+    check_parts(settings, parts=parts)
     return settings
 
 
@@ -218,7 +220,7 @@ def run(main: Callable[[], Any], *, script: str) -> None:
     open_mappings()
     logging.raiseExceptions = False  # a full disk is reported once, not at every line of a log
     try:
-        sys.argv[1:] = _for_hydra(sys.argv[1:])
+        sys.argv[1:] = _for_hydra(name_folders(sys.argv[1:], script=script))
         if {"--help", "-h"} & set(sys.argv):
             _print_help(script)
             return

@@ -39,11 +39,20 @@ _ABOUT = {
     "tune": "Tune settings of train.py; search a setting by giving it a space:\n"
     '"optimizer.lr=tag(log, interval(0.01, 1))" or scheduler=cosine,linear.',
     "plots": "Draw tables, figures and a report; without runs=, of the newest run or multirun.",
+    "runs": "List runs: state, best monitored value on validation, epochs, age and size on disk.",
+    "diff": "Show settings and results of two runs side by side, as far as they differ.",
+}
+_INSTALLED = {  # commands without a script of their own, with the folders that they take
+    "runs": "[FOLDER ...]",
+    "diff": "RUN RUN",
 }
 _USAGE = """usage: python {script}.py [key=value ...] [--multirun] [--cfg job] [--config-dir DIR]
        python {script}.py --help [group=file]    settings of one file, as dataset=coco
        python {script}.py --help [group]         files of a group
        python {script}.py --hydra-help           Hydra's own options
+"""
+_USAGE_INSTALLED = """usage: visionlab {script} {folders} [key=value ...]
+       visionlab {script} --hydra-help           Hydra's own options
 """
 
 
@@ -73,13 +82,20 @@ def help_text(script: str, choices: Sequence[str], *, folders: Sequence[Path]) -
     del config["hydra"]
     if choices:
         return "\n\n".join(_about_file(choice, config, folders) for choice in choices)
-    parts = [_ABOUT[script], _USAGE.format(script=script), "Groups (group=file):"]
-    parts += list(_groups(folders, groups))
-    parts.append("\nSettings (key=value), with their defaults:")
+    parts = [_ABOUT[script], _usage(script)]
+    if script not in _INSTALLED:
+        parts += ["Groups (group=file):", *_groups(folders, groups), ""]
+    parts.append("Settings (key=value), with their defaults:")
     known = _of_schema(SCHEMAS[script])
     for path in _OPTIONS if script == "plots" else ():
         known |= _of_part(path)
     return "\n".join([*parts, *_settings(config, "", known)])
+
+
+def _usage(script: str) -> str:
+    if script in _INSTALLED:
+        return _USAGE_INSTALLED.format(script=script, folders=_INSTALLED[script])
+    return _USAGE.format(script=script)
 
 
 def known_settings(script: str, choices: Sequence[str], *, folders: Sequence[Path]) -> list[str]:
@@ -88,7 +104,7 @@ def known_settings(script: str, choices: Sequence[str], *, folders: Sequence[Pat
     One that a part has, but its YAML file does not, begins with a +.
 
     Args:
-        script: train, eval, predict, tune or plots.
+        script: a command, as in `SCHEMAS`.
         choices: files, as `dataset=coco`; one may be wrong.
         folders: of configurations: visionlab's `conf` and the user's own.
     """
