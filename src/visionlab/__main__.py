@@ -1,6 +1,6 @@
 """The command line: `visionlab train|eval|predict|tune|plots`, and the scripts of the same names.
 
-`visionlab runs|diff` have no scripts.
+`visionlab runs|diff|prune` have no scripts.
 
 What imports torch is imported in the functions, so that a wrong command line need not wait for it.
 """
@@ -133,6 +133,14 @@ def _diff(config: dict[str, Any], invocation: Invocation) -> None:
     show_diff(config)
 
 
+@hydra.main(version_base="1.3", config_path=command_line.CONF, config_name="prune")
+@command_line.job
+def _prune(config: dict[str, Any], invocation: Invocation) -> None:
+    from visionlab.runs.housekeeping import prune_runs
+
+    prune_runs(config)
+
+
 COMMANDS: dict[str, Callable[[], Any]] = {
     "train": _train,
     "eval": _eval,
@@ -141,6 +149,7 @@ COMMANDS: dict[str, Callable[[], Any]] = {
     "plots": _plots,
     "runs": _runs,
     "diff": _diff,
+    "prune": _prune,
 }
 
 

@@ -1,7 +1,4 @@
-"""The edge of all scripts: schemas and resolvers for Hydra, and errors in one line.
-
-Nothing here imports torch.
-"""
+"""The edge of all scripts: schemas and resolvers for Hydra, errors in one line. Without torch."""
 
 import argparse
 import functools

@@ -9,7 +9,7 @@ from visionlab.config.overrides import quoted
 from visionlab.config.schemas import SCHEMAS
 
 # the setting that such folders are, by command: `run` is one folder, `runs` a list
-FOLDER_SETTINGS: Mapping[str, str] = {"runs": "runs", "diff": "runs"}
+FOLDER_SETTINGS: Mapping[str, str] = {"runs": "runs", "diff": "runs", "prune": "runs"}
 
 
 def name_folders(arguments: Sequence[str], *, script: str) -> list[str]:

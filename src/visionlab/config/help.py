@@ -41,10 +41,12 @@ _ABOUT = {
     "plots": "Draw tables, figures and a report; without runs=, of the newest run or multirun.",
     "runs": "List runs: state, best monitored value on validation, epochs, age and size on disk.",
     "diff": "Show settings and results of two runs side by side, as far as they differ.",
+    "prune": "Remove checkpoints, or whole runs, by rules; without apply=true only say which.",
 }
 _INSTALLED = {  # commands without a script of their own, with the folders that they take
     "runs": "[FOLDER ...]",
     "diff": "RUN RUN",
+    "prune": "[FOLDER ...]",
 }
 _USAGE = """usage: python {script}.py [key=value ...] [--multirun] [--cfg job] [--config-dir DIR]
        python {script}.py --help [group=file]    settings of one file, as dataset=coco

@@ -8,6 +8,8 @@ import re
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from visionlab.config.housekeeping_schemas import Diff, Prune, Runs
+
 MISSING: Any = "???"  # OmegaConf's mark of a value that the YAML file gives
 
 
@@ -285,48 +287,6 @@ class Plots:
     planned: Any = MISSING
 
 
-@dataclass
-class SelectedRuns:
-    """Runs below some folders.
-
-    Attributes:
-        runs: folders with runs in or below; null: outputs, multirun and tune.
-            On the command line also without `runs=`.
-        state: one or a list, as failed or [failed,killed]; null for any.
-        task: its name; null for any.
-        where: values of settings, as `where.optimizer.lr=0.1`.
-    """
-
-    runs: Any = MISSING
-    state: Any = MISSING
-    task: str | None = MISSING
-    where: dict[str, Any] = MISSING
-
-
-@dataclass
-class Runs(SelectedRuns):
-    """A list of runs.
-
-    Attributes:
-        sort: column: run, state, task, value, epochs, age or size.
-        descending: largest first.
-    """
-
-    sort: str = MISSING
-    descending: bool = MISSING
-
-
-@dataclass
-class Diff:
-    """Two runs side by side.
-
-    Attributes:
-        runs: their folders; on the command line also without `runs=`.
-    """
-
-    runs: Any = MISSING
-
-
 SCHEMAS: dict[str, type] = {
     "train": Train,
     "eval": Eval,
@@ -335,4 +295,5 @@ SCHEMAS: dict[str, type] = {
     "plots": Plots,
     "runs": Runs,
     "diff": Diff,
+    "prune": Prune,
 }

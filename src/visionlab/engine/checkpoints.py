@@ -170,27 +170,22 @@ def saved_models(folder: Path, names: Sequence[str] | None = None) -> dict[str, 
 
     In a name, * stands for any characters. By default all but those of single epochs and snapshots.
 
-    `model` and the averages hold the final weights (the newest ones of an unfinished run). `best`
-    and `<average>_best` hold those with the best monitored metric, `epoch_0010` and
-    `<average>_epoch_0010` those after an epoch, `snapshot_01` and `<average>_snapshot_01` those
-    kept for an ensemble.
+    `model` and the averages hold the final weights (the newest ones of an unfinished run; they are
+    absent without `last.pt`). `best` and `<average>_best` hold those with the best monitored metric,
+    `epoch_0010` and `<average>_epoch_0010` those after an epoch, `snapshot_01` and
+    `<average>_snapshot_01` those kept for an ensemble.
 
     Raises:
         FileNotFoundError: there is no checkpoint.
-        ValueError: all resume checkpoints are damaged, or one of a saved model is, or there is no
-            model of a name.
+        ValueError: all resume checkpoints are damaged, or one of a model, or none has a name.
     """
-    last = load_last(folder)
-    if last is None:
-        raise FileNotFoundError(f"{folder / LAST} does not exist")
-    models = {"model": evaluated_weights(last)}
-    for name, average in last["averages"].items():
-        check_model_name(name, origin=folder / LAST)
-        models[name] = average["module"]
+    models = _last_models(folder)
     paths = {path.stem: path for path in sorted(folder.glob("*.pt"))}
     others = [stem for stem in paths if f"{stem}.pt" not in (LAST, PREVIOUS) and stem not in models]
+    if not models and not others:
+        raise FileNotFoundError(f"{folder / LAST} does not exist")
     if names is None:
-        names = [*models, *(stem for stem in others if not is_of_one_epoch(stem))]
+        names = [*models, *(stem for stem in others if not is_of_one_epoch(stem))] or others
     else:
         found = [_matching(name, [*models, *others]) for name in names]
         names = list(dict.fromkeys(itertools.chain(*found)))
@@ -198,6 +193,16 @@ def saved_models(folder: Path, names: Sequence[str] | None = None) -> dict[str, 
         name: models[name] if name in models else _read(paths[name], ("model",))["model"]
         for name in names
     }
+
+
+def _last_models(folder: Path) -> dict[str, dict[str, Tensor]]:
+    """Return the final weights of the model and its averages; none without resume checkpoints."""
+    last = load_last(folder)
+    averages = last["averages"] if last else {}
+    for name in averages:
+        check_model_name(name, origin=folder / LAST)
+    final = {"model": evaluated_weights(last)} if last else {}
+    return final | {name: average["module"] for name, average in averages.items()}
 
 
 def _matching(pattern: str, names: Sequence[str]) -> Sequence[str]:

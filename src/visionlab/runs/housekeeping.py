@@ -1,11 +1,14 @@
-"""From the configurations of `visionlab runs` and `diff` to what they do. Imports no torch."""
+"""From the configurations of `visionlab runs|diff|prune` to what they do. Imports no torch."""
 
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from visionlab.analysis import run_diff, run_list
 from visionlab.analysis.selection import RunSelection, as_states, default_folders
+from visionlab.runs.prune import prune
+from visionlab.runs.prune_rules import PruneOptions
 
 
 def list_runs(config: Mapping[str, Any]) -> None:
@@ -25,6 +28,22 @@ def show_diff(config: Mapping[str, Any]) -> None:
         ValueError: they are no two readable run folders.
     """
     run_diff.show_diff(_folders(config))
+
+
+def prune_runs(config: Mapping[str, Any]) -> None:
+    """Remove files of runs, or say which, as a composed configuration of `visionlab prune` asks.
+
+    Raises:
+        ValueError: a rule is wrong, there are no runs, or one is in use.
+        OSError: something cannot be removed; what came after it is untouched.
+    """
+    options = PruneOptions(
+        selection=_selection(config),
+        **{
+            field.name: config[field.name] for field in fields(PruneOptions) if field.name in config
+        },
+    )
+    prune(_folders(config), options)
 
 
 def _folders(config: Mapping[str, Any]) -> list[Path]:
