@@ -1,6 +1,6 @@
 """The command line: `visionlab train|eval|predict|tune|plots`, and the scripts of the same names.
 
-`visionlab runs|diff|prune` have no scripts.
+`visionlab runs|diff|prune|repeat` have no scripts.
 
 What imports torch is imported in the functions, so that a wrong command line need not wait for it.
 """
@@ -141,6 +141,15 @@ def _prune(config: dict[str, Any], invocation: Invocation) -> None:
     prune_runs(config)
 
 
+@hydra.main(version_base="1.3", config_path=command_line.CONF, config_name="repeat")
+@command_line.job
+def _repeat(config: dict[str, Any], invocation: Invocation) -> None:
+    check_address_space("visionlab.runs.repeat")
+    from visionlab.runs.repeat import repeat
+
+    repeat(config)
+
+
 COMMANDS: dict[str, Callable[[], Any]] = {
     "train": _train,
     "eval": _eval,
@@ -150,6 +159,7 @@ COMMANDS: dict[str, Callable[[], Any]] = {
     "runs": _runs,
     "diff": _diff,
     "prune": _prune,
+    "repeat": _repeat,
 }
 
 

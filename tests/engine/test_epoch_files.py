@@ -54,6 +54,26 @@ def test_weights_of_every_other_epoch_are_those_that_a_shorter_run_ends_with(
     assert (content["name"], content["step"]) == ("epoch_0004", 12)
 
 
+def test_without_resume_checkpoints_there_are_the_other_models(tmp_path: Path) -> None:
+    train(boxes, tmp_path / "run", hparams=replace(PLAN, epochs=2), checkpointing=EVERY)
+    folder = tmp_path / "run" / "checkpoints"
+    before = saved_models(folder)
+    for name in ("last.pt", "previous.pt"):
+        (folder / name).unlink(missing_ok=True)
+    (folder / "ema_0.5.pt").unlink()
+    found = saved_models(folder)
+    assert before.keys() - found.keys() == {"model", "ema_0.5"}
+    assert all(equal(found[name], before[name]) for name in found)
+    for path in folder.iterdir():
+        if "epoch_" not in path.name:
+            path.unlink()
+    assert saved_models(folder).keys() == names(tmp_path / "run")
+    for path in folder.iterdir():
+        path.unlink()
+    with pytest.raises(FileNotFoundError, match=r"last\.pt does not exist"):
+        saved_models(folder)
+
+
 def test_a_model_that_was_not_saved_is_refused_by_name(tmp_path: Path) -> None:
     train(boxes, tmp_path / "run", hparams=replace(PLAN, epochs=1), checkpointing=EVERY)
     with pytest.raises(ValueError, match=r"^models must be of model, .*epoch_0001.*, got epoch_07"):

@@ -9,7 +9,10 @@ from visionlab.config.overrides import quoted
 from visionlab.config.schemas import SCHEMAS
 
 # the setting that such folders are, by command: `run` is one folder, `runs` a list
-FOLDER_SETTINGS: Mapping[str, str] = {"runs": "runs", "diff": "runs", "prune": "runs"}
+FOLDER_SETTINGS: Mapping[str, str] = {
+    **dict.fromkeys(("runs", "diff", "prune"), "runs"),
+    "repeat": "run",
+}
 
 
 def name_folders(arguments: Sequence[str], *, script: str) -> list[str]:

@@ -42,11 +42,13 @@ _ABOUT = {
     "runs": "List runs: state, best monitored value on validation, epochs, age and size on disk.",
     "diff": "Show settings and results of two runs side by side, as far as they differ.",
     "prune": "Remove checkpoints, or whole runs, by rules; without apply=true only say which.",
+    "repeat": "Make a run again from its folder alone, into a new folder.",
 }
 _INSTALLED = {  # commands without a script of their own, with the folders that they take
     "runs": "[FOLDER ...]",
     "diff": "RUN RUN",
     "prune": "[FOLDER ...]",
+    "repeat": "RUN",
 }
 _USAGE = """usage: python {script}.py [key=value ...] [--multirun] [--cfg job] [--config-dir DIR]
        python {script}.py --help [group=file]    settings of one file, as dataset=coco

@@ -8,20 +8,9 @@ import re
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from visionlab.config.housekeeping_schemas import Diff, Prune, Runs
+from visionlab.config.run_schemas import DatasetOfRuns, Diff, Prune, Repeat, Runs
 
 MISSING: Any = "???"  # OmegaConf's mark of a value that the YAML file gives
-
-
-@dataclass
-class DatasetOfRuns:
-    """Where the data of runs is now.
-
-    Attributes:
-        root: the folder; null if it is where the runs found it.
-    """
-
-    root: str | None = MISSING
 
 
 @dataclass
@@ -296,4 +285,5 @@ SCHEMAS: dict[str, type] = {
     "runs": Runs,
     "diff": Diff,
     "prune": Prune,
+    "repeat": Repeat,
 }

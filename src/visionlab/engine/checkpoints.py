@@ -170,8 +170,8 @@ def saved_models(folder: Path, names: Sequence[str] | None = None) -> dict[str, 
 
     In a name, * stands for any characters. By default all but those of single epochs and snapshots.
 
-    `model` and the averages hold the final weights (the newest ones of an unfinished run; they are
-    absent without `last.pt`). `best` and `<average>_best` hold those with the best monitored metric,
+    `model` and the averages hold the final weights (the newest ones of an unfinished run), absent
+    without `last.pt`. `best` and `<average>_best` hold those with the best monitored metric,
     `epoch_0010` and `<average>_epoch_0010` those after an epoch, `snapshot_01` and
     `<average>_snapshot_01` those kept for an ensemble.
 

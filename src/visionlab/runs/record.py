@@ -45,16 +45,8 @@ class Record:
         if "started" not in self._content:
             self._content |= {"started": now(), **composition}
         self._content["num_starts"] = self._content.get("num_starts", 0) + 1
-        made_by = {
-            "versions": {
-                **{package: _version(package) for package in _PACKAGES},
-                "cuda": torch.version.cuda or "",
-            },
-            "commit": _commit(),
-            "parts": {package: _outside_code(package) for package in parts},
-            "hardware": describe_hardware(device),
-        }
-        if changes := [*_changes(self._content, made_by)]:
+        made_by = describe_origin(device=device, parts=parts)
+        if changes := [*origin_changes(self._content, made_by)]:
             _log.warning("resuming with other %s: numbers may differ a little", ", ".join(changes))
         starts = [*self._content.get("starts", []), {"started": now(), "step": step, **made_by}]
         self.update(
@@ -73,7 +65,20 @@ class Record:
         write_json(self._path, self._content)
 
 
-def _changes(before: Mapping[str, Any], made_by: Mapping[str, Any]) -> Iterator[str]:
+def describe_origin(*, device: torch.device, parts: Sequence[str]) -> dict[str, Any]:
+    """Return the versions, commit, outside code and hardware that make a run now."""
+    return {
+        "versions": {
+            **{package: _version(package) for package in _PACKAGES},
+            "cuda": torch.version.cuda or "",
+        },
+        "commit": _commit(),
+        "parts": {package: _outside_code(package) for package in parts},
+        "hardware": describe_hardware(device),
+    }
+
+
+def origin_changes(before: Mapping[str, Any], made_by: Mapping[str, Any]) -> Iterator[str]:
     """Yield what differs from the start before, as "torch 2.7 (2.6 before)"."""
     for key, ours in made_by.items():
         theirs = before.get(key)

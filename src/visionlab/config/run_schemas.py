@@ -1,9 +1,20 @@
-"""Schemas of `visionlab runs|diff|prune`, as those in `schemas`."""
+"""Schemas of `visionlab runs|diff|prune|repeat`, as those in `schemas`."""
 
 from dataclasses import dataclass
 from typing import Any
 
 from omegaconf import MISSING
+
+
+@dataclass
+class DatasetOfRuns:
+    """Where the data of runs is now.
+
+    Attributes:
+        root: the folder; null if it is where the runs found it.
+    """
+
+    root: str | None = MISSING
 
 
 @dataclass
@@ -66,3 +77,19 @@ class Diff:
     """
 
     runs: Any = MISSING
+
+
+@dataclass
+class Repeat:
+    """A run made again.
+
+    Attributes:
+        run: its folder; on the command line also without `run=`.
+        device: auto, cpu, cuda or cuda:N; null takes the run's own.
+        parts: packages of your own whose parts the run may name as `_target_`.
+    """
+
+    run: str = MISSING
+    device: str | None = MISSING
+    dataset: DatasetOfRuns = MISSING
+    parts: list[str] = MISSING
