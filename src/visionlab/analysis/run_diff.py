@@ -93,9 +93,8 @@ def _flat_results(run: RunRecord) -> dict[str, float | None]:
 
 
 def _differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[Difference]:
-    lines = (
-        Difference(key, first.get(key, _ABSENT), second.get(key, _ABSENT)) for key in first | second
-    )
+    keys = {**first, **second}
+    lines = (Difference(key, first.get(key, _ABSENT), second.get(key, _ABSENT)) for key in keys)
     return [line for line in lines if line.is_difference]
 
 

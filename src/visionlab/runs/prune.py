@@ -54,7 +54,7 @@ def prune(folders: Sequence[Path], options: PruneOptions) -> None:
     """
     removals, kept = plan(folders, options, now=datetime.now())
     for run, reason in kept:
-        _log.info("kept: %s %s", run.folder, reason)
+        _log.info("kept %s: %s", run.folder, reason)
     size = format_bytes(freed_bytes(removals))
     files = count(sum(len(each.files) for each in removals), "file")
     what = f"{files} of {count(len(removals), 'run')}, {size}"
@@ -77,13 +77,14 @@ def plan(
     Raises:
         ValueError: there are no runs, or a condition that none meets.
     """
-    scan = read_runs(folders)
+    scan = read_runs([*folders, *_default_folders()])  # others may start from some of these
     for folder, reason in scan.unreadable.items():
         _log.warning("%s cannot be read: %s", folder, reason)
-    everywhere = read_runs([*folders, *_default_folders()])
-    protection = Protection(everywhere.runs, unreadable=everywhere.unreadable, roots=folders)
-    runs = _matching(scan.runs, options, now)
-    removals = [_removal(run, options) for run in runs]
+    runs = [run for run in scan.runs if any(map(run.folder.is_relative_to, folders))]
+    if not runs:
+        read_runs(folders)  # which raises
+    protection = Protection(scan.runs, unreadable=scan.unreadable, roots=folders)
+    removals = [_removal(run, options) for run in _matching(runs, options, now)]
     removals = [each for each in removals if each.files]
     selected = {each.run.folder.resolve() for each in removals}
     reasons = [
@@ -98,7 +99,7 @@ def plan(
 
 
 def _default_folders() -> list[Path]:
-    """Return where other runs may be, which may have started from some of these."""
+    """Return the folders in which runs are by default, if there are any."""
     try:
         return default_folders()
     except ValueError:

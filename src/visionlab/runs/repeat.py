@@ -10,7 +10,7 @@ from visionlab.config.chains import is_chain
 from visionlab.config.command_line import run_folder
 from visionlab.config.run_config import Invocation
 from visionlab.config.saved import check_saved
-from visionlab.config.terminal import PrintableFormatter, shell_command
+from visionlab.config.terminal import PrintableFormatter, count, shell_command
 from visionlab.core.processes import rank
 from visionlab.engine.device import choose_device
 from visionlab.files.data_paths import check_data_paths
@@ -107,7 +107,7 @@ def _log_result(run: Path, folder: Path) -> None:
     ours, theirs = (read_rows(each / "metrics.jsonl") for each in (folder, run))
     number = min(len(ours), len(theirs))
     if ours[:number] == theirs[:number]:
-        _log.info("metrics.jsonl: all %d epochs of both are equal, bit by bit", number)
+        _log.info("metrics.jsonl: %s of both are equal, bit by bit", count(number, "epoch"))
     else:
         epoch = next(a["epoch"] for a, b in zip(ours, theirs, strict=False) if a != b)
         _log.warning("metrics.jsonl differs from epoch %d on", epoch)
