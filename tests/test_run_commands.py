@@ -45,7 +45,8 @@ def test_a_repeated_run_has_the_same_bits(trained: Path, tmp_path: Path) -> None
     assert done.returncode == 0, done.stderr
     assert "metrics.jsonl: 2 epochs of both are equal, bit by bit" in done.stdout
     second = only_run(tmp_path)
-    assert "repeating" in (second / "run.log").read_text()
+    said = (second / "run.log").read_text()
+    assert all(each in said for each in ("repeating", "epoch 2/2", "equal, bit by bit"))
     for name in ("metrics.jsonl", "config.yaml"):
         assert (second / name).read_bytes() == (first / name).read_bytes()
     files = {path.name for path in (first / "checkpoints").glob("*.pt")}
@@ -60,6 +61,13 @@ def test_a_repeated_run_has_the_same_bits(trained: Path, tmp_path: Path) -> None
     compared = visionlab("diff", str(first), str(second), folder=tmp_path)
     assert compared.returncode == 0, compared.stderr
     assert "settings: no difference" in compared.stdout
+
+
+def test_a_repetition_that_cannot_begin_leaves_nothing(trained: Path, tmp_path: Path) -> None:
+    done = visionlab("repeat", str(only_run(trained)), "dataset.root=/x", folder=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr == "error: dataset.root must belong to the run's data set, got /x\n"
+    assert os.listdir(tmp_path) == []  # noqa: PTH208
 
 
 def test_a_pruned_run_still_evaluates_its_best(trained: Path, tmp_path: Path) -> None:

@@ -147,7 +147,7 @@ def _repeat(config: dict[str, Any], invocation: Invocation) -> None:
     check_address_space("visionlab.runs.repeat")
     from visionlab.runs.repeat import repeat
 
-    repeat(config)
+    repeat(config, invocation)
 
 
 COMMANDS: dict[str, Callable[[], Any]] = {

@@ -1,6 +1,7 @@
 """A run made again: what it says of code and versions, and what it refuses."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,17 +10,14 @@ import torch
 from composing import composed
 from run_folders import write_run
 
-from visionlab.config.run_config import resolve_config, to_yaml
+from visionlab.config.run_config import Invocation, resolve_config, to_yaml
+from visionlab.config.saved import saved_task
 from visionlab.runs import record
 from visionlab.runs.record import describe_origin
 from visionlab.runs.repeat import changes_since, repeat
 
 CONFIG = {"device": "cpu", "parts": []}
 COMMIT = {"hash": "a" * 40, "dirty": False}
-
-
-def options(run: Path, **values: Any) -> dict[str, Any]:
-    return {"run": str(run), "device": None, "dataset": {"root": None}, "parts": [], **values}
 
 
 @pytest.fixture
@@ -56,40 +54,40 @@ def test_code_that_no_commit_holds_is_named(origin: dict[str, Any], commit: Any,
     assert changes_since({**origin, "commit": commit}, CONFIG) == [said]
 
 
-def test_what_is_no_run_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_a_new_folder_is_named_by_the_task_of_the_run(tmp_path: Path) -> None:
+    assert saved_task(str(write_run(tmp_path / "run"))) == "classification"
     with pytest.raises(FileNotFoundError, match="run must be the folder of a run, got nowhere"):
-        repeat(options(Path("nowhere")))
-    (tmp_path / "chain").mkdir()
-    (tmp_path / "chain" / "chain.yaml").write_text("first: {}\n")
-    with pytest.raises(ValueError, match="run must be one run, got the chain chain"):
-        repeat(options(Path("chain")))
-    write_run(tmp_path / "old")
-    with pytest.raises(ValueError, match=r"old/config.yaml: \S+ must be given, got nothing"):
-        repeat(options(Path("old")))
-    assert not (tmp_path / "outputs").exists()
+        saved_task("nowhere")
+    task = {"name": "../../elsewhere", "monitor": "top1", "mode": "max"}
+    sent = write_run(tmp_path / "sent", changes={"task": task})
+    with pytest.raises(ValueError, match=r"as task.name, got '../../elsewhere'"):
+        saved_task(str(sent))
 
 
-def write_settings(folder: Path, **changes: Any) -> None:
+def write_settings(folder: Path, **changes: Any) -> Path:
     folder.mkdir()
     (folder / "config.yaml").write_text(to_yaml({**resolve_config(composed()), **changes}))
+    return folder
 
 
-def test_a_root_is_for_data_sets_that_have_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    write_settings(tmp_path / "run")
-    with pytest.raises(ValueError, match=r"dataset.root must belong .*, got /x"):
-        repeat(options(Path("run"), dataset={"root": "/x"}))
-    assert not (tmp_path / "outputs").exists()
+def refused(run: Path, **values: Any) -> str:
+    options = {"run": str(run), "device": None, "dataset": {"root": None}, "parts": []}
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - tests match it
+        repeat({**options, **values}, Invocation(folder=run / "new", choices={}, overrides=[]))
+    assert not (run / "new").exists()
+    return str(caught.value)
 
 
-def test_parts_that_the_user_does_not_allow_are_not_built(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    write_settings(tmp_path / "run", loss={"_target_": "mine.Loss"}, parts=["mine"])
-    with pytest.raises(ValueError, match=r"loss._target_ must be in .*parts=.*, got 'mine.Loss'"):
-        repeat(options(Path("run")))
-    assert not (tmp_path / "outputs").exists()
+def test_settings_of_another_version_are_refused(tmp_path: Path) -> None:
+    said = refused(write_run(tmp_path / "old"))
+    assert re.search(r"old/config.yaml: \S+ must be given, got nothing", said)
+
+
+def test_a_root_is_for_data_sets_that_have_one(tmp_path: Path) -> None:
+    said = refused(write_settings(tmp_path / "run"), dataset={"root": "/x"})
+    assert said == "dataset.root must belong to the run's data set, got /x"
+
+
+def test_parts_that_the_user_does_not_allow_are_not_built(tmp_path: Path) -> None:
+    run = write_settings(tmp_path / "run", loss={"_target_": "mine.Loss"}, parts=["mine"])
+    assert re.search(r"loss._target_ must be in .*parts=.*, got 'mine.Loss'", refused(run))

@@ -38,6 +38,7 @@ from visionlab.config.hydra_settings import guard_hydra_settings, open_mappings
 from visionlab.config.nonzero_ranks import nonzero_rank_folder, quiet_nonzero_ranks
 from visionlab.config.overrides import as_choice, quote_paths, without_null_groups
 from visionlab.config.run_config import Invocation, current_invocation, plain
+from visionlab.config.saved import saved_task
 from visionlab.config.schemas import SCHEMAS
 from visionlab.config.terminal import outlive_terminal, printable
 from visionlab.core.interrupt import Interrupted, describe_end, remember_interrupts
@@ -78,7 +79,7 @@ def register() -> None:
     """Tell Hydra the names and types of settings, and how run folders are named."""
     for name, schema in SCHEMAS.items():
         ConfigStore.instance().store(group="schema", name=name, node=schema, package="_global_")
-    for resolver in (run_folder, folder_name, study_url, study_direction):
+    for resolver in (run_folder, saved_task, folder_name, study_url, study_direction):
         OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
     # Hydra hands the cached result on to the jobs
     OmegaConf.register_new_resolver("sweep_folder", sweep_folder, replace=True, use_cache=True)

@@ -1,5 +1,6 @@
 """Checks of configurations that a run folder, a checkpoint or a plan brings, whoever sent it."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 from visionlab.config.checking import check_parts
 from visionlab.config.hints import describe, is_part, matches
 from visionlab.config.schemas import Task, Train
+from visionlab.files.run_folder import read_config
 
 _MAX_VALUES = 100_000
 _MAX_DEPTH = 50
@@ -33,6 +35,25 @@ def check_saved(config: Any, *, origin: Path, parts: Sequence[str]) -> None:
         check_parts(config, parts=parts)
     except ValueError as error:
         raise ValueError(f"{origin}: {error!s:.500}") from error
+
+
+def saved_task(run: str) -> str:
+    """Return the name of the task of the run in a folder, which is fit for a folder's name.
+
+    Raises:
+        FileNotFoundError: it is not the folder of a run.
+        ValueError: its `config.yaml` is damaged.
+    """
+    path = Path(run).expanduser() / "config.yaml"
+    if not path.is_file():
+        raise FileNotFoundError(f"run must be the folder of a run, got {run}")
+    task = read_config(path.parent).get("task")
+    name = task.get("name") if isinstance(task, Mapping) else None
+    if not re.fullmatch(r"\w+", str(name)):
+        raise ValueError(
+            f"{path} must have a name of letters and digits as task.name, got {name!r}"
+        )
+    return str(name)
 
 
 def check_extent(content: Any) -> None:

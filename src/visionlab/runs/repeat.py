@@ -1,16 +1,13 @@
 """A run made again from its folder alone, into a new folder."""
 
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from visionlab.config.chains import is_chain
-from visionlab.config.command_line import run_folder
 from visionlab.config.run_config import Invocation
 from visionlab.config.saved import check_saved
-from visionlab.config.terminal import PrintableFormatter, count, shell_command
+from visionlab.config.terminal import count, shell_command
 from visionlab.core.processes import rank
 from visionlab.engine.device import choose_device
 from visionlab.files.data_paths import check_data_paths
@@ -24,8 +21,8 @@ _OF_SETTINGS = ("threads", "processes")  # of the hardware, which the run's own 
 _log = logging.getLogger(__name__)
 
 
-def repeat(options: Mapping[str, Any]) -> None:
-    """Train a run again, by a composed configuration of `visionlab repeat`.
+def repeat(options: Mapping[str, Any], invocation: Invocation) -> None:
+    """Train a run again in Hydra's output folder, by a configuration of `visionlab repeat`.
 
     What differs of code, versions and hardware is logged before, and at the end whether the rows of
     `metrics.jsonl` are equal.
@@ -34,24 +31,18 @@ def repeat(options: Mapping[str, Any]) -> None:
         FileNotFoundError: there is no such run, or not its data.
         ValueError: its files are damaged, or ask for parts that are not allowed.
     """
-    run = Path(options["run"]).expanduser()
-    if is_chain(run):
-        raise ValueError(f"run must be one run, got the chain {run}: repeat its stages")
+    run, folder = Path(options["run"]).expanduser(), invocation.folder
     check_is_run(run)
     config = _settings(run, options)
     record = read_record(run)
-    folder = Path(run_folder(None, config["task"]["name"])).absolute()
-    invocation = Invocation(folder=folder, **_composition(record))
-    with _log_file(folder):
-        _log.info("run folder %s, repeating %s", folder, run)
-        if changes := changes_since(record, config):
-            changed = ", ".join(changes)
-            _log.warning("not quite as it was made: %s; numbers may differ", changed)
-        else:
-            _log.info("code, versions and hardware are those that made it")
-        train(config, invocation)
-        if rank() == 0:
-            _log_result(run, folder)
+    _log.info("run folder %s, repeating %s", folder, run)
+    if changes := changes_since(record, config):
+        _log.warning("not quite as it was made: %s; numbers may differ", ", ".join(changes))
+    else:
+        _log.info("code, versions and hardware are those that made it")
+    train(config, Invocation(folder=folder, **_composition(record)))
+    if rank() == 0:
+        _log_result(run, folder)
 
 
 def _settings(run: Path, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -68,19 +59,6 @@ def _composition(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return how a run was composed, as far as it is recorded, for `Invocation`."""
     defaults: dict[str, Any] = {"choices": {}, "overrides": [], "options": []}
     return {key: record.get(key, default) for key, default in defaults.items()}
-
-
-@contextmanager
-def _log_file(folder: Path) -> Iterator[None]:
-    """Write what is logged also to `run.log` of the new run."""
-    handler = logging.FileHandler(folder / "run.log", encoding="utf-8")
-    handler.setFormatter(PrintableFormatter("%(asctime)s %(message)s"))
-    logging.getLogger().addHandler(handler)
-    try:
-        yield
-    finally:
-        logging.getLogger().removeHandler(handler)
-        handler.close()
 
 
 def changes_since(record: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
