@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from omegaconf import MISSING
+MISSING: Any = "???"  # OmegaConf's mark of a value that the YAML file gives
 
 
 @dataclass

@@ -8,9 +8,7 @@ import re
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from visionlab.config.run_schemas import DatasetOfRuns, Diff, Prune, Repeat, Runs
-
-MISSING: Any = "???"  # OmegaConf's mark of a value that the YAML file gives
+from visionlab.config.run_schemas import MISSING, DatasetOfRuns, Diff, Prune, Repeat, Runs
 
 
 @dataclass
