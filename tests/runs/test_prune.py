@@ -135,7 +135,7 @@ def test_a_job_of_what_is_running_stays(tmp_path: Path, held: str) -> None:
         {"start": {"run": "PLACE"}},
         {"model": {"_target_": "m", "checkpoint": "PLACE/checkpoints/best.pt"}},
         {"model": {"_target_": "m", "backbone": {"weights": "PLACE"}}},
-        {"ensemble": {"members": ["PLACE/checkpoints/best.pt"]}},
+        {"ensemble": {"members": ["PLACE/checkpoints/gone.pt"]}},
     ],
 )
 @pytest.mark.parametrize("rule", [options(), options(remove="runs", states=["finished"])])
@@ -147,6 +147,16 @@ def test_a_run_that_another_starts_from_stays(
     write(tmp_path / "b", status="failed", changes=json.loads(text))
     assert kept(tmp_path, rule) == {"a": f"{tmp_path / 'b'} starts from it"}
     assert planned(tmp_path, rule) == {}
+
+
+def test_paths_in_settings_may_start_from_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "a")
+    model = {"_target_": "m", "backbone": {"weights": "a/checkpoints/best.pt"}}
+    write(tmp_path / "b", status="failed", changes={"model": model})
+    assert kept(tmp_path, options()) == {"a": f"{tmp_path / 'b'} starts from it"}
 
 
 def test_a_run_of_which_only_the_name_begins_alike_goes(tmp_path: Path) -> None:

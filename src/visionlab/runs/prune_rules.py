@@ -105,10 +105,19 @@ def _users(runs: Sequence[RunRecord]) -> dict[Path, list[Path]]:
     for run in runs:
         folder = run.folder.resolve()
         content = [*run.settings.values(), run.info.get("initial_weights")]
-        paths = {Path(os.path.realpath(text)) for text in _texts(content) if text[:1] == "/"}
+        paths = {_real_path(text) for text in _texts(content) if _may_be_path(text)}
         for place in {each for path in paths for each in (path, *path.parents)}:
             users.setdefault(place, []).append(folder)
     return users
+
+
+def _may_be_path(text: str) -> bool:
+    return "\0" not in text and ("/" in text or os.path.lexists(text))
+
+
+def _real_path(text: str) -> Path:
+    """Return a path from the current folder, where settings were given, without links."""
+    return Path(os.path.realpath(os.path.expanduser(text)))  # noqa: PTH111 - Path raises
 
 
 def _texts(value: Any) -> Iterator[str]:
