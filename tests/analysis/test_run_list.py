@@ -13,7 +13,14 @@ from run_folders import write_grid, write_run
 
 from visionlab.analysis.records import read_run, read_runs
 from visionlab.analysis.run_diff import differing_origin, differing_settings, metrics, show_diff
-from visionlab.analysis.run_list import best_value, format_age, list_runs, sort_rows, summarise
+from visionlab.analysis.run_list import (
+    best_value,
+    format_age,
+    jobs_to_begin,
+    list_runs,
+    sort_rows,
+    summarise,
+)
 from visionlab.analysis.selection import RunSelection, as_states, default_folders, select_runs
 
 ALL = RunSelection(states=[], task=None, where={})
@@ -147,6 +154,21 @@ def test_the_table_has_a_line_for_each_run(runs: Path, caplog: pytest.LogCapture
     assert [line.split("│")[2].strip() for line in lines] == ["finished", "failed", "killed"]
     assert total.startswith("3 of 3 runs: 1 finished, 1 failed, 1 killed, ")
     assert warning.startswith(f"{runs / 'damaged'} cannot be read: ")
+
+
+def test_jobs_that_did_not_begin_are_counted(tmp_path: Path) -> None:
+    write_run(tmp_path / "sweep" / "a")
+    (tmp_path / "sweep" / ".sweep").mkdir()
+    (tmp_path / "sweep" / "b").mkdir()  # as a launcher makes it
+    jobs = [{"name": name, "swept": {}} for name in "abc"]
+    (tmp_path / "sweep" / ".sweep" / "jobs.json").write_text(json.dumps(jobs))
+    write_run(tmp_path / "chain" / "first")
+    (tmp_path / "chain" / "chain.yaml").write_text("first: {}\nsecond: {}\n")
+    write_run(tmp_path / "damaged" / "a")
+    (tmp_path / "damaged" / "chain.yaml").write_text("3")
+    write_run(tmp_path / "alone")
+    found = jobs_to_begin(read_runs([tmp_path]).runs)
+    assert found == {tmp_path / "sweep": 2, tmp_path / "chain": 1}
 
 
 def test_no_match_is_no_table(runs: Path, caplog: pytest.LogCaptureFixture) -> None:

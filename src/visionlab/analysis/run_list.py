@@ -3,6 +3,7 @@
 import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 from rich.table import Table
 
+from visionlab.analysis.jobs import read_jobs
 from visionlab.analysis.records import RunRecord, read_runs
 from visionlab.analysis.selection import RunSelection, select_runs
 from visionlab.config.suggestions import nearest
@@ -91,8 +93,21 @@ def list_runs(
     _log.info(
         "%s of %s%s", len(rows), count(len(scan.runs), "run"), states and f": {states}{total}"
     )
+    for folder, number in jobs_to_begin(scan.runs).items():
+        _log.info("%s of %s did not begin yet", count(number, "job"), folder)
     for folder, reason in scan.unreadable.items():
         _log.warning("%s cannot be read: %s", folder, reason)
+
+
+def jobs_to_begin(runs: Sequence[RunRecord]) -> dict[Path, int]:
+    """Return how many jobs have no settings yet, by the folder of their multirun or chain."""
+    found: dict[Path, int] = {}
+    for folder in dict.fromkeys(run.folder.parent for run in runs):
+        with suppress(OSError, ValueError):  # a damaged list
+            jobs = read_jobs(folder)
+            names = jobs.names if jobs else []
+            found[folder] = sum(not (folder / name / "config.yaml").exists() for name in names)
+    return {folder: number for folder, number in found.items() if number}
 
 
 def summarise(run: RunRecord, *, now: datetime) -> RunSummary:

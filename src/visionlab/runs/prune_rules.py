@@ -6,15 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from visionlab.analysis.jobs import read_jobs
 from visionlab.analysis.records import RunRecord
 from visionlab.analysis.selection import RunSelection
 from visionlab.config.suggestions import nearest
-from visionlab.files.documents import parse_json, parse_yaml, read_text
 from visionlab.files.locks import is_held
 from visionlab.files.run_folder import read_record
 
 _REMOVALS = ("checkpoints", "runs")
-_CHAIN, _JOBS = "chain.yaml", Path(".sweep", "jobs.json")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,15 +144,11 @@ def _is_busy(folder: Path) -> bool:
 
 def _is_of_unfinished_chain(folder: Path) -> bool:
     """Return whether a run is a stage of a chain, alone or in a multirun, that is not finished."""
-    parent = folder.parent
     try:
-        if (parent / _CHAIN).is_file():
-            names = [*parse_yaml(read_text(parent / _CHAIN), origin=parent / _CHAIN)]
-        elif (parent / _JOBS).is_file():
-            jobs = parse_json(read_text(parent / _JOBS), origin=parent / _JOBS)
-            names = [each["name"] for each in jobs if "stage" in each["swept"]]
-        else:
+        jobs = read_jobs(folder.parent)
+        if jobs is None or not jobs.are_stages:
             return False
-        return any(read_record(parent / name).get("status") != "finished" for name in names)
-    except (OSError, ValueError, LookupError, TypeError):
+        records = (read_record(folder.parent / name) for name in jobs.names)
+        return any(record.get("status") != "finished" for record in records)
+    except (OSError, ValueError):
         return True  # nothing is known about the other stages
