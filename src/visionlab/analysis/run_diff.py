@@ -1,7 +1,6 @@
 """Two runs side by side: what differs in settings and in what made them, and their metrics."""
 
 import logging
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,11 +10,10 @@ from rich.table import Table
 from visionlab.analysis.records import RunRecord, read_run
 from visionlab.analysis.run_list import best_value
 from visionlab.analysis.values import to_json
-from visionlab.config.terminal import printable, table_text
+from visionlab.config.terminal import output_width, printable, table_text
 from visionlab.files.run_folder import flatten_config
 
 _ABSENT = "-"
-_WIDE = 1000  # columns where the output is no terminal
 _MADE_BY = ("versions", "commit", "parts", "hardware")
 _log = logging.getLogger(__name__)
 
@@ -52,7 +50,7 @@ def show_diff(folders: Sequence[Path]) -> None:
         "made by": differing_origin(first, second),
         "results": [*_progress(first, second), *metrics(first, second)],
     }
-    width = shutil.get_terminal_size(fallback=(_WIDE, 24)).columns
+    width = output_width()
     for title, lines in sections.items():
         if lines:
             _log.info("\n%s", table_text(_table(title, lines), width=width))

@@ -1,7 +1,6 @@
 """A list of runs with state, best value, progress, age and size."""
 
 import logging
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,11 +14,10 @@ from visionlab.analysis.jobs import read_jobs
 from visionlab.analysis.records import RunRecord, read_runs
 from visionlab.analysis.selection import RunSelection, select_runs
 from visionlab.config.suggestions import nearest
-from visionlab.config.terminal import count, printable, table_text
+from visionlab.config.terminal import count, output_width, printable, table_text
 from visionlab.files.disk import folder_bytes, format_bytes
 from visionlab.files.run_folder import count_states
 
-_WIDE = 1000  # columns where the output is no terminal
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 _log = logging.getLogger(__name__)
 
@@ -86,7 +84,7 @@ def list_runs(
     rows = [summarise(run, now=now) for run in select_runs(scan.runs, selection)]
     rows = sort_rows(rows, by=sort, descending=descending)
     if rows:
-        width = shutil.get_terminal_size(fallback=(_WIDE, 24)).columns
+        width = output_width()
         _log.info("%s", table_text(_table(rows), width=width))
     states = count_states(row.run.state for row in rows)
     total = f", {format_bytes(sum(row.size_bytes for row in rows))}" if rows else ""

@@ -6,12 +6,14 @@ import logging
 import os
 import re
 import shlex
+import shutil
 import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
+_LOG_WIDTH = 1000  # characters, where nothing breaks lines
 # controls of terminals, of the direction of text, and halves of characters; no tabs or line ends
 _CONTROLS = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -106,6 +108,11 @@ def outlive_terminal() -> None:
             stream.reconfigure(errors="backslashreplace")
         if stream is not None and stream.isatty():
             setattr(sys, name, LastingTerminal(stream))
+
+
+def output_width() -> int:
+    """Return the characters of a line of the terminal, or enough for any table in a log."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else _LOG_WIDTH
 
 
 def table_text(table: object, *, width: int) -> str:

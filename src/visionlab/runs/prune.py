@@ -19,12 +19,11 @@ from rich.table import Table
 from visionlab.analysis.records import RunRecord, read_runs
 from visionlab.analysis.run_list import format_age, last_change
 from visionlab.analysis.selection import default_folders, select_runs
-from visionlab.config.terminal import count, printable, table_text
+from visionlab.config.terminal import count, output_width, printable, table_text
 from visionlab.files.disk import files_below, format_bytes
 from visionlab.files.locks import locked
 from visionlab.runs.prune_rules import Protection, PruneOptions
 
-_WIDE = 1000  # columns where the output is no terminal
 _SECONDS_PER_DAY = 86400
 _LAST = ("run.json", "config.yaml")  # without them, what is left would be no run
 _log = logging.getLogger(__name__)
@@ -218,4 +217,4 @@ def _table_text(removals: Sequence[Removal]) -> str:
         size = format_bytes(freed_bytes([each]))
         cells = (str(each.run.folder), each.run.state, age, each.what, size)
         table.add_row(*map(printable, cells))
-    return table_text(table, width=shutil.get_terminal_size(fallback=(_WIDE, 24)).columns)
+    return table_text(table, width=output_width())
