@@ -41,11 +41,7 @@ class EvaluationOptions:
     parts: Sequence[str]
 
     def __post_init__(self) -> None:
-        is_one_run = self.ensemble is None or self.ensemble.patterns
-        if is_one_run and (self.run is None) == (self.checkpoint is None):
-            raise ValueError(
-                f"give either run= or checkpoint=, got run={self.run} checkpoint={self.checkpoint}"
-            )
+        check_origin(run=self.run, checkpoint=self.checkpoint, ensemble=self.ensemble)
         if self.models is not None and (self.run is None or not self.models):
             rule = "null for a checkpoint" if self.run is None else "null or names"
             raise ValueError(f"models must be {rule}, got {list(self.models)}")
@@ -101,6 +97,17 @@ def evaluation_options(config: Mapping[str, Any]) -> EvaluationOptions:
         dataset_root=config["dataset"]["root"],
         **{key: config[key] for key in keys},
     )
+
+
+def check_origin(*, run: Path | None, checkpoint: Path | None, ensemble: Ensemble | None) -> None:
+    """Refuse none or both of a run and a checkpoint; an ensemble of files alone needs neither.
+
+    Raises:
+        ValueError: both are given, or neither where one is needed.
+    """
+    is_one_run = ensemble is None or ensemble.patterns
+    if is_one_run and (run is None) == (checkpoint is None):
+        raise ValueError(f"give either run= or checkpoint=, got run={run} checkpoint={checkpoint}")
 
 
 def find_newest_run() -> Path:

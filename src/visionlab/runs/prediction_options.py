@@ -11,7 +11,7 @@ from visionlab.core.checks import check_range
 from visionlab.ensembles.ensemble import Ensemble
 from visionlab.ensembles.views import check_views
 from visionlab.images.views import View
-from visionlab.runs.evaluation_options import build_views, find_newest_run
+from visionlab.runs.evaluation_options import build_views, check_origin, find_newest_run
 from visionlab.runs.prediction_files import companion, ending
 
 FOLDER = Path("predictions")  # of results, by default
@@ -41,11 +41,7 @@ class PredictionOptions:
     parts: Sequence[str]
 
     def __post_init__(self) -> None:
-        is_one_run = self.ensemble is None or self.ensemble.patterns
-        if is_one_run and (self.run is None) == (self.checkpoint is None):
-            raise ValueError(
-                f"give either run= or checkpoint=, got run={self.run} checkpoint={self.checkpoint}"
-            )
+        check_origin(run=self.run, checkpoint=self.checkpoint, ensemble=self.ensemble)
         if self.model is not None and self.run is None:
             raise ValueError(f"model must be null without a run, got {self.model}")
         if self.ensemble is not None and (self.checkpoint or self.model is not None):

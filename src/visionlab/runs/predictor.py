@@ -113,22 +113,22 @@ class Predictor:
     def _members(self, way: int, stack: Stack) -> Iterator[tuple[Any, float]]:
         """Yield predictions to fuse, each in the order of the stack, and their weights."""
         views = [1.0] if self.views is None else [view.weight for view in self.views.values()]
-        asked = [
+        combinations = [
             (model, number, model.weight * weight)
             for model in self.models
             if model.images == way
             for number, weight in enumerate(views)
             if model.weight * weight
         ]
-        parts: list[list[Any]] = [[] for _ in asked]
+        parts: list[list[Any]] = [[] for _ in combinations]
         keys = []
         batches = self.images[way].batches(stack, batch_size=self.batch_size, views=self.views)
         for shown in batches:
             keys.append(shown[0].keys)
-            for part, (model, view, _) in zip(parts, asked, strict=True):
+            for part, (model, view, _) in zip(parts, combinations, strict=True):
                 part.append(model.predictions(shown[view]))
         places = torch.arange(len(stack.rows), device=keys[0].device)
-        for part, (_, _, weight) in zip(parts, asked, strict=True):
+        for part, (_, _, weight) in zip(parts, combinations, strict=True):
             yield join_predictions(part, keys=torch.cat(keys), seconds=0.0).of(places), weight
 
 
